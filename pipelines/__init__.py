@@ -1,0 +1,1 @@
+"""Corpora in, shards of codes out: sources, plan, shards, Ray, command line."""

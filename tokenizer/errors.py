@@ -1,0 +1,98 @@
+"""Every exception this project raises on purpose.
+
+    CodecshardsError
+    ├── UsageError              what was asked for cannot be done; the command line prints it and exits with 2
+    │   ├── CodecLoadError      no such checkpoint, no network, not an EnCodec, unknown bandwidth
+    │   ├── SourceError         the corpus cannot be listed: missing, empty, duplicate ids, malformed manifest
+    │   └── OutputError         OUT cannot be written, is full, or holds another configuration
+    ├── ShapeError              a value whose shape, dtype or range is not what its type promises (also a ValueError)
+    ├── ShardError              a shard or commit record that is damaged, missing or not what was committed
+    └── RecordingError          one recording cannot be tokenized; it is recorded with its kind and the others go on
+
+`RecordingError` is the only one that a run survives.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CodecshardsError(Exception):
+    """Base of all of them."""
+
+
+class UsageError(CodecshardsError):
+    """What was asked for cannot be done; the message says what to do instead, in one line."""
+
+
+class CodecLoadError(UsageError):
+    """A codec that cannot be loaded as asked."""
+
+
+class SourceError(UsageError):
+    """A corpus that cannot be listed."""
+
+
+class OutputError(UsageError):
+    """An output folder that cannot be used."""
+
+
+class ShapeError(CodecshardsError, ValueError):
+    """A value that breaks the promises of its type."""
+
+
+class ShardError(CodecshardsError):
+    """A shard or commit record that is damaged, missing or not what was committed."""
+
+
+class FailureKind(StrEnum):
+    """Why a recording was not tokenized; the words that `inspect` counts."""
+
+    NOT_FOUND = "not_found"
+    """The file, row or archive member is not there (any more)."""
+    UNREADABLE = "unreadable"
+    """It is there and cannot be read: permissions, input/output errors, not a regular file."""
+    NOT_AUDIO = "not_audio"
+    """No audio stream, an unknown or refused container, a web page named .mp3, an empty file."""
+    EMPTY = "empty"
+    """An audio stream with no samples in it (or none between `start` and `end`)."""
+    TRUNCATED = "truncated"
+    """Ends before the length that its own header declares (kept with `allow_truncated`)."""
+    DAMAGED = "damaged"
+    """Packets that do not decode, or more or other audio than the header declares."""
+    BAD_HEADER = "bad_header"
+    """A sample rate, channel count or sample format that cannot be."""
+    CHANNELS = "channels"
+    """More than two channels, and no downmix was asked for."""
+    NON_FINITE = "non_finite"
+    """NaN, infinite or absurdly large samples."""
+    TOO_LONG = "too_long"
+    """Longer than the codec can encode in one piece (codecs without windows)."""
+    CRASHED = "crashed"
+    """The decoder process died on it."""
+    TIMED_OUT = "timed_out"
+    """The decoder made no progress on it."""
+    QUARANTINED = "quarantined"
+    """The shard's process died three times and this recording is at fault."""
+    ENCODER = "encoder"
+    """The codec refused it or gave non-finite output."""
+
+
+class RecordingError(CodecshardsError):
+    """One recording cannot be tokenized.
+
+    Attributes:
+        kind: why, as a `FailureKind`.
+        message: one readable line; it names the file.
+        stage: where it was noticed: "open", "decode", "check", "encode" or "write".
+    """
+
+    def __init__(self, kind: FailureKind, message: str, stage: str = "decode") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.stage = stage
+
+    def __reduce__(self) -> tuple[type[RecordingError], tuple[FailureKind, str, str]]:
+        # Crosses process borders: the default reduction would lose kind and stage.
+        return type(self), (self.kind, self.message, self.stage)
