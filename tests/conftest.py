@@ -1,0 +1,21 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_audio() -> Path:
+    """The optional folder of real recordings beside the checkout; CI says that it expects it."""
+    folder = ROOT.parent / "shared" / "audio"
+    if folder.is_dir():
+        return folder
+    if os.environ.get("CODECSHARDS_EXPECT_AUDIO"):
+        pytest.fail(f"{folder} is missing, and CODECSHARDS_EXPECT_AUDIO says that it should be there")
+    pytest.skip("the optional folder of real recordings, ../shared/audio, is not beside this checkout")

@@ -1,0 +1,60 @@
+"""Something that turns batches of chunks into codes, later: in this process, or on an actor that holds a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenizer.codecs.base import ChunkCodes, Codec
+
+Chunk = NDArray[np.float32]
+"""float32 `[channels, n]`"""
+
+
+class EncoderLost(Exception):
+    """The process that encoded a batch died, every time the batch was tried."""
+
+
+class Encoder(Protocol):
+    """Takes batches, gives tickets, and redeems each ticket once."""
+
+    batch_chunks: int
+    """chunks that make a full batch"""
+    window: int
+    """batches worth having under way at once"""
+
+    def submit(self, chunks: Sequence[Chunk]) -> Any:
+        """Start on a batch; returns a ticket."""
+
+    def result(self, ticket: Any) -> list[ChunkCodes]:
+        """Wait for a batch.
+
+        Raises:
+            RecordingError: a chunk that the codec refuses.
+            EncoderLost: the batch killed its process.
+        """
+
+
+class LocalEncoder:
+    """A codec in this process, on a thread of its own so that reading goes on while it computes."""
+
+    window = 2
+
+    def __init__(self, codec: Codec, batch_chunks: int) -> None:
+        self.batch_chunks = batch_chunks
+        self._codec = codec
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+
+    def submit(self, chunks: Sequence[Chunk]) -> Future[list[ChunkCodes]]:
+        return self._thread.submit(self._codec.encode_chunks, list(chunks))
+
+    def result(self, ticket: Future[list[ChunkCodes]]) -> list[ChunkCodes]:
+        return ticket.result()
+
+    def close(self) -> None:
+        """Finish the batch under way and end the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
