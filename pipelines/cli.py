@@ -1,0 +1,197 @@
+"""The command line: arguments to configuration, results to exit codes, nothing else.
+
+Exit codes: 0 all fine; 1 `verify` found something wrong, or a shard is damaged; 2 what was asked for cannot be done;
+3 `tokenize` finished and some recordings failed; 130 interrupted, 143 terminated (both resume by the same command).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from types import FrameType
+
+from tokenizer.errors import CodecshardsError, RecordingError, ShardError
+
+EXIT_OK, EXIT_WRONG, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 3, 130, 143
+
+SOURCE_HELP = (
+    "a folder of audio; a manifest (.jsonl, .csv, .parquet with a path column); hf:NAME[:config]:split; "
+    "a data set folder written by save_to_disk; WebDataset tars (a folder, or data-{000..012}.tar)"
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a job scheduler's way to press Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except Terminated:
+        return _say("terminated", EXIT_TERMINATED)
+    except KeyboardInterrupt:
+        return _say("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone, as in `codecshards inspect OUT | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except (ShardError, RecordingError) as error:
+        return _say(str(error), EXIT_WRONG)
+    except CodecshardsError as error:
+        return _say(str(error), EXIT_USAGE)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _say(text: str, code: int) -> int:
+    print(f"codecshards: {text}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="codecshards", description="Turn an audio corpus into shards of EnCodec codes, and hear them again."
+    )
+    parser.add_argument("--version", action="version", version=f"codecshards {version('codecshards')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_tokenize(commands.add_parser("tokenize", help="audio in, shards of codes out; run it again to resume"))
+    _add_inspect(commands.add_parser("inspect", help="what is in an output folder"))
+    _add_verify(commands.add_parser("verify", help="check every shard against its commit record"))
+    _add_decode(commands.add_parser("decode", help="hear one recording again, at its exact length"))
+    return parser
+
+
+def _add_tokenize(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_tokenize)
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_argument("out", metavar="OUT", help="output folder, local or anything fsspec writes to")
+    what = parser.add_argument_group("what is written (fixed at the first run on OUT)")
+    what.add_argument(
+        "--codec",
+        default="facebook/encodec_48khz",
+        help="hub id, save_pretrained folder, or a codec that ships with the package (default: %(default)s)",
+    )
+    what.add_argument("--revision", help="hub commit, tag or branch to pin")
+    what.add_argument("--bandwidth", type=float, default=6.0, metavar="KBPS", help="default: %(default)s")
+    what.add_argument("--format", default="parquet", help="parquet or webdataset (default: %(default)s)")
+    what.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="audio a shard (default: %(default)s)")
+    what.add_argument("--split", default="train", help="split name in the shards' names (default: %(default)s)")
+    what.add_argument("--downmix", action="store_true", help="mix more than two channels down instead of failing")
+    what.add_argument("--allow-truncated", action="store_true", help="keep what is there of files that end early")
+    what.add_argument(
+        "--max-chunk-seconds",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="longest recording for codecs without windows, which encode it in one piece (default: %(default)s)",
+    )
+    what.add_argument("--precision", default="exact", help="exact (default) or fast: see the README")
+    what.add_argument("--reference", action="store_true", help="encode with transformers' own modules: slower, same codes")
+    how = parser.add_argument_group("how it is run (free to change from run to run)")
+    how.add_argument("--workers", type=int, metavar="N", help="CPU cores to use (default: all; 0: no Ray, one process)")
+    how.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, one encoder each (default: all)")
+    how.add_argument("--address", help="Ray cluster to join: auto or ray://HOST:PORT (default: this machine)")
+    how.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    how.add_argument("--max-failures", type=int, metavar="N", help="stop when more than N recordings have failed")
+    how.add_argument(
+        "--decode-timeout",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds without progress until a decoder is killed (default: %(default)s)",
+    )
+    how.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _tokenize(options: argparse.Namespace) -> int:
+    from pipelines.config import RunOptions, TokenizeConfig
+    from pipelines.run import tokenize_corpus
+
+    config = TokenizeConfig(
+        source=options.source,
+        codec=options.codec,
+        revision=options.revision,
+        bandwidth=options.bandwidth,
+        format=options.format,
+        shard_hours=options.shard_hours,
+        split=options.split,
+        downmix=options.downmix,
+        allow_truncated=options.allow_truncated,
+        max_chunk_seconds=options.max_chunk_seconds,
+        precision=options.precision,
+        reference=options.reference,
+    )
+    how = RunOptions(
+        workers=options.workers,
+        gpus=options.gpus,
+        address=options.address,
+        device=options.device,
+        max_failures=options.max_failures,
+        decode_timeout=options.decode_timeout,
+        quiet=options.quiet,
+    )
+    result = tokenize_corpus(config, options.out, how)
+    return EXIT_SOME_FAILED if result.failures else EXIT_OK
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_inspect)
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+    parser.add_argument("--failures", action="store_true", help="list every failed recording with its reason")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from pipelines.inspect import inspect, render
+
+    summary = inspect(options.out)
+    if options.json:
+        print(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
+    else:
+        render(summary, failures=options.failures)
+    return EXIT_OK
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_verify)
+    parser.add_argument("out", metavar="OUT")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipelines.verify import verify
+
+    problems = verify(options.out)
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{options.out}: every shard is what was committed")
+    return EXIT_WRONG if problems else EXIT_OK
+
+
+def _add_decode(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_decode)
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("id", metavar="ID", help="a recording's id, as `inspect` and the shards have it")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="audio file to write: .wav, .flac, .ogg …")
+    parser.add_argument("--codec", help="where the codec lies now, if it has moved (its weights must be the same)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+
+
+def _decode(options: argparse.Namespace) -> int:
+    from pipelines.decode import decode_recording
+
+    written = decode_recording(options.out, options.id, options.output, codec=options.codec, device=options.device)
+    print(f"{options.output}: {written.seconds:.3f} s, {written.num_samples} samples at {written.sample_rate} Hz")
+    return EXIT_OK
