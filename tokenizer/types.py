@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tokenizer.errors import ShapeError
 
 
-
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One source item, known by name before any of its audio is read."""

@@ -7,13 +7,20 @@ overlaps is here or in `tokenizer.chunking`, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.chunking import OverlapAdd, chunk_spans, frames_of, in_groups
+from tokenizer.errors import FailureKind, RecordingError, ShapeError
 from tokenizer.types import Codes, Waveform
+
+ABSURD_SAMPLE = 1e4
+"""80 dB above full scale: no recording, and near the range in which float32 arithmetic overflows in a codec"""
+MAX_CHUNK_FRAMES = 65_535
+"""what `Codes.chunk_frames` (uint16) can hold; only codecs without windows come near"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,8 @@ class Codec(ABC):
     """A loaded codec: immutable, one bandwidth, one device."""
 
     spec: CodecSpec
+    batch_chunks: int = 16
+    """chunks that make an efficient batch on its device"""
 
     @property
     def sample_rate(self) -> int:
@@ -86,11 +95,127 @@ class Codec(ABC):
 
         Raises:
             ShapeError: a chunk of another shape or dtype.
-            RecordingError: a chunk with non-finite samples or output (kind NON_FINITE or ENCODER).
+            RecordingError: the codec's output is not finite (kind ENCODER).
         """
 
     @abstractmethod
-    def decode_chunks(
-        self, chunks: Sequence[ChunkCodes]
-    ) -> list[NDArray[np.float32]]:
-        """Decode chunks, each alone: float32 `[channels, frames * frame_length]`, scaled, before overlap-add."""
+    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
+        """Decode chunks, each alone: float32 `[channels, frames * frame_length]`, scaled, before overlap-add.
+
+        A codec without windows may return fewer samples than that, never fewer than the recording had.
+        """
+
+    def encode(self, waveform: Waveform) -> Codes:
+        """Encode one recording.
+
+        Raises:
+            ShapeError: another sample rate or number of channels than the codec's.
+            RecordingError: no samples (EMPTY), samples that are not finite (NON_FINITE), or the codec's own are (ENCODER).
+        """
+        return self.encode_batch([waveform])[0]
+
+    def encode_batch(self, waveforms: Sequence[Waveform]) -> list[Codes]:
+        """Encode many recordings; the same codes as `encode` gives for each, their chunks sharing batches."""
+        cut = [self._cut(waveform) for waveform in waveforms]
+        chunks = [chunk for one in cut for chunk in one]
+        encoded: list[ChunkCodes] = []
+        for group in in_groups(len(chunks), self.batch_chunks):
+            encoded += self.encode_chunks(chunks[group])
+        results, at = [], 0
+        for waveform, one in zip(waveforms, cut, strict=True):
+            results.append(assemble(encoded[at : at + len(one)], waveform.num_samples, self.spec))
+            at += len(one)
+        return results
+
+    def decode(self, codes: Codes) -> Waveform:
+        """Decode one recording: float32 `[channels, num_samples]`, exactly as long as the original.
+
+        Raises:
+            ShapeError: codes of another codec: more codebooks, other chunks, codes out of range.
+        """
+        blocks = list(self.decode_stream(codes))
+        return Waveform(np.concatenate(blocks, axis=1), self.sample_rate)
+
+    def decode_stream(self, codes: Codes) -> Iterator[NDArray[np.float32]]:
+        """The same as `decode` in blocks float32 `[channels, n]`, with memory bounded by a batch of chunks."""
+        chunks = split(codes, self.spec)
+        if self.spec.chunk_length is None or self.spec.chunk_stride is None:
+            yield self.decode_chunks(chunks)[0][:, : codes.num_samples]
+            return
+        joined = OverlapAdd(self.channels, codes.num_samples, self.spec.chunk_length, self.spec.chunk_stride)
+        for group in in_groups(len(chunks), self.batch_chunks):
+            ready = [joined.push(chunk) for chunk in self.decode_chunks(chunks[group])]
+            yield np.concatenate(ready, axis=1)
+        yield joined.finish()
+
+    def _cut(self, waveform: Waveform) -> list[NDArray[np.float32]]:
+        if (waveform.sample_rate, waveform.channels) != (self.sample_rate, self.channels):
+            raise ShapeError(
+                f"the codec wants {self.channels} channels at {self.sample_rate} Hz, not {waveform.channels} at "
+                f"{waveform.sample_rate}: read with read_audio(file, codec.sample_rate, codec.channels)"
+            )
+        if not waveform.num_samples:
+            raise RecordingError(FailureKind.EMPTY, "a waveform without samples has no codes", "check")
+        check_samples(waveform.samples)
+        spans = chunk_spans(waveform.num_samples, self.spec.chunk_length, self.spec.chunk_stride)
+        return [np.ascontiguousarray(waveform.samples[:, start:stop]) for start, stop in spans]
+
+
+def check_samples(samples: NDArray[np.float32], name: str = "waveform") -> None:
+    """Refuse samples that a codec would turn into garbage without an error.
+
+    Raises:
+        RecordingError: NaN, infinite, or more than 80 dB above full scale (NON_FINITE).
+    """
+    if not samples.size:
+        return
+    # One pass: a NaN or an infinity makes the extremes NaN or infinite, and every comparison with NaN is false.
+    low, high = float(samples.min()), float(samples.max())
+    if not (-ABSURD_SAMPLE <= low and high <= ABSURD_SAMPLE):
+        what = "NaN" if np.isnan(samples).any() else f"samples from {low:.3g} to {high:.3g}"
+        raise RecordingError(FailureKind.NON_FINITE, f"{name}: has {what}; full scale is 1.0", "check")
+
+
+def assemble(chunks: Sequence[ChunkCodes], num_samples: int, spec: CodecSpec) -> Codes:
+    """Join the chunks of one recording, in order, to its `Codes`.
+
+    Raises:
+        ShapeError: chunks whose frames are not those of `num_samples`.
+    """
+    spans = chunk_spans(num_samples, spec.chunk_length, spec.chunk_stride)
+    frames = [frames_of(stop - start, spec.frame_length) for start, stop in spans]
+    found = [int(chunk.codes.shape[1]) for chunk in chunks]
+    if found != frames:
+        raise ShapeError(f"{num_samples} samples have chunks of {frames[:3]}… frames, got {found[:3]}…")
+    scales = np.array([chunk.scale for chunk in chunks], np.float32) if spec.has_scales else None
+    codes = np.concatenate([chunk.codes for chunk in chunks], axis=1)
+    return Codes(codes, scales, np.array(frames, np.uint16), num_samples, spec.sample_rate)
+
+
+def split(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
+    """The inverse of `assemble`. Fewer codebooks than the codec has are fine: they nest.
+
+    Raises:
+        ShapeError: codes that this codec cannot have written.
+    """
+    if codes.n_q > spec.n_q:
+        raise ShapeError(
+            f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with more kbps"
+        )
+    if codes.sample_rate != spec.sample_rate:
+        raise ShapeError(f"codes are of a codec at {codes.sample_rate} Hz, this one is at {spec.sample_rate}")
+    spans = chunk_spans(codes.num_samples, spec.chunk_length, spec.chunk_stride)
+    frames = [frames_of(stop - start, spec.frame_length) for start, stop in spans]
+    if codes.chunk_frames.tolist() != frames:
+        raise ShapeError(
+            f"{codes.num_samples} samples have {len(frames)} chunks with this codec; the codes have others"
+        )
+    if codes.codes.size and int(codes.codes.max()) >= spec.codebook_size:
+        raise ShapeError(f"code {int(codes.codes.max())} is outside the codebook of {spec.codebook_size}")
+    if spec.has_scales and codes.scales is None:
+        raise ShapeError("the codec divides by scales, and the codes have none")
+    ends = np.cumsum(frames)
+    return [
+        ChunkCodes(codes.codes[:, end - n : end], float(codes.scales[i]) if codes.scales is not None else None)
+        for i, (end, n) in enumerate(zip(ends, frames, strict=True))
+    ]

@@ -1,0 +1,132 @@
+"""Integer arithmetic over samples, chunks and frames; overlap-add. No torch, no floats where integers do.
+
+    samples   0        47,520    48,000     95,040   95,520
+    chunk 0   [────────────────────)
+    chunk 1             [──────────────────────────────)         every chunk starts one stride after the last
+    chunk 2                                  [────────── …       and the last one ends with the recording
+
+A recording of `n` samples has a chunk at every multiple of the stride below `n`; a chunk is full, or it ends with the
+recording. With a tail of up to 480 samples after a stride, two chunks end with the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenizer.errors import ShapeError
+
+
+def frames_of(samples: int, frame_length: int) -> int:
+    """Frames that a chunk of `samples` has: the last one may be incomplete."""
+    return -(-samples // frame_length)
+
+
+def chunk_spans(num_samples: int, chunk_length: int | None, chunk_stride: int | None) -> list[tuple[int, int]]:
+    """Half-open `(start, stop)` of every chunk of a recording; one span for codecs without windows (None, None)."""
+    if num_samples < 1:
+        raise ShapeError(f"a recording has at least one sample, not {num_samples}")
+    if chunk_length is None or chunk_stride is None:
+        return [(0, num_samples)]
+    return [(start, min(start + chunk_length, num_samples)) for start in range(0, num_samples, chunk_stride)]
+
+
+class ChunkCutter:
+    """Cuts a stream of blocks into chunks, holding no more than a chunk and a block.
+
+    Without windows (`chunk_length` None) everything is held and comes back from `finish`.
+    """
+
+    def __init__(self, channels: int, chunk_length: int | None, chunk_stride: int | None) -> None:
+        self._channels = channels
+        self._length = chunk_length
+        self._stride = chunk_stride
+        self._blocks: list[NDArray[np.float32]] = []
+        self._held = 0
+        self.num_samples = 0
+        """samples pushed so far"""
+
+    def push(self, block: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Take in a block, float32 `[channels, n]`; returns the full chunks it completes, each contiguous."""
+        if block.ndim != 2 or block.shape[0] != self._channels or block.dtype != np.float32:
+            raise ShapeError(f"a block must be float32 [{self._channels}, n], not {block.dtype}{list(block.shape)}")
+        self._blocks.append(block)
+        self._held += block.shape[1]
+        self.num_samples += block.shape[1]
+        if self._length is None or self._stride is None or self._held < self._length:
+            return []
+        held = np.concatenate(self._blocks, axis=1)
+        count = (held.shape[1] - self._length) // self._stride + 1
+        chunks = [
+            np.ascontiguousarray(held[:, i * self._stride : i * self._stride + self._length]) for i in range(count)
+        ]
+        rest = held[:, count * self._stride :].copy()
+        self._blocks, self._held = [rest], rest.shape[1]
+        return chunks
+
+    def finish(self) -> list[NDArray[np.float32]]:
+        """The chunks that end with the recording: none, one or two. The cutter is empty afterwards."""
+        if not self._held:
+            return []
+        held = np.concatenate(self._blocks, axis=1)
+        self._blocks, self._held = [], 0
+        return [
+            np.ascontiguousarray(held[:, start:stop])
+            for start, stop in chunk_spans(held.shape[1], self._length, self._stride)
+        ]
+
+
+class OverlapAdd:
+    """Joins decoded chunks with EnCodec's triangle window, handing samples out as soon as they are final.
+
+    The window and its normalisation are those of EnCodec's `_linear_overlap_add` (Défossez et al. 2022): each chunk is
+    weighted by a triangle over the chunk's length and the sum is divided by the sum of the weights.
+    """
+
+    def __init__(self, channels: int, num_samples: int, chunk_length: int, chunk_stride: int) -> None:
+        self._num_samples = num_samples
+        self._stride = chunk_stride
+        ramp = np.linspace(0, 1, chunk_length + 2, dtype=np.float32)[1:-1]
+        self._weight = np.float32(0.5) - np.abs(ramp - np.float32(0.5))
+        self._sum = np.zeros((channels, 0), np.float32)
+        self._weights = np.zeros(0, np.float32)
+        self._start = 0
+        """sample at which the buffers begin"""
+        self._next = 0
+        """sample at which the next chunk begins"""
+
+    def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Add the next decoded chunk, float32 `[channels, n]`; returns the samples that no later chunk can touch."""
+        end = min(self._next + chunk.shape[1], self._num_samples)
+        used = end - self._next
+        self._grow(end)
+        at = slice(self._next - self._start, self._next - self._start + used)
+        self._sum[:, at] += self._weight[:used] * chunk[:, :used]
+        self._weights[at] += self._weight[:used]
+        self._next += self._stride
+        return self._release(min(self._next, self._num_samples))
+
+    def finish(self) -> NDArray[np.float32]:
+        """The remaining samples, up to the recording's length."""
+        return self._release(self._num_samples)
+
+    def _grow(self, end: int) -> None:
+        missing = end - self._start - self._weights.shape[0]
+        if missing > 0:
+            self._sum = np.pad(self._sum, ((0, 0), (0, missing)))
+            self._weights = np.pad(self._weights, (0, missing))
+
+    def _release(self, until: int) -> NDArray[np.float32]:
+        count = max(0, min(until - self._start, self._weights.shape[0]))
+        ready: NDArray[np.float32] = self._sum[:, :count] / self._weights[:count]
+        self._sum, self._weights = self._sum[:, count:], self._weights[count:]
+        self._start += count
+        return ready
+
+
+def in_groups(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `range(count)`."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
