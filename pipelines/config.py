@@ -146,7 +146,5 @@ def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     # A checkpoint may lie in another folder next time, or be given by another name: its weights are what matters.
     for name in ("codec", "revision"):
         flat.pop(f"config.{name}", None)
-    flat |= {
-        f"codec.{name}": value for name, value in stored["codec"].items() if name not in SPEC_FACTS_OF_THE_MACHINE
-    }
+    flat |= {f"codec.{name}": value for name, value in stored["codec"].items() if name not in SPEC_FACTS_OF_THE_MACHINE}
     return flat

@@ -1,0 +1,59 @@
+"""Channel mapping in NumPy. FFmpeg's own would scale mono by 0.707 on its way to stereo."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenizer.errors import FailureKind, RecordingError
+
+_HALF_POWER = float(np.sqrt(0.5))
+_ITU: dict[str, tuple[float, float]] = {
+    "FL": (1.0, 0.0),
+    "FR": (0.0, 1.0),
+    "FC": (_HALF_POWER, _HALF_POWER),
+    "LFE": (0.0, 0.0),
+    "BL": (_HALF_POWER, 0.0),
+    "BR": (0.0, _HALF_POWER),
+    "SL": (_HALF_POWER, 0.0),
+    "SR": (0.0, _HALF_POWER),
+    "BC": (0.5, 0.5),
+    "FLC": (1.0, 0.0),
+    "FRC": (0.0, 1.0),
+}
+"""gain of each loudspeaker in the left and right channel: ITU-R BS.775, annex 4, without normalisation"""
+
+
+def mapping_matrix(name: str, layout: tuple[str, ...], channels: int, downmix: bool) -> NDArray[np.float32] | None:
+    """Gains float32 `[channels, source channels]`; None when the samples stay as they are.
+
+    Mono goes to both channels at full level; stereo to mono is the mean; more than two are refused unless `downmix`.
+
+    Raises:
+        RecordingError: more than two channels and no downmix, or channels whose places are unknown (CHANNELS).
+    """
+    count = len(layout)
+    if count == channels:
+        return None
+    if count == 1:
+        return np.ones((channels, 1), np.float32)
+    if count == 2:
+        return np.full((1, 2), 0.5, np.float32)
+    if not downmix:
+        message = f"{name}: has {count} channels ({' '.join(layout)}); --downmix (downmix=True) mixes them down"
+        raise RecordingError(FailureKind.CHANNELS, message, "open")
+    unknown = [place for place in layout if place not in _ITU]
+    if unknown:
+        message = f"{name}: cannot mix down {count} channels, places unknown: {' '.join(unknown)}"
+        raise RecordingError(FailureKind.CHANNELS, message, "open")
+    stereo = np.array([_ITU[place] for place in layout], np.float32).T
+    return stereo if channels == 2 else np.ascontiguousarray(stereo.mean(axis=0, keepdims=True))
+
+
+def apply_mapping(block: NDArray[np.float32], matrix: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Mix a block float32 `[source channels, n]`; mono to stereo copies, bit for bit."""
+    if matrix is None:
+        return block
+    if block.shape[0] == 1 and matrix.shape[1] == 1:
+        return np.repeat(block, matrix.shape[0], axis=0)
+    return matrix @ block

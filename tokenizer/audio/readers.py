@@ -1,0 +1,80 @@
+"""The interface between the two decoders and everything behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenizer.errors import FailureKind, RecordingError
+
+AudioFile = str | BinaryIO
+"""a local path, or a seekable binary file"""
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+"""Hz; beyond them a header is wrong, and 1 Hz would grow 48,000 times"""
+
+CUT_OFF = 1 << 62
+"""a declared length beyond any file's: the end is known to be missing, and not how much of it"""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a reader knows once a file is open."""
+
+    decoder: str
+    """ "pyav" or "soundfile" """
+    container: str
+    codec: str
+    sample_rate: int
+    layout: tuple[str, ...]
+    """names of the channels (FL, FR, FC …); as many as there are"""
+    declared: int | None
+    """samples per channel that the header declares, where it can be believed"""
+    tolerance: int
+    """samples by which a sound file may fall short of that (priming, rounded time stamps)"""
+    trims: bool
+    """whether up to a packet beyond the declared length is padding that the decoder left on"""
+
+    @property
+    def channels(self) -> int:
+        return len(self.layout)
+
+
+class Reader(Protocol):
+    """A file that is open: facts, then blocks float32 `[channels, n]` at its own rate."""
+
+    facts: SourceFacts
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]: ...
+    def close(self) -> None: ...
+
+
+@contextmanager
+def opened(file: AudioFile) -> Iterator[BinaryIO]:
+    """A file as bytes, to look at its header; closed again if it was opened here."""
+    if isinstance(file, str):
+        with Path(file).open("rb") as handle:
+            yield handle
+        return
+    try:
+        yield file
+    finally:
+        file.seek(0)
+
+
+def check_facts(name: str, sample_rate: int, channels: int) -> None:
+    """Refuse rates and channel counts that cannot be.
+
+    Raises:
+        RecordingError: BAD_HEADER.
+    """
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        message = f"{name}: a sample rate of {sample_rate} Hz cannot be ({LOWEST_RATE} to {HIGHEST_RATE} can)"
+        raise RecordingError(FailureKind.BAD_HEADER, message, "open")
+    if channels < 1:
+        raise RecordingError(FailureKind.BAD_HEADER, f"{name}: its header declares {channels} channels", "open")

@@ -1,0 +1,344 @@
+"""One recording, from file to blocks at a codec's rate: open, decode, cut, check, map, resample, measure.
+
+    file ──reader──▶ source blocks ──cut──▶ start..end ──check, map, meter──▶ ──soxr──▶ blocks at the target rate
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from tokenizer.audio.channels import apply_mapping, mapping_matrix
+from tokenizer.audio.meter import SignalMeter
+from tokenizer.audio.pyav import NotOpened, PyAVReader
+from tokenizer.audio.readers import CUT_OFF, AudioFile, Reader, opened
+from tokenizer.audio.sndfile import MAGIC, SEEKABLE, SoundFileReader
+from tokenizer.codecs.base import check_samples
+from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.types import Waveform
+
+BLOCK_SECONDS = 1.0
+"""of audio that is gathered before it is worked on"""
+SEEK_SECONDS = 5.0
+"""starts before this are reached by decoding"""
+_PADDING = 2_048
+"""samples beyond the declared length that can be a decoder's padding: an AAC or Vorbis packet"""
+_QUALITY = "HQ"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReport:
+    """What was found, known once a stream has ended."""
+
+    source_sample_rate: int
+    source_channels: int
+    source_samples: int
+    """samples per channel that were used, at the source's rate"""
+    num_samples: int
+    """samples per channel at the target rate"""
+    container: str
+    codec: str
+    decoder: str
+    """ "pyav" or "soundfile" """
+    flags: tuple[str, ...]
+    """of "silent", "antiphase", "clipped", "truncated" """
+
+
+class AudioStream:
+    """An open recording: iterate it once for blocks float32 `[channels, n]`, then read `report`."""
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        sample_rate: int | None,
+        channels: int | None,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        downmix: bool = False,
+        allow_truncated: bool = False,
+        name: str | None = None,
+    ) -> None:
+        source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
+        self.name = name or (source if isinstance(source, str) else str(getattr(source, "name", "audio")))
+        self._start, self._end = start, end
+        self._allow_truncated = allow_truncated
+        self._skipped = 0
+        if isinstance(source, str):
+            _require_regular_file(source)
+        self._reader = self._open(source)
+        facts = self._reader.facts
+        self.sample_rate = sample_rate or facts.sample_rate
+        self.channels = channels or facts.channels
+        self._matrix = mapping_matrix(self.name, facts.layout, self.channels, downmix)
+        self._meter = SignalMeter()
+        self._truncated = False
+        self._used = 0
+        self._given = 0
+        self._report: AudioReport | None = None
+
+    @property
+    def report(self) -> AudioReport:
+        """What was found.
+
+        Raises:
+            RuntimeError: the stream has not ended yet.
+        """
+        if self._report is None:
+            raise RuntimeError("an AudioStream has its report once it was iterated to the end")
+        return self._report
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks at the target rate, about a second each.
+
+        Raises:
+            RecordingError: see `stream_audio`.
+        """
+        try:
+            for block in self._resampled():
+                if block.shape[1]:
+                    self._given += block.shape[1]
+                    yield block
+        finally:
+            self._reader.close()
+        self._conclude()
+
+    def close(self) -> None:
+        """Close the file of a stream that is not read to its end."""
+        self._reader.close()
+
+    def _open(self, file: AudioFile) -> Reader:
+        try:
+            reader = PyAVReader(file, self.name)
+        except NotOpened as error:
+            return self._rescue(file, str(error))
+        start = round((self._start or 0.0) * reader.facts.sample_rate)
+        if start > SEEK_SECONDS * reader.facts.sample_rate:
+            return self._seek(file, reader, start)
+        return reader
+
+    def _rescue(self, file: AudioFile, reason: str) -> Reader:
+        """Try libsndfile on what FFmpeg cannot open."""
+        with opened(file) as handle:
+            known = handle.read(4) in MAGIC
+        try:
+            if known:
+                return SoundFileReader(file, self.name)
+            raise RecordingError(FailureKind.NOT_AUDIO, reason)
+        except RecordingError as error:
+            if error.kind is not FailureKind.NOT_AUDIO:
+                raise
+            message = f"{self.name}: no audio that can be decoded ({reason})"
+            raise RecordingError(FailureKind.NOT_AUDIO, message, "open") from error
+
+    def _seek(self, file: AudioFile, reader: PyAVReader, start: int) -> Reader:
+        """Jump to the start where that is exact; elsewhere keep the reader, and decode up to it."""
+        if reader.facts.container.upper() not in SEEKABLE:
+            return reader
+        if not isinstance(file, str):
+            file.seek(0)
+        try:
+            exact = SoundFileReader(file, self.name, start)
+        except RecordingError:
+            return reader
+        reader.close()
+        self._skipped = start
+        return exact
+
+    def _resampled(self) -> Iterator[NDArray[np.float32]]:
+        rate = self._reader.facts.sample_rate
+        if rate == self.sample_rate:
+            yield from self._mapped()
+            return
+        # Bit-equal to resampling the whole at once, whatever the blocks.
+        stream: Any = soxr.ResampleStream(rate, self.sample_rate, self.channels, dtype="float32", quality=_QUALITY)
+        for block in self._mapped():
+            yield _from_soxr(stream.resample_chunk(_to_soxr(block)), self.channels)
+        last = np.zeros((0, self.channels), np.float32)
+        yield _from_soxr(stream.resample_chunk(last if self.channels > 1 else last[:, 0], last=True), self.channels)
+
+    def _mapped(self) -> Iterator[NDArray[np.float32]]:
+        for block in self._gathered():
+            check_samples(block, self.name)
+            mapped = apply_mapping(block, self._matrix)
+            self._meter.add(mapped)
+            yield mapped
+
+    def _gathered(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks of about a second: decoders hand out a few hundred samples at a time."""
+        enough = int(BLOCK_SECONDS * self._reader.facts.sample_rate)
+        held: list[NDArray[np.float32]] = []
+        count = 0
+        for block in self._cut():
+            held.append(block)
+            count += block.shape[1]
+            if count >= enough:
+                yield np.concatenate(held, axis=1)
+                held, count = [], 0
+        if held:
+            yield np.concatenate(held, axis=1)
+
+    def _cut(self) -> Iterator[NDArray[np.float32]]:
+        """The samples from `start` to `end`."""
+        rate = self._reader.facts.sample_rate
+        first = round((self._start or 0.0) * rate)
+        last = None if self._end is None else round(self._end * rate)
+        at = self._skipped
+        for block in self._trimmed():
+            wanted = block[:, max(0, first - at) : None if last is None else max(0, last - at)]
+            at += block.shape[1]
+            if wanted.shape[1]:
+                self._used += wanted.shape[1]
+                yield wanted
+            if last is not None and at >= last:
+                return
+        self._judge_length(at, last)
+
+    def _trimmed(self) -> Iterator[NDArray[np.float32]]:
+        """Without the padding that some decoders leave behind the declared end."""
+        facts = self._reader.facts
+        if not facts.trims or facts.declared is None or facts.declared == CUT_OFF:
+            yield from self._reader.blocks()
+            return
+        at, beyond = 0, []
+        for block in self._reader.blocks():
+            inside = block[:, : max(0, facts.declared - at)]
+            at += block.shape[1]
+            if inside.shape[1]:
+                yield inside
+            if inside.shape[1] < block.shape[1]:
+                beyond.append(block[:, inside.shape[1] :])
+        if at - facts.declared > _PADDING:  # no padding: a second stream follows the first
+            yield from beyond
+
+    def _judge_length(self, samples: int, wanted: int | None) -> None:
+        """The file has ended after `samples`: is that where it, or the segment, should have ended?"""
+        facts = self._reader.facts
+        short = facts.declared is not None and samples < facts.declared - facts.tolerance
+        rounding = max(facts.tolerance, facts.sample_rate // 10)
+        missing = wanted is not None and samples < wanted - rounding
+        if not short and not missing:
+            return
+        self._truncated = True
+        if self._allow_truncated:
+            return
+        seconds = samples / facts.sample_rate
+        if short and facts.declared == CUT_OFF:
+            detail = f"breaks off after {seconds:.3f} s, its end is missing"
+        elif short and facts.declared is not None:
+            detail = f"breaks off after {seconds:.3f} of {facts.declared / facts.sample_rate:.3f} s that its header declares"
+        else:
+            detail = f"ends after {seconds:.3f} s, before the segment's end at {self._end} s"
+        message = f"{self.name}: {detail}; --allow-truncated (allow_truncated=True) keeps what is there"
+        raise RecordingError(FailureKind.TRUNCATED, message, "decode")
+
+    def _conclude(self) -> None:
+        facts = self._reader.facts
+        if not self._given:
+            what = "no samples" if self._start is None and self._end is None else f"no samples from {self._start} to {self._end} s"
+            raise RecordingError(FailureKind.EMPTY, f"{self.name}: {what} in it", "decode")
+        self._report = AudioReport(
+            source_sample_rate=facts.sample_rate,
+            source_channels=facts.channels,
+            source_samples=self._used,
+            num_samples=self._given,
+            container=facts.container,
+            codec=facts.codec,
+            decoder=facts.decoder,
+            flags=(*self._meter.flags(), *(("truncated",) if self._truncated else ())),
+        )
+
+
+def stream_audio(
+    file: str | os.PathLike[str] | BinaryIO,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    downmix: bool = False,
+    allow_truncated: bool = False,
+    name: str | None = None,
+) -> AudioStream:
+    """Open a recording for reading in bounded memory, however long it is.
+
+    Args:
+        file: local path, or a seekable binary file.
+        sample_rate: Hz to resample to; None keeps the source's.
+        channels: 1 or 2; None keeps the source's. Mono goes to both at full level, stereo to mono is the mean.
+        start: seconds of the source to begin at, rounded to its samples.
+        end: seconds of the source to end at.
+        downmix: mix more than two channels down (ITU-R BS.775) instead of refusing them.
+        allow_truncated: keep what is there of a file that ends before its header says; its report has the flag "truncated".
+        name: what errors call the file.
+
+    Raises:
+        RecordingError: here or while iterating; its kind says why.
+    """
+    return AudioStream(
+        file,
+        sample_rate,
+        channels,
+        start=start,
+        end=end,
+        downmix=downmix,
+        allow_truncated=allow_truncated,
+        name=name,
+    )
+
+
+def read_audio(
+    file: str | os.PathLike[str] | BinaryIO,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    downmix: bool = False,
+    allow_truncated: bool = False,
+    name: str | None = None,
+) -> Waveform:
+    """Read a recording whole: the same samples as `stream_audio`, which see for arguments and errors."""
+    stream = stream_audio(
+        file,
+        sample_rate,
+        channels,
+        start=start,
+        end=end,
+        downmix=downmix,
+        allow_truncated=allow_truncated,
+        name=name,
+    )
+    return Waveform(np.concatenate(list(stream), axis=1), stream.sample_rate)
+
+
+def _require_regular_file(path: str) -> None:
+    """Opening a FIFO would wait for ever; a folder is no recording."""
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError as error:
+        raise RecordingError(FailureKind.NOT_FOUND, f"{path}: no such file", "open") from error
+    except OSError as error:
+        raise RecordingError(FailureKind.UNREADABLE, f"{path}: {error.strerror}", "open") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise RecordingError(FailureKind.UNREADABLE, f"{path}: not a regular file", "open")
+    if not os.access(path, os.R_OK):
+        raise RecordingError(FailureKind.UNREADABLE, f"{path}: permission denied", "open")
+    if not status.st_size:
+        raise RecordingError(FailureKind.NOT_AUDIO, f"{path}: an empty file", "open")
+
+
+def _to_soxr(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(block.T) if block.shape[0] > 1 else block[0]
+
+
+def _from_soxr(block: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    return np.ascontiguousarray(block.reshape(-1, channels).T)
