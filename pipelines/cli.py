@@ -86,9 +86,7 @@ def _add_tokenize(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--revision", help="hub commit, tag or branch to pin")
     what.add_argument("--bandwidth", type=float, default=6.0, metavar="KBPS", help="default: %(default)s")
     what.add_argument("--format", default="parquet", help="parquet or webdataset (default: %(default)s)")
-    what.add_argument(
-        "--shard-hours", type=float, default=2.0, metavar="H", help="audio a shard (default: %(default)s)"
-    )
+    what.add_argument("--shard-hours", type=float, default=2.0, metavar="H", help="audio a shard (default: %(default)s)")
     what.add_argument("--split", default="train", help="split name in the shards' names (default: %(default)s)")
     what.add_argument("--downmix", action="store_true", help="mix more than two channels down instead of failing")
     what.add_argument("--allow-truncated", action="store_true", help="keep what is there of files that end early")
@@ -98,10 +96,6 @@ def _add_tokenize(parser: argparse.ArgumentParser) -> None:
         default=300.0,
         metavar="S",
         help="longest recording for codecs without windows, which encode it in one piece (default: %(default)s)",
-    )
-    what.add_argument("--precision", default="exact", help="exact (default) or fast: see the README")
-    what.add_argument(
-        "--reference", action="store_true", help="encode with transformers' own modules: slower, same codes"
     )
     how = parser.add_argument_group("how it is run (free to change from run to run)")
     how.add_argument("--workers", type=int, metavar="N", help="CPU cores to use (default: all; 0: no Ray, one process)")
@@ -134,8 +128,6 @@ def _tokenize(options: argparse.Namespace) -> int:
         downmix=options.downmix,
         allow_truncated=options.allow_truncated,
         max_chunk_seconds=options.max_chunk_seconds,
-        precision=options.precision,
-        reference=options.reference,
     )
     how = RunOptions(
         workers=options.workers,
@@ -188,9 +180,7 @@ def _add_decode(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_decode)
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("id", metavar="ID", help="a recording's id, as `inspect` and the shards have it")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="audio file to write: .wav, .flac, .ogg …"
-    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="audio file to write: .wav, .flac, .ogg …")
     parser.add_argument("--codec", help="where the codec lies now, if it has moved (its weights must be the same)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 

@@ -44,10 +44,6 @@ class TokenizeConfig:
     """keep what is there of files that end early, flagged in `meta`"""
     max_chunk_seconds: float = 300.0
     """longest recording for codecs without windows, which encode a recording in one piece"""
-    precision: str = "exact"
-    """ "exact": float32 arithmetic, codes equal to the reference; "fast": see `tokenizer.load_codec`"""
-    reference: bool = False
-    """compute with transformers' own modules instead of the inference encoder"""
 
     def __post_init__(self) -> None:
         if self.format not in SHARD_FORMATS:
@@ -58,8 +54,6 @@ class TokenizeConfig:
             raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
         if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
             raise UsageError(f"--split {self.split!r}: use letters, digits and underscores, as the Hub does")
-        if self.precision not in ("exact", "fast"):
-            raise UsageError(f"--precision {self.precision}: choose exact or fast")
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
 

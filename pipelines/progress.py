@@ -11,6 +11,8 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from tokenizer.errors import UsageError
+
 PLAIN_EVERY = 10.0
 """seconds between plain lines"""
 
@@ -108,6 +110,19 @@ class RunProgress:
         self.wall += shard.wall
 
 
+def refuse_more_failures(progress: RunProgress, most: int | None) -> None:
+    """Stop a run in which too many recordings fail.
+
+    Raises:
+        UsageError: more than `most` have.
+    """
+    if most is not None and progress.all_failures > most:
+        raise UsageError(
+            f"stopped: {progress.all_failures} recordings have failed, more than --max-failures {most}; "
+            "`codecshards inspect OUT --failures` lists those of finished shards"
+        )
+
+
 def describe(progress: RunProgress) -> str:
     """One line: shards, hours, speed, time to go, failures, waits."""
     parts = [
@@ -142,9 +157,7 @@ class Display(Protocol):
     """Shows a `RunProgress` again and again, and passes messages."""
 
     def __enter__(self) -> Display: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
     def update(self, progress: RunProgress) -> None: ...
     def message(self, text: str) -> None: ...
 
@@ -160,9 +173,7 @@ class PlainDisplay:
     def __enter__(self) -> PlainDisplay:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
     def update(self, progress: RunProgress) -> None:
@@ -188,9 +199,7 @@ class LiveDisplay:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
 
     def update(self, progress: RunProgress) -> None:

@@ -59,9 +59,7 @@ class ChunkCutter:
             return []
         held = np.concatenate(self._blocks, axis=1)
         count = (held.shape[1] - self._length) // self._stride + 1
-        chunks = [
-            np.ascontiguousarray(held[:, i * self._stride : i * self._stride + self._length]) for i in range(count)
-        ]
+        chunks = [np.ascontiguousarray(held[:, i * self._stride : i * self._stride + self._length]) for i in range(count)]
         rest = held[:, count * self._stride :].copy()
         self._blocks, self._held = [rest], rest.shape[1]
         return chunks
@@ -73,8 +71,7 @@ class ChunkCutter:
         held = np.concatenate(self._blocks, axis=1)
         self._blocks, self._held = [], 0
         return [
-            np.ascontiguousarray(held[:, start:stop])
-            for start, stop in chunk_spans(held.shape[1], self._length, self._stride)
+            np.ascontiguousarray(held[:, start:stop]) for start, stop in chunk_spans(held.shape[1], self._length, self._stride)
         ]
 
 

@@ -101,12 +101,8 @@ class Codes:
             raise ShapeError(
                 f"chunk_frames add up to {int(self.chunk_frames.sum(dtype=np.int64))} frames, codes hold {self.codes.shape[1]}"
             )
-        if self.scales is not None and (
-            self.scales.dtype != np.float32 or self.scales.shape != self.chunk_frames.shape
-        ):
-            raise ShapeError(
-                f"scales must be float32 [{len(self.chunk_frames)}], one a chunk, not {_describe(self.scales)}"
-            )
+        if self.scales is not None and (self.scales.dtype != np.float32 or self.scales.shape != self.chunk_frames.shape):
+            raise ShapeError(f"scales must be float32 [{len(self.chunk_frames)}], one a chunk, not {_describe(self.scales)}")
         if self.num_samples < 1:
             raise ShapeError(f"num_samples must be at least 1, not {self.num_samples}")
 

@@ -9,9 +9,7 @@ import pytest
 from pipelines.progress import PlainDisplay, RunProgress, ShardProgress, describe, format_duration, format_hours
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59.4, "59s"), (61, "1m 01s"), (3600, "1h 00m"), (7505, "2h 05m")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (59.4, "59s"), (61, "1m 01s"), (3600, "1h 00m"), (7505, "2h 05m")])
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 

@@ -70,9 +70,7 @@ def test_a_stream_is_cut_as_the_whole_would_be(blocks: list[int], length: int, o
     chunks += cutter.finish()
     expected = [whole[:, a:b] for a, b in chunk_spans(total, length, stride)] if total else []
     assert len(chunks) == len(expected)
-    assert all(
-        np.array_equal(one, other) and one.flags.c_contiguous for one, other in zip(chunks, expected, strict=True)
-    )
+    assert all(np.array_equal(one, other) and one.flags.c_contiguous for one, other in zip(chunks, expected, strict=True))
     assert cutter.num_samples == total
 
 
@@ -115,9 +113,7 @@ def test_overlap_add_is_the_formula_in_any_slices(total: int, length: int, overl
     blocks = [joined.push(chunk) for chunk in chunks]
     out = np.concatenate([*blocks, joined.finish()], axis=1)
     assert out.shape == (2, total)
-    expected = reference_overlap_add(
-        [chunk[:, : b - a] for chunk, (a, b) in zip(chunks, spans, strict=True)], stride, length
-    )
+    expected = reference_overlap_add([chunk[:, : b - a] for chunk, (a, b) in zip(chunks, spans, strict=True)], stride, length)
     np.testing.assert_allclose(out, expected, atol=1e-4)
 
 

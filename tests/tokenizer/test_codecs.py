@@ -135,15 +135,11 @@ def test_chunks_of_other_shapes_are_refused(codec: Codec) -> None:
 def test_codes_of_another_codec_are_refused(codec: Codec) -> None:
     codes = codec.encode(sound(100_000, codec.channels, codec.sample_rate))
     with pytest.raises(ShapeError, match="outside the codebook"):
-        codec.decode(
-            Codes(codes.codes | np.uint16(4096), codes.scales, codes.chunk_frames, codes.num_samples, codes.sample_rate)
-        )
+        codec.decode(Codes(codes.codes | np.uint16(4096), codes.scales, codes.chunk_frames, codes.num_samples, codes.sample_rate))
     with pytest.raises(ShapeError, match="Hz"):
         codec.decode(Codes(codes.codes, codes.scales, codes.chunk_frames, codes.num_samples, 32_000))
     with pytest.raises(ShapeError, match="codebooks"):
-        codec.decode(
-            Codes(np.tile(codes.codes, (8, 1)), codes.scales, codes.chunk_frames, codes.num_samples, codes.sample_rate)
-        )
+        codec.decode(Codes(np.tile(codes.codes, (8, 1)), codes.scales, codes.chunk_frames, codes.num_samples, codes.sample_rate))
     with pytest.raises(ShapeError, match="chunks"):
         codec.decode(Codes(codes.codes, codes.scales, codes.chunk_frames, 10, codes.sample_rate))
 
@@ -190,9 +186,7 @@ def test_missing_tensors_are_not_made_up(tmp_path: Path, reduced: Path) -> None:
     name = folder(tmp_path / "partial", (reduced / "config.json").read_text())
     tensors = load_file(reduced / "model.safetensors")
     gone = next(key for key in tensors if key.startswith("encoder"))
-    save_file(
-        {key: value for key, value in tensors.items() if key != gone}, f"{name}/model.safetensors", {"format": "pt"}
-    )
+    save_file({key: value for key, value in tensors.items() if key != gone}, f"{name}/model.safetensors", {"format": "pt"})
     with pytest.raises(CodecLoadError, match=f"lack 1 tensors, {gone}"):
         load_codec(name)
 
@@ -209,9 +203,7 @@ def test_a_hub_id_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatc
         load_codec("facebook/encodec_48khz")
 
 
-def test_a_hub_checkpoint_is_pinned_to_its_commit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reduced: Path
-) -> None:
+def test_a_hub_checkpoint_is_pinned_to_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reduced: Path) -> None:
     import huggingface_hub
 
     commit = tmp_path / "snapshots" / "0123abcd"

@@ -54,9 +54,7 @@ def assert_same(codes: Codes, expected: tuple[np.ndarray, list[float] | None]) -
 
 
 @pytest.mark.parametrize("bandwidth", [3.0, 6.0, 12.0, 24.0])
-@pytest.mark.parametrize(
-    "samples", [1, 2, 7, 319, 320, 321, 1000, 47_519, 47_520, 47_999, 48_000, 48_001, 96_000, 150_000]
-)
+@pytest.mark.parametrize("samples", [1, 2, 7, 319, 320, 321, 1000, 47_519, 47_520, 47_999, 48_000, 48_001, 96_000, 150_000])
 def test_equal_to_upstream_at_48_khz(reduced: Path, samples: int, bandwidth: float) -> None:
     waveform = sound(samples, seed=samples)
     codes = load_codec(str(reduced), bandwidth=bandwidth, device="cpu").encode(waveform)

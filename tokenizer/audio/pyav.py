@@ -51,9 +51,7 @@ class PyAVReader:
         if self._wav is not None:
             check_facts(name, self._wav.sample_rate, self._wav.channels)
         try:
-            self._container: Any = av.open(
-                file, mode="r", metadata_errors="replace", options={"format_whitelist": FORMATS}
-            )
+            self._container: Any = av.open(file, mode="r", metadata_errors="replace", options={"format_whitelist": FORMATS})
         except (FFmpegError, ValueError, OSError) as error:
             raise NotOpened(_reason(error)) from error
         try:

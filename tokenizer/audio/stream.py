@@ -1,6 +1,6 @@
 """One recording, from file to blocks at a codec's rate: open, decode, cut, check, map, resample, measure.
 
-    file ──reader──▶ source blocks ──cut──▶ start..end ──check, map, meter──▶ ──soxr──▶ blocks at the target rate
+file ──reader──▶ source blocks ──cut──▶ start..end ──check, map, meter──▶ ──soxr──▶ blocks at the target rate
 """
 
 from __future__ import annotations
@@ -243,7 +243,9 @@ class AudioStream:
     def _conclude(self) -> None:
         facts = self._reader.facts
         if not self._given:
-            what = "no samples" if self._start is None and self._end is None else f"no samples from {self._start} to {self._end} s"
+            what = (
+                "no samples" if self._start is None and self._end is None else f"no samples from {self._start} to {self._end} s"
+            )
             raise RecordingError(FailureKind.EMPTY, f"{self.name}: {what} in it", "decode")
         self._report = AudioReport(
             source_sample_rate=facts.sample_rate,

@@ -12,7 +12,7 @@ from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.codecs.checkpoint import Checkpoint, find_checkpoint, weights_hash
 from tokenizer.errors import CodecLoadError
 
-__all__ = ["CODECS", "DEFAULT_CODEC", "Builtin", "describe_codec", "load_codec"]
+__all__ = ["CODECS", "DEFAULT_CODEC", "Builtin", "batch_chunks", "describe_codec", "load_codec"]
 
 DEFAULT_CODEC = "facebook/encodec_48khz"
 DEVICES = ("auto", "cpu", "cuda")
@@ -40,6 +40,11 @@ def _load_mulaw(bandwidth: float) -> Codec:
 
 
 CODECS: dict[str, Builtin] = {"mulaw": Builtin(_describe_mulaw, _load_mulaw)}
+
+
+def batch_chunks(device: str) -> int:
+    """Chunks that make an efficient batch on a kind of device."""
+    return 256 if device == "cuda" else 16
 
 
 def describe_codec(name: str, *, bandwidth: float = 6.0, revision: str | None = None) -> CodecSpec:

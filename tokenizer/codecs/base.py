@@ -171,7 +171,7 @@ def check_samples(samples: NDArray[np.float32], name: str = "waveform") -> None:
         return
     # One pass: a NaN or an infinity makes the extremes NaN or infinite, and every comparison with NaN is false.
     low, high = float(samples.min()), float(samples.max())
-    if not (-ABSURD_SAMPLE <= low and high <= ABSURD_SAMPLE):
+    if not (low >= -ABSURD_SAMPLE and high <= ABSURD_SAMPLE):
         what = "NaN" if np.isnan(samples).any() else f"samples from {low:.3g} to {high:.3g}"
         raise RecordingError(FailureKind.NON_FINITE, f"{name}: has {what}; full scale is 1.0", "check")
 
@@ -199,17 +199,13 @@ def split(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
         ShapeError: codes that this codec cannot have written.
     """
     if codes.n_q > spec.n_q:
-        raise ShapeError(
-            f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with more kbps"
-        )
+        raise ShapeError(f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with more kbps")
     if codes.sample_rate != spec.sample_rate:
         raise ShapeError(f"codes are of a codec at {codes.sample_rate} Hz, this one is at {spec.sample_rate}")
     spans = chunk_spans(codes.num_samples, spec.chunk_length, spec.chunk_stride)
     frames = [frames_of(stop - start, spec.frame_length) for start, stop in spans]
     if codes.chunk_frames.tolist() != frames:
-        raise ShapeError(
-            f"{codes.num_samples} samples have {len(frames)} chunks with this codec; the codes have others"
-        )
+        raise ShapeError(f"{codes.num_samples} samples have {len(frames)} chunks with this codec; the codes have others")
     if codes.codes.size and int(codes.codes.max()) >= spec.codebook_size:
         raise ShapeError(f"code {int(codes.codes.max())} is outside the codebook of {spec.codebook_size}")
     if spec.has_scales and codes.scales is None:

@@ -93,9 +93,7 @@ def _download(name: str, revision: str | None) -> Checkpoint:
             f"(hf download {name} --local-dir FOLDER) and give the folder as --codec"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CodecLoadError(
-            f"codec {name}: neither a folder, a codec of this package, nor a checkpoint on the hub"
-        ) from error
+        raise CodecLoadError(f"codec {name}: neither a folder, a codec of this package, nor a checkpoint on the hub") from error
     except Exception as error:  # the hub client passes on whatever its transport raises
         raise CodecLoadError(
             f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where there is a network "
@@ -114,6 +112,4 @@ def _require_encodec(checkpoint: Checkpoint) -> None:
         raise CodecLoadError(f"codec {checkpoint.name}: its config.json cannot be read: {error}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "encodec":
-        raise CodecLoadError(
-            f"codec {checkpoint.name} is not an EnCodec but {kind!r}: give a checkpoint of EncodecModel"
-        )
+        raise CodecLoadError(f"codec {checkpoint.name} is not an EnCodec but {kind!r}: give a checkpoint of EncodecModel")

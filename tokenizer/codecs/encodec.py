@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tokenizer.chunking import in_groups
+from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.errors import CodecLoadError, FailureKind, RecordingError, ShapeError
 
@@ -29,13 +30,9 @@ if TYPE_CHECKING:
 
 COMPUTE_CHUNKS = {"cpu": 1, "cuda": 64}
 """chunks that go through the model at once; on a CPU the allocator makes larger batches slower"""
-BATCH_CHUNKS = {"cpu": 16, "cuda": 256}
-"""chunks worth handing over at once"""
 
 
-def encodec_spec(
-    config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float
-) -> CodecSpec:
+def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float) -> CodecSpec:
     """The facts of a checkpoint at one bandwidth, from its configuration alone.
 
     Raises:
@@ -71,7 +68,7 @@ class EncodecCodec(Codec):
     def __init__(self, folder: Path, spec: CodecSpec, device: str) -> None:
         """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration."""
         self.spec = spec
-        self.batch_chunks = BATCH_CHUNKS[device]
+        self.batch_chunks = batch_chunks(device)
         self._compute_chunks = COMPUTE_CHUNKS[device]
         self._device = torch.device(device)
         self._model = load_model(folder, self._device)
@@ -95,9 +92,7 @@ class EncodecCodec(Codec):
         longest = self.spec.chunk_length or MAX_CHUNK_FRAMES * self.spec.frame_length
         fits = chunk.ndim == 2 and chunk.shape[0] == self.channels and 1 <= chunk.shape[1] <= longest
         if not fits or chunk.dtype != np.float32:
-            raise ShapeError(
-                f"a chunk must be float32 [{self.channels}, 1..{longest}], not {chunk.dtype}{list(chunk.shape)}"
-            )
+            raise ShapeError(f"a chunk must be float32 [{self.channels}, 1..{longest}], not {chunk.dtype}{list(chunk.shape)}")
         return chunk
 
     def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -159,9 +154,7 @@ def load_model(folder: Path, device: torch.device) -> Any:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, report = EncodecModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
+        model, report = EncodecModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise CodecLoadError(f"codec {folder}: its weights do not load: {_first_line(error)}") from error
     finally:

@@ -85,10 +85,7 @@ class MuLawCodec(Codec):
 
 _PARTS = 16
 _ORDER = [int(f"{i:04b}"[::-1], 2) for i in range(_PARTS)]
-_NEAREST = [
-    [min(range(n_q), key=lambda k: (abs(_ORDER[k] - part), k)) for part in range(_PARTS)]
-    for n_q in range(1, _PARTS + 1)
-]
+_NEAREST = [[min(range(n_q), key=lambda k: (abs(_ORDER[k] - part), k)) for part in range(_PARTS)] for n_q in range(1, _PARTS + 1)]
 """for each number of codebooks, which of them stands in for each part of a frame"""
 
 

@@ -1,0 +1,94 @@
+"""`OUT/README.md`: a data set card that the Hub understands and that says how the codes came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import yaml
+from datasets import Features
+
+from pipelines.manifest import CommitRecord
+from pipelines.shards import shard_format
+from pipelines.shards.schema import ARROW_SCHEMA
+from pipelines.storage import Storage
+
+CARD = "README.md"
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+
+
+def write_card(storage: Storage, stored: Mapping[str, Any], records: Collection[CommitRecord]) -> None:
+    """Write the card from the stored configuration and the committed records."""
+    storage.write(CARD, make_card(stored, records).encode())
+
+
+def make_card(stored: Mapping[str, Any], records: Collection[CommitRecord]) -> str:
+    """The card's text: YAML for the Hub, then a page for people."""
+    config, codec = stored["config"], stored["codec"]
+    rows = sum(record.rows for record in records)
+    failures = sum(len(record.failures) for record in records)
+    hours = sum(record.num_samples for record in records) / codec["sample_rate"] / 3600
+    front = yaml.safe_dump(_front_matter(config, rows), sort_keys=False)
+    chunks = (
+        f"chunks of {codec['chunk_length']} samples, one every {codec['chunk_stride']}"
+        if codec["chunk_length"]
+        else "a recording is one chunk"
+    )
+    return f"""---
+{front}---
+
+# Audio codes
+
+{rows} recordings, {hours:.2f} hours, as discrete codes of a neural audio codec; {failures} recordings of the source could not
+be tokenized and are listed in `manifest/commits/`.
+
+| | |
+|---|---|
+| codec | `{codec["codec"]}`{f" at revision `{codec['revision']}`" if codec["revision"] else ""} |
+| weights | SHA-256 `{codec["weights_sha256"]}` |
+| bandwidth | {codec["bandwidth"]:g} kbps: {codec["n_q"]} codebooks of {codec["codebook_size"]} codes |
+| audio | {codec["sample_rate"]} Hz, {codec["channels"]} channel{"s" if codec["channels"] > 1 else ""} |
+| frames | {codec["frame_length"]} samples each; {chunks} |
+| written by | codecshards {stored["version"]} |
+
+`codes` is `[n_q][frames]`, the valid frames of all chunks one after the other; `chunk_frames` says how many each chunk has, and
+`scales` holds the RMS that each was divided by. `num_samples` is the exact length of the recording at the codec's rate.
+
+{_usage(config["format"], config["split"])}
+"""
+
+
+def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    suffix = shard_format(config["format"]).suffix
+    front: dict[str, Any] = {
+        "pretty_name": "Audio codes",
+        "tags": ["audio", "codec", "encodec", "codecshards"],
+        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": config["split"], "path": f"data/{config['split']}-*{suffix}"}],
+            }
+        ],
+    }
+    if config["format"] == "parquet":
+        features = Features.from_arrow_schema(ARROW_SCHEMA)._to_yaml_list()
+        front["dataset_info"] = {
+            "features": features,
+            "splits": [{"name": config["split"], "num_examples": rows}],
+        }
+    return front
+
+
+def _usage(form: str, split: str) -> str:
+    if form == "parquet":
+        return f"""```python
+from datasets import load_dataset
+
+codes = load_dataset("parquet", data_files="data/{split}-*.parquet", split="train").with_format("numpy")
+```"""
+    return f"""```python
+import webdataset
+
+codes = webdataset.WebDataset("data/{split}-00000-of-00001.tar").decode()  # sample["codes.npy"], sample["scales.npy"], sample["json"]
+```"""

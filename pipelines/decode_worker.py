@@ -1,0 +1,142 @@
+"""The child process that decodes: `python -m pipelines.decode_worker FD PARENT`. Started by `pipelines.decoding`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import BinaryIO
+
+from pipelines.decoding import BEAT, BLOCK, END, FAILED, DecodeReport, DecodeSettings
+from tokenizer.audio import stream_audio
+from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.types import Recording
+
+_HASH_BLOCK = 1 << 20
+_BEAT_EVERY = 2.0
+"""seconds between signs of life while hashing a large file"""
+_WATCH_EVERY = 1.0
+
+
+def main() -> None:
+    """Decode what comes in, until the other end goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    connection = Connection(int(sys.argv[1]))
+    _die_with(int(sys.argv[2]))
+    settings: DecodeSettings = connection.recv()
+    # Requests are taken off the pipe at once, so that the parent never waits to send while we wait to send.
+    requests: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
+    threading.Thread(target=_take_requests, args=(connection, requests), daemon=True).start()
+    worker = _Worker(connection, settings)
+    while (recording := requests.get()) is not None:
+        worker.work(recording)
+
+
+class _Worker:
+    """Decodes one recording after the other."""
+
+    def __init__(self, connection: Connection, settings: DecodeSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._hashed: tuple[object, str] | None = None
+
+    def work(self, recording: Recording) -> None:
+        try:
+            report = self._decode(recording)
+            self._send(END, pickle.dumps(report))
+        except RecordingError as error:
+            self._send(FAILED, pickle.dumps(error))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the parent has gone
+        except Exception as error:  # whatever a decoder raises is this recording's failure, never the run's
+            reason = str(error).splitlines()[0] if str(error) else ""
+            kind = FailureKind.UNREADABLE if isinstance(error, OSError) else FailureKind.DAMAGED
+            message = f"{recording.uri}: {type(error).__name__}: {reason}"
+            self._send(FAILED, pickle.dumps(RecordingError(kind, message, "decode")))
+
+    def _decode(self, recording: Recording) -> DecodeReport:
+        file = self._settings.source.open(recording)
+        try:
+            digest = self._hash(recording, file)
+            stream = stream_audio(
+                file,
+                self._settings.sample_rate,
+                self._settings.channels,
+                start=recording.start,
+                end=recording.end,
+                downmix=self._settings.downmix,
+                allow_truncated=self._settings.allow_truncated,
+                name=_name(recording),
+            )
+            for block in stream:
+                self._send(BLOCK, block.tobytes())
+            return DecodeReport(stream.report, digest)
+        finally:
+            if not isinstance(file, str):
+                file.close()
+
+    def _hash(self, recording: Recording, file: str | BinaryIO) -> str:
+        """SHA-256 of the source's bytes; segments of one file hash it once."""
+        status = Path(file).stat() if isinstance(file, str) else None
+        version = (status.st_size, status.st_mtime_ns) if status else ()
+        key = (recording.uri, json.dumps(dict(recording.locator), sort_keys=True), version)
+        if self._hashed is None or self._hashed[0] != key:
+            self._hashed = (key, _sha256(file, lambda: self._send(BEAT, b"")))
+        return self._hashed[1]
+
+    def _send(self, kind: bytes, body: bytes) -> None:
+        self._connection.send_bytes(kind + body)
+
+
+def _name(recording: Recording) -> str:
+    member = recording.locator.get("member")
+    return f"{recording.uri}/{member}" if member else recording.uri
+
+
+def _sha256(file: str | BinaryIO, beat: Callable[[], None]) -> str:
+    digest, last = hashlib.sha256(), time.monotonic()
+    handle = Path(file).open("rb") if isinstance(file, str) else file  # noqa: SIM115
+    try:
+        while block := handle.read(_HASH_BLOCK):
+            digest.update(block)
+            if time.monotonic() - last > _BEAT_EVERY:
+                beat()
+                last = time.monotonic()
+    finally:
+        if isinstance(file, str):
+            handle.close()
+        else:
+            handle.seek(0)
+    return digest.hexdigest()
+
+
+def _take_requests(connection: Connection, requests: queue.SimpleQueue[Recording | None]) -> None:
+    try:
+        while True:
+            requests.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _die_with(parent: int) -> None:
+    """Exit when the parent has died, also while a decoder hangs."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_EVERY)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What is in an output folder: totals over committed records, failures by kind, and how the codebooks are used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.manifest import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.progress import format_duration, format_hours
+from pipelines.storage import open_storage
+
+
+@dataclass(frozen=True, slots=True)
+class CodebookUse:
+    """How one level of the quantizer is used over the whole output."""
+
+    level: int
+    """from 0"""
+    perplexity: float
+    """2 to the entropy of the codes: how many codes it is as if it used evenly"""
+    used: float
+    """share of the codebook that occurs at all, 0 to 1"""
+    entropy_bits: float
+    """per code, of at most 10"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything that `codecshards inspect` says."""
+
+    out: str
+    stored: Mapping[str, Any]
+    """configuration, codec and version, as written down by the first run"""
+    shards_planned: int
+    shards: int
+    recordings_planned: int
+    recordings: int
+    hours: float
+    frames: int
+    chunks: int
+    bytes: int
+    bits_per_code: float | None
+    """file size over codes, everything in the files included"""
+    failures: tuple[Failure, ...]
+    failure_kinds: Mapping[str, int]
+    flags: Mapping[str, int]
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """summed seconds of the processes that wrote shards"""
+    codebooks: tuple[CodebookUse, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return self.shards == self.shards_planned
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as one JSON object."""
+        return {
+            "out": self.out,
+            "config": self.stored["config"],
+            "codec": self.stored["codec"],
+            "version": self.stored["version"],
+            "complete": self.complete,
+            "shards": {"planned": self.shards_planned, "committed": self.shards},
+            "recordings": {
+                "planned": self.recordings_planned,
+                "tokenized": self.recordings,
+                "failed": len(self.failures),
+            },
+            "hours": self.hours,
+            "frames": self.frames,
+            "chunks": self.chunks,
+            "bytes": self.bytes,
+            "bits_per_code": self.bits_per_code,
+            "flags": dict(self.flags),
+            "timings": dict(self.timings),
+            "codebooks": [
+                {"level": use.level, "perplexity": use.perplexity, "used": use.used, "entropy_bits": use.entropy_bits}
+                for use in self.codebooks
+            ],
+            "failure_kinds": dict(self.failure_kinds),
+            "failures": [
+                {
+                    "id": failure.id,
+                    "source_uri": failure.source_uri,
+                    "kind": failure.kind,
+                    "message": failure.message,
+                    "stage": failure.stage,
+                }
+                for failure in self.failures
+            ],
+        }
+
+
+def inspect(out: str) -> Summary:
+    """Add up what is committed in an output folder.
+
+    Raises:
+        OutputError: not an output of `tokenize`.
+        ShardError: a damaged commit record.
+    """
+    manifest = Manifest(open_storage(out))
+    stored = manifest.require_config()
+    plan = manifest.read_plan()
+    records = list(manifest.committed().values())
+    frames = sum(record.frames for record in records)
+    size = sum(record.bytes for record in records)
+    codes = frames * int(stored["codec"]["n_q"])
+    failures = tuple(failure for record in records for failure in record.failures)
+    return Summary(
+        out=out,
+        stored=stored,
+        shards_planned=len(plan.shards),
+        shards=len(records),
+        recordings_planned=sum(1 for _ in plan.recordings),
+        recordings=sum(record.rows for record in records),
+        hours=sum(record.num_samples for record in records) / stored["codec"]["sample_rate"] / 3600,
+        frames=frames,
+        chunks=sum(record.chunks for record in records),
+        bytes=size,
+        bits_per_code=8 * size / codes if codes else None,
+        failures=failures,
+        failure_kinds=dict(sorted(Counter(failure.kind for failure in failures).items())),
+        flags=_summed(record.flags for record in records),
+        timings=_summed(record.timings for record in records),
+        codebooks=codebook_use(records),
+    )
+
+
+def codebook_use(records: Iterable[CommitRecord]) -> tuple[CodebookUse, ...]:
+    """How each level is used over all records; empty when nothing is committed."""
+    total: NDArray[np.int64] | None = None
+    for record in records:
+        if record.codebook_counts is not None:
+            counts = unpack_counts(record.codebook_counts)
+            total = counts if total is None else total + counts
+    if total is None:
+        return ()
+    return tuple(_use(level, counts) for level, counts in enumerate(total))
+
+
+def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
+    shares = counts[counts > 0] / counts.sum()
+    entropy = float(-(shares * np.log2(shares)).sum())
+    return CodebookUse(level, round(2**entropy, 2), round(float((counts > 0).mean()), 4), round(entropy, 3))
+
+
+def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return {name: round(value, 3) for name, value in sorted(total.items())}
+
+
+def render(summary: Summary, *, failures: bool = False, console: Console | None = None) -> None:
+    """Print a summary for people; `failures` lists every one of them."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.print(f"{summary.out}", style="bold", markup=False)
+    for name, value in _facts(summary):
+        console.print(f"  {name:<12} {value}", markup=False)
+    if summary.codebooks:
+        console.print(_codebook_table(summary))
+    if failures:
+        for failure in summary.failures:
+            console.print(f"  {failure.kind} ({failure.stage})  {failure.id}: {failure.message}", markup=False)
+    elif summary.failures:
+        console.print("  --failures lists the failed recordings", markup=False)
+
+
+def _facts(summary: Summary) -> list[tuple[str, str]]:
+    codec, config = summary.stored["codec"], summary.stored["config"]
+    state = "complete" if summary.complete else "unfinished: run the same command again to go on"
+    facts = [
+        ("source", str(config["source"])),
+        ("codec", f"{codec['codec']}, {codec['bandwidth']:g} kbps, {codec['n_q']} codebooks of {codec['codebook_size']}"),
+        ("weights", f"{codec['weights_sha256'][:16]}"),
+        ("shards", f"{summary.shards} of {summary.shards_planned} {config['format']} ({state})"),
+        ("recordings", f"{summary.recordings} of {summary.recordings_planned}, {len(summary.failures)} failed"),
+        ("audio", f"{format_hours(summary.hours * 3600)}, {summary.frames} frames in {summary.chunks} chunks"),
+        (
+            "size",
+            f"{summary.bytes / 1e6:.2f} MB" + (f", {summary.bits_per_code:.2f} bits a code" if summary.bits_per_code else ""),
+        ),
+    ]
+    wall = summary.timings.get("wall", 0.0)
+    if wall:
+        shares = ", ".join(
+            f"{name.removesuffix('_wait')} {summary.timings.get(name, 0.0) / wall:.0%}" for name in ("decode_wait", "encode_wait")
+        )
+        facts.append(("time", f"{format_duration(wall)} of work, of it waiting for {shares}"))
+    if summary.flags:
+        facts.append(("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items())))
+    if summary.failure_kinds:
+        facts.append(("failures", ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items())))
+    return facts
+
+
+def _codebook_table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for heading in ("  codebook", "perplexity", "used", "bits"):
+        table.add_column(heading, justify="right")
+    for use in summary.codebooks:
+        table.add_row(str(use.level), f"{use.perplexity:.1f}", f"{use.used:.1%}", f"{use.entropy_bits:.2f}")
+    return table

@@ -1,0 +1,327 @@
+"""Ray: the actors, and the driver that walks a plan with them. The only module that imports ray.
+
+    driver ── shard ──▶ Runner (reads, decodes, cuts, packs, writes, commits)
+                          │ batches of chunks, a bounded number under way
+                          ▼
+                        EncodeActor (holds the codec; one a GPU, or one a core)
+
+Without GPUs every core gets an encode actor with one thread, which is faster than one process with many threads, and a
+shard's batches spread over all of them, so that even a single shard uses the whole machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Before ray is imported: no telemetry, and no advice about other people's settings on a user's terminal.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from pipelines.encoders import Chunk, EncoderLost
+from pipelines.plan import PlannedShard
+from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
+from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
+from tokenizer.codecs.base import ChunkCodes
+from tokenizer.errors import CodecshardsError, RecordingError, UsageError
+
+DEATHS_BEFORE_ISOLATION = 3
+"""times that a shard's process may die before its recordings are taken one at a time"""
+POLL_SECONDS = 0.5
+OBJECT_STORE_BYTES = 2 << 30
+CORES_PER_RUNNER = 4
+"""CPU encoders that one runner can feed: decoding is some 100 times faster than encoding"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What this run may use."""
+
+    cores: int
+    gpus: int
+    local: bool
+
+
+@contextmanager
+def connect(address: str | None, workers: int | None, gpus: int | None) -> Iterator[Cluster]:
+    """Start Ray on this machine, or join a cluster, for the length of a `with` block.
+
+    Raises:
+        UsageError: no cluster answers at `address`, or it lacks the GPUs asked for.
+    """
+    try:
+        _init(address, workers, gpus)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"no Ray cluster at --address {address}: {reason}" if address else f"Ray could not start on this machine: {reason}"
+        ) from error
+    try:
+        yield _cluster(address, workers, gpus)
+    finally:
+        ray.shutdown()
+
+
+def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if ray.is_initialized():  # a caller's own session, or the tests'
+        raise RuntimeError("this process is connected to Ray already; call ray.shutdown() first")
+    if address:
+        ray.init(address=address, **quiet)
+        return
+    ray.init(
+        num_cpus=workers or os.cpu_count() or 1,
+        num_gpus=gpus,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        **quiet,
+    )
+
+
+def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Cluster:
+    resources = ray.cluster_resources()
+    cores, cards = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    if gpus is not None and gpus > cards:
+        raise UsageError(f"--gpus {gpus}: the cluster has {cards}")
+    return Cluster(
+        cores=min(cores, workers) if workers else max(cores, 1),
+        gpus=cards if gpus is None else gpus,
+        local=address is None,
+    )
+
+
+class _EncodeActor:
+    """Holds one codec and encodes batches with it, one after the other."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        self._settings = settings
+        self._codec: Any = None
+
+    def where(self) -> int:
+        return os.getpid()
+
+    def load(self) -> CodecshardsError | None:
+        """Load the codec now; an error is returned, since one that is raised loses its type."""
+        try:
+            self._codec = self._codec or self._settings.load(threads=1)
+        except CodecshardsError as error:
+            return error
+        return None
+
+    def encode(self, chunks: list[Chunk]) -> list[ChunkCodes] | CodecshardsError:
+        # A restarted actor has lost its codec.
+        error = self.load()
+        if error is not None:
+            return error
+        try:
+            codes: list[ChunkCodes] = self._codec.encode_chunks(chunks)
+            return codes
+        except CodecshardsError as error:
+            return error
+
+
+class RayEncoder:
+    """Spreads a runner's batches over the encode actors, taking turns."""
+
+    def __init__(self, actors: Sequence[Any], batch_chunks: int, first: int) -> None:
+        self.batch_chunks = batch_chunks
+        self.window = 2 * len(actors)
+        self._actors = deque(actors)
+        self._actors.rotate(-first)
+
+    def submit(self, chunks: Sequence[Chunk]) -> Any:
+        actor = self._actors[0]
+        self._actors.rotate(-1)
+        return actor.encode.remote(list(chunks))
+
+    def result(self, ticket: Any) -> list[ChunkCodes]:
+        try:
+            codes = ray.get(ticket)
+        except RayActorError as error:
+            raise EncoderLost("after several tries") from error
+        if isinstance(codes, CodecshardsError):
+            raise codes
+        return list(codes)
+
+
+class _Runner:
+    """Works on one shard at a time; answers `progress` meanwhile on a thread of its own."""
+
+    def __init__(self, settings: WorkSettings, actors: Sequence[Any], batch_chunks: int, number: int) -> None:
+        self._worker = ShardWorker(settings, RayEncoder(actors, batch_chunks, number))
+
+    def where(self) -> tuple[int, str]:
+        return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def run(self, job: ShardJob) -> ShardResult | CodecshardsError:
+        try:
+            return self._worker.run(job)
+        except CodecshardsError as error:
+            return error
+
+    def progress(self) -> ShardProgress:
+        return replace(self._worker.progress)
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """One runner and what it is doing."""
+
+    number: int
+    actor: Any
+    node: str
+    job: ShardJob | None = None
+    asked: Any = None
+    """an unanswered request for progress"""
+    seen: ShardProgress | None = None
+
+
+class Driver:
+    """Gives shards to runners until every shard is done; replaces runners that die."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: WorkSettings,
+        codec: CodecSettings,
+        journal: Journal,
+        display: Display,
+        max_failures: int | None,
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._codec = codec
+        self._journal = journal
+        self._display = display
+        self._max_failures = max_failures
+        self._deaths: dict[str, int] = {}
+        self._slots: list[_Slot] = []
+        self._actors: list[Any] = []
+
+    def run(self, shards: Sequence[PlannedShard], progress: RunProgress) -> None:
+        """Do every shard.
+
+        Raises:
+            UsageError: the codec cannot be loaded where it runs, OUT cannot be written, too many failures.
+        """
+        self._start_encoders()
+        todo = deque(ShardJob.of(shard) for shard in shards)
+        planned = {shard.name: shard.seconds for shard in shards}
+        self._slots = [self._start_runner(i) for i in range(min(self._runners(), len(todo)))]
+        busy: dict[Any, _Slot] = {}
+        while todo or busy:
+            for slot in self._slots:
+                if slot.job is None and todo:
+                    slot.job = todo.popleft()
+                    busy[slot.actor.run.remote(slot.job)] = slot
+            done, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
+            for ref in done:
+                slot = busy.pop(ref)
+                job, slot.job, slot.seen = slot.job, None, None
+                if job is None:
+                    continue
+                retry = self._settle(ref, slot, job, progress, planned)
+                if retry is not None:
+                    todo.appendleft(retry)
+            self._poll(progress)
+
+    def _runners(self) -> int:
+        if self._cluster.gpus:
+            return self._cluster.cores
+        return max(1, -(-self._cluster.cores // CORES_PER_RUNNER))
+
+    def _start_encoders(self) -> None:
+        on_gpu = self._cluster.gpus > 0
+        count = self._cluster.gpus or self._cluster.cores
+        options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 3, "scheduling_strategy": "SPREAD"}
+        options |= {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1}
+        actor_class: Any = ray.remote(**options)(_EncodeActor)
+        self._actors = [actor_class.remote(self._codec) for _ in range(count)]
+        self._display.message(f"loading {self._codec.codec} in {count} process{'es' if count > 1 else ''} …")
+        for error in ray.get([actor.load.remote() for actor in self._actors]):
+            if error is not None:
+                raise error
+
+    def _start_runner(self, number: int) -> _Slot:
+        # On a CPU the encoders hold every core, and runners must not wait for one.
+        cores = 1 if self._cluster.gpus else 0
+        options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
+        actor_class: Any = ray.remote(**options)(_Runner)
+        actor = actor_class.remote(self._settings, self._actors, self._codec.batch_chunks, number)
+        _, node = ray.get(actor.where.remote())
+        return _Slot(number, actor, node)
+
+    def _settle(self, ref: Any, slot: _Slot, job: ShardJob, progress: RunProgress, planned: dict[str, float]) -> ShardJob | None:
+        """Take in a shard's outcome; returns the job to try again, if it must be."""
+        try:
+            outcome = ray.get(ref)
+        except RayActorError:
+            return self._bury(slot, job)
+        except RayTaskError as error:
+            raise UsageError(f"shard {job.name}: {_last_line(error)} (a fault in codecshards: please report it)") from error
+        if isinstance(outcome, RecordingError) or not isinstance(outcome, ShardResult):
+            raise outcome
+        progress.finish(planned[job.name], outcome.progress)
+        refuse_more_failures(progress, self._max_failures)
+        return None
+
+    def _bury(self, slot: _Slot, job: ShardJob) -> ShardJob:
+        """A runner died: start another, and decide how its shard is tried again."""
+        node_died = not _is_alive(slot.node)
+        fresh = self._start_runner(slot.number)
+        slot.actor, slot.node, slot.asked = fresh.actor, fresh.node, None
+        if node_died:  # says nothing about the shard
+            return job
+        deaths = self._deaths[job.name] = self._deaths.get(job.name, 0) + 1
+        self._display.message(f"shard {job.name}: its process died ({deaths}), trying again")
+        if deaths < DEATHS_BEFORE_ISOLATION:
+            return job
+        return self._isolate(job, deaths)
+
+    def _isolate(self, job: ShardJob, deaths: int) -> ShardJob:
+        suspect = self._journal.read(job.name) if job.careful else None
+        if suspect is not None and suspect not in job.quarantined:
+            self._display.message(f"shard {job.name}: {suspect} kills its process and is quarantined")
+            self._deaths[job.name] = DEATHS_BEFORE_ISOLATION
+            return replace(job, quarantined=(*job.quarantined, suspect))
+        if deaths >= 2 * DEATHS_BEFORE_ISOLATION:
+            raise UsageError(
+                f"shard {job.name}: its process died {deaths} times and no recording is at fault; "
+                "look for lack of memory on its machine"
+            )
+        return replace(job, careful=True)
+
+    def _poll(self, progress: RunProgress) -> None:
+        for slot in self._slots:
+            if slot.job is None:
+                continue
+            if slot.asked is None:
+                slot.asked = slot.actor.progress.options(concurrency_group="status").remote()
+            try:
+                seen = ray.get(slot.asked, timeout=0)
+                slot.asked = None
+                if seen.name == slot.job.name:
+                    slot.seen = seen
+            except GetTimeoutError:
+                continue
+            except RayError:
+                slot.asked = None
+        progress.under_way = [slot.seen for slot in self._slots if slot.job is not None and slot.seen is not None]
+        self._display.update(progress)
+
+
+def _is_alive(node_id: str) -> bool:
+    nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

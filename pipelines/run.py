@@ -1,0 +1,214 @@
+"""From a configuration to committed shards: what the `tokenize` command does, as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from pipelines.card import write_card
+from pipelines.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
+from pipelines.decoding import DecodeSettings
+from pipelines.encoders import LocalEncoder
+from pipelines.manifest import Manifest
+from pipelines.plan import Plan, PlannedShard, make_plan
+from pipelines.progress import (
+    Display,
+    RunProgress,
+    describe,
+    format_duration,
+    format_hours,
+    open_display,
+    refuse_more_failures,
+)
+from pipelines.shards import shard_format
+from pipelines.shards.schema import make_footer
+from pipelines.sources import open_source
+from pipelines.storage import open_storage
+from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
+from tokenizer.codecs import batch_chunks, describe_codec
+from tokenizer.errors import OutputError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What an output folder holds after a run: totals of committed records, earlier runs included."""
+
+    shards: int
+    recordings: int
+    failures: int
+    seconds: float
+    """of audio"""
+
+
+def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None = None) -> RunResult:
+    """Tokenize a corpus into `out`, or finish what an earlier run began there.
+
+    Args:
+        config: what to write. The first run stores it; a later one must agree with it.
+        out: folder or URL of the output.
+        options: how to run; changes nothing of what is written.
+
+    Raises:
+        UsageError: anything that makes the run impossible, in one line, before work starts where that can be known.
+    """
+    options = options or RunOptions()
+    with open_display(options.quiet) as display:
+        run = _Run(config, out, options, display)
+        try:
+            run.work()
+        except KeyboardInterrupt:
+            display.message(run.how_to_resume())
+            raise
+        return run.finish()
+
+
+class _Run:
+    """One run over one output folder."""
+
+    def __init__(self, config: TokenizeConfig, out: str, options: RunOptions, display: Display) -> None:
+        self._options = options
+        self._display = display
+        self._out = out
+        self._spec = describe_codec(config.codec, bandwidth=config.bandwidth, revision=config.revision)
+        self._source = open_source(config.source)
+        self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
+        self._storage = open_storage(out)
+        self._format = shard_format(config.format)
+        self._manifest = Manifest(self._storage)
+        self._stored = stored_form(self._config, self._spec, version("codecshards"))
+        self._plan = self._agree() or self._begin()
+
+    def _agree(self) -> Plan | None:
+        """The stored plan, if an earlier run left one that was asked for the same."""
+        stored = self._manifest.read_config()
+        if stored is None:
+            return None
+        changed = differences(stored, self._stored)
+        if changed:
+            raise OutputError(
+                f"{self._out} holds another configuration ({'; '.join(changed)}): choose another OUT, or the same settings"
+            )
+        return self._manifest.read_plan()
+
+    def _begin(self) -> Plan:
+        """List the corpus, plan it, and write both down. Nothing is written before all of it is known to work."""
+        self._display.message(f"listing {self._source.spec} …")
+        plan = make_plan(self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split)
+        self._manifest.begin(self._stored, plan)
+        self._display.message(
+            f"{sum(1 for _ in plan.recordings)} recordings, about "
+            f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into {len(plan.shards)} shards"
+        )
+        return plan
+
+    def work(self) -> None:
+        """Do every shard that is not committed yet."""
+        self._manifest.recover(self._format)
+        todo = self._todo()
+        if not todo:
+            self._display.message(f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do")
+            return
+        if len(todo) < len(self._plan.shards):
+            self._display.message(
+                f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} shards are committed"
+            )
+        progress = RunProgress(sum(shard.seconds for shard in todo), len(todo))
+        while todo:
+            if self._options.workers == 0:
+                self._work_here(todo, progress)
+            else:
+                self._work_on_ray(todo, progress)
+            # Nothing is left, unless a worker of an earlier run got in the way of this one's commits.
+            todo = self._todo()
+        self._display.update(progress)
+        self._display.message(f"{describe(progress)}, in {format_duration(progress.elapsed)}")
+
+    def finish(self) -> RunResult:
+        """Write the data set card, and add up what is there."""
+        records = self._manifest.committed().values()
+        write_card(self._storage, self._stored, records)
+        result = RunResult(
+            shards=len(records),
+            recordings=sum(record.rows for record in records),
+            failures=sum(len(record.failures) for record in records),
+            seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
+        )
+        self._display.message(
+            f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of audio, {result.shards} shards"
+        )
+        if result.failures:
+            self._display.message(
+                f"{result.failures} recordings failed; `codecshards inspect {self._out} --failures` says which and why"
+            )
+        return result
+
+    def how_to_resume(self) -> str:
+        """What to tell someone who has interrupted the run."""
+        done = len(self._plan.shards) - len(self._todo())
+        return f"stopped: {done} of {len(self._plan.shards)} shards are committed; run the same command again to go on"
+
+    def _todo(self) -> list[PlannedShard]:
+        committed = self._manifest.committed()
+        return [shard for shard in self._plan.shards if shard.name not in committed]
+
+    def _work_here(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
+        codec = self._codec_settings(self._options.device).load()
+        encoder = LocalEncoder(codec, codec.batch_chunks)
+        worker = ShardWorker(self._work_settings(codec.spec.device), encoder)
+        worker.on_progress = lambda: self._show(worker, progress)
+        try:
+            for shard in todo:
+                result = worker.run(ShardJob.of(shard))
+                progress.under_way = []
+                progress.finish(shard.seconds, result.progress)
+                refuse_more_failures(progress, self._options.max_failures)
+        finally:
+            worker.close()
+            encoder.close()
+
+    def _show(self, worker: ShardWorker, progress: RunProgress) -> None:
+        progress.under_way = [worker.progress]
+        self._display.update(progress)
+
+    def _work_on_ray(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
+        from pipelines.ray import Driver, connect
+
+        options = self._options
+        gpus = 0 if options.device == "cpu" and options.gpus is None else options.gpus
+        with connect(options.address, options.workers, gpus) as cluster:
+            if options.device == "cuda" and not cluster.gpus:
+                raise UsageError("--device cuda: Ray sees no GPU; use --device cpu")
+            device = "cuda" if cluster.gpus and options.device != "cpu" else "cpu"
+            settings, codec = self._work_settings(device), self._codec_settings(device)
+            driver = Driver(cluster, settings, codec, Journal(self._storage), self._display, options.max_failures)
+            driver.run(todo, progress)
+
+    def _codec_settings(self, device: str) -> CodecSettings:
+        config = self._config
+        return CodecSettings(
+            codec=config.codec,
+            revision=config.revision,
+            bandwidth=config.bandwidth,
+            device=device,
+            batch_chunks=batch_chunks(device),
+        )
+
+    def _work_settings(self, device: str) -> WorkSettings:
+        config, spec = self._config, with_device(self._spec, device)
+        return WorkSettings(
+            out=self._storage.root,
+            format=config.format,
+            spec=spec,
+            footer=make_footer(spec, self._stored["version"]),
+            fingerprint=fingerprint(self._stored),
+            decode=DecodeSettings(
+                source=self._source,
+                sample_rate=spec.sample_rate,
+                channels=spec.channels,
+                downmix=config.downmix,
+                allow_truncated=config.allow_truncated,
+                timeout=self._options.decode_timeout,
+            ),
+            max_chunk_seconds=config.max_chunk_seconds,
+        )

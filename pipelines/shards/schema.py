@@ -1,0 +1,140 @@
+"""What a shard's row is, and what its footer says: DESIGN of the columns, in one place for every format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.types import Codes
+
+SCHEMA_VERSION = 1
+FOOTER_KEY = "codecshards"
+ARROW_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("codes", pa.list_(pa.list_(pa.uint16())), nullable=False),
+        pa.field("scales", pa.list_(pa.float32())),
+        pa.field("chunk_frames", pa.list_(pa.uint16()), nullable=False),
+        pa.field("num_samples", pa.int64(), nullable=False),
+        pa.field("sample_rate", pa.int32(), nullable=False),
+        pa.field("channels", pa.int8(), nullable=False),
+        pa.field("source_uri", pa.string()),
+        pa.field("source_sample_rate", pa.int32()),
+        pa.field("source_channels", pa.int32()),
+        pa.field("source_sha256", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("speaker", pa.string()),
+        pa.field("meta", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One tokenized recording."""
+
+    id: str
+    codes: Codes
+    channels: int
+    """of the codec; the source's are below"""
+    source_uri: str
+    source_sample_rate: int
+    source_channels: int
+    source_sha256: str
+    text: str | None = None
+    language: str | None = None
+    speaker: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the arrays, as the columns have it."""
+        return {
+            "id": self.id,
+            "num_samples": self.codes.num_samples,
+            "sample_rate": self.codes.sample_rate,
+            "channels": self.channels,
+            "source_uri": self.source_uri,
+            "source_sample_rate": self.source_sample_rate,
+            "source_channels": self.source_channels,
+            "source_sha256": self.source_sha256,
+            "text": self.text,
+            "language": self.language,
+            "speaker": self.speaker,
+            "meta": encode_meta(self.meta),
+        }
+
+
+def encode_meta(meta: Mapping[str, Any]) -> str:
+    """Metadata as one line of JSON; the same values give the same line."""
+    return json.dumps(dict(meta), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def row_of(
+    facts: Mapping[str, Any],
+    codes: NDArray[np.uint16],
+    scales: NDArray[np.float32] | None,
+    chunk_frames: NDArray[np.uint16],
+) -> Row:
+    """The inverse of `Row.facts` and its arrays.
+
+    Raises:
+        KeyError, ValueError: a fact or an array that is missing or not what a row promises.
+    """
+    own = {name: facts[name] for name in ARROW_SCHEMA.names if name.startswith("source_")}
+    return Row(
+        id=facts["id"],
+        codes=Codes(codes, scales, chunk_frames, int(facts["num_samples"]), int(facts["sample_rate"])),
+        channels=int(facts["channels"]),
+        text=facts["text"],
+        language=facts["language"],
+        speaker=facts["speaker"],
+        meta=json.loads(facts["meta"] or "{}"),
+        **own,
+    )
+
+
+def make_footer(spec: CodecSpec, version: str) -> dict[str, Any]:
+    """What every shard says of its codes."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "codecshards_version": version,
+        "codec": {**asdict(spec), "frame_rate": spec.frame_rate},
+    }
+
+
+@dataclass(slots=True)
+class ShardStats:
+    """Sums over a shard, kept while it is written."""
+
+    rows: int = 0
+    frames: int = 0
+    chunks: int = 0
+    num_samples: int = 0
+    counts: NDArray[np.int64] | None = None
+    """int64 `[n_q, codebook_size]`: how often each code occurs"""
+
+    def add(self, codes: Codes, codebook_size: int) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.frames += codes.frames
+        self.chunks += len(codes.chunk_frames)
+        self.num_samples += codes.num_samples
+        if self.counts is None:
+            self.counts = np.zeros((codes.n_q, codebook_size), np.int64)
+        for level, values in enumerate(codes.codes):
+            self.counts[level] += np.bincount(values, minlength=codebook_size)
+
+
+def counted(rows: Iterator[Row], stats: ShardStats, codebook_size: int) -> Iterator[Row]:
+    """Rows as they pass, counted."""
+    for row in rows:
+        stats.add(row.codes, codebook_size)
+        yield row

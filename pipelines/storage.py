@@ -1,0 +1,268 @@
+"""Files of an output folder, local or on anything fsspec writes to: atomic, and first writer wins where that matters."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO
+
+import fsspec
+
+from pipelines.sources.base import is_remote
+from tokenizer.errors import OutputError
+
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EIO}
+
+
+class Storage(ABC):
+    """Names are relative to the root, with forward slashes. Every method raises `OutputError` when OUT cannot be used."""
+
+    root: str
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file's content; `FileNotFoundError` when it is not there."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file: readers see the old content or the new, whole."""
+
+    @abstractmethod
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file unless it is there: of several writers exactly one gets True, whole."""
+
+    @abstractmethod
+    def move(self, name: str, to: str) -> bool:
+        """Rename a file, replacing; False when it is not there."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool: ...
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+
+    @abstractmethod
+    def list(self, folder: str) -> list[str]:
+        """Names of the files in a folder (without it), sorted; none when there is no such folder."""
+
+    @abstractmethod
+    def size(self, name: str) -> int: ...
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable file to read; `FileNotFoundError` when it is not there."""
+
+    @abstractmethod
+    def stage(self, name: str) -> AbstractContextManager[str]:
+        """A context that gives a local path to write to, and has the file durable under `name` once it ends well."""
+
+
+def open_storage(root: str) -> Storage:
+    """The storage of an output folder; nothing is made or touched yet."""
+    return RemoteStorage(root) if is_remote(root) else LocalStorage(root)
+
+
+class LocalStorage(Storage):
+    """A folder on a file system, shared or not."""
+
+    def __init__(self, root: str) -> None:
+        self.root = str(Path(root).resolve())
+
+    def read(self, name: str) -> bytes:
+        return self._path(name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        with self.stage(name) as path:
+            Path(path).write_bytes(content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        target = self._path(name)
+        temporary = self._temporary(name)
+        with _as_output_error(self.root):
+            try:
+                self._write_durably(temporary, content)
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    return False
+                except OSError as error:
+                    if error.errno not in _NO_HARD_LINKS:
+                        raise
+                    return self._create_without_links(target, content)
+                _sync_folder(target.parent)
+                return True
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def move(self, name: str, to: str) -> bool:
+        with _as_output_error(self.root):
+            target = self._path(to)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.replace(self._path(name), target)
+            except FileNotFoundError:
+                return False
+            _sync_folder(target.parent)
+            return True
+
+    def exists(self, name: str) -> bool:
+        return self._path(name).exists()
+
+    def remove(self, name: str) -> None:
+        with _as_output_error(self.root):
+            self._path(name).unlink(missing_ok=True)
+
+    def list(self, folder: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(self._path(folder)) if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def size(self, name: str) -> int:
+        return self._path(name).stat().st_size
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._path(name).open("rb")
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[str]:
+        with _as_output_error(self.root):
+            temporary = self._temporary(name)
+            try:
+                yield str(temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(temporary, self._path(name))
+                _sync_folder(temporary.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return Path(self.root, name)
+
+    def _temporary(self, name: str) -> Path:
+        target = self._path(name)
+        with _as_output_error(self.root):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        return target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+
+    @staticmethod
+    def _write_durably(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _create_without_links(self, target: Path, content: bytes) -> bool:
+        """File systems without hard links: exclusive creation, which a crash can leave half-written (and invalid)."""
+        try:
+            with target.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            return False
+        return True
+
+
+class RemoteStorage(Storage):
+    """An object store: objects appear whole, and are created by a conditional put."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        try:
+            self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        except (ImportError, ValueError) as error:
+            raise OutputError(f"{root} cannot be opened: {error}") from error
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._fs.cat_file(self._path(name))
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        with _as_output_error(self.root):
+            self._fs.pipe_file(self._path(name), content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        with _as_output_error(self.root):
+            try:
+                self._fs.pipe_file(self._path(name), content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+    def move(self, name: str, to: str) -> bool:
+        with _as_output_error(self.root):
+            try:
+                self._fs.copy(self._path(name), self._path(to))
+            except FileNotFoundError:
+                return False
+            self._fs.rm_file(self._path(name))
+            return True
+
+    def exists(self, name: str) -> bool:
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(self._path(name)))
+
+    def remove(self, name: str) -> None:
+        with _as_output_error(self.root):
+            try:
+                self._fs.rm_file(self._path(name))
+            except FileNotFoundError:
+                return
+
+    def list(self, folder: str) -> list[str]:
+        self._fs.invalidate_cache()
+        try:
+            found = self._fs.ls(self._path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+
+    def size(self, name: str) -> int:
+        return int(self._fs.size(self._path(name)))
+
+    def open(self, name: str) -> IO[bytes]:
+        file: IO[bytes] = self._fs.open(self._path(name), "rb")
+        return file
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[str]:
+        with _as_output_error(self.root), tempfile.TemporaryDirectory(prefix="codecshards-") as folder:
+            local = str(Path(folder, name.rsplit("/", 1)[-1]))
+            yield local
+            self._fs.put_file(local, self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self._base.rstrip('/')}/{name}"
+
+
+@contextmanager
+def _as_output_error(root: str) -> Iterator[None]:
+    """Failures that no retry mends become one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _HOPELESS:
+            raise OutputError(f"{root} cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,312 @@
+"""One shard's job as a plain function of its recordings: read, cut, encode, write, commit. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pipelines.decoding import Decoder, DecodeSettings, Decoding
+from pipelines.encoders import Encoder
+from pipelines.manifest import CommitRecord, Failure, Manifest, hash_file, pack_counts, staged_name
+from pipelines.packing import Packer, Pending
+from pipelines.plan import PlannedShard
+from pipelines.progress import ShardProgress
+from pipelines.shards import ShardFormat, shard_format
+from pipelines.shards.schema import Row, ShardStats, counted
+from pipelines.storage import Storage, open_storage
+from tokenizer.chunking import ChunkCutter
+from tokenizer.codecs.base import MAX_CHUNK_FRAMES, Codec, CodecSpec, assemble
+from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.types import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSettings:
+    """How to load the codec in any process."""
+
+    codec: str
+    revision: str | None
+    bandwidth: float
+    device: str
+    batch_chunks: int
+
+    def load(self, threads: int | None = None) -> Codec:
+        """Load it here, computing with `threads` CPU threads (None leaves them as they are)."""
+        from tokenizer.codecs import load_codec
+
+        return load_codec(
+            self.codec,
+            bandwidth=self.bandwidth,
+            device=self.device,
+            revision=self.revision,
+            threads=threads,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSettings:
+    """What every shard of a run has in common; small and picklable."""
+
+    out: str
+    format: str
+    spec: CodecSpec
+    footer: Mapping[str, Any]
+    fingerprint: str
+    decode: DecodeSettings
+    max_chunk_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """One shard to do."""
+
+    name: str
+    recordings: tuple[Recording, ...]
+    careful: bool = False
+    """one recording at a time, journalled, so that the one that kills the process can be named"""
+    quarantined: tuple[str, ...] = ()
+    """ids that are known to kill it"""
+
+    @classmethod
+    def of(cls, shard: PlannedShard) -> ShardJob:
+        return cls(shard.name, tuple(shard.recordings))
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What became of a job."""
+
+    name: str
+    won: bool
+    """False when another process had committed the shard first"""
+    progress: ShardProgress
+
+
+class Journal:
+    """Names the recording that a careful shard is working on, where it outlives the process."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def write(self, shard: str, recording: str) -> None:
+        self._storage.write(self._path(shard), recording.encode())
+
+    def read(self, shard: str) -> str | None:
+        try:
+            return self._storage.read(self._path(shard)).decode()
+        except FileNotFoundError:
+            return None
+
+    def clear(self, shard: str) -> None:
+        self._storage.remove(self._path(shard))
+
+    @staticmethod
+    def _path(shard: str) -> str:
+        return f"manifest/journal/{shard}"
+
+
+class ShardWorker:
+    """Holds a decoder and an encoder, and does shards with them, one after the other."""
+
+    def __init__(self, settings: WorkSettings, encoder: Encoder) -> None:
+        self.settings = settings
+        self.encoder = encoder
+        self.decoder = Decoder(settings.decode)
+        self.progress = ShardProgress()
+        """of the shard at hand; read from other threads"""
+        self.on_progress: Callable[[], None] = lambda: None
+        """called after every block"""
+        self._storage = open_storage(settings.out)
+        self._manifest = Manifest(self._storage)
+        self._format = shard_format(settings.format)
+        self.journal = Journal(self._storage)
+
+    def run(self, job: ShardJob) -> ShardResult:
+        """Do one shard and commit it.
+
+        Raises:
+            OutputError: OUT cannot be written.
+        """
+        self.progress = ShardProgress(name=job.name)
+        shard = _Shard(self, job)
+        staged = self._stage(job.name, shard)
+        record = shard.record(self._format, staged)
+        won = self._manifest.publish(record, self._format)
+        if job.careful:
+            self.journal.clear(job.name)
+        return ShardResult(job.name, won, self.progress)
+
+    def close(self) -> None:
+        """End the decoder's process."""
+        self.decoder.close()
+
+    def _stage(self, name: str, shard: _Shard) -> StagedFile | None:
+        """Write the rows to a durable file of their own; None when there are none."""
+        rows = shard.rows()
+        first = next(rows, None)
+        if first is None:
+            return None
+        staged = staged_name(name, self._format)
+        with self._storage.stage(staged) as path:
+            self._format.write(path, chain([first], rows), self.settings.footer)
+            file = StagedFile(staged, Path(path).stat().st_size, hash_file(path))
+        return file
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A shard's file, written and not committed."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class _Shard:
+    """One shard on its way: recordings in, rows out, failures and sums kept."""
+
+    def __init__(self, worker: ShardWorker, job: ShardJob) -> None:
+        self._worker = worker
+        self._job = job
+        self._spec = worker.settings.spec
+        self._packer = Packer(worker.encoder)
+        self._stats = ShardStats()
+        self._failures: dict[str, Failure] = {}
+        self._flags: Counter[str] = Counter()
+        self._began = time.perf_counter()
+        self._waited_before = worker.decoder.waited
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of the recordings that could be tokenized, in the plan's order."""
+        return counted(self._rows(), self._stats, self._spec.codebook_size)
+
+    def record(self, form: ShardFormat, staged: StagedFile | None) -> CommitRecord:
+        """What was done, once the rows are written."""
+        planned = [recording.id for recording in self._job.recordings]
+        self._update()
+        return CommitRecord(
+            shard=self._job.name,
+            format=self._worker.settings.format,
+            fingerprint=self._worker.settings.fingerprint,
+            rows=self._stats.rows,
+            frames=self._stats.frames,
+            chunks=self._stats.chunks,
+            num_samples=self._stats.num_samples,
+            bytes=staged.bytes if staged else 0,
+            sha256=staged.sha256 if staged else None,
+            staged=staged.name if staged else None,
+            failures=tuple(self._failures[id] for id in planned if id in self._failures),
+            flags=dict(sorted(self._flags.items())),
+            timings=self._timings(),
+            codebook_counts=pack_counts(self._stats.counts),
+            footer=self._worker.settings.footer,
+        )
+
+    def _rows(self) -> Iterator[Row]:
+        careful = self._job.careful
+        wanted = [recording for recording in self._job.recordings if not self._is_quarantined(recording)]
+        # A careful shard takes one recording at a time, from file to codes, and says which before it begins.
+        for group in ([recording] for recording in wanted) if careful else [wanted]:
+            if careful:
+                self._worker.journal.write(self._job.name, group[0].id)
+            for decoding in self._worker.decoder.decode(group):
+                self._take(decoding)
+                yield from self._finished(self._packer.ready())
+            if careful:
+                yield from self._finished(self._packer.drain())
+        yield from self._finished(self._packer.drain())
+
+    def _is_quarantined(self, recording: Recording) -> bool:
+        if recording.id not in self._job.quarantined:
+            return False
+        message = f"{recording.uri}: the process that worked on it died, again and again"
+        self._fail(recording, RecordingError(FailureKind.QUARANTINED, message, "encode"))
+        return True
+
+    def _take(self, decoding: Decoding) -> None:
+        """Read one recording and send its chunks on their way."""
+        pending = self._packer.begin(decoding.recording)
+        spec = self._spec
+        cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
+        try:
+            for block in decoding:
+                chunks = cutter.push(block)
+                self._limit(decoding.recording, cutter.num_samples)
+                for chunk in chunks:
+                    self._packer.add(pending, chunk)
+                self._advance(block.shape[1])
+            pending.facts = decoding.report
+            for chunk in cutter.finish():
+                self._packer.add(pending, chunk)
+        except RecordingError as error:
+            pending.fail(error)
+        pending.num_samples = cutter.num_samples
+        pending.ended = True
+
+    def _limit(self, recording: Recording, num_samples: int) -> None:
+        """A codec without windows encodes a recording in one piece, and memory sets an end to that."""
+        spec = self._spec
+        if spec.chunk_length is not None:
+            return
+        longest = min(self._worker.settings.max_chunk_seconds, MAX_CHUNK_FRAMES / spec.frame_rate)
+        if num_samples > longest * spec.sample_rate:
+            message = (
+                f"{recording.uri}: longer than {longest:g} s, which this codec encodes in one piece: cut it with start and end "
+                "in a manifest, or raise --max-chunk-seconds"
+            )
+            raise RecordingError(FailureKind.TOO_LONG, message, "encode")
+
+    def _finished(self, ended: Iterator[Pending]) -> Iterator[Row]:
+        for pending in ended:
+            self._worker.progress.recordings += 1
+            if pending.error is not None:
+                self._fail(pending.recording, pending.error)
+            else:
+                yield self._row(pending)
+
+    def _row(self, pending: Pending) -> Row:
+        recording, report = pending.recording, pending.facts
+        meta = dict(recording.meta)
+        if report.audio.flags:
+            meta["flags"] = list(report.audio.flags)
+            self._flags.update(report.audio.flags)
+        for name in ("start", "end"):
+            if getattr(recording, name) is not None:
+                meta[name] = getattr(recording, name)
+        return Row(
+            id=recording.id,
+            codes=assemble(pending.in_order(), pending.num_samples, self._spec),
+            channels=self._spec.channels,
+            source_uri=recording.uri,
+            source_sample_rate=report.audio.source_sample_rate,
+            source_channels=report.audio.source_channels,
+            source_sha256=report.source_sha256,
+            text=recording.text,
+            language=recording.language,
+            speaker=recording.speaker,
+            meta=meta,
+        )
+
+    def _fail(self, recording: Recording, error: RecordingError) -> None:
+        self._failures[recording.id] = Failure(recording.id, recording.uri, str(error.kind), error.message, error.stage)
+        self._worker.progress.failures += 1
+
+    def _advance(self, samples: int) -> None:
+        self._worker.progress.seconds += samples / self._spec.sample_rate
+        self._update()
+        self._worker.on_progress()
+
+    def _update(self) -> None:
+        progress = self._worker.progress
+        progress.wall = time.perf_counter() - self._began
+        progress.decode_wait = self._worker.decoder.waited - self._waited_before
+        progress.encode_wait = self._packer.encode_wait
+
+    def _timings(self) -> dict[str, float]:
+        progress = self._worker.progress
+        return {name: round(getattr(progress, name), 3) for name in ("wall", "decode_wait", "encode_wait")}
