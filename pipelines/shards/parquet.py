@@ -21,6 +21,7 @@ from pipelines.shards.schema import ARROW_SCHEMA, FOOTER_KEY, Row, row_of
 from tokenizer.errors import ShapeError, ShardError
 
 ROW_GROUP = 64
+_CODES = "codes.list.element.list.element"
 _GROUP_CODES = 64 << 20
 """codes after which a row group ends early: long recordings must not add up in memory"""
 
@@ -38,7 +39,9 @@ class ParquetFormat(ShardFormat):
             version="2.6",
             compression="zstd",
             compression_level=3,
-            use_dictionary=True,
+            use_dictionary=[_CODES, "source_uri", "source_sha256", "text", "language", "speaker", "meta"],
+            # Scales hardly repeat: their bytes sorted by significance compress better than a dictionary of them.
+            column_encoding={"scales.list.element": "BYTE_STREAM_SPLIT"},
             dictionary_pagesize_limit=1 << 20,
             data_page_size=1 << 20,
             write_statistics=["id", "num_samples", "source_uri"],

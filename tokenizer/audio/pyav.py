@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from tokenizer.audio.headers import ogg_has_ended, read_wav_header, xing_samples
-from tokenizer.audio.readers import CUT_OFF, AudioFile, SourceFacts, check_facts, opened
+from tokenizer.audio.readers import CUT_OFF, AudioFile, SourceFacts, check_facts, opened, usual_layout
 from tokenizer.errors import FailureKind, RecordingError
 
 FORMATS = (
@@ -153,7 +153,7 @@ class PyAVReader:
 
 def _names(layout: Any, channels: int) -> tuple[str, ...]:
     names = tuple(channel.name for channel in layout.channels)
-    return names if len(names) == channels else tuple(f"?{i}" for i in range(channels))
+    return names if len(names) == channels and "NONE" not in names else usual_layout(channels)
 
 
 def _is_padding(packet: bytes) -> bool:

@@ -22,6 +22,23 @@ CUT_OFF = 1 << 62
 """a declared length beyond any file's: the end is known to be missing, and not how much of it"""
 
 
+_WITHOUT_LABELS = {
+    1: ("FC",),
+    2: ("FL", "FR"),
+    3: ("FL", "FR", "FC"),
+    4: ("FL", "FR", "BL", "BR"),
+    5: ("FL", "FR", "FC", "BL", "BR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
+"""the order that WAVE files without a channel mask are taken to have"""
+
+
+def usual_layout(channels: int) -> tuple[str, ...]:
+    """Names of the channels of a file that does not name them; `?` where nothing is usual."""
+    return _WITHOUT_LABELS.get(channels, tuple(f"?{i}" for i in range(channels)))
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     """What a reader knows once a file is open."""

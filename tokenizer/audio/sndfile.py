@@ -10,14 +10,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tokenizer.audio.readers import AudioFile, SourceFacts, check_facts
+from tokenizer.audio.readers import AudioFile, SourceFacts, check_facts, usual_layout
 from tokenizer.errors import FailureKind, RecordingError
 
 MAGIC = {b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"NIST", b"caff", b".snd", b"Crea", b"riff"}
 """first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and complains on stderr"""
 SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF"}
 """formats in which `seek` is exact to the sample"""
-_LAYOUTS = {1: ("FC",), 2: ("FL", "FR"), 6: ("FL", "FR", "FC", "LFE", "BL", "BR")}
 _BLOCK = 65_536
 
 
@@ -45,7 +44,7 @@ class SoundFileReader:
             container=self._file.format.lower(),
             codec=self._file.subtype.lower(),
             sample_rate=self._file.samplerate,
-            layout=_LAYOUTS.get(channels, tuple(f"?{i}" for i in range(channels))),
+            layout=usual_layout(channels),
             declared=frames if 0 < frames < 1 << 60 else None,
             tolerance=0,
             trims=False,
