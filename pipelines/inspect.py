@@ -158,9 +158,16 @@ def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: round(value, 3) for name, value in sorted(total.items())}
 
 
+class _Console(Console):
+    """Leaves it to the command line what to do when the reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def render(summary: Summary, *, failures: bool = False, console: Console | None = None) -> None:
     """Print a summary for people; `failures` lists every one of them."""
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or _Console(highlight=False, soft_wrap=True)
     console.print(f"{summary.out}", style="bold", markup=False)
     for name, value in _facts(summary):
         console.print(f"  {name:<12} {value}", markup=False)
@@ -168,7 +175,8 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
         console.print(_codebook_table(summary))
     if failures:
         for failure in summary.failures:
-            console.print(f"  {failure.kind} ({failure.stage})  {failure.id}: {failure.message}", markup=False)
+            named = "" if failure.id in failure.message else f"{failure.id}: "
+            console.print(f"  {failure.kind} ({failure.stage})  {named}{failure.message}", markup=False)
     elif summary.failures:
         console.print("  --failures lists the failed recordings", markup=False)
 

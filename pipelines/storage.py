@@ -150,8 +150,10 @@ class LocalStorage(Storage):
 
     def _temporary(self, name: str) -> Path:
         target = self._path(name)
-        with _as_output_error(self.root):
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.root} cannot be written: {error.strerror}: {error.filename}") from error
         return target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
 
     @staticmethod

@@ -1,0 +1,141 @@
+"""Planted damage: each kind is found, and named in a line of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import write_corpus
+from rich.console import Console
+
+from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.inspect import inspect, render
+from pipelines.run import tokenize_corpus
+from pipelines.shards import shard_format
+from pipelines.verify import verify
+from tokenizer import OutputError
+
+HERE = RunOptions(workers=0, quiet=True)
+
+
+@pytest.fixture(scope="module", params=["parquet", "webdataset"])
+def pristine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp(request.param)
+    corpus = write_corpus(root / "corpus", 10)
+    config = TokenizeConfig(str(corpus), codec="mulaw", shard_hours=0.002, format=request.param)
+    tokenize_corpus(config, str(root / "out"), HERE)
+    return root / "out"
+
+
+@pytest.fixture
+def out(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "out"))
+
+
+def shards(out: Path) -> list[Path]:
+    return sorted((out / "data").iterdir())
+
+
+def record(out: Path, number: int = 0) -> Path:
+    return sorted((out / "manifest" / "commits").iterdir())[number]
+
+
+def edit(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def flip(out: Path) -> None:
+    content = bytearray(shards(out)[0].read_bytes())
+    content[len(content) // 3] ^= 4
+    shards(out)[0].write_bytes(content)
+
+
+def truncate(out: Path) -> None:
+    shards(out)[0].write_bytes(shards(out)[0].read_bytes()[:-100])
+
+
+def swap(out: Path) -> None:
+    one, other = shards(out)[:2]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def rewrite(out: Path, change: Callable[[list], list]) -> None:
+    """Replace a shard by another that is sound in itself, and fit its record's hash to it."""
+    path = shards(out)[0]
+    form = shard_format("parquet" if path.suffix == ".parquet" else "webdataset")
+    with path.open("rb") as file:
+        rows, footer = list(form.read(file, "s")), form.footer(file, "s") if not file.seek(0) else {}
+    form.write(str(path), change(rows), footer)
+    import hashlib
+
+    edit(record(out), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "bit flip": (flip, "SHA-256 differs"),
+    "truncation": (truncate, "bytes, "),
+    "deleted shard": (lambda out: shards(out)[0].unlink(), "its file is missing"),
+    "deleted record": (lambda out: record(out).unlink(), "not committed"),
+    "damaged record": (lambda out: record(out).write_text("{"), "not a commit record"),
+    "stranger": (lambda out: (out / "data" / f"train-9{shards(out)[0].suffix}").write_bytes(b"x"), "somebody else"),
+    "swapped shards": (swap, "was not planned for this shard"),
+    "row dropped": (lambda out: rewrite(out, lambda rows: rows[1:]), "neither a row nor a recorded failure"),
+    "row doubled": (lambda out: rewrite(out, lambda rows: [*rows, rows[0]]), "2 times among rows and failures"),
+    "rows reordered": (lambda out: rewrite(out, lambda rows: rows[::-1]), "not in the plan's order"),
+    "edited record": (lambda out: edit(record(out), frames=1), "1 were committed"),
+    "another configuration": (lambda out: edit(record(out), fingerprint="x"), "another configuration"),
+    "another footer": (lambda out: edit(record(out), footer={}), "footer"),
+    "lost failures": (
+        lambda out: [edit(path, failures=[]) for path in (out / "manifest" / "commits").iterdir()],
+        "neither a row",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found_and_named(out: Path, kind: str) -> None:
+    plant, words = DAMAGE[kind]
+    assert verify(str(out)) == []
+    if kind == "row dropped" or kind == "rows reordered":
+        assert json.loads(record(out).read_text())["rows"] > 1
+    plant(out)
+    problems = [str(problem) for problem in verify(str(out))]
+    assert any(words in problem for problem in problems), problems
+    assert all("\n" not in problem and problem.startswith("train-") for problem in problems)
+
+
+def test_an_unfinished_output_says_how_to_go_on(out: Path) -> None:
+    record(out).unlink()
+    summary = inspect(str(out))
+    assert not summary.complete and summary.shards == summary.shards_planned - 1
+    assert "run the same command again" in str(verify(str(out))[0])
+
+
+def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "missing"):
+        for command in (inspect, verify):
+            with pytest.raises(OutputError, match="not an output of"):
+                command(str(place))
+
+
+def test_the_json_is_what_is_documented(out: Path) -> None:
+    values = json.loads(json.dumps(inspect(str(out)).to_json()))
+    assert values["complete"] and values["recordings"] == {"planned": 11, "tokenized": 10, "failed": 1}
+    (failure,) = values["failures"]
+    assert list(failure) == ["id", "source_uri", "kind", "message", "stage"]
+    assert failure["id"] == "broken.wav" and values["failure_kinds"] == {"truncated": 1}
+    assert len(values["codebooks"]) == 4 and values["codec"]["codec"] == "mulaw"
+
+
+def test_the_page_for_people_says_it_all(out: Path) -> None:
+    sink = io.StringIO()
+    render(inspect(str(out)), failures=True, console=Console(file=sink, width=200))
+    text = sink.getvalue()
+    for words in ("mulaw", "10 of 11, 1 failed", "truncated", "broken.wav", "perplexity", "complete"):
+        assert words in text

@@ -1,0 +1,202 @@
+"""Runs on Ray: equal to a run in one process, whatever is killed. One cluster serves all tests of this file."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import write_corpus
+
+from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.inspect import inspect
+from pipelines.run import tokenize_corpus
+from pipelines.verify import verify
+from tokenizer.codecs.seeded import write_seeded
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "2"))
+"""how often each kill test is repeated, at other moments each time"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A corpus, a codec, a cluster, and what an undisturbed run writes."""
+
+    corpus: Path
+    codec: str
+    address: str
+    expected: dict[str, bytes]
+
+    def command(self, out: Path, *more: str) -> list[str]:
+        base = [sys.executable, "-m", "pipelines", "tokenize", str(self.corpus), str(out)]
+        return [*base, "--codec", self.codec, "--shard-hours", "0.004", "--address", self.address, *more]
+
+    def start(self, out: Path, *more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+    def finish(self, out: Path, *more: str) -> str:
+        ended = subprocess.run(self.command(out, *more), cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ended.returncode == 3, ended.stderr
+        return ended.stderr
+
+    def assert_undisturbed(self, out: Path) -> None:
+        assert verify(str(out)) == []
+        assert shard_bytes(out) == self.expected
+
+
+def shard_bytes(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / "data").iterdir())}
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    from ray.cluster_utils import Cluster
+
+    root = tmp_path_factory.mktemp("ray")
+    corpus = write_corpus(root / "corpus", 24, longest=300_000)
+    codec = str(write_seeded(root / "codec", size="reduced"))
+    config = TokenizeConfig(str(corpus), codec=codec, shard_hours=0.004)
+    tokenize_corpus(config, str(root / "expected"), RunOptions(workers=0, quiet=True, device="cpu"))
+    # Ray's workers import the package from where the tests run.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False},
+    )
+    try:
+        yield Scene(corpus, codec, cluster.address, shard_bytes(root / "expected"))
+    finally:
+        cluster.shutdown()
+
+
+def actors(kind: str) -> list[int]:
+    """Process ids of the actors of a kind."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                command = Path("/proc", entry, "cmdline").read_bytes()
+            except OSError:
+                continue
+            if command.startswith(b"ray::" + kind.encode()):
+                found.append(int(entry))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def commits(out: Path) -> list[Path]:
+    return sorted(out.glob("manifest/commits/*.json"))
+
+
+def test_on_cpus_the_result_is_that_of_one_process(scene: Scene, tmp_path: Path) -> None:
+    assert len(scene.expected) > 3
+    text = scene.finish(tmp_path / "out", "--device", "cpu")
+    scene.assert_undisturbed(tmp_path / "out")
+    assert "real time" in text and "recordings failed" in text
+
+
+def test_each_gpu_gets_one_encoder(scene: Scene, tmp_path: Path) -> None:
+    """With the cluster's two logical GPUs; the codec computes on the CPU, as these have no more to them."""
+    process = scene.start(tmp_path / "out", "--gpus", "2", "--device", "cpu")
+    seen = 0
+    while process.poll() is None:
+        seen = max(seen, len(actors("_EncodeActor")))
+        time.sleep(0.05)
+    assert process.returncode == 3, process.stderr and process.stderr.read()
+    assert seen == 2
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+@pytest.mark.parametrize("round", range(ROUNDS))
+def test_a_killed_driver_loses_nothing(scene: Scene, tmp_path: Path, round: int) -> None:
+    out, chance = tmp_path / "out", random.Random(round)
+    for _ in range(3):
+        process = scene.start(out, "--device", "cpu")
+        done = len(commits(out))
+        wait_for(lambda: len(commits(out)) > done or process.poll() is not None)  # noqa: B023
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in commits(out)}
+    scene.finish(out, "--device", "cpu")
+    after = {path.name: path.stat().st_mtime_ns for path in commits(out)}
+    assert all(after[name] == stamp for name, stamp in before.items()), "committed shards are not redone"
+    scene.assert_undisturbed(out)
+
+
+@pytest.mark.parametrize("kind", ["_Runner", "_EncodeActor"])
+@pytest.mark.parametrize("round", range(ROUNDS))
+def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, round: int) -> None:
+    out, chance = tmp_path / "out", random.Random(round)
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: commits(out) or process.poll() is not None)
+    time.sleep(chance.uniform(0, 0.3))
+    for pid in actors(kind)[:1]:
+        os.kill(pid, signal.SIGKILL)
+    _, error = process.communicate(timeout=180)
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(out)
+
+
+def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(scene: Scene, tmp_path: Path) -> None:
+    """Stands for a recording that makes the runner die: whenever the journal names it, the runner is killed."""
+    out, fatal = tmp_path / "out", "a/013.flac"
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: commits(out) or process.poll() is not None)
+    deaths = 0
+    while process.poll() is None:
+        journals = list((out / "manifest" / "journal").glob("train-*"))
+        names = [path.read_text() for path in journals if path.exists()]
+        waiting_for_careful = deaths < 3 and len(commits(out)) >= 2
+        if fatal in names or waiting_for_careful:
+            for pid in actors("_Runner"):
+                os.kill(pid, signal.SIGKILL)
+                deaths += 1
+            time.sleep(1.5)
+        time.sleep(0.005)
+    error = process.stderr.read() if process.stderr else ""
+    assert process.returncode == 3, error
+    assert verify(str(out)) == []
+    kinds = {failure.id: failure.kind for failure in inspect(str(out)).failures}
+    if fatal in kinds:
+        assert kinds == {"broken.wav": "truncated", fatal: "quarantined"}
+        assert "is quarantined" in error
+    else:  # the shard in question was through before it was taken with care
+        assert kinds == {"broken.wav": "truncated"}
+
+
+def test_ctrl_c_ends_a_run_on_ray_cleanly(scene: Scene, tmp_path: Path) -> None:
+    process = scene.start(tmp_path / "out", "--device", "cpu")
+    wait_for(lambda: commits(tmp_path / "out") or process.poll() is not None)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "run the same command again" in error and "Traceback" not in error
+    assert time.monotonic() - began < 30
+    scene.finish(tmp_path / "out", "--device", "cpu")
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(["--gpus", "3"], "the cluster has 2"), (["--address", "127.0.0.1:1"], "no Ray cluster at --address")],
+)
+def test_impossible_resources_are_one_line(scene: Scene, tmp_path: Path, more: list[str], words: str) -> None:
+    ended = subprocess.run(scene.command(tmp_path / "out", *more), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and words in ended.stderr.splitlines()[-1], ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,247 @@
+"""Files that appear whole, and commits that one writer wins, whoever is killed when."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from test_shards import FOOTER, make_row
+
+from pipelines.manifest import (
+    COMMITS,
+    STAGING,
+    CommitRecord,
+    Failure,
+    Manifest,
+    data_name,
+    hash_file,
+    hash_stored,
+    pack_counts,
+    staged_name,
+    unpack_counts,
+)
+from pipelines.plan import make_plan
+from pipelines.shards import shard_format
+from pipelines.storage import LocalStorage, Storage, open_storage
+from tokenizer import OutputError, ShardError
+from tokenizer.types import Recording
+
+PARQUET = shard_format("parquet")
+SHARD = "train-00000-of-00001"
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    if request.param == "local":
+        yield open_storage(str(tmp_path / "out"))
+        return
+    root = f"/{uuid.uuid4().hex}"
+    yield open_storage(f"memory:/{root}")
+    fs = fsspec.filesystem("memory")
+    if fs.exists(root):
+        fs.rm(root, recursive=True)
+
+
+def stage(storage: Storage, number: int = 0, attempt_rows: int = 3) -> CommitRecord:
+    """Write a shard of a few rows and make its record."""
+    staged = staged_name(SHARD, PARQUET)
+    with storage.stage(staged) as path:
+        PARQUET.write(path, [make_row(number + i) for i in range(attempt_rows)], FOOTER)
+        size, digest = Path(path).stat().st_size, hash_file(path)
+    return CommitRecord(SHARD, "parquet", "f", attempt_rows, 600, 6, 1, size, digest, staged, ())
+
+
+def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
+    assert storage.list("a") == [] and not storage.exists("a/x")
+    storage.write("a/x", b"one")
+    storage.write("a/x", b"two")
+    storage.write("a/y", b"")
+    assert storage.read("a/x") == b"two" and storage.list("a") == ["x", "y"] and storage.size("a/x") == 3
+    with storage.open("a/x") as file:
+        assert file.read() == b"two"
+    assert storage.move("a/x", "b/z") and not storage.move("a/x", "b/z")
+    assert storage.read("b/z") == b"two"
+    storage.remove("b/z")
+    storage.remove("b/z")
+    with pytest.raises(FileNotFoundError):
+        storage.read("b/z")
+
+
+def test_only_the_first_creates(storage: Storage) -> None:
+    assert storage.create("a/x", b"first")
+    assert not storage.create("a/x", b"second")
+    assert storage.read("a/x") == b"first" and storage.list("a") == ["x"]
+
+
+def test_nothing_is_staged_when_writing_fails(storage: Storage) -> None:
+    with pytest.raises(ZeroDivisionError), storage.stage("a/x") as path:
+        Path(path).write_bytes(b"half")
+        _ = 1 / 0
+    assert not storage.exists("a/x") and storage.list("a") == []
+
+
+def test_file_systems_without_hard_links_still_have_one_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    storage = LocalStorage(str(tmp_path))
+    assert storage.create("a/x", b"first") and not storage.create("a/x", b"second")
+    assert storage.read("a/x") == b"first" and storage.list("a") == ["x"]
+
+
+def test_places_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    storage = open_storage(str(tmp_path / "file" / "out"))
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        storage.write("a", b"")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_commit_is_a_record_and_a_file_of_its_hash(storage: Storage) -> None:
+    manifest, record = Manifest(storage), stage(storage)
+    assert manifest.publish(record, PARQUET)
+    assert manifest.committed() == {SHARD: record}
+    assert hash_stored(storage, data_name(SHARD, PARQUET)) == record.sha256
+    assert storage.list(STAGING) == []
+
+
+def test_the_second_to_commit_gives_way(storage: Storage) -> None:
+    manifest, first, second = Manifest(storage), stage(storage, 0), stage(storage, 9)
+    assert manifest.publish(first, PARQUET) and not manifest.publish(second, PARQUET)
+    assert manifest.committed() == {SHARD: first}
+    assert hash_stored(storage, data_name(SHARD, PARQUET)) == first.sha256
+    assert storage.list(STAGING) == []
+
+
+def test_what_was_staged_and_not_committed_never_was(storage: Storage) -> None:
+    stage(storage)
+    manifest = Manifest(storage)
+    manifest.recover(PARQUET)
+    assert storage.list(STAGING) == [] and manifest.committed() == {} and storage.list("data") == []
+
+
+def test_a_commit_that_was_cut_short_is_finished(storage: Storage) -> None:
+    manifest, record = Manifest(storage), stage(storage)
+    assert storage.create(f"{COMMITS}/{SHARD}.json", record.to_json())  # killed before the file was moved
+    manifest.recover(PARQUET)
+    assert manifest.committed() == {SHARD: record}
+    assert hash_stored(storage, data_name(SHARD, PARQUET)) == record.sha256
+
+
+def test_a_record_whose_file_was_thrown_away_is_withdrawn(storage: Storage) -> None:
+    manifest, record = Manifest(storage), stage(storage)
+    manifest.recover(PARQUET)  # another run cleans up, not knowing that the worker lives
+    assert not manifest.publish(record, PARQUET)
+    assert manifest.committed() == {}
+    assert storage.create(f"{COMMITS}/{SHARD}.json", record.to_json())  # the worker is killed before it can withdraw
+    manifest.recover(PARQUET)
+    assert manifest.committed() == {}
+
+
+def test_a_shard_without_rows_has_a_record_and_no_file(storage: Storage) -> None:
+    manifest = Manifest(storage)
+    failure = Failure("a", "a.wav", "truncated", "a.wav ends early", "decode")
+    record = CommitRecord(SHARD, "parquet", "f", 0, 0, 0, 0, 0, None, None, (failure,))
+    assert manifest.publish(record, PARQUET)
+    manifest.recover(PARQUET)
+    assert manifest.committed() == {SHARD: record} and storage.list("data") == []
+
+
+def test_records_survive_json_and_damage_is_named() -> None:
+    counts = np.random.default_rng(0).integers(0, 10**6, (4, 1024))
+    failure = Failure("caf\udce9", "x", "damaged", "ä", "decode")
+    record = CommitRecord(
+        SHARD, "parquet", "f", 1, 2, 3, 4, 5, "ab", "s", (replace(failure, id="é"),), {"silent": 1}, {"wall": 1.5}
+    )
+    record = replace(record, codebook_counts=pack_counts(counts))
+    assert CommitRecord.from_json(record.to_json(), "x") == record
+    assert np.array_equal(unpack_counts(record.codebook_counts or ""), counts)
+    for content in (b"", b"{}", b"[]", b'{"failures": 3}'):
+        with pytest.raises(ShardError, match="r.json"):
+            CommitRecord.from_json(content, "r.json")
+
+
+def test_a_run_is_begun_once(storage: Storage) -> None:
+    manifest, plan = Manifest(storage), make_plan([Recording("a", "a.wav")], shard_hours=1)
+    assert manifest.read_config() is None
+    with pytest.raises(OutputError, match="not an output"):
+        manifest.require_config()
+    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin({"config": {"x": 2}}, plan)
+    assert manifest.read_config() == {"config": {"x": 1}} and manifest.read_plan() == plan
+
+
+def test_a_folder_with_strangers_is_refused(storage: Storage) -> None:
+    storage.write("data/somebody.parquet", b"x")
+    with pytest.raises(OutputError, match="choose another OUT"):
+        Manifest(storage).begin({}, make_plan([Recording("a", "a.wav")], shard_hours=1))
+
+
+def race(root: str, number: int, barrier: object) -> None:
+    storage = open_storage(root)
+    record = stage(storage, 100 * number)
+    barrier.wait()  # type: ignore[attr-defined]
+    os._exit(10 if Manifest(storage).publish(record, PARQUET) else 11)
+
+
+def test_of_many_processes_one_wins(tmp_path: Path) -> None:
+    context = get_context("fork")
+    for attempt in range(5):
+        root = str(tmp_path / str(attempt))
+        barrier = context.Barrier(4)
+        racers = [context.Process(target=race, args=(root, n, barrier)) for n in range(4)]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        assert sorted(racer.exitcode or 0 for racer in racers) == [10, 11, 11, 11]
+        storage = open_storage(root)
+        record = Manifest(storage).committed()[SHARD]
+        assert hash_stored(storage, data_name(SHARD, PARQUET)) == record.sha256
+        assert storage.list(STAGING) == []
+
+
+COMMITTER = """
+import sys
+sys.path[:0] = ["tests", "tests/pipelines"]
+from test_storage_manifest import stage, Manifest, PARQUET, open_storage
+storage = open_storage(sys.argv[1])
+print("ready", flush=True)
+Manifest(storage).publish(stage(storage), PARQUET)
+"""
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_killed_at_any_moment_a_commit_is_whole_or_nothing(tmp_path: Path, number: int) -> None:
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen([sys.executable, "-c", COMMITTER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(number * 0.004)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    storage = open_storage(str(tmp_path))
+    manifest = Manifest(storage)
+    manifest.recover(PARQUET)
+    committed = manifest.committed()
+    assert storage.list(STAGING) == []
+    assert len(storage.list("data")) == len(committed)
+    for record in committed.values():
+        assert hash_stored(storage, data_name(SHARD, PARQUET)) == record.sha256
+
+
+def test_staged_names_are_never_shared() -> None:
+    names = {staged_name(SHARD, PARQUET) for _ in itertools.repeat(None, 100)}
+    assert len(names) == 100
