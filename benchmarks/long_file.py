@@ -76,13 +76,13 @@ def watch(run: subprocess.Popen[bytes]) -> dict[str, float]:
 def descendants(root: int) -> Iterator[int]:
     """The process and everything it started, directly or not."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                fields = Path("/proc", entry, "stat").read_text().rsplit(")", 1)[1].split()
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            children.setdefault(int(fields[1]), []).append(int(entry))
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
     queue = [root]
     while queue:
         pid = queue.pop()

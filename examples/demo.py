@@ -24,9 +24,7 @@ def main() -> int:
     shutil.rmtree(out, ignore_errors=True)
     say("A corpus of many formats, with two files in it that are broken on purpose:")
     run(sys.executable, str(EXAMPLES / "make_demo_corpus.py"), str(FOLDER / "corpus"))
-    say(
-        "A codec with seeded, untrained weights (what it decodes to is noise; codes, shapes and files are as with any):"
-    )
+    say("A codec with seeded, untrained weights (what it decodes to is noise; codes, shapes and files are as with any):")
     run(sys.executable, "-m", "tokenizer.codecs.seeded", str(codec), "--size", "reduced", "--model", "48khz")
     say("Tokenize; exit code 3 means: finished, and some recordings failed and are listed:")
     run("codecshards", "tokenize", str(FOLDER / "corpus"), str(out), "--codec", str(codec), ok=(0, SOME_FAILED))
@@ -60,9 +58,7 @@ def show_rows(out: Path) -> None:
     table = pq.ParquetDataset(out / "data").read(columns=["id", "codes", "scales", "num_samples", "text"])
     for row in table.slice(0, 4).to_pylist():
         shape = f"codes [{len(row['codes'])}, {len(row['codes'][0])}]"
-        print(
-            f"  {row['id']:<28} {shape:<18} {len(row['scales'])} scales, {row['num_samples']} samples, text {row['text']!r}"
-        )
+        print(f"  {row['id']:<28} {shape:<18} {len(row['scales'])} scales, {row['num_samples']} samples, text {row['text']!r}")
 
 
 def decode_one(out: Path) -> None:

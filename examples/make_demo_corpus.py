@@ -100,9 +100,7 @@ def speech(words: list[str], rate: int, rng: np.random.Generator) -> Samples:
         phase = 2 * np.pi * np.cumsum(pitch) / rate
         formants = VOWELS[word]
         harmonics = range(1, int(0.45 * rate / pitch.max()))
-        voiced = sum(
-            np.sin(k * phase) * sum(np.exp(-(((k * pitch.mean() - f) / 120) ** 2)) for f in formants) for k in harmonics
-        )
+        voiced = sum(np.sin(k * phase) * sum(np.exp(-(((k * pitch.mean() - f) / 120) ** 2)) for f in formants) for k in harmonics)
         parts += [voiced * np.sin(np.pi * time / time[-1]), np.zeros(int(0.08 * rate))]
     out = np.concatenate(parts)
     out = 0.4 * out / max(1e-9, np.abs(out).max()) + 0.002 * rng.standard_normal(len(out))

@@ -88,7 +88,10 @@ from datasets import load_dataset
 codes = load_dataset("parquet", data_files="data/{split}-*.parquet", split="train").with_format("numpy")
 ```"""
     return f"""```python
+import glob
+
 import webdataset
 
-codes = webdataset.WebDataset("data/{split}-00000-of-00001.tar").decode()  # sample["codes.npy"], sample["scales.npy"], sample["json"]
+tars = sorted(glob.glob("data/{split}-*.tar"))
+codes = webdataset.WebDataset(tars, shardshuffle=False).decode()  # sample["codes.npy"], sample["scales.npy"], sample["json"]
 ```"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ def _write(output: str, blocks: Iterator[NDArray[np.float32]], sample_rate: int,
         with soundfile.SoundFile(temporary, "w", sample_rate, channels, subtype, format=form) as file:
             for block in blocks:
                 file.write(block.T)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except (soundfile.LibsndfileError, OSError) as error:
         raise OutputError(f"{output} cannot be written: {error}") from error
     finally:

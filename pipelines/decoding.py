@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 
@@ -184,10 +185,9 @@ class _Child:
         self.send(settings)
 
     def send(self, value: DecodeSettings | Recording) -> None:
-        try:
+        # An error means that it has died: the pump says so to whoever waits for its messages.
+        with suppress(OSError):
             self._connection.send(value)
-        except OSError:
-            pass  # it has died: the pump says so to whoever waits for its messages
 
     def kill(self) -> None:
         self._closing.set()

@@ -19,6 +19,7 @@ staged just before it commits. Its record then describes nothing; the worker, or
 from __future__ import annotations
 
 import base64
+import builtins
 import hashlib
 import json
 import uuid
@@ -82,11 +83,13 @@ class CommitRecord:
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> bytes:
+    # In this class `bytes` is the size above, and so to type checkers too: the type goes by its full name.
+
+    def to_json(self) -> builtins.bytes:
         return (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace")
 
     @classmethod
-    def from_json(cls, content: bytes, name: str) -> CommitRecord:
+    def from_json(cls, content: builtins.bytes, name: str) -> CommitRecord:
         """The inverse of `to_json`.
 
         Raises:
@@ -213,7 +216,7 @@ def _record_name(shard: str) -> str:
 
 def data_name(shard: str, form: ShardFormat) -> str:
     """Where a committed shard lies, in the output folder."""
-    return f"{DATA}/{shard}{form.suffix}"
+    return f"{DATA}/{form.file_name(shard)}"
 
 
 def staged_name(shard: str, form: ShardFormat) -> str:

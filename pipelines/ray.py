@@ -11,7 +11,9 @@ shard's batches spread over all of them, so that even a single shard uses the wh
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +38,8 @@ DEATHS_BEFORE_ISOLATION = 3
 """times that a shard's process may die before its recordings are taken one at a time"""
 POLL_SECONDS = 0.5
 OBJECT_STORE_BYTES = 2 << 30
+CLIENT = "ray://"
+KNOCK_SECONDS = 10.0
 CORES_PER_RUNNER = 4
 """CPU encoders that one runner can feed: decoding is some 100 times faster than encoding"""
 
@@ -58,10 +62,10 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
     """
     try:
         _init(address, workers, gpus)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"no Ray cluster at --address {address}: {reason}" if address else f"Ray could not start on this machine: {reason}"
+            f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
         ) from error
     try:
         yield _cluster(address, workers, gpus)
@@ -70,10 +74,12 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
 
 
 def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if ray.is_initialized():  # a caller's own session, or the tests'
         raise RuntimeError("this process is connected to Ray already; call ray.shutdown() first")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray.client_builder").setLevel(logging.ERROR)
     if address:
+        _knock(address)
         ray.init(address=address, **quiet)
         return
     ray.init(
@@ -85,8 +91,17 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
     )
 
 
+def _knock(address: str) -> None:
+    """See that something listens at `host:port`: where nothing does, Ray itself tries for six minutes."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or a form that Ray checks
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
+        pass
+
+
 def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Cluster:
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cores, cards = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
     if gpus is not None and gpus > cards:
         raise UsageError(f"--gpus {gpus}: the cluster has {cards}")
@@ -110,21 +125,22 @@ class _EncodeActor:
     def load(self) -> CodecshardsError | None:
         """Load the codec now; an error is returned, since one that is raised loses its type."""
         try:
-            self._codec = self._codec or self._settings.load(threads=1)
+            self._loaded()
         except CodecshardsError as error:
             return error
         return None
 
     def encode(self, chunks: list[Chunk]) -> list[ChunkCodes] | CodecshardsError:
-        # A restarted actor has lost its codec.
-        error = self.load()
-        if error is not None:
-            return error
         try:
-            codes: list[ChunkCodes] = self._codec.encode_chunks(chunks)
+            codes: list[ChunkCodes] = self._loaded().encode_chunks(chunks)
             return codes
         except CodecshardsError as error:
             return error
+
+    def _loaded(self) -> Any:
+        if self._codec is None:  # a restarted actor has lost it
+            self._codec = self._settings.load(threads=1)
+        return self._codec
 
 
 class RayEncoder:
@@ -166,6 +182,7 @@ class _Runner:
         except CodecshardsError as error:
             return error
 
+    @ray.method(concurrency_group="status")
     def progress(self) -> ShardProgress:
         return replace(self._worker.progress)
 
@@ -303,7 +320,7 @@ class Driver:
             if slot.job is None:
                 continue
             if slot.asked is None:
-                slot.asked = slot.actor.progress.options(concurrency_group="status").remote()
+                slot.asked = slot.actor.progress.remote()
             try:
                 seen = ray.get(slot.asked, timeout=0)
                 slot.asked = None

@@ -107,7 +107,7 @@ class LocalStorage(Storage):
             target = self._path(to)
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.replace(self._path(name), target)
+                self._path(name).replace(target)
             except FileNotFoundError:
                 return False
             _sync_folder(target.parent)
@@ -140,7 +140,7 @@ class LocalStorage(Storage):
                 yield str(temporary)
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
-                os.replace(temporary, self._path(name))
+                temporary.replace(self._path(name))
                 _sync_folder(temporary.parent)
             finally:
                 temporary.unlink(missing_ok=True)

@@ -154,8 +154,7 @@ class ShardWorker:
         staged = staged_name(name, self._format)
         with self._storage.stage(staged) as path:
             self._format.write(path, chain([first], rows), self.settings.footer)
-            file = StagedFile(staged, Path(path).stat().st_size, hash_file(path))
-        return file
+            return StagedFile(staged, Path(path).stat().st_size, hash_file(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,9 @@ class _Checker:
 
     def strangers(self, planned: set[str]) -> Iterator[Problem]:
         """Files among the shards that no record knows."""
+        known = {self._format.file_name(shard) for shard in planned}
         for name in self._storage.list(DATA):
-            if not name.startswith(".") and name.removesuffix(self._format.suffix) not in planned:
+            if not name.startswith(".") and name not in known:
                 yield Problem(name, "no shard of this plan: a file that somebody else put here")
 
     def _problems(self, planned: PlannedShard, record: CommitRecord) -> Iterator[str]:

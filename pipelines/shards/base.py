@@ -15,6 +15,10 @@ class ShardFormat(ABC):
     suffix: str
     """of the files' names, with the dot"""
 
+    def file_name(self, shard: str) -> str:
+        """What the file of a shard (`train-00000-of-00012`) is called."""
+        return f"{shard}{self.suffix}"
+
     @abstractmethod
     def write(self, path: str, rows: Iterable[Row], footer: Mapping[str, Any]) -> None:
         """Write a shard to a local path, a bounded number of rows in memory at a time."""

@@ -39,6 +39,11 @@ class WebDatasetFormat(ShardFormat):
 
     suffix = ".tar"
 
+    def file_name(self, shard: str) -> str:
+        """`train-000000.tar`: its readers name many shards with braces, `train-{000000..000011}.tar`."""
+        split, number, _, _ = shard.rsplit("-", 3)
+        return f"{split}-{int(number):06d}{self.suffix}"
+
     def write(self, path: str, rows: Iterable[Row], footer: Mapping[str, Any]) -> None:
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             _add(tar, FOOTER_MEMBER, json.dumps(dict(footer), sort_keys=True).encode())

@@ -8,7 +8,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypedDict, cast
 
 import fsspec
 from fsspec.utils import get_protocol
@@ -193,11 +193,23 @@ def not_opened(uri: str, error: BaseException) -> BaseException:
 FIELDS = ("text", "language", "speaker")
 
 
-def take_fields(values: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
+class Fields(TypedDict):
+    """A recording's own fields, as arguments of `Recording`: the names in `FIELDS`."""
+
+    text: str | None
+    language: str | None
+    speaker: str | None
+
+
+def take_fields(values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
     """Split loose values into a recording's own fields (as strings) and the rest, which goes to `meta`."""
-    fields = {name: None if values.get(name) is None else str(values[name]) for name in FIELDS}
+    fields = Fields(text=_text(values, "text"), language=_text(values, "language"), speaker=_text(values, "speaker"))
     rest = {str(key): plain(value) for key, value in values.items() if key not in FIELDS and value is not None}
     return fields, rest
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    return None if values.get(name) is None else str(values[name])
 
 
 def plain(value: Any) -> Any:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.sources.base import take_fields
+from pipelines.sources.base import Fields, take_fields
 
 READ_AS = ("txt", "json", "cls")
 """endings of sidecars, without the dot"""
 
 
-def read_sidecars(names: dict[str, Callable[[], bytes]]) -> tuple[dict[str, str | None], dict[str, Any]]:
+def read_sidecars(names: dict[str, Callable[[], bytes]]) -> tuple[Fields, dict[str, Any]]:
     """Fields and metadata from sidecars.
 
     Args:

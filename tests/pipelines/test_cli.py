@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Maker, write_corpus
+from corpora import Maker, write_corpus
 
 from pipelines.cli import main
 

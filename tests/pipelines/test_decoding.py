@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 import soundfile
-from conftest import write_corpus
+from corpora import write_corpus
 from sounds import sound
 
 from pipelines.decoding import Decoder, DecodeSettings

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import write_corpus
+from corpora import write_corpus
 from rich.console import Console
 
 from pipelines.config import RunOptions, TokenizeConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import write_corpus
+from corpora import write_corpus
 
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import inspect
@@ -22,7 +23,7 @@ from pipelines.verify import verify
 from tokenizer.codecs.seeded import write_seeded
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "1"))
 """how often each kill test is repeated, at other moments each time"""
 
 
@@ -33,6 +34,8 @@ class Scene:
     corpus: Path
     codec: str
     address: str
+    client: str
+    """the same cluster's `ray://` address"""
     expected: dict[str, bytes]
 
     def command(self, out: Path, *more: str) -> list[str]:
@@ -52,6 +55,13 @@ class Scene:
         assert shard_bytes(out) == self.expected
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def shard_bytes(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((out / "data").iterdir())}
 
@@ -67,28 +77,36 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     tokenize_corpus(config, str(root / "expected"), RunOptions(workers=0, quiet=True, device="cpu"))
     # Ray's workers import the package from where the tests run.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False},
-    )
+    port = free_port()
+    head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
     try:
-        yield Scene(corpus, codec, cluster.address, shard_bytes(root / "expected"))
+        yield Scene(corpus, codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"))
     finally:
         cluster.shutdown()
 
 
 def actors(kind: str) -> list[int]:
-    """Process ids of the actors of a kind."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                command = Path("/proc", entry, "cmdline").read_bytes()
-            except OSError:
-                continue
-            if command.startswith(b"ray::" + kind.encode()):
-                found.append(int(entry))
-    return found
+    """Process ids of the actors of a kind, in the tests' own cluster and in no other on this machine."""
+    processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in processes if is_actor(pid, kind) and is_ours(pid)]
+
+
+def is_actor(pid: int, kind: str) -> bool:
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes().startswith(b"ray::" + kind.encode())
+    except OSError:
+        return False
+
+
+def is_ours(pid: int) -> bool:
+    """Whether the tests started the process, through Ray."""
+    while pid > 1 and pid != os.getpid():
+        try:
+            pid = int(Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            return False
+    return pid == os.getpid()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -119,6 +137,18 @@ def test_each_gpu_gets_one_encoder(scene: Scene, tmp_path: Path) -> None:
     assert process.returncode == 3, process.stderr and process.stderr.read()
     assert seen == 2
     scene.assert_undisturbed(tmp_path / "out")
+
+
+def test_through_rays_client_the_result_is_the_same(scene: Scene, tmp_path: Path) -> None:
+    wait_for(lambda: answers(scene.client))
+    scene.finish(tmp_path / "out", "--device", "cpu", "--address", scene.client)
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+def answers(address: str) -> bool:
+    host, port = address.removeprefix("ray://").split(":")
+    with socket.socket() as knock:
+        return knock.connect_ex((host, int(port))) == 0
 
 
 @pytest.mark.parametrize("round", range(ROUNDS))

@@ -212,9 +212,7 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_are_readable_and_open(tmp_path: Path) -> None:
-    raw = os.fsencode(tmp_path) + b"/caf\xe9.wav"
-    with open(raw, "wb") as file:
-        file.write(audio_bytes(1))
+    (tmp_path / os.fsdecode(b"caf\xe9.wav")).write_bytes(audio_bytes(1))
     source = open_source(str(tmp_path))
     (recording,) = source.scan()
     recording.id.encode("utf-8")

@@ -170,7 +170,7 @@ def test_records_survive_json_and_damage_is_named() -> None:
     assert CommitRecord.from_json(record.to_json(), "x") == record
     assert np.array_equal(unpack_counts(record.codebook_counts or ""), counts)
     for content in (b"", b"{}", b"[]", b'{"failures": 3}'):
-        with pytest.raises(ShardError, match="r.json"):
+        with pytest.raises(ShardError, match=r"r\.json"):
             CommitRecord.from_json(content, "r.json")
 
 

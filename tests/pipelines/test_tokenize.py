@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import Maker, write_corpus
+from corpora import Maker, write_corpus
 from sounds import sound
 
 from pipelines.config import RunOptions, TokenizeConfig
@@ -77,6 +77,17 @@ def test_every_recording_becomes_the_row_that_the_library_makes(make_corpus: Mak
     assert verify(str(out)) == []
     (failure,) = inspect(str(out)).failures
     assert (failure.id, failure.kind, failure.stage) == ("broken.wav", "truncated", "decode")
+
+
+@pytest.mark.parametrize(("form", "first"), [("parquet", "train-00000-of-"), ("webdataset", "train-000000.tar")])
+def test_the_cards_own_recipe_reads_every_row(make_corpus: Maker, tmp_path: Path, form: str, first: str) -> None:
+    out = tmp_path / "out"
+    tokenize_corpus(config(make_corpus(), format=form), str(out), HERE)
+    assert min(path.name for path in (out / "data").iterdir()).startswith(first)
+    recipe = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    count = "\nprint('rows:', sum(1 for row in codes))"
+    ran = subprocess.run([sys.executable, "-c", recipe + count], cwd=out, capture_output=True, text=True, check=False)
+    assert "rows: 12" in ran.stdout, ran.stderr
 
 
 @pytest.mark.parametrize("model", ["48khz", "24khz"])
@@ -239,7 +250,7 @@ def test_decoding_gives_the_exact_length(make_corpus: Maker, tmp_path: Path) -> 
     for id, reason in {"nobody": "no recording", "broken.wav": "truncated"}.items():
         with pytest.raises(UsageError, match=reason):
             decode_recording(str(out), id, str(tmp_path / "y.wav"))
-    with pytest.raises(UsageError, match="cannot write .xyz"):
+    with pytest.raises(UsageError, match=r"cannot write \.xyz"):
         decode_recording(str(out), "000.wav", str(tmp_path / "y.xyz"))
     assert not (tmp_path / "y.wav").exists()
 

@@ -106,7 +106,8 @@ class PyAVReader:
 
     def _by_time_stamps(self, rate: int) -> int | None:
         if self._stream.duration is not None and self._stream.time_base is not None:
-            return round(self._stream.duration * self._stream.time_base * rate)
+            samples: int = round(self._stream.duration * self._stream.time_base * rate)
+            return samples
         duration = self._container.duration
         return None if duration is None else round(duration * rate / 1_000_000)
 

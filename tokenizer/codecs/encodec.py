@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -151,15 +151,17 @@ def load_model(folder: Path, device: torch.device) -> Any:
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model, report = EncodecModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
+        loaded = EncodecModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise CodecLoadError(f"codec {folder}: its weights do not load: {_first_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(report["missing_keys"])
+    # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
+    model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
+    missing: list[str] = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random values
         raise CodecLoadError(f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first")
     return model.eval().requires_grad_(False).to(device)

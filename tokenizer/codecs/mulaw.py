@@ -92,7 +92,8 @@ _NEAREST = [[min(range(n_q), key=lambda k: (abs(_ORDER[k] - part), k)) for part 
 def _quantise(values: NDArray[np.float64]) -> NDArray[np.uint16]:
     x = np.clip(values / _RANGE, -1.0, 1.0)
     curve = np.sign(x) * np.log1p(_MU * np.abs(x)) / np.log1p(_MU)
-    return np.rint((curve + 1.0) / 2.0 * (_STEPS - 1)).astype(np.uint16)
+    codes: NDArray[np.uint16] = np.rint((curve + 1.0) / 2.0 * (_STEPS - 1)).astype(np.uint16)
+    return codes
 
 
 def _dequantise(codes: NDArray[np.uint16]) -> NDArray[np.float64]:

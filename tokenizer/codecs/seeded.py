@@ -57,9 +57,9 @@ def write_seeded(folder: str | Path, *, model: str = "48khz", size: str = "full"
     # The caller's random state stays as it is.
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
-        net = EncodecModel(EncodecConfig(**MODELS[model], **SIZES[size])).eval()
+        net = EncodecModel(EncodecConfig(**MODELS[model], **SIZES[size])).eval()  # type: ignore[no-untyped-call]
         _fill_codebooks(net)
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     net.save_pretrained(folder)
     return Path(folder)
 
@@ -81,7 +81,7 @@ def _fill_codebooks(net: Any) -> None:
 def _embeddings(net: Any) -> torch.Tensor:
     config = net.config
     samples = synthetic_audio(config.audio_channels, config.sampling_rate, _SECONDS)
-    frames = [net.encoder(second[None])[0].T for second in samples.split(config.sampling_rate, dim=1)]
+    frames = [net.encoder(second[None])[0].T for second in torch.split(samples, config.sampling_rate, dim=1)]
     return torch.cat(frames)
 
 

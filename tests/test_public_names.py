@@ -1,0 +1,59 @@
+"""What `__all__` promises is there, is documented, and is all that `dir` shows."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", tokenizer.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
+    value = getattr(tokenizer, name)
+    assert inspect.getdoc(value), f"{name} has no docstring"
+
+
+def test_dir_shows_the_public_names_in_order() -> None:
+    assert list(tokenizer.__all__) == sorted(tokenizer.__all__) == dir(tokenizer)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="load_codecs"):
+        tokenizer.load_codecs  # noqa: B018
+
+
+def test_the_wheel_holds_every_module_and_the_type_marker(tmp_path: Path) -> None:
+    """Built from a copy, as a build leaves files behind, and without isolation, as that would need a network."""
+    pytest.importorskip("setuptools", minversion="77")
+    source = tmp_path / "source"
+    for package in ("tokenizer", "pipelines"):
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(source),
+    ]
+    subprocess.run(build, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("codecshards-*.whl"))) as wheel:
+        inside = set(wheel.namelist())
+    files = {str(path.relative_to(source)) for path in source.glob("*/**/*") if path.is_file()}
+    assert {"tokenizer/py.typed", "pipelines/py.typed"} <= files <= inside
+    assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {"tokenizer", "pipelines"}
