@@ -39,21 +39,10 @@ def test_the_wheel_holds_every_module_and_the_type_marker(tmp_path: Path) -> Non
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-        str(source),
-    ]
+    files = {str(path.relative_to(source)) for path in source.glob("*/**/*") if path.is_file()}
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("codecshards-*.whl"))) as wheel:
         inside = set(wheel.namelist())
-    files = {str(path.relative_to(source)) for path in source.glob("*/**/*") if path.is_file()}
     assert {"tokenizer/py.typed", "pipelines/py.typed"} <= files <= inside
     assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {"tokenizer", "pipelines"}
