@@ -1,0 +1,182 @@
+"""Encoding speed: ours and transformers the model card's way, in turns in one run.
+
+    python -m tokenizer.codecs.seeded codec --size full
+    python benchmarks/encode.py --codec codec --bandwidth 24 > benchmarks/results/encode.md
+
+Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the rounds' ratios. The card's
+way is `EncodecModel.encode` with one recording at a time, unpadded, which is also what the codes are compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tokenizer import Codes, Waveform, load_codec, read_audio
+from tokenizer.codecs.encodec import exact_float32, load_model
+from tokenizer.codecs.seeded import synthetic_audio
+from tokenizer.errors import RecordingError
+
+SECONDS = (0.4, 1.0, 3.3, 7.7, 12.0, 20.01)
+"""lengths of the generated recordings, over and over"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--bandwidth", type=float, default=24.0)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--seconds", type=float, default=60.0, help="of audio in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--audio", help="a folder of recordings to encode instead of generated ones")
+    options = parser.parse_args()
+    waveforms = recordings(options)
+    seconds = sum(waveform.seconds for waveform in waveforms)
+    arms = make_arms(options, waveforms)
+    expected = [arm for name, arm in arms.items() if name.startswith("transformers")][0]()
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    share = {name: equal_share(arm(), expected) for name, arm in arms.items()}  # and warms up
+    for _ in range(options.rounds):
+        for name, arm in arms.items():
+            began = time.perf_counter()
+            arm()
+            times[name].append(time.perf_counter() - began)
+    report(options, len(waveforms), seconds, times, share)
+    return 0
+
+
+def recordings(options: argparse.Namespace) -> list[Waveform]:
+    """48 kHz stereo, `--seconds` of them in all."""
+    if options.audio:
+        return from_folder(Path(options.audio), options.seconds)
+    found: list[Waveform] = []
+    torch.manual_seed(0)
+    sound = synthetic_audio(2, 48_000, 30).numpy() * 0.1
+    while sum(waveform.seconds for waveform in found) < options.seconds:
+        length = round(SECONDS[len(found) % len(SECONDS)] * 48_000)
+        found.append(Waveform(np.roll(sound, 7919 * len(found), axis=1)[:, :length].copy(), 48_000))
+    return found
+
+
+def from_folder(folder: Path, seconds: float) -> list[Waveform]:
+    found: list[Waveform] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if sum(waveform.seconds for waveform in found) >= seconds:
+            break
+        try:
+            found.append(read_audio(path, 48_000, 2))
+        except RecordingError:
+            continue
+    return found
+
+
+def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[str, Callable[[], list[Any]]]:
+    model = load_model(Path(options.codec), torch.device(options.device))
+    codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device)
+    arms: dict[str, Callable[[], list[Any]]] = {
+        "transformers, one recording at a time": lambda: [card(model, waveform, options) for waveform in waveforms],
+        "ours, one process": lambda: codec.encode_batch(waveforms),
+    }
+    if options.device == "cpu":
+        pool = Pool(options, waveforms, os.cpu_count() or 1)
+        arms["ours, a process a core (what `tokenize` runs)"] = pool.encode
+    return arms
+
+
+def card(model: Any, waveform: Waveform, options: argparse.Namespace) -> np.ndarray | None:
+    """Codes `[n_q, frames]` with the padding of a partial chunk cut off; None where transformers raises."""
+    samples = torch.from_numpy(waveform.samples)[None].to(options.device)
+    with torch.inference_mode(), exact_float32():
+        try:
+            encoded = model.encode(samples, torch.ones_like(samples[:, 0], dtype=torch.bool), options.bandwidth)
+        except RuntimeError:
+            return None
+    codes = encoded.audio_codes[:, 0].cpu().numpy()
+    frames = [-(-min(48_000, waveform.num_samples - start) // 320) for start in range(0, waveform.num_samples, 47_520)]
+    return np.concatenate([chunk[:, :count] for chunk, count in zip(codes, frames, strict=True)], axis=1)
+
+
+class Pool:
+    """A process a core with one thread each; every one has its share of the recordings in memory before the clock starts."""
+
+    def __init__(self, options: argparse.Namespace, waveforms: list[Waveform], count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        # Longest first, each to the process with the least to do.
+        shares: list[list[int]] = [[] for _ in range(count)]
+        load = [0.0] * count
+        for i in sorted(range(len(waveforms)), key=lambda i: -waveforms[i].num_samples):
+            least = load.index(min(load))
+            shares[least].append(i)
+            load[least] += waveforms[i].seconds
+        self._shares, self._total = shares, len(waveforms)
+        self._pipes: list[Connection] = []
+        for share in shares:
+            ours, theirs = context.Pipe()
+            arguments = (theirs, options.codec, options.bandwidth, [waveforms[i] for i in share])
+            context.Process(target=work, args=arguments, daemon=True).start()
+            ours.recv()
+            self._pipes.append(ours)
+
+    def encode(self) -> list[Codes]:
+        for pipe in self._pipes:
+            pipe.send("go")
+        results: list[Any] = [None] * self._total
+        for pipe, share in zip(self._pipes, self._shares, strict=True):
+            for i, codes in zip(share, pipe.recv(), strict=True):
+                results[i] = codes
+        return results
+
+
+def work(pipe: Connection, name: str, bandwidth: float, waveforms: list[Waveform]) -> None:
+    codec = load_codec(name, bandwidth=bandwidth, device="cpu", threads=1)
+    pipe.send("ready")
+    with contextlib.suppress(EOFError):  # the measuring process has ended
+        while pipe.recv():
+            pipe.send(codec.encode_batch(waveforms))
+
+
+def equal_share(found: list[Any], expected: list[Any]) -> float:
+    """Of all codes that transformers gives."""
+    equal = total = 0
+    for one, other in zip(found, expected, strict=True):
+        if other is not None:
+            codes = one.codes if isinstance(one, Codes) else one
+            equal += int((codes == other).sum())
+            total += other.size
+    return equal / total
+
+
+def report(
+    options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], share: dict[str, float]
+) -> None:
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
+    what = "real recordings" if options.audio else "generated recordings"
+    print("# Encoding\n")
+    print(f"    python benchmarks/encode.py --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")
+    print(f" --seconds {options.seconds:g} --rounds {options.rounds}{' --audio FOLDER' if options.audio else ''}\n")
+    print(f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of {options.rounds} rounds.\n")
+    print("| | x real time | ratio | equal codes |\n|---|---|---|---|")
+    base = next(iter(times))
+    for name, taken in times.items():
+        ratio = statistics.median(b / t for b, t in zip(times[base], taken, strict=True))
+        print(f"| {name} | {seconds / statistics.median(taken):.2f} | {ratio:.2f} | {share[name]:.4%} |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
