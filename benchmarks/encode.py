@@ -47,7 +47,7 @@ def main() -> int:
     waveforms = recordings(options)
     seconds = sum(waveform.seconds for waveform in waveforms)
     arms = make_arms(options, waveforms)
-    expected = [arm for name, arm in arms.items() if name.startswith("transformers")][0]()
+    expected = next(arm for name, arm in arms.items() if name.startswith("transformers"))()
     times: dict[str, list[float]] = {name: [] for name in arms}
     share = {name: equal_share(arm(), expected) for name, arm in arms.items()}  # and warms up
     for _ in range(options.rounds):
