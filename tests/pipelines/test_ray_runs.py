@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -37,13 +37,16 @@ class Scene:
     client: str
     """the same cluster's `ray://` address"""
     expected: dict[str, bytes]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def command(self, out: Path, *more: str) -> list[str]:
         base = [sys.executable, "-m", "pipelines", "tokenize", str(self.corpus), str(out)]
         return [*base, "--codec", self.codec, "--shard-hours", "0.004", "--address", self.address, *more]
 
     def start(self, out: Path, *more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
 
     def finish(self, out: Path, *more: str) -> str:
         ended = subprocess.run(self.command(out, *more), cwd=ROOT, capture_output=True, text=True, check=False)
@@ -53,6 +56,16 @@ class Scene:
     def assert_undisturbed(self, out: Path) -> None:
         assert verify(str(out)) == []
         assert shard_bytes(out) == self.expected
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running(scene: Scene) -> Iterator[None]:
+    """A run that a failed test leaves behind would hold the cluster's cores, and fail the tests that follow."""
+    yield
+    for process in scene.started:
+        process.kill()
+        process.wait()
+    scene.started.clear()
 
 
 def free_port() -> int:
@@ -109,7 +122,7 @@ def is_ours(pid: int) -> bool:
     return pid == os.getpid()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
