@@ -110,6 +110,9 @@ def _add_tokenize(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds without progress until a decoder is killed (default: %(default)s)",
     )
+    how.add_argument(
+        "--reference", action="store_true", help="compute with transformers' own modules on CPUs too: the same codes, slower"
+    )
     how.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -137,6 +140,7 @@ def _tokenize(options: argparse.Namespace) -> int:
         max_failures=options.max_failures,
         decode_timeout=options.decode_timeout,
         quiet=options.quiet,
+        reference=options.reference,
     )
     result = tokenize_corpus(config, options.out, how)
     return EXIT_SOME_FAILED if result.failures else EXIT_OK

@@ -89,6 +89,8 @@ class RunOptions:
     decode_timeout: float = 120.0
     """seconds without progress after which a decoder is killed"""
     quiet: bool = False
+    reference: bool = False
+    """compute with transformers' own modules on CPUs too"""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:

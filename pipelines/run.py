@@ -192,6 +192,7 @@ class _Run:
             bandwidth=config.bandwidth,
             device=device,
             batch_chunks=batch_chunks(device),
+            reference=self._options.reference,
         )
 
     def _work_settings(self, device: str) -> WorkSettings:

@@ -34,6 +34,7 @@ class CodecSettings:
     bandwidth: float
     device: str
     batch_chunks: int
+    reference: bool = False
 
     def load(self, threads: int | None = None) -> Codec:
         """Load it here, computing with `threads` CPU threads (None leaves them as they are)."""
@@ -45,6 +46,7 @@ class CodecSettings:
             device=self.device,
             revision=self.revision,
             threads=threads,
+            reference=self.reference,
         )
 
 

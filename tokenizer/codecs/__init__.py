@@ -65,6 +65,7 @@ def load_codec(
     device: str = "auto",
     revision: str | None = None,
     threads: int | None = None,
+    reference: bool = False,
 ) -> Codec:
     """Load a codec at one bandwidth, for good: nothing about it can be changed afterwards.
 
@@ -74,6 +75,7 @@ def load_codec(
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         revision: hub commit, tag or branch.
         threads: CPU threads that torch computes with in this process from now on; None leaves them.
+        reference: compute with transformers' own modules on a CPU too: the same codes, more slowly.
 
     Raises:
         CodecLoadError: no such checkpoint, no network, not an EnCodec, unknown bandwidth, no such device.
@@ -95,7 +97,7 @@ def load_codec(
         raise CodecLoadError("device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA")
     if threads is not None:
         torch.set_num_threads(threads)
-    return EncodecCodec(checkpoint.folder, replace(spec, device=device), device)
+    return EncodecCodec(checkpoint.folder, replace(spec, device=device), device, reference)
 
 
 def _encodec_spec(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:

@@ -1,18 +1,17 @@
 """EnCodec through transformers' `EncodecModel`: any checkpoint of that class.
 
-The truth is `EncodecModel.encode` on one recording alone, unpadded. This adapter runs the same modules on chunks: full
-chunks of many recordings stacked, partial chunks at their own length, never padded with zeros (that would dilute their
-scale and change most of their codes).
+The truth is `EncodecModel.encode` on one recording alone, unpadded. This adapter works on chunks: chunks of many recordings
+share a batch, partial chunks at their own length, never padded with zeros (that would dilute their scale and change most of
+their codes).
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,16 +19,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from tokenizer.chunking import in_groups
 from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
-from tokenizer.errors import CodecLoadError, FailureKind, RecordingError, ShapeError
+from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork, exact_float32
+from tokenizer.errors import CodecLoadError, ShapeError
 
 if TYPE_CHECKING:
     from transformers import EncodecConfig
-
-COMPUTE_CHUNKS = {"cpu": 1, "cuda": 64}
-"""chunks that go through the model at once; on a CPU the allocator makes larger batches slower"""
 
 
 def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float) -> CodecSpec:
@@ -63,30 +59,49 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
 
 
 class EncodecCodec(Codec):
-    """transformers' own modules, chunk by chunk: the reference that faster paths are measured against."""
+    """An EnCodec checkpoint at one bandwidth, on one device."""
 
-    def __init__(self, folder: Path, spec: CodecSpec, device: str) -> None:
-        """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration."""
+    def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
+        """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration.
+
+        With `reference`, transformers' own modules compute on a CPU too, where a faster way to the same codes is the default.
+        """
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
-        self._compute_chunks = COMPUTE_CHUNKS[device]
         self._device = torch.device(device)
-        self._model = load_model(folder, self._device)
+        self._network = _network(load_model(folder, self._device), self._device, reference)
+        self._lock = Lock()
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
-        results: list[ChunkCodes | None] = [None] * len(chunks)
-        for indices in self._by_length([self._checked(chunk).shape[1] for chunk in chunks]):
-            batch = np.stack([chunks[i] for i in indices])
-            for i, code in zip(indices, self._encode(batch), strict=True):
-                results[i] = code
-        return [code for code in results if code is not None]
+        if not chunks:
+            return []
+        with torch.inference_mode(), exact_float32(), self._lock:
+            samples, scales = self._normalised(self._on_device([self._checked(chunk) for chunk in chunks]))
+            codes = self._network.encode(samples, self.spec.n_q)
+            frames = [code.shape[1] for code in codes]
+            # Both come back in one transfer each: every one would wait for the device.
+            joined = torch.cat(codes, dim=1).cpu().numpy().astype(np.uint16)
+            values = [None] * len(chunks) if scales is None else scales.cpu().tolist()
+        ends = np.cumsum(frames)
+        return [ChunkCodes(joined[:, end - n : end].copy(), scale) for end, n, scale in zip(ends, frames, values, strict=True)]
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        results: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(chunks)
-        for indices in self._by_length([int(chunk.codes.shape[1]) for chunk in chunks]):
-            for i, samples in zip(indices, self._decode([chunks[i] for i in indices]), strict=True):
-                results[i] = samples
-        return results
+        with torch.inference_mode(), exact_float32(), self._lock:
+            codes = [torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks]
+            decoded = self._network.decode(codes)
+            return [self._scaled(samples, chunk.scale) for samples, chunk in zip(decoded, chunks, strict=True)]
+
+    def _on_device(self, chunks: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Moved there in one piece."""
+        joined = torch.from_numpy(np.concatenate([chunk.reshape(-1) for chunk in chunks])).to(self._device)
+        parts: tuple[torch.Tensor, ...] = joined.split([chunk.size for chunk in chunks])  # type: ignore[no-untyped-call]
+        return [part.view(self.channels, -1) for part in parts]
+
+    def _normalised(self, chunks: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        if not self.spec.has_scales:
+            return list(chunks), None
+        pairs = [normalise(chunk[None]) for chunk in chunks]
+        return [samples[0] for samples, _ in pairs], torch.cat([scale.view(1) for _, scale in pairs])
 
     def _checked(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
         longest = self.spec.chunk_length or MAX_CHUNK_FRAMES * self.spec.frame_length
@@ -95,39 +110,19 @@ class EncodecCodec(Codec):
             raise ShapeError(f"a chunk must be float32 [{self.channels}, 1..{longest}], not {chunk.dtype}{list(chunk.shape)}")
         return chunk
 
-    def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        same: defaultdict[int, list[int]] = defaultdict(list)
-        for i, length in enumerate(lengths):
-            same[length].append(i)
-        for indices in same.values():
-            for group in in_groups(len(indices), self._compute_chunks):
-                yield indices[group]
+    def _scaled(self, samples: torch.Tensor, scale: float | None) -> NDArray[np.float32]:
+        scaled: NDArray[np.float32] = (samples if scale is None else samples * scale).float().cpu().numpy()
+        return scaled
 
-    def _encode(self, batch: NDArray[np.float32]) -> list[ChunkCodes]:
-        with torch.inference_mode(), exact_float32():
-            samples = torch.from_numpy(batch).to(self._device)
-            scales = None
-            if self.spec.has_scales:
-                samples, scales = normalise(samples)
-            embeddings = self._model.encoder(samples)
-            finite = bool(torch.isfinite(embeddings).all())
-            codes = self._model.quantizer.encode(embeddings, self.spec.bandwidth)
-        if not finite:
-            raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
-        by_chunk = codes.transpose(0, 1).cpu().numpy().astype(np.uint16)
-        values = None if scales is None else scales.view(-1).cpu().tolist()
-        return [ChunkCodes(code, None if values is None else values[i]) for i, code in enumerate(by_chunk)]
 
-    def _decode(self, chunks: Sequence[ChunkCodes]) -> NDArray[np.float32]:
-        stacked = np.stack([chunk.codes for chunk in chunks]).astype(np.int64)
-        with torch.inference_mode(), exact_float32():
-            codes = torch.from_numpy(stacked).to(self._device).transpose(0, 1)
-            samples = self._model.decoder(self._model.quantizer.decode(codes))
-            if self.spec.has_scales:
-                scales = torch.tensor([chunk.scale for chunk in chunks], dtype=torch.float32, device=self._device)
-                samples = samples * scales.view(-1, 1, 1)
-        decoded: NDArray[np.float32] = samples.float().cpu().numpy()
-        return decoded
+def _network(model: Any, device: torch.device, reference: bool) -> Network:
+    plain = ReferenceNetwork(model, device)
+    if reference or device.type != "cpu":
+        return plain
+    try:
+        return TiledNetwork(model, plain)
+    except NotImplementedError:  # an architecture that only transformers runs
+        return plain
 
 
 def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,21 +160,6 @@ def load_model(folder: Path, device: torch.device) -> Any:
     if missing:  # transformers would fill them with random values
         raise CodecLoadError(f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first")
     return model.eval().requires_grad_(False).to(device)
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """float32 arithmetic as IEEE has it for the length of a `with` block: no TF32 in products, convolutions or LSTMs.
-
-    cuDNN uses TF32 for convolutions and recurrent nets unless told not to; it changes codes.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _first_line(error: BaseException) -> str:
