@@ -268,6 +268,13 @@ def test_a_codec_that_moved_is_known_by_its_weights(make_corpus: Maker, tmp_path
         tokenize_corpus(config(corpus, codec=str(other)), str(out), HERE)
 
 
+def test_the_reference_writes_the_same_bytes(make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]) -> None:
+    corpus = make_corpus(count=9)
+    for name, options in (("fast", HERE), ("reference", replace(HERE, reference=True))):
+        tokenize_corpus(config(corpus, codec=seeded("48khz"), bandwidth=24.0), str(tmp_path / name), options)
+    assert data_bytes(tmp_path / "fast") == data_bytes(tmp_path / "reference")
+
+
 def test_the_output_is_a_data_set(make_corpus: Maker, tmp_path: Path) -> None:
     import datasets
     import yaml
