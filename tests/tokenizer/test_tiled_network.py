@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_a_transposed_convolution_by_hand() -> None:
 def test_tiles_cover_every_row_once(rows: int, channels: int) -> None:
     found = list(tiles(rows, channels))
     assert found[0][0] == 0 and found[-1][1] == rows
-    assert all(stop == start for (_, stop), (start, _) in zip(found, found[1:], strict=False))
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(found))
     assert len(found) == 1 or min(stop - start for start, stop in found) >= 64
 
 
