@@ -83,6 +83,7 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         ray.init(address=address, **quiet)
         return
     ray.init(
+        address="local",  # without it Ray joins whatever cluster it finds on this machine
         num_cpus=workers or os.cpu_count() or 1,
         num_gpus=gpus,
         include_dashboard=False,

@@ -41,7 +41,8 @@ class Scene:
 
     def command(self, out: Path, *more: str) -> list[str]:
         base = [sys.executable, "-m", "pipelines", "tokenize", str(self.corpus), str(out)]
-        return [*base, "--codec", self.codec, "--shard-hours", "0.004", "--address", self.address, *more]
+        where = [] if "--workers" in more else ["--address", self.address]
+        return [*base, "--codec", self.codec, "--shard-hours", "0.004", *where, *more]
 
     def start(self, out: Path, *more: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -138,6 +139,18 @@ def test_on_cpus_the_result_is_that_of_one_process(scene: Scene, tmp_path: Path)
     text = scene.finish(tmp_path / "out", "--device", "cpu")
     scene.assert_undisturbed(tmp_path / "out")
     assert "real time" in text and "recordings failed" in text
+
+
+def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: Path) -> None:
+    """Though a cluster runs on this machine, which is none of its business."""
+    process = scene.start(tmp_path / "out", "--device", "cpu", "--workers", "2")
+    joined = 0
+    while process.poll() is None:
+        joined += len(actors("_EncodeActor"))
+        time.sleep(0.2)
+    assert process.returncode == 3, process.stderr and process.stderr.read()
+    assert not joined
+    scene.assert_undisturbed(tmp_path / "out")
 
 
 def test_each_gpu_gets_one_encoder(scene: Scene, tmp_path: Path) -> None:
