@@ -114,13 +114,15 @@ def is_actor(pid: int, kind: str) -> bool:
 
 
 def is_ours(pid: int) -> bool:
-    """Whether the tests started the process, through Ray."""
-    while pid > 1 and pid != os.getpid():
-        try:
-            pid = int(Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            return False
-    return pid == os.getpid()
+    """Whether the process hangs below a raylet that the tests themselves have started."""
+    return parent(parent(pid)) == os.getpid()
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
