@@ -24,6 +24,8 @@ class ShardProgress:
     name: str = ""
     seconds: float = 0.0
     """audio seconds read so far"""
+    planned: float = 0.0
+    """what the plan took the recordings for that were read; for the one at hand, at most what was read of it"""
     recordings: int = 0
     failures: int = 0
     decode_wait: float = 0.0
@@ -81,10 +83,9 @@ class RunProgress:
         """Estimated share of the run's audio that is done, 0 to 1."""
         if self.shards_done >= self.shards:
             return 1.0
-        # The plan estimates lengths from file sizes; what was really found so far corrects it.
-        actual = self.done_seconds / self.done_planned_seconds if self.done_planned_seconds else 1.0
-        total = self.planned_seconds * actual
-        return min(self.seconds / total, 0.999) if total > 0 else 0.0
+        # The plan estimates lengths from file sizes, so both sides are counted in its own seconds.
+        done = self.done_planned_seconds + sum(shard.planned for shard in self.under_way)
+        return min(done / self.planned_seconds, 0.999) if self.planned_seconds > 0 else 0.0
 
     @property
     def remaining(self) -> float | None:

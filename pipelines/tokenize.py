@@ -14,7 +14,7 @@ from pipelines.decoding import Decoder, DecodeSettings, Decoding
 from pipelines.encoders import Encoder
 from pipelines.manifest import CommitRecord, Failure, Manifest, hash_file, pack_counts, staged_name
 from pipelines.packing import Packer, Pending
-from pipelines.plan import PlannedShard
+from pipelines.plan import PlannedShard, estimated
 from pipelines.progress import ShardProgress
 from pipelines.shards import ShardFormat, shard_format
 from pipelines.shards.schema import Row, ShardStats, counted
@@ -232,7 +232,7 @@ class _Shard:
     def _take(self, decoding: Decoding) -> None:
         """Read one recording and send its chunks on their way."""
         pending = self._packer.begin(decoding.recording)
-        spec = self._spec
+        spec, progress, planned = self._spec, self._worker.progress, self._worker.progress.planned
         cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
         try:
             for block in decoding:
@@ -240,12 +240,15 @@ class _Shard:
                 self._limit(decoding.recording, cutter.num_samples)
                 for chunk in chunks:
                     self._packer.add(pending, chunk)
+                read = cutter.num_samples / spec.sample_rate
+                progress.planned = planned + min(read, estimated(decoding.recording))
                 self._advance(block.shape[1])
             pending.facts = decoding.report
             for chunk in cutter.finish():
                 self._packer.add(pending, chunk)
         except RecordingError as error:
             pending.fail(error)
+        progress.planned = planned + estimated(decoding.recording)
         pending.num_samples = cutter.num_samples
         pending.ended = True
 

@@ -268,6 +268,15 @@ def test_a_codec_that_moved_is_known_by_its_weights(make_corpus: Maker, tmp_path
         tokenize_corpus(config(corpus, codec=str(other)), str(out), HERE)
 
 
+def test_progress_ends_at_what_was_planned(make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However wrong the plan's lengths are, which come from the files' sizes: the share done goes from 0 to 1."""
+    seen: list[float] = []
+    monkeypatch.setattr("pipelines.run._Run._show", lambda run, worker, progress: seen.append(worker.progress.planned))
+    tokenize_corpus(config(make_corpus(), shard_hours=2.0), str(tmp_path / "out"), HERE)
+    planned = sum(shard.seconds for shard in Manifest(open_storage(str(tmp_path / "out"))).read_plan().shards)
+    assert seen == sorted(seen) and 0.5 * planned < seen[-1] <= planned
+
+
 def test_the_reference_writes_the_same_bytes(make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]) -> None:
     corpus = make_corpus(count=9)
     for name, options in (("fast", HERE), ("reference", replace(HERE, reference=True))):
