@@ -36,6 +36,8 @@ from tokenizer.errors import CodecshardsError, RecordingError, UsageError
 
 DEATHS_BEFORE_ISOLATION = 3
 """times that a shard's process may die before its recordings are taken one at a time"""
+STARTS = 5
+"""times that a runner may die before it has begun"""
 POLL_SECONDS = 0.5
 OBJECT_STORE_BYTES = 2 << 30
 CLIENT = "ray://"
@@ -58,7 +60,7 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
     """Start Ray on this machine, or join a cluster, for the length of a `with` block.
 
     Raises:
-        UsageError: no cluster answers at `address`, or it lacks the GPUs asked for.
+        UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
     """
     try:
         _init(address, workers, gpus)
@@ -69,6 +71,8 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
         ) from error
     try:
         yield _cluster(address, workers, gpus)
+    except RayError as error:
+        raise UsageError(f"Ray failed ({_last_line(error)}); run the same command again to go on") from error
     finally:
         ray.shutdown()
 
@@ -272,9 +276,16 @@ class Driver:
         cores = 1 if self._cluster.gpus else 0
         options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
         actor_class: Any = ray.remote(**options)(_Runner)
-        actor = actor_class.remote(self._settings, self._actors, self._codec.batch_chunks, number)
-        _, node = ray.get(actor.where.remote())
-        return _Slot(number, actor, node)
+        for _ in range(STARTS):
+            actor = actor_class.remote(self._settings, self._actors, self._codec.batch_chunks, number)
+            try:
+                _, node = ray.get(actor.where.remote())
+                return _Slot(number, actor, node)
+            except RayActorError:  # died as it started
+                self._display.message(f"runner {number} died as it started, trying again")
+        raise UsageError(
+            f"runner {number} died {STARTS} times as it started: look for lack of memory, then run the same command again"
+        )
 
     def _settle(self, ref: Any, slot: _Slot, job: ShardJob, progress: RunProgress, planned: dict[str, float]) -> ShardJob | None:
         """Take in a shard's outcome; returns the job to try again, if it must be."""
