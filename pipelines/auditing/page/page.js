@@ -242,7 +242,7 @@
     box.append(track(wave, page.start, page.seconds, worst));
     drawWave(wave, {first: page.peaks[first], last: first === last ? null : page.peaks[last]}, getComputedStyle(document.body));
     const images = make("div", {className: "images"});
-    const captions = {source: "source", decoded: `decoded, ${last}`, difference: "difference: red louder, blue quieter"};
+    const captions = {source: "source", decoded: `decoded, ${last}`, difference: "difference (red: louder)"};
     for (const name of ["source", "decoded", "difference"]) {
       if (!page.images[name]) continue;
       const image = make("img", {src: page.images[name], alt: `mel spectrogram, ${captions[name]}`, draggable: false});
