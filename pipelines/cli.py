@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from types import FrameType
 
-from tokenizer.errors import CodecshardsError, RecordingError, ShardError
+from tokenizer.errors import CodecshardsError, RecordingError, ShardError, UsageError
 
 EXIT_OK, EXIT_WRONG, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -112,12 +113,15 @@ def _add_tokenize(parser: argparse.ArgumentParser) -> None:
         help="seconds without progress until a decoder is killed (default: %(default)s)",
     )
     how.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    how.add_argument("--audit", type=float, metavar="SHARE", help="afterwards, audit this share of the recordings: 0.01 is 1%%")
 
 
 def _tokenize(options: argparse.Namespace) -> int:
     from pipelines.config import RunOptions, TokenizeConfig
     from pipelines.run import tokenize_corpus
 
+    if options.audit is not None and not 0 < options.audit <= 1:
+        raise UsageError(f"--audit {options.audit}: give a share above 0 and at most 1")
     config = TokenizeConfig(
         source=options.source,
         codec=options.codec,
@@ -140,7 +144,27 @@ def _tokenize(options: argparse.Namespace) -> int:
         quiet=options.quiet,
     )
     result = tokenize_corpus(config, options.out, how)
+    if (
+        options.audit is not None
+        and result.recordings
+        and not _audit_after(options, math.ceil(options.audit * result.recordings))
+    ):
+        return EXIT_WRONG
     return EXIT_SOME_FAILED if result.failures else EXIT_OK
+
+
+def _audit_after(options: argparse.Namespace, sample: int) -> bool:
+    """Audit a sample of what has just been written; whether it passed."""
+    from pipelines.auditing.options import AuditOptions
+    from pipelines.auditing.report import render
+    from pipelines.auditing.run import audit
+
+    names = ("device", "workers", "gpus", "address", "decode_timeout", "quiet")
+    asked = AuditOptions(sample=sample, codec=options.codec, **{name: getattr(options, name) for name in names})
+    done = audit(options.out, options=asked)
+    if not options.quiet:
+        render(done.report)
+    return done.passed
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:

@@ -86,6 +86,7 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         ray.init(address=address, **quiet)
         return
     ray.init(
+        address="local",  # somebody else's cluster on this machine is not joined unless asked for
         num_cpus=workers or os.cpu_count() or 1,
         num_gpus=gpus,
         include_dashboard=False,
