@@ -59,7 +59,7 @@ class HeardMeter:
             return
         levels = 10 * np.log10(np.maximum(audible[:, 1], 1e-30) / audible[:, 0])
         yield from self._gone(energy, float(np.median(levels)))
-        yield from _factor(levels)
+        yield from _factor(levels, here)
         total = energy.sum(axis=0)
         enough = self._side[0] > SIDE_SHARE * total[0] and self._side[1] > SIDE_SHARE * total[1]
         if enough and _correlation(self._side) < -ALIKE:
@@ -81,9 +81,11 @@ class HeardMeter:
             yield _warning(Cause.ZEROED, detail, tuple(gone[:8].tolist()))
 
 
-def _factor(levels: np.ndarray) -> Iterator[Finding]:
+def _factor(levels: np.ndarray, alike: float) -> Iterator[Finding]:
+    """A codec that loses part of a signal gives the rest back: the level falls to the square of the correlation, no further."""
     middle = float(np.median(levels))
-    if abs(middle) > LOUDER_DB and float(np.median(np.abs(levels - middle))) < STEADY_DB:
+    beyond = middle > LOUDER_DB or middle < 20 * np.log10(alike) - LOUDER_DB
+    if beyond and float(np.median(np.abs(levels - middle))) < STEADY_DB:
         yield _warning(Cause.WRONG_SCALE, f"every chunk is {middle:+.1f} dB off: x{10 ** (middle / 20):.3g}")
 
 
