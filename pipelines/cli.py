@@ -160,7 +160,9 @@ def _audit_after(options: argparse.Namespace, sample: int) -> bool:
     from pipelines.auditing.run import audit
 
     names = ("device", "workers", "gpus", "address", "decode_timeout", "quiet")
-    asked = AuditOptions(sample=sample, codec=options.codec, **{name: getattr(options, name) for name in names})
+    # A pinned revision is stored with the corpus; without one the codec lies where it was just loaded from.
+    codec = None if options.revision else options.codec
+    asked = AuditOptions(sample=sample, codec=codec, **{name: getattr(options, name) for name in names})
     done = audit(options.out, options=asked)
     if not options.quiet:
         render(done.report)

@@ -97,7 +97,7 @@ def stuck_chunks(row: Row) -> Iterator[Finding]:
         if frames >= 10 and not silent and bool((codes == 0).all()):
             found.append(i)
     if found:
-        yield _error(Cause.ZEROED, f"{_chunks(found)} hold nothing but code 0", found)
+        yield _error(Cause.ZEROED, f"nothing but code 0 in {_chunks(found)}", found)
 
 
 def _bandwidth(evidence: Evidence) -> Iterator[Finding]:
@@ -145,7 +145,7 @@ def _codes(evidence: Evidence, comparison: Comparison) -> Iterator[Finding]:
     elif len(wrong) > len(matches) // 2:
         yield _everywhere({i: matches[i] for i in wrong}, comparison, evidence)
     else:
-        detail = f"{_chunks(sorted(wrong))} of {len(matches)} have other codes than the source gives; the others agree"
+        detail = f"other codes than the source gives in {_chunks(sorted(wrong))}, of {len(matches)}; the rest agrees"
         yield _error(Cause.CORRUPT, detail, sorted(wrong))
 
 
@@ -194,7 +194,7 @@ def _swap(comparison: Comparison) -> Iterator[Finding]:
 def _zeroed(wrong: dict[int, ChunkMatch]) -> Iterator[Finding]:
     found = sorted(i for i, match in wrong.items() if match.stuck)
     if found:
-        yield _error(Cause.ZEROED, f"{_chunks(found)} hold one code throughout where the source has sound", found)
+        yield _error(Cause.ZEROED, f"one code throughout in {_chunks(found)}, where the source has sound", found)
 
 
 def _shifted(wrong: dict[int, ChunkMatch]) -> Iterator[Finding]:

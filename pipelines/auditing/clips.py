@@ -69,7 +69,8 @@ class PageFiles:
         spec = self._codec.spec
         stretch = choose_stretch(result, codes, spec, self._options.clip_seconds)
         sounds: list[tuple[str, Block]] = []
-        source = self._source(chosen, stretch)
+        # What could not be read a moment ago, or took until the time limit, is not tried again.
+        source = None if result.error is not None else self._source(chosen, stretch)
         if source is not None:
             sounds.append(("source", source))
         for n_q in nested_levels(codes.n_q):

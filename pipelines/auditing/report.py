@@ -165,13 +165,17 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
     for finding in corpus["findings"]:
         console.print(f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False)
     for counted in report["findings"]:
-        console.print(f"  {counted['severity']}: {counted['name']}: {counted['recordings']} recordings", markup=False)
+        console.print(f"  {counted['severity']}: {counted['name']}: {_recordings(counted['recordings'])}", markup=False)
         for line in _examples(report, counted["name"], 3 if counted["severity"] == Severity.ERROR else 1):
             console.print(f"    {line}", markup=False)
     for missed in report["limits_missed"]:
         console.print(f"  limit missed: {missed['message']}", markup=False)
     if report["options"]["page"]:
         console.print(f"  listen: {report['out']}/audit/index.html", markup=False)
+
+
+def _recordings(count: int) -> str:
+    return f"{count} recording{'s' if count > 1 else ''}"
 
 
 def _examples(report: Mapping[str, Any], name: str, most: int) -> list[str]:

@@ -120,8 +120,8 @@ class _Audit:
         self._do(settings, todo, finished)
         recordings = tuple(replace(done[one.entry.recording.id], chosen=one.why) for one in chosen)
         report = self._publish(survey, recordings)
-        for one in chosen:
-            self._storage.remove(parts.name(one))
+        for name in self._storage.list(PARTS):
+            self._storage.remove(f"{PARTS}/{name}")
         return AuditReport(self._out, report, recordings)
 
     def _do(self, settings: AuditSettings, todo: Sequence[Chosen], finished: Callable[[Chosen, RecordingAudit], None]) -> None:

@@ -236,9 +236,10 @@ def test_a_source_that_is_gone_is_said_and_the_others_go_on(out: Path, pristine:
     path = pristine / "corpus" / LONG
     moved = path.rename(path.with_suffix(".away"))
     try:
-        done = audit(str(out), options=AuditOptions(all=True, page=False, quiet=True, device="cpu"))
+        done = audit(str(out), options=AuditOptions(all=True, quiet=True, device="cpu"))
     finally:
         moved.rename(path)
     by_id = {recording.id: recording for recording in done.recordings}
     assert "not_found" in by_id[LONG].findings[0].detail and not by_id[LONG].figures
+    assert [version["name"] for version in by_id[LONG].page["versions"]] == ["3 kbps", "6 kbps"]  # it can still be heard
     assert by_id[OTHER_RATE].figures["si-snr"].value is not None

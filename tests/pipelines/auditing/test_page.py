@@ -100,7 +100,7 @@ def press(browser: Any, key: str) -> None:
 def test_it_opens_on_the_faulty_recording_and_says_what_is_wrong(browser: Any) -> None:
     assert browser.find_element("id", "verdict").text == "failed"
     detail = browser.find_element("id", "detail").text
-    assert detail.startswith("d.wav") and "zeroed chunk: chunk 3" in detail
+    assert detail.startswith("d.wav") and "zeroed chunk: one code throughout in chunk 3" in detail
     assert "zeroed chunk" in browser.find_element("id", "noticed").text
 
 

@@ -178,6 +178,18 @@ def test_limits_by_the_mean_and_not_applicable_is_missed() -> None:
     assert missed_limits(replace(asked, limits={"level": 2.0}), [one("a", -3.0), one("b", 1.5)])[0].worst == "a"
 
 
+def test_a_codec_without_windows_and_scales_and_the_other_format(pristine: Path, tmp_path: Path) -> None:
+    where = str(write_seeded(tmp_path / "codec", model="24khz", size="reduced"))
+    config = TokenizeConfig(str(pristine / "corpus.jsonl"), codec=where, bandwidth=3.0, format="webdataset")
+    tokenize_corpus(config, str(tmp_path / "out"), RunOptions(workers=0, quiet=True, device="cpu"))
+    done = audit(str(tmp_path / "out"), options=replace(QUIET, reencode=True, device="cpu"))
+    assert done.passed and all(recording.equal_codes == (1.0,) * 4 for recording in done.recordings)
+    first = done.recordings[0]
+    assert first.segment_seconds == 1.0 and len(first.series["si-snr"]) == 4
+    assert [version["name"] for version in first.page["versions"]] == ["source", "1.5 kbps", "3 kbps"]
+    assert done.report["corpus"]["scales"] == {"edges": [], "counts": []}
+
+
 def test_the_notebook_shows_players_and_pictures(out: Path) -> None:
     done = audit(str(out), options=replace(QUIET, all=False, ids=("whole-0", "part-0.25")))
     html = done._repr_html_()
@@ -240,7 +252,7 @@ def test_data_cannot_end_its_script() -> None:
 
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     peaks = []
-    for seconds in (20, 80):
+    for seconds in (30, 120):
         soundfile.write(tmp_path / "long.wav", np.tile(sound(480_000).samples.T, (seconds // 10, 1)), 48_000)
         place = str(tmp_path / f"out{seconds}")
         tokenize_corpus(
@@ -251,8 +263,8 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         shutil.rmtree(place)
-    samples = 60 * 48_000 * 2 * 4
-    assert peaks[1] - peaks[0] < 0.1 * samples
+    # Blocks wait for their turn, up to 12 MB of them, as many as there is time for; either stream would be 35 MB.
+    assert peaks[1] - peaks[0] < 0.5 * 90 * 48_000 * 2 * 4
 
 
 def test_public_names_are_there_and_documented() -> None:
