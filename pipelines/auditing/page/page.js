@@ -71,13 +71,13 @@
 
   const columns = [
     {name: "recording", of: (row) => row.id, cell: (row) => row.id, className: "id"},
+    {name: "findings", of: (row) => ["error", "warning", "info", "clean"].indexOf(severity(row)), findings: true},
     {name: "length", number: true, of: (row) => row.seconds, cell: (row) => clock(row.seconds)},
     ...metrics.map((metric) => ({
       name: metric, number: true, of: (row) => figure(row, metric), worst: (value) => bad(metric, value),
       cell: (row) => (figure(row, metric) === null ? "–" : figure(row, metric).toFixed(2)),
       title: (row) => (row.figures[metric] && row.figures[metric].reason) || "",
     })),
-    {name: "findings", of: (row) => ["error", "warning", "info", "clean"].indexOf(severity(row)), findings: true},
   ];
 
   function head() {
