@@ -1,6 +1,6 @@
 """The command line: arguments to configuration, results to exit codes, nothing else.
 
-Exit codes: 0 all fine; 1 `verify` found something wrong, or a shard is damaged; 2 what was asked for cannot be done;
+Exit codes: 0 all fine; 1 `verify` or `audit` found something wrong, or a shard is damaged; 2 what was asked for cannot be done;
 3 `tokenize` finished and some recordings failed; 130 interrupted, 143 terminated (both resume by the same command).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from types import FrameType
 
-from tokenizer.errors import CodecshardsError, RecordingError, ShardError
+from tokenizer.errors import CodecshardsError, RecordingError, ShardError, UsageError
 
 EXIT_OK, EXIT_WRONG, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands.add_parser("inspect", help="what is in an output folder"))
     _add_verify(commands.add_parser("verify", help="check every shard against its commit record"))
     _add_decode(commands.add_parser("decode", help="hear one recording again, at its exact length"))
+    _add_audit(commands.add_parser("audit", help="decode a sample, measure it against its sources, make a page to listen to"))
     return parser
 
 
@@ -114,12 +116,15 @@ def _add_tokenize(parser: argparse.ArgumentParser) -> None:
         "--reference", action="store_true", help="compute with transformers' own modules on CPUs too: the same codes, slower"
     )
     how.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    how.add_argument("--audit", type=float, metavar="SHARE", help="afterwards, audit this share of the recordings: 0.01 is 1%%")
 
 
 def _tokenize(options: argparse.Namespace) -> int:
     from pipelines.config import RunOptions, TokenizeConfig
     from pipelines.run import tokenize_corpus
 
+    if options.audit is not None and not 0 < options.audit <= 1:
+        raise UsageError(f"--audit {options.audit}: give a share above 0 and at most 1")
     config = TokenizeConfig(
         source=options.source,
         codec=options.codec,
@@ -143,7 +148,29 @@ def _tokenize(options: argparse.Namespace) -> int:
         reference=options.reference,
     )
     result = tokenize_corpus(config, options.out, how)
+    if (
+        options.audit is not None
+        and result.recordings
+        and not _audit_after(options, math.ceil(options.audit * result.recordings))
+    ):
+        return EXIT_WRONG
     return EXIT_SOME_FAILED if result.failures else EXIT_OK
+
+
+def _audit_after(options: argparse.Namespace, sample: int) -> bool:
+    """Audit a sample of what has just been written; whether it passed."""
+    from pipelines.auditing.options import AuditOptions
+    from pipelines.auditing.report import render
+    from pipelines.auditing.run import audit
+
+    names = ("device", "workers", "gpus", "address", "decode_timeout", "quiet")
+    # A pinned revision is stored with the corpus; without one the codec lies where it was just loaded from.
+    codec = None if options.revision else options.codec
+    asked = AuditOptions(sample=sample, codec=codec, **{name: getattr(options, name) for name in names})
+    done = audit(options.out, options=asked)
+    if not options.quiet:
+        render(done.report)
+    return done.passed
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -195,3 +222,70 @@ def _decode(options: argparse.Namespace) -> int:
     written = decode_recording(options.out, options.id, options.output, codec=options.codec, device=options.device)
     print(f"{options.output}: {written.seconds:.3f} s, {written.num_samples} samples at {written.sample_rate} Hz")
     return EXIT_OK
+
+
+LIMITS = {"si-snr": "min", "visqol": "min", "stoi": "min", "level": "max", "convergence": "max", "mel": "max"}
+"""measures by the side on which a limit makes sense"""
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_audit)
+    parser.add_argument("out", metavar="OUT", help="output folder of `tokenize`; the audit goes to OUT/audit")
+    which = parser.add_argument_group("which recordings")
+    which.add_argument("--sample", type=int, default=20, metavar="N", help="default: %(default)s, and N/4 of the worst on top")
+    which.add_argument("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
+    which.add_argument("--ids", nargs="+", default=[], metavar="ID", help="exactly these")
+    which.add_argument("--all", action="store_true", help="all of them")
+    what = parser.add_argument_group("what is measured")
+    what.add_argument(
+        "--metrics",
+        default="si-snr,level,convergence,mel",
+        metavar="A,B,…",
+        help="of si-snr, level, convergence, mel, visqol (needs visqol-python), stoi (speech) (default: %(default)s)",
+    )
+    what.add_argument("--reencode", action="store_true", help="encode each source again, compare codes, name what is wrong")
+    for metric, side in LIMITS.items():
+        what.add_argument(f"--{side}-{metric}", type=float, metavar="X", help=f"exit code 1 when the mean is {_beyond(side)} X")
+    how = parser.add_argument_group("how it is run")
+    how.add_argument("--no-page", action="store_true", help="figures only: no audio, no images, no page")
+    how.add_argument(
+        "--clip-seconds", type=float, default=30.0, metavar="S", help="longest stretch to listen to (default: %(default)s)"
+    )
+    how.add_argument("--codec", help="where the codec lies now, if it has moved (its weights must be the same)")
+    how.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    how.add_argument("--workers", type=int, metavar="N", help="CPU cores to use (default: all; 0: no Ray, one process)")
+    how.add_argument("--gpus", type=int, metavar="N", help="GPUs to use (default: all)")
+    how.add_argument("--address", help="Ray cluster to join: auto or ray://HOST:PORT (default: this machine)")
+    how.add_argument("--quiet", action="store_true", help="no progress; the figures are printed all the same")
+
+
+def _beyond(side: str) -> str:
+    return "below" if side == "min" else "above"
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from pipelines.auditing.options import AuditOptions
+    from pipelines.auditing.report import render
+    from pipelines.auditing.run import audit
+
+    limits = {metric: getattr(options, f"{side}_{metric.replace('-', '_')}") for metric, side in LIMITS.items()}
+    asked = AuditOptions(
+        sample=options.sample,
+        ids=tuple(options.ids),
+        all=options.all,
+        seed=options.seed,
+        metrics=tuple(name.strip() for name in options.metrics.split(",") if name.strip()),
+        reencode=options.reencode,
+        limits={metric: limit for metric, limit in limits.items() if limit is not None},
+        page=not options.no_page,
+        clip_seconds=options.clip_seconds,
+        codec=options.codec,
+        device=options.device,
+        workers=options.workers,
+        gpus=options.gpus,
+        address=options.address,
+        quiet=options.quiet,
+    )
+    done = audit(options.out, options=asked)
+    render(done.report)
+    return EXIT_OK if done.passed else EXIT_WRONG

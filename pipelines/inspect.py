@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from pipelines.manifest import CommitRecord, Failure, Manifest, unpack_counts
 from pipelines.progress import format_duration, format_hours
-from pipelines.storage import open_storage
+from pipelines.storage import Storage, open_storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Summary:
     timings: Mapping[str, float] = field(default_factory=dict)
     """summed seconds of the processes that wrote shards"""
     codebooks: tuple[CodebookUse, ...] = ()
+    audit: Mapping[str, Any] | None = None
+    """of the last audit: when it finished, whether it passed, how many recordings, its figures and findings; None without one"""
 
     @property
     def complete(self) -> bool:
@@ -84,6 +87,7 @@ class Summary:
                 {"level": use.level, "perplexity": use.perplexity, "used": use.used, "entropy_bits": use.entropy_bits}
                 for use in self.codebooks
             ],
+            "audit": None if self.audit is None else dict(self.audit),
             "failure_kinds": dict(self.failure_kinds),
             "failures": [
                 {
@@ -130,7 +134,18 @@ def inspect(out: str) -> Summary:
         flags=_summed(record.flags for record in records),
         timings=_summed(record.timings for record in records),
         codebooks=codebook_use(records),
+        audit=last_audit(manifest.storage),
     )
+
+
+def last_audit(storage: Storage) -> dict[str, Any] | None:
+    """What `audit/report.json` says in short; None when there is none that can be read."""
+    try:
+        report = json.loads(storage.read("audit/report.json"))
+        said = {name: report[name] for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")}
+        return said | {"corpus_findings": report["corpus"]["findings"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def codebook_use(records: Iterable[CommitRecord]) -> tuple[CodebookUse, ...]:
@@ -206,7 +221,19 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         facts.append(("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items())))
     if summary.failure_kinds:
         facts.append(("failures", ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items())))
+    if summary.audit is not None:
+        facts.append(("audit", _audit_line(summary.audit)))
     return facts
+
+
+def _audit_line(audit: Mapping[str, Any]) -> str:
+    state = "passed" if audit["passed"] else "FAILED"
+    parts = [f"{state} on {audit['finished'][:10]}, {audit['audited']['recordings']} recordings"]
+    parts += [
+        f"{name} {spread['mean']:.2f} {spread['unit']}".strip() for name, spread in audit["figures"].items() if "mean" in spread
+    ]
+    parts += [f"{found['name']} {found['recordings']}" for found in audit["findings"]]
+    return ", ".join([*parts, *(found["name"] for found in audit["corpus_findings"])])
 
 
 def _codebook_table(summary: Summary) -> Table:

@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +27,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
+from pipelines.auditing.recording import Auditor, AuditSettings, unreadable
+from pipelines.auditing.results import RecordingAudit
+from pipelines.auditing.sampling import Chosen
 from pipelines.encoders import Chunk, EncoderLost
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
@@ -344,6 +347,72 @@ class Driver:
                 slot.asked = None
         progress.under_way = [slot.seen for slot in self._slots if slot.job is not None and slot.seen is not None]
         self._display.update(progress)
+
+
+class _AuditActor:
+    """Audits recordings, one after the other."""
+
+    def __init__(self, settings: AuditSettings) -> None:
+        self._settings = settings
+        self._auditor: Auditor | None = None
+
+    def load(self) -> CodecshardsError | None:
+        """Load the codec now; an error is returned, since one that is raised loses its type."""
+        try:
+            self._loaded()
+        except CodecshardsError as error:
+            return error
+        return None
+
+    def run(self, chosen: Chosen) -> RecordingAudit | CodecshardsError:
+        try:
+            return self._loaded().run(chosen)
+        except CodecshardsError as error:
+            return error
+
+    def _loaded(self) -> Auditor:
+        if self._auditor is None:  # a restarted actor has lost it
+            self._auditor = Auditor(self._settings, threads=1)
+        return self._auditor
+
+
+def audit_on_ray(
+    cluster: Cluster,
+    settings: AuditSettings,
+    todo: Sequence[Chosen],
+    finished: Callable[[Chosen, RecordingAudit], None],
+) -> None:
+    """Audit recordings on every GPU, or on every core where there is none; `finished` is told of each as it ends.
+
+    Raises:
+        CodecshardsError: the codec cannot be loaded where it runs, OUT cannot be written.
+    """
+    options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2, "scheduling_strategy": "SPREAD"}
+    options |= {"num_gpus": 1, "num_cpus": 0} if cluster.gpus else {"num_cpus": 1}
+    device = "cuda" if cluster.gpus else "cpu"
+    settings = replace(settings, codec=replace(settings.codec, device=device))
+    actor_class: Any = ray.remote(**options)(_AuditActor)
+    idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
+    for error in ray.get([actor.load.remote() for actor in idle]):
+        if error is not None:
+            raise error
+    waiting = deque(todo)
+    busy: dict[Any, tuple[Any, Chosen]] = {}
+    while waiting or busy:
+        while waiting and idle:
+            actor, chosen = idle.pop(), waiting.popleft()
+            busy[actor.run.remote(chosen)] = (actor, chosen)
+        done, _ = ray.wait(list(busy))
+        for ref in done:
+            actor, chosen = busy.pop(ref)
+            idle.append(actor)
+            try:
+                result = ray.get(ref)
+            except RayActorError:
+                result = unreadable(chosen, "the process that audited it died, again and again")
+            if isinstance(result, CodecshardsError):
+                raise result
+            finished(chosen, result)
 
 
 def _is_alive(node_id: str) -> bool:

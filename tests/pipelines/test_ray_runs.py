@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from corpora import write_corpus
 
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import inspect
+from pipelines.manifest import Manifest
+from pipelines.ray import DEATHS_BEFORE_ISOLATION
 from pipelines.run import tokenize_corpus
+from pipelines.storage import open_storage
 from pipelines.verify import verify
 from tokenizer.codecs.seeded import write_seeded
 
@@ -211,30 +215,40 @@ def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, rou
 
 
 def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(scene: Scene, tmp_path: Path) -> None:
-    """Stands for a recording that makes the runner die: whenever the journal names it, the runner is killed."""
-    out, fatal = tmp_path / "out", "a/013.flac"
+    """Stands for a recording that makes the runner die: it is killed over that recording's shard, and when it is named."""
+    out = tmp_path / "out"
+    fatal = max((path for path in scene.corpus.rglob("*.flac")), key=lambda path: path.stat().st_size)
+    id = str(fatal.relative_to(scene.corpus))
     process = scene.start(out, "--device", "cpu")
-    wait_for(lambda: commits(out) or process.poll() is not None)
-    deaths = 0
-    while process.poll() is None:
-        journals = list((out / "manifest" / "journal").glob("train-*"))
-        names = [path.read_text() for path in journals if path.exists()]
-        waiting_for_careful = deaths < 3 and len(commits(out)) >= 2
-        if fatal in names or waiting_for_careful:
-            for pid in actors("_Runner"):
-                os.kill(pid, signal.SIGKILL)
-                deaths += 1
-            time.sleep(1.5)
-        time.sleep(0.005)
-    error = process.stderr.read() if process.stderr else ""
+    wait_for(lambda: (out / "manifest" / "config.json").exists() or process.poll() is not None)
+    shards = Manifest(open_storage(str(out))).read_plan().shards
+    number = next(i for i, shard in enumerate(shards) if any(recording.id == id for recording in shard.recordings))
+    for _ in range(DEATHS_BEFORE_ISOLATION):
+        wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
+        kill(actors("_Runner.run"))
+    journal = out / "manifest" / "journal"
+    wait_for(lambda: id in texts(journal) or process.poll() is not None)
+    kill(actors("_Runner.run"))
+    error = process.communicate(timeout=300)[1]
     assert process.returncode == 3, error
+    assert {f.id: f.kind for f in inspect(str(out)).failures} == {"broken.wav": "truncated", id: "quarantined"}, error
+    assert f"{id} kills its process and is quarantined" in error
     assert verify(str(out)) == []
-    kinds = {failure.id: failure.kind for failure in inspect(str(out)).failures}
-    if fatal in kinds:
-        assert kinds == {"broken.wav": "truncated", fatal: "quarantined"}
-        assert "is quarantined" in error
-    else:  # the shard in question was through before it was taken with care
-        assert kinds == {"broken.wav": "truncated"}
+
+
+def texts(folder: Path) -> list[str]:
+    found = []
+    for path in folder.glob("train-*"):
+        with suppress(OSError):
+            found.append(path.read_text())
+    return found
+
+
+def kill(pids: list[int]) -> None:
+    """Send SIGKILL, and see them go."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
 
 
 def test_ctrl_c_ends_a_run_on_ray_cleanly(scene: Scene, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""An audit as a notebook shows it: players and spectrograms, inlined, since a notebook cannot read files beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pipelines.auditing.clips import AUDIT
+from pipelines.auditing.results import UNITS, Metric, RecordingAudit
+from pipelines.storage import Storage, open_storage
+
+MOST = 12
+"""recordings that are shown: each is about a megabyte of notebook"""
+_TYPES = {"flac": "audio/flac", "ogg": "audio/ogg", "png": "image/png"}
+
+
+def to_html(out: str, report: Mapping[str, Any], recordings: Sequence[RecordingAudit]) -> str:
+    """The summary and the first recordings, those with errors before the others."""
+    storage = open_storage(out)
+    parts = [f"<h3>Audit of {escape(out)}: {'passed' if report['passed'] else 'failed'}</h3>", "<ul>"]
+    for metric, spread in report["figures"].items():
+        if "mean" in spread:
+            parts.append(
+                f"<li>{metric}: median {_number(metric, spread['median'])}, worst {_number(metric, spread['worst'])}</li>"
+            )
+    parts.append("</ul>")
+    shown = sorted(recordings, key=lambda recording: not recording.failed)[:MOST]
+    parts += [_recording(storage, recording) for recording in shown]
+    if len(recordings) > len(shown):
+        parts.append(f"<p>{len(recordings) - len(shown)} more are on the page, {escape(out)}/audit/index.html</p>")
+    return "\n".join(parts)
+
+
+def _recording(storage: Storage, recording: RecordingAudit) -> str:
+    figures = [
+        f"{name} {_number(name, figure.value) if figure.value is not None else f'not applicable ({figure.reason})'}"
+        for name, figure in recording.figures.items()
+    ]
+    lines = [f"<h4>{escape(recording.id)}</h4>", f"<p>{escape(', '.join(figures))}</p>"]
+    lines += [f"<p><b>{escape(finding.name)}</b>: {escape(finding.detail)}</p>" for finding in recording.findings]
+    if recording.page is not None:
+        players = [_player(storage, version) for version in recording.page["versions"]]
+        images = [_image(storage, name, file) for name, file in sorted(recording.page["images"].items(), reverse=True)]
+        lines.append(f"<table><tr>{''.join(players)}</tr></table><table><tr>{''.join(images)}</tr></table>")
+    return "\n".join(lines)
+
+
+def _player(storage: Storage, version: Mapping[str, str]) -> str:
+    source = _inline(storage, version["file"])
+    return f'<td>{escape(version["name"])}<br><audio controls preload="none" src="{source}"></audio></td>'
+
+
+def _image(storage: Storage, name: str, file: str) -> str:
+    return f'<td>{escape(name)}<br><img width="320" height="96" alt="{escape(name)}" src="{_inline(storage, file)}"></td>'
+
+
+def _inline(storage: Storage, name: str) -> str:
+    kind = _TYPES[name.rsplit(".", 1)[1]]
+    return f"data:{kind};base64,{base64.b64encode(storage.read(f'{AUDIT}/{name}')).decode()}"
+
+
+def _number(metric: str, value: float) -> str:
+    return f"{value:.2f} {UNITS[Metric(metric)]}".strip()

@@ -1,0 +1,121 @@
+"""What an audit is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines.auditing.measures import CHEAP
+from pipelines.auditing.results import HIGHER_IS_BETTER, Metric, RecordingAudit
+from tokenizer.errors import UsageError
+
+DEFAULT_SAMPLE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """Which recordings, which measures, which limits, and where to compute."""
+
+    sample: int = DEFAULT_SAMPLE
+    """recordings drawn in proportion over shards, lengths and loudness; a quarter as many of the worst come on top"""
+    ids: tuple[str, ...] = ()
+    """exactly these instead"""
+    all: bool = False
+    """all instead"""
+    seed: int = 0
+    metrics: tuple[str, ...] = tuple(metric.value for metric in CHEAP)
+    """names in `Metric`"""
+    reencode: bool = False
+    """encode each source again and compare codes"""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """by metric: the mean over the recordings must be at least this (or at most, for distances)"""
+    page: bool = True
+    """write audio, images and the page"""
+    clip_seconds: float = 30.0
+    """longest stretch of a recording that the page plays, around its worst chunk"""
+    codec: str | None = None
+    """where the codec lies now; None is where it lay then"""
+    device: str = "auto"
+    workers: int | None = 0
+    """0 works in this process; otherwise on Ray: a number of cores, None for all"""
+    gpus: int | None = None
+    address: str | None = None
+    decode_timeout: float = 120.0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sample < 1:
+            raise UsageError(f"--sample {self.sample}: give 1 or more")
+        if self.ids and self.all:
+            raise UsageError("--ids and --all: give one of them")
+        if not self.clip_seconds > 0:
+            raise UsageError(f"--clip-seconds {self.clip_seconds}: give seconds above 0")
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"--workers {self.workers}: give 0 or more")
+        known = [metric.value for metric in Metric]
+        for name in (*self.metrics, *self.limits):
+            if name not in known:
+                raise UsageError(f"--metrics {name}: choose from {', '.join(known)}")
+        missing = [name for name in self.limits if name not in self.metrics]
+        if missing:
+            raise UsageError(f"a limit on {missing[0]} needs --metrics {missing[0]}")
+
+    def fingerprint(self, stored: Mapping[str, Any]) -> str:
+        """Hash of what decides one recording's result, with the corpus's stored configuration."""
+        own = {name: getattr(self, name) for name in ("metrics", "reencode", "page", "clip_seconds")}
+        text = json.dumps([own, stored], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitMissed:
+    """A limit that the recordings did not keep."""
+
+    metric: str
+    limit: float
+    mean: float | None
+    """over the recordings where the measure applies; None when it applied to none"""
+    worst: str | None
+    """id of the worst one"""
+
+    def describe(self) -> str:
+        """One line."""
+        side = "at least" if Metric(self.metric) in HIGHER_IS_BETTER else "at most"
+        mean = "not applicable to any recording" if self.mean is None else f"{self.mean:.3f} in the mean"
+        return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (f"; worst: {self.worst}" if self.worst else "")
+
+
+def badness(metric: str, value: float) -> float:
+    """A value as something that grows as quality falls."""
+    if metric == Metric.LEVEL:
+        return abs(value)
+    return -value if Metric(metric) in HIGHER_IS_BETTER else value
+
+
+def worst_segment(result: RecordingAudit) -> int | None:
+    """The segment that the first measure with values finds worst; None without any."""
+    for metric in (*(m for m in (Metric.VISQOL, Metric.MEL, Metric.SI_SNR) if m in result.series), *result.series):
+        values = [(badness(metric, value), i) for i, value in enumerate(result.series[metric]) if value is not None]
+        if values:
+            return max(values, key=lambda pair: (pair[0], -pair[1]))[1]
+    return None
+
+
+def missed_limits(options: AuditOptions, recordings: Sequence[RecordingAudit]) -> list[LimitMissed]:
+    """The limits that are not kept, by the mean over recordings; a limit on a measure that applied to none is missed."""
+    missed = []
+    for metric, limit in options.limits.items():
+        known = [(recording.figures[metric].value, recording.id) for recording in recordings if metric in recording.figures]
+        values = [(badness(metric, value), value, id) for value, id in known if value is not None]
+        if not values:
+            missed.append(LimitMissed(metric, limit, None, None))
+        elif sum(bad for bad, _, _ in values) / len(values) > badness(metric, limit):
+            mean = sum(abs(value) if metric == Metric.LEVEL else value for _, value, _ in values) / len(values)
+            missed.append(LimitMissed(metric, limit, mean, max(values)[2]))
+    return missed

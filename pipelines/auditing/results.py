@@ -1,0 +1,117 @@
+"""What an audit says: figures, findings, and one record per recording; all of it survives a round trip through JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    ERROR = "error"
+    """what was written is not what the source says: the audit ends with exit code 1"""
+    WARNING = "warning"
+    """probably not what was meant; someone should listen"""
+    INFO = "info"
+    """worth knowing"""
+
+
+class Metric(StrEnum):
+    """A measure by its name on the command line."""
+
+    SI_SNR = "si-snr"
+    LEVEL = "level"
+    CONVERGENCE = "convergence"
+    MEL = "mel"
+    VISQOL = "visqol"
+    STOI = "stoi"
+
+
+UNITS = {Metric.SI_SNR: "dB", Metric.LEVEL: "dB", Metric.MEL: "dB", Metric.CONVERGENCE: "", Metric.VISQOL: "MOS", Metric.STOI: ""}
+HIGHER_IS_BETTER = frozenset({Metric.SI_SNR, Metric.VISQOL, Metric.STOI})
+"""the others are distances: smaller is better; a level difference counts by its size"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured value, or the reason why there is none."""
+
+    value: float | None
+    reason: str | None = None
+    """why the measure is not applicable; None when there is a value"""
+
+    @classmethod
+    def none(cls, reason: str) -> Figure:
+        """Not applicable."""
+        return cls(None, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was noticed, by name."""
+
+    name: str
+    """a row of `flags.Flag` or `causes.Cause`"""
+    severity: Severity
+    detail: str
+    """one readable line"""
+    chunks: tuple[int, ...] = ()
+    """the chunks it is about, at most the first few; none when it is about all"""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingAudit:
+    """Everything that was found out about one recording."""
+
+    id: str
+    shard: str
+    chosen: str
+    """ "sample", "worst", "asked" or "all" """
+    source_uri: str
+    seconds: float
+    """as stored"""
+    segment_seconds: float
+    """time from one value of `series` to the next"""
+    source_sample_rate: int
+    source_channels: int
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """by metric, over the whole recording"""
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """by metric, a value a segment; None where it is not applicable"""
+    findings: tuple[Finding, ...] = ()
+    equal_codes: tuple[float, ...] | None = None
+    """share of equal codes per codebook level, after encoding the source again; None when that was not asked for"""
+    error: str | None = None
+    """why it could not be compared; None when it was"""
+    page: Mapping[str, Any] | None = None
+    """names of the files that the page plays and shows"""
+
+    @property
+    def failed(self) -> bool:
+        """Whether what was written is wrong."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RecordingAudit:
+        """The inverse of `to_json`, after a round trip through text.
+
+        Raises:
+            KeyError, TypeError, ValueError: not such a record.
+        """
+        own = dict(values)
+        own["figures"] = {name: Figure(**figure) for name, figure in own["figures"].items()}
+        own["series"] = {name: tuple(series) for name, series in own["series"].items()}
+        own["findings"] = tuple(finding_from_json(finding) for finding in own["findings"])
+        own["equal_codes"] = None if own["equal_codes"] is None else tuple(own["equal_codes"])
+        return cls(**own)
+
+
+def finding_from_json(values: Mapping[str, Any]) -> Finding:
+    """A `Finding` from what `dataclasses.asdict` made of it."""
+    return Finding(values["name"], Severity(values["severity"]), values["detail"], tuple(values["chunks"]))

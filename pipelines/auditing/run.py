@@ -1,0 +1,234 @@
+"""The whole audit: survey, sample, one recording after the other, report and page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from pipelines.auditing.clips import AUDIT
+from pipelines.auditing.flags import collapse_flags, duplicates
+from pipelines.auditing.options import DEFAULT_SAMPLE, AuditOptions, missed_limits
+from pipelines.auditing.recording import Auditor, AuditSettings
+from pipelines.auditing.report import REPORT, TABLE, Corpus, hours_by_rate, scale_histogram, summarise, to_parquet
+from pipelines.auditing.results import RecordingAudit
+from pipelines.auditing.sampling import Chosen, choose
+from pipelines.auditing.site import forget_media, write_site
+from pipelines.auditing.survey import Survey, take_survey
+from pipelines.auditing.windows import open_windowed
+from pipelines.config import TokenizeConfig, spec_from_dict
+from pipelines.decoding import DecodeSettings
+from pipelines.inspect import codebook_use
+from pipelines.manifest import Manifest
+from pipelines.progress import Display, open_display
+from pipelines.shards import shard_format
+from pipelines.shards.webdataset import key_of
+from pipelines.sources import open_source
+from pipelines.storage import open_storage
+from pipelines.tokenize import CodecSettings
+from tokenizer.codecs import batch_chunks
+
+PARTS = f"{AUDIT}/parts"
+MOST_LEVELS = 10_000
+"""recordings' levels that travel with the settings"""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """An audit that was done. In a notebook it shows itself, with players."""
+
+    out: str
+    report: Mapping[str, Any]
+    """what `OUT/audit/report.json` holds"""
+    recordings: tuple[RecordingAudit, ...]
+
+    @property
+    def passed(self) -> bool:
+        """No limit was missed and nothing that was written is wrong."""
+        return bool(self.report["passed"])
+
+    def _repr_html_(self) -> str:
+        from pipelines.auditing.notebook import to_html
+
+        return to_html(self.out, self.report, self.recordings)
+
+    def __repr__(self) -> str:
+        return f"AuditReport({self.out}, {len(self.recordings)} recordings, {'passed' if self.passed else 'failed'})"
+
+
+def audit(out: str, sample: int = DEFAULT_SAMPLE, options: AuditOptions | None = None) -> AuditReport:
+    """Decode a sample of what `tokenize` wrote to `out`, measure it against the sources, and make a page to listen to.
+
+    An audit that was interrupted goes on where it stopped when it is asked for again.
+
+    Args:
+        out: output folder of `tokenize`.
+        sample: recordings to draw; ignored when `options` are given.
+        options: everything else; see `AuditOptions`.
+
+    Raises:
+        OutputError: not an output of `tokenize`, or OUT cannot be written.
+        UsageError: nothing to audit, no such id, a codec of other weights, a package that a measure needs.
+        SourceError: the corpus has gone.
+    """
+    options = options or AuditOptions(sample=sample)
+    with open_display(options.quiet) as display:
+        return _Audit(out, options, display).work()
+
+
+class _Audit:
+    """One audit of one output folder."""
+
+    def __init__(self, out: str, options: AuditOptions, display: Display) -> None:
+        self._out, self._options, self._display = out, options, display
+        self._storage = open_storage(out)
+        self._manifest = Manifest(self._storage)
+        self._stored = self._manifest.require_config()
+        self._config = TokenizeConfig.from_dict(self._stored["config"])
+        self._spec = spec_from_dict(self._stored["codec"])
+        self._form = shard_format(self._config.format)
+        # What a measure needs is looked for before hours of work, not after.
+        open_windowed(options.metrics, self._spec.sample_rate, self._spec.sample_rate)
+
+    def work(self) -> AuditReport:
+        self._display.message(f"reading the shards of {self._out} …")
+        survey = take_survey(self._manifest, self._manifest.read_plan(), self._form, self._stored)
+        options = self._options
+        chosen = []
+        if survey.entries or not survey.findings:
+            chosen = choose(survey.entries, sample=options.sample, seed=options.seed, ids=options.ids, all=options.all)
+        settings = self._settings(survey)
+        shards = {name: record.sha256 for name, record in self._manifest.committed().items()}
+        parts = _Parts(self._storage.read, self._storage.write, settings.fingerprint, shards)
+        done = {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None}
+        todo = [one for one in chosen if one.entry.recording.id not in done]
+        if done:
+            self._display.message(f"resuming: {len(done)} of {len(chosen)} recordings are done")
+
+        def finished(one: Chosen, result: RecordingAudit) -> None:
+            parts.write(one, result)
+            done[result.id] = result
+            said = ", ".join(finding.name for finding in result.findings) or "nothing noticed"
+            self._display.message(f"{len(done)}/{len(chosen)} {result.id}: {said}")
+
+        self._do(settings, todo, finished)
+        recordings = tuple(replace(done[one.entry.recording.id], chosen=one.why) for one in chosen)
+        report = self._publish(survey, recordings)
+        for name in self._storage.list(PARTS):
+            self._storage.remove(f"{PARTS}/{name}")
+        return AuditReport(self._out, report, recordings)
+
+    def _do(self, settings: AuditSettings, todo: Sequence[Chosen], finished: Callable[[Chosen, RecordingAudit], None]) -> None:
+        if not todo:
+            return
+        if self._options.workers == 0:
+            with closing(Auditor(settings)) as auditor:
+                for one in todo:
+                    finished(one, auditor.run(one))
+            return
+        from pipelines.ray import audit_on_ray, connect
+
+        options = self._options
+        gpus = 0 if options.device == "cpu" and options.gpus is None else options.gpus
+        with connect(options.address, options.workers, gpus) as cluster:
+            audit_on_ray(cluster, settings, todo, finished)
+
+    def _settings(self, survey: Survey) -> AuditSettings:
+        config, spec, options = self._config, self._spec, self._options
+        levels = [entry.level for entry in survey.entries if entry.level is not None]
+        return AuditSettings(
+            out=self._storage.root,
+            format=config.format,
+            weights_sha256=spec.weights_sha256,
+            codec=CodecSettings(
+                codec=options.codec or spec.codec,
+                revision=spec.revision if options.codec is None else None,
+                bandwidth=spec.bandwidth,
+                device=options.device,
+                batch_chunks=batch_chunks(options.device),
+            ),
+            decode=DecodeSettings(
+                source=open_source(config.source),
+                sample_rate=spec.sample_rate,
+                channels=spec.channels,
+                downmix=config.downmix,
+                allow_truncated=config.allow_truncated,
+                timeout=options.decode_timeout,
+            ),
+            options=options,
+            fingerprint=options.fingerprint(self._stored),
+            levels=tuple(levels[:: 1 + len(levels) // MOST_LEVELS]),
+            copies=duplicates(survey.entries),
+        )
+
+    def _publish(self, survey: Survey, recordings: tuple[RecordingAudit, ...]) -> dict[str, Any]:
+        """Write everything; the report comes last."""
+        corpus = self._corpus(survey)
+        facts = {
+            "out": self._out,
+            "version": version("codecshards"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "codec": asdict(self._spec),
+            "options": self._options.to_json(),
+        }
+        report = summarise(corpus, recordings, missed_limits(self._options, recordings), facts)
+        forget_media(self._storage, recordings)
+        if self._options.page:
+            write_site(self._storage, report, recordings)
+        self._storage.write(TABLE, to_parquet(recordings, self._options.metrics))
+        self._storage.write(REPORT, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        return report
+
+    def _corpus(self, survey: Survey) -> Corpus:
+        records = self._manifest.committed().values()
+        use = codebook_use(records)
+        collapsed = collapse_flags(use, sum(record.frames for record in records), self._spec.codebook_size)
+        return Corpus(
+            recordings=len(survey.entries),
+            seconds=sum(entry.num_samples for entry in survey.entries) / self._spec.sample_rate,
+            shards=len(records),
+            findings=(*survey.findings, *collapsed),
+            codebooks=tuple(asdict(level) for level in use),
+            scales=scale_histogram(np.array(survey.scales).tolist()),
+            source_hours=hours_by_rate(survey.entries, self._spec.sample_rate),
+            duplicates=len(duplicates(survey.entries)),
+        )
+
+
+class _Parts:
+    """Results of an audit that is under way, one file a recording, so that it can be resumed."""
+
+    def __init__(
+        self,
+        read: Callable[[str], bytes],
+        write: Callable[[str, bytes], None],
+        fingerprint: str,
+        shards: Mapping[str, str | None],
+    ) -> None:
+        self._read, self._write, self._fingerprint, self._shards = read, write, fingerprint, shards
+
+    def name(self, one: Chosen) -> str:
+        return f"{PARTS}/{key_of(one.entry.recording.id)}.json"
+
+    def read(self, one: Chosen) -> RecordingAudit | None:
+        """The result, if it is there and was asked for the same."""
+        try:
+            values = json.loads(self._read(self.name(one)))
+            if values["of"] == self._of(one):
+                return RecordingAudit.from_json(values["result"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not there, or not ours: it is made again
+        return None
+
+    def write(self, one: Chosen, result: RecordingAudit) -> None:
+        values = {"of": self._of(one), "result": result.to_json()}
+        self._write(self.name(one), json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+
+    def _of(self, one: Chosen) -> list[str | None]:
+        return [self._fingerprint, one.entry.shard, self._shards.get(one.entry.shard)]

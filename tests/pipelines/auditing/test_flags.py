@@ -1,0 +1,182 @@
+"""Each flag with an input that raises it, and one that must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import sound
+
+from pipelines import AuditOptions, audit
+from pipelines.auditing.causes import Cause
+from pipelines.auditing.flags import (
+    ClickMeter,
+    Flag,
+    band_flag,
+    collapse_flags,
+    duplicates,
+    duration_flag,
+    meter_flags,
+    scale_flags,
+)
+from pipelines.auditing.heard import HeardMeter
+from pipelines.auditing.measures import SpectralSums
+from pipelines.auditing.results import Finding
+from pipelines.auditing.survey import Entry
+from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.inspect import CodebookUse
+from pipelines.run import tokenize_corpus
+from tokenizer import Recording, Waveform, read_audio
+
+RATE, STRIDE, OVERLAP = 48_000, 47_520, 480
+
+
+def names(findings: Iterable[Finding]) -> list[str]:
+    return [finding.name for finding in findings]
+
+
+def entry(id: str = "a", **facts: object) -> Entry:
+    base = Entry(Recording(id, f"{id}.wav"), "train-0", RATE, -20.0, 0.1, 0.0, "hash", RATE, ())
+    return replace(base, **facts)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def flagged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Findings by file, of a corpus in which each file is odd in one way, and one in none."""
+    root = tmp_path_factory.mktemp("flags")
+    (root / "corpus").mkdir()
+    good = sound(2 * RATE, seed=1).samples
+    odd = {
+        "good.wav": good,
+        "silent.wav": np.zeros((2, RATE)),
+        "antiphase.wav": np.stack([good[0], -good[0]]),
+        "clipped.wav": np.clip(good * 20, -1, 1),
+        "copy.wav": good,
+    }
+    for name, samples in odd.items():
+        soundfile.write(root / "corpus" / name, samples.T, RATE, "FLOAT")
+    soundfile.write(root / "corpus" / "upsampled.wav", sound(2 * 16_000, 1, 16_000).samples.T, 16_000, "FLOAT")
+    tokenize_corpus(TokenizeConfig(str(root / "corpus"), codec="mulaw"), str(root / "out"), RunOptions(workers=0, quiet=True))
+    done = audit(str(root / "out"), options=AuditOptions(all=True, page=False, quiet=True))
+    return {recording.id: names(recording.findings) for recording in done.recordings}
+
+
+@pytest.mark.parametrize(
+    ("id", "flag"),
+    [
+        ("silent.wav", Flag.SILENCE),
+        ("antiphase.wav", Flag.ANTIPHASE),
+        ("clipped.wav", Flag.CLIPPING),
+        ("upsampled.wav", Flag.LOW_BANDWIDTH),
+    ],
+)
+def test_flags_of_the_source(flagged: dict[str, list[str]], id: str, flag: Flag) -> None:
+    assert flag in flagged[id]
+    assert [other for other, found in flagged.items() if flag in found] == [id]
+
+
+def test_a_copy_is_a_duplicate_and_the_first_is_not(flagged: dict[str, list[str]]) -> None:
+    # In the corpus's order: copy.wav comes before good.wav.
+    assert Flag.DUPLICATE in flagged["good.wav"] and flagged["copy.wav"] == []
+
+
+def test_parts_of_one_file_are_no_duplicates() -> None:
+    first, second = (entry(id, recording=Recording(id, "x.wav", start=at, end=at + 1)) for id, at in (("a", 0.0), ("b", 1.0)))
+    assert duplicates([first, second]) == {}
+    assert duplicates([first, replace(first, recording=replace(first.recording, id="c"))]) == {"c": "a"}
+
+
+def test_meter_flags_are_passed_on_and_truncation_is_not_the_audits() -> None:
+    assert names(meter_flags(("silent", "clipped", "truncated"))) == [Flag.SILENCE, Flag.CLIPPING]
+    assert names(meter_flags(())) == []
+
+
+def test_a_band_that_ends_at_8_khz(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "narrow.wav", sound(32_000, 1, 16_000).samples.T, 16_000)
+    narrow, wide = read_audio(tmp_path / "narrow.wav", RATE, 2), sound(RATE)
+    found = list(band_flag(SpectralSums(RATE).add(narrow.samples, narrow.samples).spectrum, RATE))
+    assert names(found) == [Flag.LOW_BANDWIDTH] and "7." in found[0].detail
+    assert names(band_flag(SpectralSums(RATE).add(wide.samples, wide.samples).spectrum, RATE)) == []
+
+
+def test_low_bandwidth_is_not_asked_of_codecs_that_end_there_or_of_silence() -> None:
+    assert names(band_flag(np.ones(1025), 16_000)) == []
+    assert names(band_flag(np.zeros(1025), RATE)) == []
+
+
+def test_any_difference_in_length() -> None:
+    assert names(duration_flag(48_000, 48_001, RATE)) == [Flag.DURATION]
+    assert names(duration_flag(48_000, 48_000, RATE)) == []
+
+
+def test_scales_that_no_recording_has() -> None:
+    levels = np.linspace(-30, -20, 50)
+    for bad in (40.0, np.nan, np.inf, -0.1):
+        found = list(scale_flags(np.array([0.1, bad, 0.1], np.float32), entry(), levels))
+        assert names(found) == [Flag.SCALE_OUTLIER] and found[0].chunks == (1,)
+    assert names(scale_flags(np.array([0.1, 1e-8, 0.9], np.float32), entry(), levels)) == []
+    assert names(scale_flags(None, entry(), levels)) == []
+
+
+def test_a_level_far_from_the_corpus() -> None:
+    levels, scales = np.linspace(-30, -20, 50), np.array([0.1], np.float32)
+    assert names(scale_flags(scales, entry(level=-70.0), levels)) == [Flag.SCALE_OUTLIER]
+    assert names(scale_flags(scales, entry(level=-38.0), levels)) == []
+    assert names(scale_flags(scales, entry(level=-70.0), levels[:3])) == []
+
+
+@pytest.mark.parametrize("edge", [0, OVERLAP])
+def test_a_click_where_chunks_join(edge: int) -> None:
+    source = sound(5 * STRIDE, seed=2).samples
+    decoded = source + 0.01 * sound(5 * STRIDE, seed=3).samples
+    decoded[:, 3 * STRIDE + edge] += 2.0
+    for block, clicked in ((decoded, [3]), (source, [])):
+        meter = ClickMeter(OVERLAP)
+        for i in range(5):
+            part = slice(i * STRIDE, (i + 1) * STRIDE)
+            meter.add(source[:, part], block[:, part])
+        assert meter.clicks == clicked and names(meter.findings()) == [Flag.BOUNDARY_CLICKS] * len(clicked)
+
+
+def test_a_click_that_the_source_has_too_is_music() -> None:
+    source = sound(3 * STRIDE, seed=2).samples.copy()
+    source[:, STRIDE] += 2.0
+    meter = ClickMeter(OVERLAP)
+    for i in range(3):
+        part = source[:, i * STRIDE : (i + 1) * STRIDE]
+        meter.add(part, part)
+    assert meter.clicks == []
+
+
+def test_a_codebook_that_has_collapsed() -> None:
+    use = [CodebookUse(0, 700.0, 0.99, 9.4), CodebookUse(1, 3.0, 0.01, 1.6)]
+    found = list(collapse_flags(use, 100_000, 1024))
+    assert names(found) == [Flag.COLLAPSE] and "codebook 1" in found[0].detail and "1014 dead" in found[0].detail
+    assert names(collapse_flags(use[:1], 100_000, 1024)) == []
+    assert names(collapse_flags(use, 1_000, 1024)) == []  # too little to tell
+
+
+def heard(source: Waveform, decoded: np.ndarray) -> list[str]:
+    meter = HeardMeter()
+    for i in range(0, source.num_samples, STRIDE):
+        meter.add(source.samples[:, i : i + STRIDE], decoded[:, i : i + STRIDE].astype(np.float32))
+    return names(meter.findings())
+
+
+def test_what_can_be_heard_without_encoding_again() -> None:
+    source = sound(6 * STRIDE, seed=4)
+    near = source.samples + 0.1 * sound(6 * STRIDE, seed=5).samples
+    gone = near.copy()
+    gone[:, 2 * STRIDE : 3 * STRIDE] = 0
+    assert heard(source, near) == []
+    assert heard(source, near[::-1]) == [Cause.CHANNEL_SWAP]
+    assert heard(source, 2 * near) == heard(source, 0.5 * near) == [Cause.WRONG_SCALE]
+    assert heard(source, gone) == [Cause.ZEROED]
+    assert heard(source, np.roll(near, STRIDE, axis=1)) == [Cause.SHIFTED]
+    assert heard(source, sound(6 * STRIDE, seed=8).samples) == []  # nothing alike: nothing to say
+    smooth = np.stack([np.convolve(channel, np.ones(12) / 12, "same") for channel in source.samples])
+    assert heard(source, smooth) == []  # quieter, since half of it is lost
