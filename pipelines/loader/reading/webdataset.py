@@ -108,7 +108,9 @@ class WebDatasetReader(ShardReader):
             if first is None or first.name != FOOTER_MEMBER:
                 raise ValueError("no footer")
             spec = spec_from_dict(json.loads(_content(tar, first))["codec"])
-            return sum(1 for _ in _groups(tar)), spec
+            rows = sum(1 for _ in _groups(tar))
+            _require_end(file, tar.offset)
+            return rows, spec
 
 
 def _groups(tar: tarfile.TarFile) -> Iterator[dict[str, tarfile.TarInfo]]:
@@ -146,7 +148,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _require_end(file: Any, at: int) -> None:
-    """A tar that was cut between two members has no end mark, and `tarfile` would not say so."""
+    """A tar that was cut between two members, or has a damaged header, and of which `tarfile` would just read the beginning."""
     file.seek(at)
     if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
         raise ValueError("the tar has no end: it was cut off")
