@@ -31,7 +31,13 @@ def make_row(number: int, num_samples: int, spec: CodecSpec, repeats: bool = Fal
             codes[level, first : first + int(rng.integers(1, 400))] = number % spec.codebook_size
     return Row(
         id=f"folder/{number:05d}.wav",
-        codes=Codes(codes, rng.random(len(frames), np.float32), np.array(frames, np.uint16), num_samples, spec.sample_rate),
+        codes=Codes(
+            codes,
+            rng.random(len(frames), np.float32) if spec.has_scales else None,
+            np.array(frames, np.uint16),
+            num_samples,
+            spec.sample_rate,
+        ),
         channels=2,
         source_uri=f"/corpus/{number:05d}.wav",
         source_sample_rate=44_100,
@@ -50,12 +56,17 @@ def make_rows(count: int, spec: CodecSpec, longest: float = 12.0, first: int = 0
 
 
 def write_output(
-    root: Path, rows: Sequence[Row], shards: int = 3, form: str = "parquet", bandwidth: float = 6.0, manifest: bool = True
+    root: Path,
+    rows: Sequence[Row],
+    shards: int = 3,
+    form: str = "parquet",
+    spec: CodecSpec | None = None,
+    manifest: bool = True,
 ) -> Path:
     """An output folder, with its configuration and commit records, or only its data."""
-    spec = describe_mulaw(bandwidth)
+    spec = spec or describe_mulaw(6.0)
     storage = LocalStorage(str(root))
-    stored = stored_form(TokenizeConfig("corpus", codec="mulaw", bandwidth=bandwidth, format=form), spec, "1.2.3")
+    stored = stored_form(TokenizeConfig("corpus", codec="mulaw", bandwidth=spec.bandwidth, format=form), spec, "1.2.3")
     footer = make_footer(spec, "1.2.3")
     for number in range(shards):
         here = rows[len(rows) * number // shards : len(rows) * (number + 1) // shards]

@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Value]):
-    """Keeps what was used last, up to a number of bytes; what is larger than that is handed out and not kept."""
+    """Keeps what was used last, up to a number of bytes, and the very last in any case."""
 
     def __init__(self, limit: int, size_of: Callable[[Value], int]) -> None:
         self._limit = limit
@@ -32,7 +32,7 @@ class ByteCache(Generic[Value]):
             if key not in self._held:
                 self._held[key] = value
                 self.bytes += self._size_of(value)
-                while self.bytes > self._limit:
+                while self.bytes > self._limit and len(self._held) > 1:
                     _, old = self._held.popitem(last=False)
                     self.bytes -= self._size_of(old)
         return value

@@ -36,7 +36,8 @@ class CodesDataset:
         verify: "shards" compares each shard with its committed SHA-256 when it is first touched, and page checksums at every
             read; "pages" is the latter alone, which leaves footers unprotected.
         partial: accept a data set that lacks some of its shards.
-        cache_mb: decompressed pages (and fetched shards, each within this limit) to keep in memory.
+        cache_mb: decompressed pages to keep in memory, and as much again of fetched shards: for remote data give the size of at
+            least eight shards, which is what a shuffled block draws from.
 
     Raises:
         UsageError: nothing there, an unfinished run, fewer codebooks than asked for.

@@ -190,7 +190,9 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
                 batch, behind, following = ahead.popleft()
                 yield batch.result(), behind, following
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for batch, _, _ in ahead:
+                batch.cancel()
+            pool.shutdown(wait=False)
 
     def _from_processes(self, rank: int, world: int) -> Iterator[Step]:
         steps = _Steps(self)

@@ -47,6 +47,8 @@ class Sample:
     """float32 `[chunks]`; None when they were not asked for, or the codec has none"""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list of (start, end, text)"""
+    last_start: int = 0
+    """sample, from the cut's start, at which its last chunk begins"""
 
     @property
     def frames(self) -> int:
@@ -71,11 +73,8 @@ class Sample:
     def _frames_to_end(self) -> int:
         """Frames up to `num_samples`: earlier chunks whole, the last one as far as it goes."""
         before = self.chunk_frames[:-1].astype(np.int64)
-        stride_samples = self.num_samples - self.last_start
-        return int(before.sum()) + min(int(self.chunk_frames[-1]), frames_of(stride_samples, self.frame_length))
-
-    last_start: int = 0
-    """sample, from the cut's start, at which its last chunk begins"""
+        last = frames_of(self.num_samples - self.last_start, self.frame_length)
+        return int(before.sum()) + min(int(self.chunk_frames[-1]), last)
 
 
 def cut_alignment(meta: Mapping[str, Any], start: float, end: float) -> list[tuple[float, float, str]]:

@@ -39,7 +39,7 @@ class ParquetReader(ShardReader):
         self._places: list[ColumnPlace | None] = []
         with self.blob.open() as file:
             shard = _open(file)
-            table = shard.read(columns=["id", "num_samples", "chunk_frames"])
+            table = shard.read(columns=["id", "num_samples", "chunk_frames"], use_threads=False)
             lists = _one(table["chunk_frames"])
             _refuse_nulls(lists, lists.flatten(), _one(table["id"]), _one(table["num_samples"]))
             index = make_index(
@@ -140,7 +140,7 @@ class ParquetReader(ShardReader):
         with self._lock:
             if name not in self._columns:
                 with self.blob.open() as file:
-                    self._columns[name] = _one(_open(file).read(columns=[name])[name])
+                    self._columns[name] = _one(_open(file).read(columns=[name], use_threads=False)[name])
             return self._columns[name]
 
     @classmethod

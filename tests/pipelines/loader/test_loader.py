@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,8 @@ def test_an_epoch_is_every_recording_once_and_a_loop_begins_anew_after_the_end(m
         shares = [list(CodesLoader(music, 8, epochs=1, seed=1, rank=rank, world=world)) for rank in range(world)]
         assert {len(share) for share in shares} == {9}, "every rank has as many steps"
         assert sum(len(batch) for share in shares for batch in share) == 70
+    for workers in (1, 2):
+        assert [batch.ids for batch in CodesLoader(music, 8, epochs=1, seed=1, workers=workers)] == [b.ids for b in batches]
     in_order = CodesLoader(music, 7, epochs=1, shuffle="none")
     assert [id for batch in in_order for id in batch.ids] == [row.id for row in rows]
 
@@ -246,7 +250,7 @@ def test_ranks_are_found_and_wrong_numbers_refused(
     assert next(iter(CodesLoader(music, 8, threads=0))).ids == whole.ids[4:]
     with pytest.raises(UsageError, match="multiple of 2"):
         next(iter(CodesLoader(music, 7, threads=0)))
-    wide = CodesDataset(write_output(tmp_path, make_rows(5, describe_mulaw(12.0), 2.0), shards=1, bandwidth=12.0))
+    wide = CodesDataset(write_output(tmp_path, make_rows(5, describe_mulaw(12.0), 2.0), shards=1, spec=describe_mulaw(12.0)))
     for options, what in (
         ({"batch_size": None}, "batch_size"),
         ({"batch_size": 0}, "batch_size"),
@@ -273,3 +277,35 @@ def test_batches_move_between_devices(music: CodesDataset) -> None:
     assert moved.scales is not None and moved.scales.device.type == "meta"
     with pytest.raises(UsageError, match="no text"):
         _ = batch.text
+
+
+def test_the_process_group_says_which_rank_this_is(music: CodesDataset) -> None:
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    whole = next(iter(CodesLoader(music, 8, threads=0)))
+    torch.distributed.init_process_group("fake", rank=3, world_size=4, store=FakeStore())
+    try:
+        one = CodesLoader(music, 8, threads=0)
+        assert next(iter(one)).ids == whole.ids[6:]
+        sent = pickle.dumps(one)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert next(iter(pickle.loads(sent))).ids != whole.ids[6:], "goes on behind the first batch"
+    assert len(next(iter(pickle.loads(sent))).ids) == 2, "a process that is started anew keeps its rank"
+
+
+def test_codecs_without_windows_are_cut_at_frames(tmp_path: Path) -> None:
+    spec = replace(describe_mulaw(6.0), chunk_length=None, chunk_stride=None, has_scales=False)
+    made = make_rows(20, spec, 4.0)
+    by_id = {row.id: row for row in made}
+    data = CodesDataset(write_output(tmp_path, made, spec=spec))
+    assert all(sample.to_codes().equals(row.codes) for sample, row in zip(data, made, strict=True))
+    for batch in islice(CodesLoader(data, 4, crop=Crop(seconds=1), threads=0, fields=("scales",)), 20):
+        assert isinstance(batch, Batch) and batch.codes.shape == (4, 4, 150) and batch.scales is None
+        for i, id in enumerate(batch.ids):
+            first, frames = round(float(batch.start_seconds[i]) * 150), int(batch.frames[i])
+            assert np.array_equal(batch.codes[i, :, :frames].numpy(), by_id[id].codes.codes[:, first : first + frames])
+    number = max(range(20), key=data.frames)
+    assert data.slice(number, 0.5, 1.5).to_codes().num_samples == 48_000
+    with pytest.raises(UsageError, match="no chunks"):
+        CodesLoader(data, 4, crop=Crop(chunks=2))

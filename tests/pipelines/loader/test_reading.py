@@ -21,6 +21,7 @@ from pipelines.loader.sample import FIELDS
 from pipelines.shards import SHARD_FORMATS
 from pipelines.shards.schema import Row
 from tokenizer import ShardError, UsageError
+from tokenizer.codecs.base import split
 from tokenizer.codecs.mulaw import MuLawCodec, describe_mulaw
 
 SPEC = describe_mulaw(6.0)
@@ -189,8 +190,8 @@ def test_truncated_missing_and_changing_shards_are_refused(form: str, tmp_path: 
     out = write_output(tmp_path, make_rows(40, SPEC, longest=3.0), form=form, shards=2)
     last = sorted((out / "data").iterdir())[1]
     dataset, content = CodesDataset(out), last.read_bytes()
-    assert dataset[39].frames
-    flip(last, len(content) // 2, 3)  # after it was verified
+    assert dataset.units(39)  # verifies the shard and reads its index, but no codes
+    flip(last, len(content) // 2, 3)
     with pytest.raises(ShardError, match=last.name):
         dataset[39]
     for size in (0, 100, len(content) // 2, len(content) - 1):
@@ -257,3 +258,18 @@ def test_duckdb_writes_what_the_reader_reads(rows: list[Row], tmp_path: Path) ->
     duckdb.sql(f"copy (from '{path}') to '{again}' (format parquet, kv_metadata {{codecshards: '{footer}'}})")
     again.replace(path)
     assert_whole(CodesDataset(out), rows)
+
+
+def test_every_cut_is_something_the_codec_can_have_written(tmp_path: Path) -> None:
+    """Lengths around strides and chunks, where the last chunks are short, and all of their cuts."""
+    lengths = [stride * 47_520 + more for stride in range(3) for more in (1, 2, 160, 161, 320, 321, 479, 480, 481, 47_519)]
+    rows = [make_row(number, length, SPEC) for number, length in enumerate(lengths)]
+    dataset = CodesDataset(write_output(tmp_path, rows, shards=1))
+    for number, length in enumerate(lengths):
+        units = dataset.units(number)
+        for first in range(units):
+            for last in range(first + 1, units + 1):
+                sample = dataset.read(number, Span(first, last), ("scales",))
+                codes = sample.to_codes()
+                assert len(split(codes, SPEC)) == last - first
+                assert codes.num_samples == (length if last == units else last * 47_520) - first * 47_520
