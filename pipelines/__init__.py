@@ -1,7 +1,4 @@
-"""Corpora in, shards of codes out: sources, plan, shards, Ray, command line.
-
-The public names load on first use.
-"""
+"""Corpora in, shards of codes out, and from there to training batches and audits. The public names load on first use."""
 
 from __future__ import annotations
 
@@ -11,19 +8,63 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
+    from pipelines.loader.batch import Batch, PackedBatch
+    from pipelines.loader.batching import Buckets, Pack
+    from pipelines.loader.crop import Crop
+    from pipelines.loader.dataset import CodesDataset
+    from pipelines.loader.loader import CodesLoader
+    from pipelines.loader.mixing import Mixture, mix
+    from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Parallel, Pattern
+    from pipelines.loader.sample import Sample, Span
 
-__all__ = ["AuditOptions", "AuditReport", "audit"]
+__all__ = [
+    "AuditOptions",
+    "AuditReport",
+    "Batch",
+    "Buckets",
+    "CoarseFirst",
+    "CodesDataset",
+    "CodesLoader",
+    "Crop",
+    "Delay",
+    "Flatten",
+    "Mixture",
+    "Pack",
+    "PackedBatch",
+    "Parallel",
+    "Pattern",
+    "Sample",
+    "Span",
+    "audit",
+    "mix",
+]
 
 _HOMES = {
-    "AuditOptions": "pipelines.auditing.options",
-    "AuditReport": "pipelines.auditing.run",
-    "audit": "pipelines.auditing.run",
+    "AuditOptions": "auditing.options",
+    "AuditReport": "auditing.run",
+    "Batch": "loader.batch",
+    "Buckets": "loader.batching",
+    "CoarseFirst": "loader.patterns",
+    "CodesDataset": "loader.dataset",
+    "CodesLoader": "loader.loader",
+    "Crop": "loader.crop",
+    "Delay": "loader.patterns",
+    "Flatten": "loader.patterns",
+    "Mixture": "loader.mixing",
+    "Pack": "loader.batching",
+    "PackedBatch": "loader.batch",
+    "Parallel": "loader.patterns",
+    "Pattern": "loader.patterns",
+    "Sample": "loader.sample",
+    "Span": "loader.sample",
+    "audit": "auditing.run",
+    "mix": "loader.mixing",
 }
 
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"pipelines.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -243,6 +243,10 @@ class RemoteStorage(Storage):
             yield local
             self._fs.put_file(local, self._path(name))
 
+    def locate(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        """The file system and the path on it, for readers that fetch whole objects at a time."""
+        return self._fs, self._path(name)
+
     def _path(self, name: str) -> str:
         return f"{self._base.rstrip('/')}/{name}"
 

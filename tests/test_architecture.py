@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +58,13 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     light = ["pipelines/cli.py", "pipelines/__init__.py", "tokenizer/__init__.py", "tokenizer/errors.py"]
     for name in light:
         assert not {module.split(".")[0] for module in top_level(ROOT / name)} & {"torch", "transformers", "ray", "av"}
+
+
+def test_the_loader_needs_neither_ray_nor_a_codec() -> None:
+    """In a fresh process, as modules that it imports import others."""
+    code = (
+        "import sys, pipelines; [getattr(pipelines, name) for name in pipelines.__all__];"
+        "print([name for name in sys.modules if name in ('ray', 'transformers', 'av', 'tokenizer.codecs.encodec')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

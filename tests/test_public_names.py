@@ -8,27 +8,34 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import pipelines
 import tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", tokenizer.__all__)
-def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
-    value = getattr(tokenizer, name)
+PUBLIC = [(package, name) for package in (tokenizer, pipelines) for name in package.__all__]
+
+
+@pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_every_public_name_is_there_and_says_what_it_is(package: ModuleType, name: str) -> None:
+    value = getattr(package, name)
     assert inspect.getdoc(value), f"{name} has no docstring"
 
 
-def test_dir_shows_the_public_names_in_order() -> None:
-    assert list(tokenizer.__all__) == sorted(tokenizer.__all__) == dir(tokenizer)
+@pytest.mark.parametrize("package", [tokenizer, pipelines])
+def test_dir_shows_the_public_names_in_order(package: ModuleType) -> None:
+    assert list(package.__all__) == sorted(package.__all__) == dir(package)
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+@pytest.mark.parametrize("package", [tokenizer, pipelines])
+def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="load_codecs"):
-        tokenizer.load_codecs  # noqa: B018
+        package.load_codecs  # noqa: B018
 
 
 def test_the_wheel_holds_every_module_and_the_type_marker(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class ParquetFormat(ShardFormat):
             # Scales hardly repeat: their bytes sorted by significance compress better than a dictionary of them.
             column_encoding={"scales.list.element": "BYTE_STREAM_SPLIT"},
             dictionary_pagesize_limit=1 << 20,
-            data_page_size=1 << 20,
+            # A reader of 10 s decompresses the pages they lie in: pages of 128 KB make that 2.5 times faster for 0.04% of bytes.
+            data_page_size=1 << 17,
             write_statistics=["id", "num_samples", "source_uri"],
             write_page_index=True,
             write_page_checksum=True,

@@ -1,0 +1,155 @@
+"""What the two training examples share: a small transformer over delayed codes, its training loop, sampling, a loss curve."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines import Batch, CodesLoader, Delay
+
+EXAMPLES = Path(__file__).resolve().parent
+SOME_FAILED = 3
+"""exit code of `codecshards tokenize` that finished and listed recordings that failed"""
+
+
+class CodesLM(nn.Module):
+    """Each step's codes are embedded and added up; every codebook of the next step has a head of its own (MusicGen's shape)."""
+
+    def __init__(
+        self, n_q: int, codebook_size: int, dim: int = 128, layers: int = 3, longest: int = 1024, letters: int = 0
+    ) -> None:
+        super().__init__()
+        self.n_q, self.pad = n_q, codebook_size
+        self.codes = nn.ModuleList(nn.Embedding(codebook_size + 1, dim) for _ in range(n_q))
+        self.letters = nn.Embedding(letters, dim) if letters else None
+        self.places = nn.Embedding(longest, dim)
+        layer = nn.TransformerEncoderLayer(dim, 4, 4 * dim, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.heads = nn.Linear(dim, n_q * codebook_size)
+        for table in [*self.codes, self.places]:
+            nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, tokens: Tensor, text: Tensor | None = None) -> Tensor:
+        """Tokens `[B, n_q, steps]`, text `[B, letters]`, both int64: logits of what follows, `[B, n_q, steps, codebook_size]`."""
+        x = torch.stack([table(tokens[:, k]) for k, table in enumerate(self.codes)]).sum(0)
+        if text is not None and self.letters is not None:
+            x = torch.cat([self.letters(text), x], 1)
+        x = x + self.places(torch.arange(x.shape[1]))
+        causal = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        x = self.body(x, mask=causal, is_causal=True)[:, -tokens.shape[2] :]
+        return self.heads(x).unflatten(-1, (self.n_q, self.pad)).transpose(1, 2)
+
+    def loss(self, batch: Batch, text: Tensor | None = None) -> Tensor:
+        """Mean nats per code, padding aside. The batch's first column is the model's first input (`Delay(begin=True)`)."""
+        logits = self(batch.codes[:, :, :-1], text)
+        wanted = batch.mask[:, :, 1:]
+        return functional.cross_entropy(logits[wanted], batch.codes[:, :, 1:][wanted])
+
+    @torch.no_grad()
+    def sample(self, frames: int, temperature: float = 0.9, text: Tensor | None = None, seed: int = 0) -> np.ndarray:
+        """Draw a sequence: uint16 `[n_q, frames]`."""
+        random = torch.Generator().manual_seed(seed)
+        pattern = Delay(pad=self.pad, begin=True)
+        tokens = torch.full((1, self.n_q, pattern.steps(self.n_q, frames)), self.pad)
+        for step in range(1, tokens.shape[2]):
+            logits = self(tokens[:, :, :step], text)[0, :, -1] / temperature
+            drawn = torch.multinomial(logits.softmax(-1), 1, generator=random)[:, 0]
+            for k in range(self.n_q):
+                if 0 <= step - 1 - k < frames:
+                    tokens[0, k, step] = drawn[k]
+        return pattern.invert(tokens[0].numpy())
+
+
+def unigram_entropy(loader: CodesLoader, size: int, batches: int = 60) -> float:
+    """Mean nats per code of guessing by frequency alone, codebook by codebook: what a model must beat.
+
+    Of codes as the loader gives them, not as the corpus holds them: a short silent recording comes as often as a long one, and
+    its share of the batches alone would bring a model's loss below the entropy of the corpus.
+    """
+    counts = torch.zeros(1)
+    begin = loader.state_dict()
+    for batch in islice(loader, batches):
+        level = torch.arange(batch.codes.shape[1])[None, :, None].expand_as(batch.codes)
+        flat = (level * size + batch.codes)[batch.mask]
+        counts = counts + torch.bincount(flat, minlength=batch.codes.shape[1] * size).view(-1, size).double()
+    loader.load_state_dict(begin)
+    share = counts / counts.sum(1, keepdim=True)
+    return float(-torch.xlogy(share, share).sum(1).mean())
+
+
+def train(model: CodesLM, batches: Iterator[tuple[Batch, Tensor | None]], steps: int, rate: float = 2e-3) -> list[float]:
+    """Adam with warm-up and cosine decay; the loss of every step."""
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.95), weight_decay=0.01)
+    warm = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda at: min(1.0, (at + 1) / warm) * (0.05 + 0.95 * (1 + np.cos(np.pi * min(1.0, at / steps))) / 2)
+    )
+    losses, begin = [], time.perf_counter()
+    for step, (batch, text) in zip(range(steps), batches, strict=False):
+        loss = model.loss(batch, text)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 25 == 0 or step == steps - 1:
+            print(f"step {step:4d}  {np.mean(losses[-25:]):.3f} nats per code  {time.perf_counter() - begin:.0f} s", flush=True)
+    return losses
+
+
+def stream(loader: CodesLoader, letters: int = 0) -> Iterator[tuple[Batch, Tensor | None]]:
+    """Batches, with their text as bytes where it is wanted: int64 `[B, letters]`."""
+    for batch in loader:
+        yield batch, spell(batch.text, letters) if letters else None
+
+
+def spell(texts: Sequence[str | None], letters: int) -> Tensor:
+    """Texts as bytes, cut or filled up with zeros: int64 `[B, letters]`."""
+    rows = [(text or "").encode()[:letters].ljust(letters, b"\0") for text in texts]
+    return torch.tensor([list(row) for row in rows])
+
+
+def tokenized(out: Path, source: Path | None, part: str, codec: str, seconds: float) -> Path:
+    """A data set of codes: of `source`, or of a part of the synthesised demo corpus; made once."""
+    if source is None:
+        source = out / "corpus" / part
+        if not source.is_dir():
+            make = [sys.executable, str(EXAMPLES / "make_demo_corpus.py"), str(out / "corpus"), "--seconds", str(seconds)]
+            subprocess.run(make, check=True)
+    command = ["tokenize", str(source), str(out / "codes"), "--codec", codec, "--workers", "0"]
+    code = subprocess.run([sys.executable, "-m", "pipelines", *command], check=False).returncode
+    if code not in (0, SOME_FAILED):
+        sys.exit(code)
+    return out / "codes"
+
+
+def draw_curve(path: Path, losses: Sequence[float], floor: float) -> None:
+    """Loss over steps, and the unigram entropy as a line, as a PNG."""
+    width, height, edge = 720, 360, 48
+    image = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(image)
+    top = 1.05 * max(*losses, floor)
+
+    def place(step: float, loss: float) -> tuple[float, float]:
+        across = step / max(1, len(losses) - 1)
+        return edge + across * (width - 2 * edge), height - edge - loss / top * (height - 2 * edge)
+
+    pen.line([place(0, top), place(0, 0), place(len(losses) - 1, 0)], fill="black")
+    pen.line([place(0, floor), place(len(losses) - 1, floor)], fill="red")
+    pen.text((width - 4 * edge, place(0, floor)[1] - 14), f"unigram entropy {floor:.2f}", fill="red")
+    pen.line([place(step, loss) for step, loss in enumerate(losses)], fill="blue")
+    pen.text((edge, edge // 2), f"nats per code, {len(losses)} steps, last {losses[-1]:.2f}", fill="black")
+    pen.text((edge - 20, height - edge - 6), "0", fill="black")
+    pen.text((8, edge - 6), f"{top:.1f}", fill="black")
+    image.save(path)

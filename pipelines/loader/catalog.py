@@ -1,0 +1,157 @@
+"""Which shards there are, with how many rows, before any of them is opened.
+
+An output of `tokenize` says so in its commit records. A published data set without the `manifest/` folder is listed, and its
+shards' own footers are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from pipelines.config import spec_from_dict
+from pipelines.loader.blobs import Blob, LocalBlob, RemoteBlob
+from pipelines.loader.cache import ByteCache
+from pipelines.loader.reading import count_rows
+from pipelines.manifest import COMMITS, DATA, CommitRecord, Manifest
+from pipelines.shards import SHARD_FORMATS, shard_format
+from pipelines.storage import RemoteStorage, Storage, open_storage
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.errors import ShardError, UsageError
+
+_THREADS = 16
+"""records or footers that are read at a time: each costs a round trip on an object store"""
+_Result = TypeVar("_Result")
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard that has rows."""
+
+    name: str
+    """of the shard: `train-00000-of-00012`, or of its file where no record names it"""
+    blob: Blob
+    rows: int
+    identity: str
+    """changes when the shard's content does: its hash, or its size where nothing better is known"""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A data set as its records describe it."""
+
+    root: str
+    format: str
+    remote: bool
+    spec: CodecSpec
+    shards: tuple[ShardEntry, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+
+def read_catalog(root: str, verify: str, cache: ByteCache[bytes], split: str | None, partial: bool) -> Catalog:
+    """List a data set.
+
+    Raises:
+        UsageError: nothing there, an unfinished run (unless `partial`), no row at all.
+        ShardError: a record or a footer that is damaged, a committed shard without its file.
+    """
+    storage = open_storage(root)
+    manifest = Manifest(storage)
+    stored = manifest.read_config()
+    if stored is None:
+        catalog = _from_files(storage, cache, split, partial)
+    else:
+        form, spec = stored["config"]["format"], spec_from_dict(stored["codec"])
+        records = _records(manifest)
+        if split not in (None, stored["config"]["split"]):
+            raise UsageError(f"{root} has no split {split!r}: it is {stored['config']['split']!r}")
+        _require_all([record.shard for record in records], root, partial)
+        catalog = Catalog(root, form, _is_remote(storage), spec, _from_records(storage, records, form, verify, cache))
+    if not catalog.rows:
+        raise UsageError(f"{root} holds no recordings")
+    return catalog
+
+
+def _records(manifest: Manifest) -> list[CommitRecord]:
+    names = [name.removesuffix(".json") for name in manifest.storage.list(COMMITS) if name.endswith(".json")]
+    return _in_threads(manifest.record, [name for name in names if not name.startswith(".")])
+
+
+def _from_records(
+    storage: Storage, records: Sequence[CommitRecord], form: str, verify: str, cache: ByteCache[bytes]
+) -> tuple[ShardEntry, ...]:
+    there = set(storage.list(DATA))
+    entries = []
+    for record in records:
+        if record.sha256 is None:
+            continue
+        file = shard_format(form).file_name(record.shard)
+        name = f"{DATA}/{file}"
+        if file not in there:
+            raise ShardError(f"{storage.root}/{name}: is committed and not there: run the same `tokenize` again")
+        blob = _blob(storage, name, record.bytes, record.sha256 if verify == "shards" else None, cache)
+        if record.rows:
+            entries.append(ShardEntry(record.shard, blob, record.rows, record.sha256))
+    return tuple(entries)
+
+
+def _from_files(storage: Storage, cache: ByteCache[bytes], split: str | None, partial: bool) -> Catalog:
+    suffixes = {shard_format(form).suffix: form for form in SHARD_FORMATS}
+    for folder in (DATA, ""):
+        files = [file for file in storage.list(folder) if PurePosixPath(file).suffix in suffixes and not file.startswith(".")]
+        files = [file for file in files if split is None or file.startswith(f"{split}-")]
+        if files:
+            break
+    else:
+        raise UsageError(f"{storage.root} holds no shards: give an output of `codecshards tokenize`, or a copy of its data/")
+    kinds = {PurePosixPath(file).suffix for file in files}
+    splits = {file.rsplit("-", 3 if "-of-" in file else 1)[0] for file in files}
+    if len(kinds) > 1 or len(splits) > 1:
+        what = f"formats ({', '.join(sorted(kinds))})" if len(kinds) > 1 else f"splits ({', '.join(sorted(splits))}): give split="
+        raise UsageError(f"{storage.root} holds several {what}")
+    form = suffixes[kinds.pop()]
+    _require_all([file.rsplit(".", 1)[0] for file in files], storage.root, partial)
+    blobs = [_blob(storage, f"{folder}/{file}".lstrip("/"), None, None, cache) for file in files]
+    found = _in_threads(lambda blob: count_rows(form, blob), blobs)
+    spec = found[0][1]
+    for blob, (_, other) in zip(blobs, found, strict=True):
+        if other != spec:
+            raise ShardError(f"{blob.name}: its footer names another codec than {blobs[0].name}")
+    entries = tuple(
+        ShardEntry(file, blob, rows, f"{file}:{blob.size()}")
+        for file, blob, (rows, _) in zip(files, blobs, found, strict=True)
+        if rows
+    )
+    return Catalog(storage.root, form, _is_remote(storage), spec, entries)
+
+
+def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
+    """Shards say how many there are: a copy or a run that lacks some would make short epochs."""
+    totals = {int(found.group(1)) for shard in shards if (found := re.search(r"-of-(\d+)$", shard))}
+    total = max(totals, default=len(shards))
+    if len(shards) < total and not partial:
+        raise UsageError(f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True to go on with these")
+
+
+def _blob(storage: Storage, name: str, size: int | None, sha256: str | None, cache: ByteCache[bytes]) -> Blob:
+    if isinstance(storage, RemoteStorage):
+        fs, path = storage.locate(name)
+        return RemoteBlob(fs, path, f"{storage.root}/{name}", size, sha256, cache)
+    return LocalBlob(f"{storage.root}/{name}", size, sha256)
+
+
+def _is_remote(storage: Storage) -> bool:
+    return isinstance(storage, RemoteStorage)
+
+
+def _in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, items))

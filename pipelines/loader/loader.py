@@ -1,0 +1,253 @@
+"""`CodesLoader`: batches in an order that is a function of (seed, step)."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from pipelines.loader.batch import Batch, Collator, PackedBatch
+from pipelines.loader.batching import BucketPlanner, Buckets, Cursor, FixedPlanner, Pack, PackPlanner
+from pipelines.loader.crop import Crop
+from pipelines.loader.dataset import CodesDataset
+from pipelines.loader.mixing import Mixture, mix
+from pipelines.loader.patterns import Parallel, Pattern
+from pipelines.loader.ranks import find_rank, find_worker
+from pipelines.loader.sample import check_fields
+from pipelines.loader.stream import Stream
+from tokenizer.errors import UsageError
+
+STATE_VERSION = 1
+Step = tuple[Batch | PackedBatch, Cursor, Cursor]
+"""a batch, the cursor behind it, and that of the next one that the same process reads"""
+
+
+class CodesLoader(IterableDataset[Batch | PackedBatch]):
+    """Batches of codes for training; iterate it, or give it to a `DataLoader(loader, batch_size=None, num_workers=…)`.
+
+    Iterating goes on where it stopped, whether the last loop was left early or a state was loaded; after the end it begins anew.
+
+    Args:
+        data: a data set, or a `mix` of several.
+        batch_size: recordings (rows, for `Pack`) of a **global** batch, over all ranks: each rank gets its share of it, and the
+            order is the same on any number of ranks. Not for `Buckets`.
+        crop: how much of each recording; None is all of it.
+        pattern: `Parallel()`, `Delay()`, `Flatten()` or `CoarseFirst()`.
+        batching: None, `Pack(tokens)` or `Buckets(tokens)`.
+        fields: what to give beside the codes: text, language, speaker, source_uri, meta, scales, alignment.
+        seed: of order, cuts and buckets.
+        epochs: end after every recording has come this often, the last batch being what is left; None is endless.
+        steps: end after this many batches.
+        shuffle: "full" is a permutation of all recordings; "blocks" shuffles within a few shards at a time; "auto" is "full" for
+            local data and "blocks" for remote; "none" is the order of the shards.
+        rank, world: this process among those that train; None finds out (process group, torchrun).
+        threads: that read ahead; 0 reads when a batch is asked for.
+        prefetch: batches that each thread reads ahead.
+        workers: processes to read in, for work that threads cannot share; batches are copied between processes.
+        pin_memory: None pins when there is a GPU.
+
+    Raises:
+        UsageError: arguments that do not fit each other or the data.
+        ShardError: while iterating: damage; it names the shard.
+    """
+
+    def __init__(
+        self,
+        data: CodesDataset | Mixture,
+        batch_size: int | None = None,
+        *,
+        crop: Crop | None = None,
+        pattern: Pattern | None = None,
+        batching: Pack | Buckets | None = None,
+        fields: Sequence[str] = (),
+        seed: int = 0,
+        epochs: int | None = None,
+        steps: int | None = None,
+        shuffle: str = "auto",
+        rank: int | None = None,
+        world: int | None = None,
+        threads: int = 2,
+        prefetch: int = 2,
+        workers: int = 0,
+        pin_memory: bool | None = None,
+    ) -> None:
+        _check_numbers(epochs=epochs, steps=steps)
+        if min(threads, workers) < 0 or prefetch < 1:
+            raise UsageError(f"threads={threads}, workers={workers}, prefetch={prefetch}: give 0, 0 and 1 or more")
+        pattern = Parallel() if pattern is None else pattern
+        mixture = data if isinstance(data, Mixture) else mix({data: 1})
+        stream = Stream(mixture, crop, seed, shuffle, epochs)
+        pattern.check(stream.n_q, stream.spec.codebook_size)
+        self._planner = _planner(stream, batch_size, batching, pattern, seed)
+        width = batching.tokens if isinstance(batching, Pack) else None
+        if crop is not None and batching is None:
+            width = pattern.steps(stream.n_q, crop.max_frames(stream.spec))
+        self._collator = Collator(stream, pattern, check_fields(fields), width)
+        self._arguments: dict[str, Any] = {
+            "data": mixture, "batch_size": batch_size, "crop": crop, "pattern": pattern, "batching": batching,
+            "fields": tuple(fields), "seed": seed, "epochs": epochs, "steps": steps, "shuffle": shuffle,
+            "threads": threads, "prefetch": prefetch, "workers": workers, "pin_memory": pin_memory,
+        }  # fmt: skip
+        self._identity = {
+            **stream.identity(),
+            "batch_size": str(batch_size),
+            "batching": "None" if batching is None else f"{batching} of {pattern}",
+        }
+        self._steps = steps
+        self._given_rank = (rank, world)
+        self._batch_size = batch_size
+        self._threads, self._prefetch, self._workers = threads, prefetch, workers
+        self._pin = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self._cursor = Cursor()
+        self._worker_state: tuple[int, int] | None = None
+        self._ended = False
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rank, world = find_rank(*self._given_rank)  # a process that is started anew knows no process group
+        return _rebuild, ({**self._arguments, "rank": rank, "world": world}, self.state_dict(), self._ended)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is, behind the last batch that it handed out: a few integers, and what they belong to."""
+        at = self._cursor
+        state: dict[str, Any] = {"version": STATE_VERSION, "step": at.step, "position": at.position, "offset": at.offset}
+        if self._worker_state is not None:  # in a worker of somebody else's DataLoader, which asks each worker for its own
+            state["worker"] = list(self._worker_state)
+        return {**state, "of": dict(self._identity)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: the next batch is the one that would have come, on any number of ranks and workers.
+
+        Raises:
+            UsageError: the state belongs to other data, n_q, batch size, seed or cuts; the message says which.
+        """
+        if state.get("version") != STATE_VERSION or "of" not in state:
+            raise UsageError("not a state of this version of CodesLoader")
+        before, now = state["of"], self._identity
+        changed = [
+            f"{name} was {before.get(name)}, is {now.get(name)}"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
+        ]
+        if changed:
+            raise UsageError(f"the state belongs to another stream of batches: {'; '.join(changed)}")
+        self._cursor = Cursor(int(state["step"]), int(state["position"]), int(state["offset"]))
+        worker = state.get("worker")
+        self._worker_state = None if worker is None else (int(worker[0]), int(worker[1]))
+        self._ended = False
+
+    def __iter__(self) -> Iterator[Batch | PackedBatch]:
+        return (batch for batch, _ in self.steps())
+
+    def steps(self) -> Iterator[tuple[Batch | PackedBatch, Cursor]]:
+        """Batches, each with the cursor behind it."""
+        worker, workers = find_worker()
+        if os.getpid() != self._process:  # a forked worker: locks may have been held, so everything is opened anew
+            self.__dict__.update(pickle.loads(pickle.dumps(self)).__dict__)
+        if self._ended:
+            self._cursor, self._worker_state, self._ended = Cursor(), None, False
+        rank, world = self._rank()
+        own = self._workers and torch.utils.data.get_worker_info() is None
+        source = self._from_processes(rank, world) if own else self._from_here(worker, workers, rank, world)
+        for batch, behind, following in source:
+            self._cursor = behind if workers == 1 else following
+            yield batch.pin_memory() if self._pin and torch.utils.data.get_worker_info() is None else batch, behind
+        self._ended = True
+
+    def _from_here(self, worker: int, workers: int, rank: int, world: int) -> Iterator[Step]:
+        if self._worker_state is None:
+            self._cursor = self._ahead(self._cursor, worker)
+        elif self._worker_state != (worker, workers):
+            raise UsageError(f"the state is of worker {self._worker_state}, this is {(worker, workers)}: keep their number")
+        self._worker_state = (worker, workers) if workers > 1 else None
+        read = self._read_ahead if self._threads else self._read
+        return read(self._cursor, rank, world, workers)
+
+    def _read(self, cursor: Cursor, rank: int, world: int, workers: int) -> Iterator[Step]:
+        """Every `workers`-th batch from the cursor on."""
+        while self._left(cursor):
+            rows, behind = self._planner.plan(cursor, rank, world)
+            cursor = self._ahead(behind, workers - 1)
+            yield self._collate(rows), behind, cursor
+
+    def _read_ahead(self, cursor: Cursor, rank: int, world: int, workers: int) -> Iterator[Step]:
+        """The same by threads, some batches ahead. An error comes out where its batch would have."""
+        pool = ThreadPoolExecutor(self._threads, "codes-loader")
+        ahead: deque[tuple[Future[Batch | PackedBatch], Cursor, Cursor]] = deque()
+        try:
+            while ahead or self._left(cursor):
+                while len(ahead) < self._threads * self._prefetch and self._left(cursor):
+                    # Plans are made here, one after the other; for packing they need lengths, which opens shards.
+                    rows, behind = self._planner.plan(cursor, rank, world)
+                    cursor = self._ahead(behind, workers - 1)
+                    ahead.append((pool.submit(self._collate, rows), behind, cursor))
+                batch, behind, following = ahead.popleft()
+                yield batch.result(), behind, following
+        finally:
+            for batch, _, _ in ahead:
+                batch.cancel()
+            pool.shutdown(wait=False)
+
+    def _from_processes(self, rank: int, world: int) -> Iterator[Step]:
+        steps = _Steps(self)
+        for batch, at in DataLoader(steps, batch_size=None, num_workers=self._workers, prefetch_factor=self._prefetch):
+            cursor = Cursor(*at)
+            yield batch, cursor, cursor
+
+    def _collate(self, rows: Any) -> Batch | PackedBatch:
+        return self._collator.packed(rows) if isinstance(self._planner, PackPlanner) else self._collator.batch(rows)
+
+    def _left(self, cursor: Cursor) -> bool:
+        return (self._steps is None or cursor.step < self._steps) and self._planner.left(cursor)
+
+    def _ahead(self, cursor: Cursor, batches: int) -> Cursor:
+        return self._planner.skip(cursor, batches) if batches else cursor
+
+    def _rank(self) -> tuple[int, int]:
+        rank, world = find_rank(*self._given_rank)
+        if self._batch_size is not None and self._batch_size % world:
+            raise UsageError(f"batch_size={self._batch_size} is that of all {world} ranks together: give a multiple of {world}")
+        return rank, world
+
+
+class _Steps(IterableDataset[tuple[Batch | PackedBatch, tuple[int, int, int]]]):
+    """A loader's batches with their cursors, for its own worker processes."""
+
+    def __init__(self, loader: CodesLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[tuple[Batch | PackedBatch, tuple[int, int, int]]]:
+        return ((batch, (at.step, at.position, at.offset)) for batch, at in self._loader.steps())
+
+
+def _rebuild(arguments: dict[str, Any], state: dict[str, Any], ended: bool) -> CodesLoader:
+    loader = CodesLoader(**arguments)
+    loader.load_state_dict(state)
+    loader._ended = ended
+    return loader
+
+
+def _planner(
+    stream: Stream, batch_size: int | None, batching: Pack | Buckets | None, pattern: Pattern, seed: int
+) -> FixedPlanner | PackPlanner | BucketPlanner:
+    if isinstance(batching, Buckets):
+        if batch_size is not None:
+            raise UsageError("Buckets decide how many recordings a batch has: leave batch_size out")
+        return BucketPlanner(stream, batching, pattern, seed)
+    if batch_size is None or batch_size < 1:
+        raise UsageError(f"batch_size={batch_size}: give 1 or more (of all ranks together)")
+    if isinstance(batching, Pack):
+        return PackPlanner(stream, batch_size, batching.tokens, pattern)
+    return FixedPlanner(stream, batch_size)
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name}={value}: give 1 or more, or None")

@@ -1,0 +1,127 @@
+"""What a shard reader is: an index of small columns, and frames of any row without reading the other rows."""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.loader.blobs import Blob
+from pipelines.loader.cache import ByteCache
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.errors import ShapeError, ShardError
+
+
+class Part(ABC):
+    """A decompressed piece of a shard that readers keep in the cache."""
+
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardIndex:
+    """Where rows, chunks and frames are. Checked on construction, since a reader trusts it blindly."""
+
+    ids: pa.Array
+    """string `[rows]`"""
+    num_samples: NDArray[np.int64]
+    """`[rows]`"""
+    chunk_starts: NDArray[np.int64]
+    """`[rows + 1]`: the first chunk of each row, counted over the shard"""
+    frame_starts: NDArray[np.int64]
+    """`[chunks + 1]`: the first frame of each chunk, counted over the shard"""
+
+    def __post_init__(self) -> None:
+        rows = len(self.num_samples)
+        starts, frames = self.chunk_starts, self.frame_starts
+        if len(self.ids) != rows or len(starts) != rows + 1 or (rows and len(frames) != starts[-1] + 1):
+            raise ShapeError(f"{len(self.ids)} ids, {rows} lengths and {len(starts) - 1} lists of chunks do not fit together")
+        if rows and (starts[0] != 0 or np.any(np.diff(starts) < 1) or np.any(np.diff(frames) < 1) or self.num_samples.min() < 1):
+            raise ShapeError("a row has no chunks, or a chunk no frames")
+
+    @property
+    def rows(self) -> int:
+        return len(self.num_samples)
+
+    def chunks_of(self, row: int) -> int:
+        return int(self.chunk_starts[row + 1] - self.chunk_starts[row])
+
+    def frame_of(self, row: int, chunk: int) -> int:
+        """The first frame of a chunk, counted over the row; `chunk` may be the number of chunks."""
+        first = int(self.chunk_starts[row])
+        return int(self.frame_starts[first + chunk] - self.frame_starts[first])
+
+    def frames_of(self, row: int) -> int:
+        return self.frame_of(row, self.chunks_of(row))
+
+
+def make_index(ids: pa.Array, num_samples: NDArray[np.int64], chunks: NDArray[np.int64], frames: NDArray[Any]) -> ShardIndex:
+    """An index from the number of chunks of each row and the number of frames of each chunk."""
+    starts = np.concatenate([[0], np.cumsum(chunks, dtype=np.int64)])
+    return ShardIndex(ids, num_samples, starts, np.concatenate([[0], np.cumsum(frames, dtype=np.int64)]))
+
+
+class ShardReader(ABC):
+    """One open shard. Methods may be called from several threads; all raise `ShardError` that names the shard."""
+
+    fields: ClassVar[tuple[str, ...]] = ("text", "language", "speaker", "source_uri", "meta")
+
+    def __init__(self, blob: Blob, spec: CodecSpec, cache: ByteCache[Part]) -> None:
+        self.blob = blob
+        self.spec = spec
+        self.cache = cache
+        with damage(blob.name):
+            self.index = self._read_index()
+
+    @abstractmethod
+    def codes(self, row: int, start: int, stop: int, n_q: int) -> NDArray[np.uint16]:
+        """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop - start]`."""
+
+    @abstractmethod
+    def scales(self, row: int) -> NDArray[np.float32] | None:
+        """float32 `[chunks]` of a row; None for codecs without."""
+
+    @abstractmethod
+    def field(self, row: int, name: str) -> str | None:
+        """A text column of a row: text, language, speaker, source_uri, or meta (JSON)."""
+
+    @abstractmethod
+    def _read_index(self) -> ShardIndex: ...
+
+    @classmethod
+    @abstractmethod
+    def count(cls, blob: Blob) -> tuple[int, CodecSpec]:
+        """Rows and codec, from the shard's own footer."""
+
+
+@contextmanager
+def damage(name: str) -> Iterator[None]:
+    """Whatever reading raises becomes an error that names the shard."""
+    try:
+        yield
+    except ShardError as error:
+        if name in str(error):
+            raise
+        raise ShardError(f"{name}: damaged: {error}") from error
+    except (
+        pa.ArrowException,
+        tarfile.TarError,
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        EOFError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ShardError(f"{name}: damaged: {reason}: restore it or tokenize it again") from error

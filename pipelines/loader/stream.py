@@ -1,0 +1,122 @@
+"""The endless stream of recordings that batches are made of: position to data set, recording and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.loader.crop import Crop
+from pipelines.loader.dataset import CodesDataset
+from pipelines.loader.mixing import Mixture, Schedule
+from pipelines.loader.order import BlockShuffle, FullShuffle, InOrder, Order, key_of
+from pipelines.loader.sample import Span
+from tokenizer.errors import UsageError
+
+SHUFFLES = ("auto", "full", "blocks", "none")
+_BLOCK = 256
+"""positions that are worked out together where they are visited one by one"""
+_SAME = (
+    "sample_rate",
+    "channels",
+    "frame_length",
+    "chunk_length",
+    "chunk_stride",
+    "codebook_size",
+    "weights_sha256",
+    "has_scales",
+)
+"""facts of a codec in which data sets of one mix agree"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One recording of the stream."""
+
+    source: int
+    """number of its data set in the mix"""
+    number: int
+    """of the recording in its data set"""
+    span: Span | None
+    """the cut; None is all of it"""
+
+
+class Stream:
+    """Everything that comes, and when: a function of the seed and the position."""
+
+    def __init__(self, mixture: Mixture, crop: Crop | None, seed: int, shuffle: str, epochs: int | None) -> None:
+        if shuffle not in SHUFFLES:
+            raise UsageError(f"shuffle={shuffle!r}: choose one of {', '.join(SHUFFLES)}")
+        _require_one_codec(mixture.datasets)
+        self.datasets = mixture.datasets
+        self.shares = mixture.shares
+        self.spec = self.datasets[0].spec
+        self.n_q = self.datasets[0].n_q
+        self.crop = crop
+        self._units = None if crop is None else crop.units(self.spec)
+        self._seed = seed
+        self._schedule = Schedule(mixture.shares)
+        self._orders = [_order(dataset, key_of(seed, number), shuffle) for number, dataset in enumerate(self.datasets)]
+        if epochs is not None and len(self.datasets) > 1:
+            raise UsageError("a mix has no epochs, since its data sets end at different times: give steps")
+        self.end = None if epochs is None else epochs * len(self.datasets[0])
+        """positions there are; None is endless"""
+        self._block_of = lru_cache(maxsize=8)(self._block)
+
+    def picks(self, positions: NDArray[np.int64]) -> list[Pick]:
+        """What is at positions, cuts included: opens the shards they lie in if there is a crop."""
+        sources, within = self._schedule(positions)
+        numbers = np.empty_like(within)
+        for source in np.unique(sources).tolist():
+            numbers[sources == source] = self._orders[source](within[sources == source])
+        places = list(zip(sources.tolist(), numbers.tolist(), strict=True))
+        spans: Sequence[Span | None] = [None] * len(places)
+        if self.crop is not None and self._units is not None:
+            lengths = np.array([self.datasets[source].units(number) for source, number in places], np.int64)
+            spans = self.crop.spans(self._units, lengths, self._seed, positions)
+        return [Pick(source, number, span) for (source, number), span in zip(places, spans, strict=True)]
+
+    def pick(self, position: int) -> tuple[Pick, int]:
+        """What is at one position, and its frames."""
+        block, at = divmod(position, _BLOCK)
+        return self._block_of(block)[at]
+
+    def frames(self, pick: Pick) -> int:
+        return self.datasets[pick.source].frames(pick.number, pick.span)
+
+    def _block(self, block: int) -> list[tuple[Pick, int]]:
+        positions = np.arange(block * _BLOCK, (block + 1) * _BLOCK)
+        return [(pick, self.frames(pick)) for pick in self.picks(positions)]
+
+    def identity(self) -> dict[str, str]:
+        """What decides the stream, in words that an error may show."""
+        return {
+            "data": ", ".join(f"{dataset.identity()} ({len(dataset)} recordings)" for dataset in self.datasets),
+            "weights": ", ".join(map(str, self.shares)),
+            "n_q": str(self.n_q),
+            "crop": str(self.crop),
+            "seed": str(self._seed),
+            "shuffle": ", ".join(type(order).__name__ for order in self._orders),
+        }
+
+
+def _order(dataset: CodesDataset, key: int, shuffle: str) -> Order:
+    if shuffle == "none":
+        return InOrder(len(dataset), key)
+    if shuffle == "blocks" or (shuffle == "auto" and dataset.remote):
+        return BlockShuffle(dataset.shard_rows, key)
+    return FullShuffle(len(dataset), key)
+
+
+def _require_one_codec(datasets: Sequence[CodesDataset]) -> None:
+    first = datasets[0]
+    for other in datasets[1:]:
+        if other.n_q != first.n_q:
+            raise UsageError(f"{other.root} is read with n_q={other.n_q}, {first.root} with {first.n_q}: give both the same n_q")
+        for name in _SAME:
+            one, two = getattr(first.spec, name), getattr(other.spec, name)
+            if one != two:
+                raise UsageError(f"{other.root} and {first.root} are codes of different codecs: {name} is {two} and {one}")
