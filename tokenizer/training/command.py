@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenizer.errors import UsageError
-from tokenizer.training.pack import Pack
 
 if TYPE_CHECKING:
     from tokenizer.training.loop import Outcome
+    from tokenizer.training.pack import Pack
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -63,4 +63,5 @@ def _conv(
     inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)
 ) -> nn.Module:
     padding = ((kernel[0] - 1) * dilation[0] // 2, (kernel[1] - 1) // 2)
-    return weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation))
+    normalised: nn.Module = weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation))
+    return normalised

@@ -20,7 +20,7 @@ def new_model(preset: Preset, seed: int) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EncodecModel(EncodecConfig(**preset.architecture)).train()  # type: ignore[no-untyped-call]
+        return EncodecModel(EncodecConfig(**preset.architecture)).train()
 
 
 def initial_model(name: str) -> Any:

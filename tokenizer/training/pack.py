@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Pack:
         index = _read_index(self.folder)
         self.sample_rate = int(index["sample_rate"])
         self.channels = int(index["channels"])
+        self.made_from: dict[str, Any] = index["made_from"]
+        """what the maker of the pack said about it"""
         self.recordings = tuple(PackedRecording(**row) for row in index["recordings"])
         total = sum(recording.num_samples for recording in self.recordings)
         path = self.folder / AUDIO
@@ -92,7 +94,19 @@ class PackWriter:
     Use as a context manager: the pack exists once the block ends without an error.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], sample_rate: int, channels: int) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        sample_rate: int,
+        channels: int,
+        made_from: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin a pack; `made_from` (JSON values) is kept with it.
+
+        Raises:
+            OutputError: there is a pack already, or the folder cannot be written.
+        """
+        self._made_from = dict(made_from or {})
         self.folder = Path(folder)
         if (self.folder / INDEX).exists():
             raise OutputError(f"pack {folder}: there is one already; remove it or give another folder")
@@ -147,7 +161,13 @@ class PackWriter:
         self._file.close()
         (self.folder / (AUDIO + ".tmp")).replace(self.folder / AUDIO)
         rows = [asdict(row) for row in self._rows]
-        index = {"version": VERSION, "sample_rate": self._sample_rate, "channels": self._channels, "recordings": rows}
+        index = {
+            "version": VERSION,
+            "sample_rate": self._sample_rate,
+            "channels": self._channels,
+            "made_from": self._made_from,
+            "recordings": rows,
+        }
         temporary = self.folder / (INDEX + ".tmp")
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(index, file, indent=1)
@@ -160,8 +180,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         version = index["version"]
+        index.setdefault("made_from", {})
     except FileNotFoundError as error:
-        raise SourceError(f"pack {folder}: no {INDEX} in it; a pack is made by `codecshards train-codec CORPUS RUN_DIR`") from error
+        raise SourceError(
+            f"pack {folder}: no {INDEX} in it; a pack is made by `codecshards train-codec CORPUS RUN_DIR`"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"pack {folder}: its {INDEX} cannot be read: {error}") from error
     if version != VERSION:

@@ -38,8 +38,10 @@ class Phase:
     def quantised_share(self, step: int) -> float:
         """Probability that an example of the phase's step `step` passes through the quantizer."""
         begin, end = self.ease[0] * self.steps, self.ease[1] * self.steps
+        if self.ease[0] >= 1.0:
+            return 0.0
         if step >= end:
-            return 1.0 if self.ease[0] < 1.0 else 0.0
+            return 1.0
         return max(0.0, (step - begin) / (end - begin))
 
 

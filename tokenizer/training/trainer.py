@@ -1,9 +1,9 @@
 """One training step, and everything that moves in it.
 
-    batch ──▶ scale ──▶ encoder ──▶ quantizer (straight through) ──▶ decoder ──▶ decoded
-                                      │                                            │ losses, gradients at `decoded`
-                                      └── commitment ──────┐                       ▼
-    one backward pass from both ◀──────────────────────────┴────────────────── balancer
+batch ──▶ scale ──▶ encoder ──▶ quantizer (straight through) ──▶ decoder ──▶ decoded
+                                  │                                            │ losses, gradients at `decoded`
+                                  └── commitment ──────┐                       ▼
+one backward pass from both ◀──────────────────────────┴────────────────── balancer
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Trainer:
     def _move(self, decoded: torch.Tensor, gradient: torch.Tensor, quantized: Quantized | None, rate: float) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         if quantized is None:
-            decoded.backward(gradient)
+            torch.autograd.backward([decoded], [gradient])
         else:
             commitment = quantized.commitment * self.config.preset.commitment
             torch.autograd.backward([decoded, commitment], [gradient, torch.ones_like(commitment)])
