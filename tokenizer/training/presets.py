@@ -59,6 +59,8 @@ class Preset:
     """of Adam; the paper's"""
     commitment: float = 1.0
     """weight of the commitment loss, beside the balancer"""
+    codebook_decay: float = 0.99
+    """of the codebooks' moving averages; short runs need a shorter memory to find dead codes in time"""
     warmup: int = 0
     """steps over which the learning rate rises"""
     cooldown: float = 0.0
@@ -157,7 +159,6 @@ SMALL = Preset(
             "waveform",
             20_000,
             {"relative_error": 1.0, "complex_stft": 1.0},
-            balanced=False,
             ease=(0.2, 0.4),
             learning_rate=1e-3,
         ),
@@ -181,21 +182,22 @@ TINY = Preset(
     name="tiny",
     architecture={
         **_48KHZ,
-        "num_filters": 4,
+        "num_filters": 8,
         "hidden_size": 16,
         "num_lstm_layers": 1,
-        "upsampling_ratios": [4, 4, 5, 4],
+        "upsampling_ratios": [8, 5, 8],
         "codebook_size": 64,
         "target_bandwidths": [0.9, 1.8],
         "num_residual_layers": 0,
     },
     phases=(
-        Phase("waveform", 60, {"relative_error": 1.0, "complex_stft": 1.0}, balanced=False, ease=(0.5, 0.7), learning_rate=3e-3),
+        Phase("waveform", 60, {"relative_error": 1.0, "complex_stft": 1.0}, ease=(0.5, 0.7), learning_rate=5e-3),
         Phase("mel", 20, {"relative_error": 1.0, "mel": 1.0}, learning_rate=1e-3),
         Phase("adversarial", 20, {"time": 0.1, "mel": 1.0, "adversarial": 4.0, "features": 4.0}, learning_rate=3e-4),
     ),
     batch=4,
     betas=(0.8, 0.99),
+    codebook_decay=0.9,
     warmup=10,
     discriminator_filters=2,
     mel_windows=(256, 1024),

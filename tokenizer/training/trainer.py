@@ -38,8 +38,8 @@ class Trainer:
     def __init__(self, model: Any, config: TrainConfig, workers: Workers) -> None:
         self.config, self.workers = config, workers
         self.model = model.to(workers.device)
-        self.quantizer = QuantizerTrainer(self.model)
         preset = config.preset
+        self.quantizer = QuantizerTrainer(self.model, decay=preset.codebook_decay)
         self._parameters = list(trained_parameters(self.model))
         self._optimizer = torch.optim.Adam(self._parameters, lr=1.0, betas=preset.betas)
         rate = int(self.model.config.sampling_rate)
@@ -75,6 +75,12 @@ class Trainer:
         for buffer in self.model.quantizer.buffers():
             buffer.copy_(self.workers.sum(buffer if self.workers.first else torch.zeros_like(buffer)))
 
+    def choices(self, step: int) -> tuple[float, bool]:
+        """A step's bandwidth, and whether it updates the discriminator: the same on every device."""
+        rng = np.random.default_rng([self.config.seed, _CHOICES, step])
+        bandwidth = self._bandwidths[int(rng.integers(len(self._bandwidths)))]
+        return bandwidth, bool(rng.random() < self.config.preset.discriminator_probability)
+
     def step(self, step: int, batch: NDArray[np.float32]) -> dict[str, float]:
         """Learn from one batch `[n, channels, samples]`.
 
@@ -86,10 +92,7 @@ class Trainer:
         """
         phase, within = self.config.preset.phase_at(step)
         rate = self.config.preset.learning_rate(step)
-        rng = np.random.default_rng([self.config.seed, _CHOICES, step])
-        bandwidth = self._bandwidths[int(rng.integers(len(self._bandwidths)))]
-        judge_learns = bool(rng.random() < self.config.preset.discriminator_probability)
-
+        bandwidth, judge_learns = self.choices(step)
         target = to_model_level(self.model, self._on_device(batch))
         with self._autocast():
             embeddings = self.model.encoder(target)

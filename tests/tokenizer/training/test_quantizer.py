@@ -144,7 +144,7 @@ def test_dead_codes_come_back_as_vectors_of_the_batch_and_the_living_stay() -> N
 
 
 def test_codebooks_follow_embeddings_that_move() -> None:
-    net, quantizer = trained(torch.randn(4000, DIM, generator=generator()))
+    _net, quantizer = trained(torch.randn(4000, DIM, generator=generator()))
     for step in range(400):
         embeddings = 5 + 0.5 * torch.randn(2, DIM, 150, generator=generator(step))
         quantizer.update(embeddings, quantizer(embeddings, 2).codes, generator(step), CPU)

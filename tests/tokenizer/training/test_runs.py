@@ -34,7 +34,14 @@ from tokenizer.training.trainer import Trainer
 from tokenizer.training.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = dataclasses.replace(find_preset("tiny").scaled(10), batch=2, evaluate_every=5, evaluation_seconds=2, kmeans_seconds=4.0)
+QUICK = dataclasses.replace(
+    find_preset("tiny").scaled(10),
+    batch=2,
+    evaluate_every=5,
+    evaluation_seconds=2,
+    kmeans_seconds=4.0,
+    discriminator_probability=1.0,
+)
 """ten steps, through every phase"""
 SITTING = Sitting(device="cpu", tensorboard=False)
 
@@ -226,6 +233,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step() -> None:
         trainer.step(0, np.full((1, 2, 48_000), np.nan, np.float32))
 
 
+def test_bandwidths_and_judges_are_drawn_at_random_for_every_step() -> None:
+    trainer = Trainer(new_model(QUICK, 0), TrainConfig(dataclasses.replace(QUICK, discriminator_probability=0.5)), Workers("cpu"))
+    drawn = [trainer.choices(step) for step in range(1000)]
+    assert np.mean([bandwidth == 0.9 for bandwidth, _ in drawn]) == pytest.approx(0.5, abs=0.06)
+    assert np.mean([learns for _, learns in drawn]) == pytest.approx(0.5, abs=0.06)
+    assert drawn == [trainer.choices(step) for step in range(1000)]
+
+
 def test_bfloat16_keeps_weights_quantizer_and_losses_in_float32() -> None:
     config = TrainConfig(QUICK, precision="bfloat16")
     trainer = Trainer(new_model(QUICK, 0), config, Workers("cpu"))
@@ -257,7 +272,7 @@ def test_easing_and_learning_rates_by_hand() -> None:
     assert dataclasses.replace(phase, ease=(0.0, 0.0)).quantised_share(0) == 1.0
     assert dataclasses.replace(phase, ease=(1.0, 1.0)).quantised_share(99) == 0.0
     rates = [preset.learning_rate(step) for step in (0, 9, 30, 95)]
-    assert rates == pytest.approx([3e-4, 3e-3, 3e-3, 1.5e-4])
+    assert rates == pytest.approx([5e-4, 5e-3, 5e-3, 1.5e-4])
 
 
 @pytest.mark.parametrize(
