@@ -149,10 +149,11 @@ SMALL = Preset(
     name="small",
     architecture={
         **_48KHZ,
-        "num_filters": 8,
-        "hidden_size": 64,
+        "num_filters": 12,
+        "hidden_size": 56,
         "num_lstm_layers": 1,
-        "upsampling_ratios": [4, 4, 5, 4],
+        "upsampling_ratios": [2, 4, 5, 8],
+        "num_residual_layers": 0,
     },
     phases=(
         Phase(
@@ -160,7 +161,7 @@ SMALL = Preset(
             20_000,
             {"relative_error": 1.0, "complex_stft": 1.0},
             ease=(0.2, 0.4),
-            learning_rate=1e-3,
+            learning_rate=2e-3,
         ),
         Phase("mel", 10_000, {"relative_error": 2.0, "complex_stft": 1.0, "mel": 1.0}, learning_rate=5e-4),
         Phase(
@@ -177,6 +178,22 @@ SMALL = Preset(
     discriminator_filters=8,
     mel_windows=MEL_WINDOWS[1:],
 )
+"""The codec that ships: waveform first, then mel, the discriminator at the end.
+
+On a CPU the layers at the full rate are bound by memory, so the encoder divides the rate by 8 at once and has no residual
+blocks. One thread of a shared 2-core machine, process time: best of 8 forward passes of encoder and decoder on 1 s, and of 3
+training passes (forward and backward, no losses) on 4 s; transformers 5.23, torch 2.13.
+
+    architecture                                     float16 checkpoint   forward    training, per example
+    published (32 filters, 2/4/5/8 downsampling)               38.1 MB     363 ms
+    8 filters, 64 dims, 1 LSTM layer, same order                5.7 MB      51 ms    142 ms
+    16 filters, 32 dims, 8/5/4/2, no residual blocks            5.4 MB      29 ms     71 ms
+    12 filters, 56 dims, 8/5/4/2, no residual blocks            5.7 MB      21 ms     51 ms    (this one)
+
+Waveform losses without a quantizer, steps of 8 examples, real music, effects and speech; held-out SI-SNR (median of 24 s):
+-4.4 dB after 154 steps and 91 s (this one, learning rate 2e-3), -4.3 dB after 123 steps and 92 s (16 filters, 64 dims, 1e-3),
+-73 dB after 116 steps and 91 s with residual blocks (8 filters, 64 dims, 4/5/4/4, 1e-3).
+"""
 
 TINY = Preset(
     name="tiny",

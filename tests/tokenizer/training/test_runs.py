@@ -275,6 +275,36 @@ def test_easing_and_learning_rates_by_hand() -> None:
     assert rates == pytest.approx([5e-4, 5e-3, 5e-3, 1.5e-4])
 
 
+def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
+    """Two processes on the CPU: every weight, code and average is the same on both, and one of them writes."""
+    pytest.importorskip("accelerate")
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch, test_runs as t\n"
+        "from pathlib import Path\n"
+        "from safetensors.torch import save_file\n"
+        "torch.set_num_threads(1)\n"
+        "inner = t.Trainer.step\n"
+        "def step(self, number, batch):\n"
+        "    report = inner(self, number, batch)\n"
+        "    if number == 9:\n"
+        "        state = {name: tensor.clone() for name, tensor in self.state(10, 0.0).tensors.items()}\n"
+        "        save_file(state, f'{sys.argv[3]}/rank{self.workers.rank}.safetensors')\n"
+        "    return report\n"
+        "t.Trainer.step = step\n"
+        "t.run(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    places = [str(pack_folder), str(tmp_path / "run"), str(tmp_path)]
+    environment = _environment()
+    environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
+    ended = subprocess.run([*command, *places], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    one, other = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert [row["step"] for row in read_losses(tmp_path / "run")] == list(range(10))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
