@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError, UsageError
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands.add_parser("verify", help="check every shard against its commit record"))
     _add_decode(commands.add_parser("decode", help="hear one recording again, at its exact length"))
     _add_audit(commands.add_parser("audit", help="decode a sample, measure it against its sources, make a page to listen to"))
+    _add_train(commands.add_parser("train-codec", help="train an EnCodec on a corpus, or fine-tune one; run it again to go on"))
     return parser
 
 
@@ -289,3 +291,44 @@ def _audit(options: argparse.Namespace) -> int:
     done = audit(options.out, options=asked)
     render(done.report)
     return EXIT_OK if done.passed else EXIT_WRONG
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    from tokenizer.training.command import add_options
+
+    parser.set_defaults(run=_train)
+    parser.add_argument("source", metavar="CORPUS", help=SOURCE_HELP)
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="local folder; RUN_DIR/checkpoint is the codec")
+    data = parser.add_argument_group("what it is trained on (decoded once, into a pack)")
+    data.add_argument("--pack", metavar="FOLDER", help="where the decoded corpus lies or goes (default: RUN_DIR/pack)")
+    data.add_argument("--music", action="append", metavar="GLOB", help="ids that are music (default: music/*)")
+    data.add_argument("--speech", action="append", metavar="GLOB", help="ids that are speech (default: speech/*)")
+    data.add_argument("--hold-out", action="append", default=[], metavar="GLOB", help="ids to evaluate on and never train on")
+    data.add_argument("--hold-out-share", type=float, default=0.05, metavar="P", help="of the others (default: %(default)s)")
+    data.add_argument("--synthetic-minutes", type=float, default=0.0, metavar="M", help="synthesised audio to add")
+    data.add_argument("--downmix", action="store_true", help="mix more than two channels down instead of skipping")
+    data.add_argument("--pack-only", action="store_true", help="make the pack and stop: it can be trained on elsewhere")
+    add_options(parser)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from pipelines.train import PackConfig, prepare_pack
+    from tokenizer.training.command import run_training
+
+    config = PackConfig(
+        source=options.source,
+        music=tuple(options.music or ["music/*"]),
+        speech=tuple(options.speech or ["speech/*"]),
+        hold_out=tuple(options.hold_out),
+        hold_out_share=options.hold_out_share,
+        synthetic_minutes=options.synthetic_minutes,
+        downmix=options.downmix,
+        seed=options.seed,
+    )
+    run_dir = Path(options.run_dir)
+    pack = prepare_pack(config, Path(options.pack) if options.pack else run_dir / "pack", options.init, options.preset)
+    if options.pack_only:
+        return EXIT_OK
+    outcome = run_training(options, pack, run_dir)
+    print(f"{outcome.checkpoint}: {outcome.step} steps; use it as --codec {outcome.checkpoint}")
+    return {"SIGINT": EXIT_INTERRUPTED, "SIGTERM": EXIT_TERMINATED}.get(outcome.reason, EXIT_OK)

@@ -1,0 +1,84 @@
+"""What a run writes while it goes: JSON lines, and TensorBoard curves where it is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LOSSES, EVALUATIONS, CURVES = "losses.jsonl", "evaluations.jsonl", "tensorboard"
+
+
+class Logs:
+    """The logs of one run folder, cut back to the step that the run resumes from."""
+
+    def __init__(self, run_dir: Path, step: int, *, tensorboard: bool = True) -> None:
+        """Open; lines of `step` and later ones are of work that is done again, and go."""
+        for name in (LOSSES, EVALUATIONS):
+            _cut(run_dir / name, step)
+        self._losses = (run_dir / LOSSES).open("a", encoding="utf-8")
+        self._evaluations = (run_dir / EVALUATIONS).open("a", encoding="utf-8")
+        self._curves: Any = _open_curves(run_dir / CURVES, step) if tensorboard else None
+
+    def losses(self, step: int, values: Mapping[str, float]) -> None:
+        """One step."""
+        self._losses.write(json.dumps({"step": step, **values}) + "\n")
+        if self._curves is not None:
+            for name, value in values.items():
+                self._curves.add_scalar(f"train/{name}", value, step)
+
+    def evaluation(self, step: int, row: Mapping[str, Any]) -> None:
+        """One bandwidth of one evaluation, after `step` steps."""
+        self._evaluations.write(json.dumps({"step": step, **row}) + "\n")
+        if self._curves is not None:
+            for name in ("si_snr", "mel"):
+                self._curves.add_scalar(f"held_out/{name}/{row['bandwidth']:g}", row[name], step)
+
+    def flush(self) -> None:
+        """Everything so far is in the files."""
+        self._losses.flush()
+        self._evaluations.flush()
+        if self._curves is not None:
+            self._curves.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._losses.close()
+        self._evaluations.close()
+        if self._curves is not None:
+            self._curves.close()
+
+
+def read_losses(run_dir: str | Path) -> list[dict[str, Any]]:
+    """The steps of a run, in order."""
+    return [json.loads(line) for line in (Path(run_dir) / LOSSES).read_text(encoding="utf-8").splitlines()]
+
+
+def read_evaluations(run_dir: str | Path) -> list[dict[str, Any]]:
+    """The evaluations of a run, in order."""
+    return [json.loads(line) for line in (Path(run_dir) / EVALUATIONS).read_text(encoding="utf-8").splitlines()]
+
+
+def _cut(path: Path, step: int) -> None:
+    """Keep whole lines of steps before `step`; a killed run may have left half a line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] < step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _open_curves(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step)

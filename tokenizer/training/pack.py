@@ -1,0 +1,192 @@
+"""A pack: a corpus decoded once, so that training steps read memory instead of decoding files.
+
+    PACK/audio.i16     int16, little-endian, `[samples, channels]`, all recordings one after the other
+    PACK/index.json    rate, channels and a row for each recording; written last, so a pack without it does not exist
+
+Samples are stored at half scale (32,767 is 2.0): lossy formats decode to values beyond full scale, and a clipped copy of
+them would teach the model to clip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenizer.errors import OutputError, RecordingError, ShapeError, SourceError
+
+AUDIO, INDEX = "audio.i16", "index.json"
+VERSION = 1
+FULL_SCALE = 2.0
+"""the sample value that 32,767 stands for"""
+KINDS = ("music", "speech", "other")
+"""what the mixing strategies tell apart; they treat speech as one of the others"""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRecording:
+    """One recording's place in a pack."""
+
+    id: str
+    kind: str
+    """a row of `KINDS`"""
+    start: int
+    """first sample (per channel) in the audio file"""
+    num_samples: int
+    """per channel, at the pack's rate"""
+    rms: float
+    """over all channels; full scale is 1.0"""
+    peak: float
+    held_out: bool = False
+    """never trained on; evaluation is made of these"""
+
+
+class Pack:
+    """A pack that is open: memory-mapped, read-only, safe to share between threads."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open a pack.
+
+        Raises:
+            SourceError: there is no whole pack in the folder.
+        """
+        self.folder = Path(folder)
+        index = _read_index(self.folder)
+        self.sample_rate = int(index["sample_rate"])
+        self.channels = int(index["channels"])
+        self.made_from: dict[str, Any] = index["made_from"]
+        """what the maker of the pack said about it"""
+        self.recordings = tuple(PackedRecording(**row) for row in index["recordings"])
+        total = sum(recording.num_samples for recording in self.recordings)
+        path = self.folder / AUDIO
+        if not path.is_file() or path.stat().st_size != total * self.channels * 2:
+            raise SourceError(f"pack {folder}: {AUDIO} is not of the length that {INDEX} says; make the pack again")
+        if not total:
+            raise SourceError(f"pack {folder}: no audio in it")
+        self._samples = np.memmap(path, dtype="<i2", mode="r", shape=(total, self.channels))
+
+    def seconds(self, *, held_out: bool) -> float:
+        """Audio that is held out, or trained on."""
+        return sum(r.num_samples for r in self.recordings if r.held_out == held_out) / self.sample_rate
+
+    def read(self, recording: PackedRecording, start: int, count: int) -> NDArray[np.float32]:
+        """Samples `start` to `start + count` of a recording, float32 `[channels, count]`.
+
+        Raises:
+            ShapeError: they are not all within the recording.
+        """
+        if start < 0 or count < 0 or start + count > recording.num_samples:
+            raise ShapeError(f"{recording.id}: no samples {start} to {start + count} among {recording.num_samples}")
+        at = recording.start + start
+        stored = self._samples[at : at + count].T
+        return np.ascontiguousarray(stored, np.float32) * np.float32(FULL_SCALE / 32767)
+
+
+class PackWriter:
+    """Writes a pack, one recording after the other, without holding one in memory.
+
+    Use as a context manager: the pack exists once the block ends without an error.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        sample_rate: int,
+        channels: int,
+        made_from: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin a pack; `made_from` (JSON values) is kept with it.
+
+        Raises:
+            OutputError: there is a pack already, or the folder cannot be written.
+        """
+        self._made_from = dict(made_from or {})
+        self.folder = Path(folder)
+        if (self.folder / INDEX).exists():
+            raise OutputError(f"pack {folder}: there is one already; remove it or give another folder")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self.folder / (AUDIO + ".tmp")).open("wb")
+        except OSError as error:
+            raise OutputError(f"pack {folder} cannot be written: {error.strerror}") from error
+        self._sample_rate, self._channels = sample_rate, channels
+        self._rows: list[PackedRecording] = []
+        self._written = 0
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self._publish()
+        else:
+            self._file.close()
+            (self.folder / (AUDIO + ".tmp")).unlink(missing_ok=True)
+
+    def add(self, name: str, kind: str, blocks: Iterable[NDArray[np.float32]], *, held_out: bool = False) -> None:
+        """Add a recording from blocks float32 `[channels, n]` at the pack's rate; one that fails leaves nothing behind.
+
+        Raises:
+            RecordingError: from the blocks.
+        """
+        if kind not in KINDS:
+            raise ShapeError(f"{name}: kind {kind!r} is none of {', '.join(KINDS)}")
+        count, energy, peak = 0, 0.0, 0.0
+        try:
+            for block in blocks:
+                if block.ndim != 2 or block.shape[0] != self._channels:
+                    raise ShapeError(f"{name}: a block must be [{self._channels}, n], not {list(block.shape)}")
+                self._file.write(np.clip(np.rint(block.T * (32767 / FULL_SCALE)), -32767, 32767).astype("<i2").tobytes())
+                count += block.shape[1]
+                energy += float(np.square(block, dtype=np.float64).sum())
+                peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        except RecordingError:
+            self._file.seek(self._written * self._channels * 2)
+            self._file.truncate()
+            raise
+        if count:
+            rms = (energy / (count * self._channels)) ** 0.5
+            self._rows.append(PackedRecording(name, kind, self._written, count, rms, peak, held_out))
+            self._written += count
+
+    def _publish(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        (self.folder / (AUDIO + ".tmp")).replace(self.folder / AUDIO)
+        rows = [asdict(row) for row in self._rows]
+        index = {
+            "version": VERSION,
+            "sample_rate": self._sample_rate,
+            "channels": self._channels,
+            "made_from": self._made_from,
+            "recordings": rows,
+        }
+        temporary = self.folder / (INDEX + ".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(index, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / INDEX)
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        version = index["version"]
+        index.setdefault("made_from", {})
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"pack {folder}: no {INDEX} in it; a pack is made by `codecshards train-codec CORPUS RUN_DIR`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"pack {folder}: its {INDEX} cannot be read: {error}") from error
+    if version != VERSION:
+        raise SourceError(f"pack {folder}: version {version!r}, this is codecshards for version {VERSION}; make the pack again")
+    return index
