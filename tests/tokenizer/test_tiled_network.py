@@ -22,7 +22,7 @@ from tokenizer.codecs.encodec import EncodecCodec, load_model
 from tokenizer.codecs.networks import TiledNetwork
 from tokenizer.codecs.quantizer import quantize
 from tokenizer.codecs.seanet import SeaNet, similar
-from tokenizer.codecs.tiles import Convolution, TransposedConvolution, Workspace, plain, tiles
+from tokenizer.codecs.tiles import Convolution, TransposedConvolution, UnknownLayer, Workspace, plain, tiles
 
 NORMS = {"time_group_norm": {"use_causal_conv": False}, "weight_norm": {"use_causal_conv": True}}
 
@@ -232,3 +232,10 @@ def test_near_ties_are_settled_by_the_reference(reduced: Path, monkeypatch: pyte
     assert all(
         (one.codes == 7).all() and one.codes.shape == other.codes.shape for one, other in zip(settled, certain, strict=True)
     )
+
+
+def test_an_architecture_that_only_transformers_runs_is_refused() -> None:
+    """A transposed convolution whose taps its stride does not divide cannot come from a configuration; here it stands for one."""
+    config = EncodecConfig(norm_type="weight_norm", use_causal_conv=False)
+    with pytest.raises(UnknownLayer, match="5 taps"):
+        TransposedConvolution(EncodecConvTranspose1d(config, 2, 2, 5, stride=2))

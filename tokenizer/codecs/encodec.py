@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork, exact_float32
+from tokenizer.codecs.tiles import UnknownLayer
 from tokenizer.errors import CodecLoadError, ShapeError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _network(model: Any, device: torch.device, reference: bool) -> Network:
         return plain
     try:
         return TiledNetwork(model, plain)
-    except NotImplementedError:  # an architecture that only transformers runs
+    except UnknownLayer:  # an architecture that only transformers runs
         return plain
 
 

@@ -94,7 +94,7 @@ class TiledNetwork(Network):
     def __init__(self, model: Any, reference: ReferenceNetwork) -> None:
         """
         Raises:
-            NotImplementedError: the model has layers that `SeaNet` cannot run.
+            UnknownLayer: the model has layers that `SeaNet` cannot run.
         """
         self._encoder, self._decoder = SeaNet(model.encoder), SeaNet(model.decoder)
         self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tokenizer.codecs.tiles import Convolution, Signal, TransposedConvolution, Workspace, plain
+from tokenizer.codecs.tiles import Convolution, Signal, TransposedConvolution, UnknownLayer, Workspace, plain
 
 LSTM_WASTE = 0.8
 """sequences share a batch while the shortest has at least this share of the longest one's frames"""
@@ -24,7 +24,7 @@ class SeaNet:
     def __init__(self, module: Any) -> None:
         """
         Raises:
-            NotImplementedError: a layer that this cannot run.
+            UnknownLayer: a layer that this cannot run.
         """
         self._before: list[Step] = []
         self._after: list[Step] = []
@@ -42,7 +42,7 @@ class SeaNet:
                 steps.append(_step(kind, layer, elu))
             elu = False
         if self._lstm is None:
-            raise NotImplementedError("a network without an LSTM")
+            raise UnknownLayer("a network without an LSTM")
 
     def __call__(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[channels, n]` each, of any lengths, to float32 `[out, m]` each."""
@@ -78,7 +78,7 @@ def _step(kind: str, layer: Any, elu: bool) -> Step:
         return lambda signal, space: transposed(signal, elu, space)
     if kind == "EncodecResnetBlock":
         return _Residual(layer)
-    raise NotImplementedError(f"a layer of the kind {kind}")
+    raise UnknownLayer(f"a layer of the kind {kind}")
 
 
 class _Residual:
@@ -87,7 +87,7 @@ class _Residual:
     def __init__(self, block: Any) -> None:
         kinds = [type(layer).__name__ for layer in block.block]
         if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
-            raise NotImplementedError(f"a residual block of {kinds}")
+            raise UnknownLayer(f"a residual block of {kinds}")
         self._first, self._second = Convolution(block.block[1]), Convolution(block.block[3])
         identity = isinstance(block.shortcut, torch.nn.Identity)
         self._shortcut = None if identity else Convolution(block.shortcut)

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from tokenizer.errors import CodecshardsError
+
 TILE_FLOATS = 1 << 16
 """of a tile's input: with what comes of it, about half of a core's second-level cache"""
 WIDE = 2048
@@ -27,6 +29,10 @@ LEAST_ROWS = 64
 """of a tile, when there are several: more than any layer reflects"""
 GATHER_BELOW = 16
 """channels below which a convolution's taps are gathered into one product"""
+
+
+class UnknownLayer(CodecshardsError):
+    """A layer that only transformers' own module runs."""
 
 
 class Workspace:
@@ -307,7 +313,7 @@ class TransposedConvolution(Layer):
         super().__init__(conv.bias.detach(), module.norm if module.norm_type == "time_group_norm" else None, conv.in_channels, 1)
         taps, step = conv.kernel_size[0], conv.stride[0]
         if taps % step:
-            raise NotImplementedError(f"a transposed convolution of {taps} taps with a stride of {step}")
+            raise UnknownLayer(f"a transposed convolution of {taps} taps with a stride of {step}")
         self._reach, self._width = taps // step, step * self._out
         blocks = conv.weight.detach().permute(2, 0, 1).reshape(self._reach, step, self._in, self._out)
         self._products = blocks.permute(0, 2, 1, 3).reshape(self._reach, self._in, self._width).flip(0).contiguous()
