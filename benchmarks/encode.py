@@ -32,6 +32,10 @@ from tokenizer.codecs.networks import exact_float32
 from tokenizer.codecs.seeded import synthetic_audio
 from tokenizer.errors import RecordingError
 
+BATCH = 16
+GFLOP = 6.04
+"""of the full-size encoder, for a second of audio; the quantizer adds 0.04 for each codebook"""
+N_Q = {3.0: 2, 6.0: 4, 12.0: 8, 24.0: 16}
 SECONDS = (0.4, 1.0, 3.3, 7.7, 12.0, 20.01)
 """lengths of the generated recordings, over and over"""
 
@@ -88,8 +92,13 @@ def from_folder(folder: Path, seconds: float) -> list[Waveform]:
 def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[str, Callable[[], list[Any]]]:
     model = load_model(Path(options.codec), torch.device(options.device))
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device)
+    plain = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, reference=True)
+    stacked = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, reference=True)
+    stacked._network._stacked = BATCH  # type: ignore[attr-defined]
     arms: dict[str, Callable[[], list[Any]]] = {
         "transformers, one recording at a time": lambda: [card(model, waveform, options) for waveform in waveforms],
+        "transformers' modules, a chunk at a time (`--reference`)": lambda: plain.encode_batch(waveforms),
+        f"transformers' modules, {BATCH} chunks at a time": lambda: stacked.encode_batch(waveforms),
         "ours, one process": lambda: codec.encode_batch(waveforms),
     }
     if options.device == "cpu":
@@ -161,6 +170,18 @@ def equal_share(found: list[Any], expected: list[Any]) -> float:
     return equal / total
 
 
+def float32_limit(device: str) -> float:
+    """GFLOP/s of large matrix products on everything there is."""
+    size, best = 2048, float("inf")
+    a = torch.randn(size, size, device=device)
+    with exact_float32():
+        for _ in range(20):
+            began = time.perf_counter()
+            float((a @ a)[0, 0])
+            best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best / 1e9
+
+
 def report(
     options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], share: dict[str, float]
 ) -> None:
@@ -170,11 +191,15 @@ def report(
     print(f"    python benchmarks/encode.py --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")
     print(f" --seconds {options.seconds:g} --rounds {options.rounds}{' --audio FOLDER' if options.audio else ''}\n")
     print(f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of {options.rounds} rounds.\n")
-    print("| | x real time | ratio | equal codes |\n|---|---|---|---|")
+    print("| | x real time | ratio | of the limit | equal codes |\n|---|---|---|---|---|")
+    limit = float32_limit(options.device)
+    flops = GFLOP + 0.04 * N_Q[options.bandwidth]
     base = next(iter(times))
     for name, taken in times.items():
         ratio = statistics.median(b / t for b, t in zip(times[base], taken, strict=True))
-        print(f"| {name} | {seconds / statistics.median(taken):.2f} | {ratio:.2f} | {share[name]:.4%} |")
+        speed = seconds / statistics.median(taken)
+        print(f"| {name} | {speed:.2f} | {ratio:.2f} | {speed * flops / limit:.0%} | {share[name]:.4%} |")
+    print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of 2,048 x 2,048, {limit / flops:.0f} x real time.")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB.")
 

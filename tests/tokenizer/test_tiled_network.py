@@ -145,8 +145,22 @@ def test_one_workspace_serves_every_length_and_stays_small(reduced: Path) -> Non
         for _ in range(3):
             for n, chunk in chunks.items():
                 assert torch.equal(net([chunk])[0], alone[n])
-    space = net._space
+    (space,) = net._spaces
     assert not space._used and len(space._free) <= 8
+
+
+def test_several_threads_give_what_one_gives(reduced: Path) -> None:
+    chunks = [sound(n, seed=n).samples for n in (48_000, 3, 20_000, 48_000, 641, 48_000)]
+    expected = load_codec(str(reduced), bandwidth=24.0, device="cpu").encode_chunks(chunks)
+    torch.set_num_threads(3)
+    try:
+        codec = load_codec(str(reduced), bandwidth=24.0, device="cpu")
+        for _ in range(3):
+            for one, other in zip(codec.encode_chunks(chunks), expected, strict=True):
+                assert np.array_equal(one.codes, other.codes) and one.scale == other.scale
+        assert torch.get_num_threads() == 3, "the caller's own number of threads stays"
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_similar_lengths_share_a_batch() -> None:

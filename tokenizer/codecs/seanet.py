@@ -7,6 +7,7 @@ nothing from a batch, and alone a chunk's tiles stay in the cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -19,7 +20,10 @@ Step = Callable[[Signal, Workspace], Signal]
 
 
 class SeaNet:
-    """Runs transformers' `EncodecEncoder` or `EncodecDecoder`, whose weights it takes. Not to be shared between threads."""
+    """Runs transformers' `EncodecEncoder` or `EncodecDecoder`, whose weights it takes.
+
+    With several of torch's threads, each takes whole sequences: tiles are too small to share.
+    """
 
     def __init__(self, module: Any) -> None:
         """
@@ -29,7 +33,8 @@ class SeaNet:
         self._before: list[Step] = []
         self._after: list[Step] = []
         self._lstm: Any = None
-        self._space = Workspace()
+        self._spaces: list[Workspace] = []
+        self._pool: ThreadPoolExecutor | None = None
         elu = False
         for layer in module.layers:
             kind, steps = type(layer).__name__, self._after if self._lstm is not None else self._before
@@ -46,16 +51,29 @@ class SeaNet:
 
     def __call__(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[channels, n]` each, of any lengths, to float32 `[out, m]` each."""
-        reached = [self._run(self._before, plain(sequence.t().contiguous())) for sequence in sequences]
-        return [self._run(self._after, plain(frames)).t() for frames in self._through_lstm(reached)]
+        reached = self._run_all(self._before, [sequence.t() for sequence in sequences])
+        return [frames.t() for frames in self._run_all(self._after, self._through_lstm(reached))]
 
-    def _run(self, steps: Sequence[Step], signal: Signal) -> torch.Tensor:
+    def _run_all(self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        threads = min(torch.get_num_threads(), len(sequences))
+        if threads < 2:
+            return [self._run(steps, sequence) for sequence in sequences]
+        if self._pool is None:
+            # In each of its threads torch computes with that one.
+            self._pool = ThreadPoolExecutor(torch.get_num_threads(), "seanet", lambda: torch.set_num_threads(1))
+        return list(self._pool.map(lambda sequence: self._run(steps, sequence), sequences))
+
+    @torch.inference_mode()
+    def _run(self, steps: Sequence[Step], sequence: torch.Tensor) -> torch.Tensor:
+        space = self._spaces.pop() if self._spaces else Workspace()
+        signal = plain(sequence.contiguous())
         for step in steps:
-            result = step(signal, self._space)
-            self._space.give_back(*signal.terms)
+            result = step(signal, space)
+            space.give_back(*signal.terms)
             signal = result
         whole = signal.whole()
-        self._space.give_back(*signal.terms)
+        space.give_back(*signal.terms)
+        self._spaces.append(space)
         return whole
 
     def _through_lstm(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
