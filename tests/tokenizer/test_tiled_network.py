@@ -180,7 +180,8 @@ def test_margins_are_those_of_the_least_certain_level(frames: int, levels: int, 
         distances = torch.cdist(residual, codebook.double()).square()
         two = distances.topk(2, dim=1, largest=False)
         assert torch.equal(codes[level], two.indices[:, 0])
-        least = torch.minimum(least, (two.values[:, 1] - two.values[:, 0]) / two.values[:, 0].sqrt())
+        apart = (codebook[two.indices[:, 0]] - codebook[two.indices[:, 1]]).double().norm(dim=1)
+        least = torch.minimum(least, (two.values[:, 1] - two.values[:, 0]) / apart)
         residual = residual - codebook.double()[codes[level]]
     assert torch.allclose(margins.double(), least, rtol=1e-3, atol=1e-4)
 

@@ -21,9 +21,9 @@ def quantize(frames: torch.Tensor, codebooks: Sequence[torch.Tensor]) -> tuple[t
         codebooks: float32 `[entries, dim]` each.
 
     Returns:
-        Codes, int64 `[codebooks, frames]`, and margins, float32 `[frames]`: by how much the nearest entry was nearer than the
-        second, in the least certain level; the difference of the squared distances, over the distance to the nearest. Times
-        an error of the frames, this is what the error would have to be to change a code.
+        Codes, int64 `[codebooks, frames]`, and margins, float32 `[frames]`: how far the frame is from being nearer to another
+        entry, in the least certain level: the difference of the squared distances to the nearest and the second, over the
+        distance between these two. It is twice the distance to the plane that lies halfway between them.
     """
     codes = torch.empty(len(codebooks), frames.shape[0], dtype=torch.int64)
     margins = torch.full((frames.shape[0],), torch.inf)
@@ -36,9 +36,9 @@ def quantize(frames: torch.Tensor, codebooks: Sequence[torch.Tensor]) -> tuple[t
             scores = _scores(residual, transposed[level], squares[level])
             best, chosen = scores.max(dim=1)
             scores.scatter_(1, chosen[:, None], -torch.inf)
-            second = scores.max(dim=1).values
-            distance = best.neg().clamp_min(1e-20).sqrt()
-            torch.minimum(margins[part], (best - second) / distance, out=margins[part])
+            second, other = scores.max(dim=1)
+            apart = (codebook[chosen] - codebook[other]).norm(dim=1).clamp_min(1e-20)
+            torch.minimum(margins[part], (best - second) / apart, out=margins[part])
             codes[level, part] = chosen
             residual = residual - codebook[chosen]
     return codes, margins

@@ -21,7 +21,7 @@ import torch
 
 from tokenizer.errors import CodecshardsError
 
-TILE_FLOATS = 1 << 16
+TILE_FLOATS = 1 << 17
 """of a tile's input: with what comes of it, about half of a core's second-level cache"""
 WIDE = 2048
 """numbers that an elementwise operation takes at a time"""
@@ -92,30 +92,34 @@ class Signal:
 
     def read(self, start: int, stop: int, out: torch.Tensor) -> None:
         """Write samples `start` to `stop` into `out`."""
-        terms = [term[start:stop] for term in self.terms]
-        wide = 1 if self.shift is None else self.shift.numel() // self.channels
-        even = (stop - start) // wide * wide
+        rows, channels = stop - start, self.channels
+        wide = 1 if self.shift is None else self.shift.numel() // channels
+        even = rows // wide * wide
+        terms = self.terms if rows == self.length else tuple(term[start:stop] for term in self.terms)
+        if even == rows:
+            self._combine([term.view(-1, wide * channels) for term in terms], out.view(-1, wide * channels))
+            return
         if even:
-            self._combine(
-                [term[:even].view(-1, wide * self.channels) for term in terms], out[:even].view(-1, wide * self.channels)
-            )
-        if even < stop - start:
-            self._combine([term[even:] for term in terms], out[even:])
+            self._combine([term[:even].view(-1, wide * channels) for term in terms], out[:even].view(-1, wide * channels))
+        self._combine([term[even:] for term in terms], out[even:])
 
     def _combine(self, terms: Sequence[torch.Tensor], out: torch.Tensor) -> None:
         width = out.shape[1]
-        scale, shift = self.scales[0], self.shift
+        shift, scales = self.shift, self.scales
         if shift is None:
             out.copy_(terms[0])
-        elif scale is None:
-            torch.add(terms[0], shift[:width], out=out)
         else:
-            torch.addcmul(shift[:width], terms[0], scale[:width], out=out)
-        for term, scale in zip(terms[1:], self.scales[1:], strict=True):
+            if shift.numel() != width:
+                shift, scales = shift[:width], tuple(None if scale is None else scale[:width] for scale in scales)
+            if scales[0] is None:
+                torch.add(terms[0], shift, out=out)
+            else:
+                torch.addcmul(shift, terms[0], scales[0], out=out)
+        for term, scale in zip(terms[1:], scales[1:], strict=True):
             if scale is None:
                 out.add_(term)
             else:
-                out.addcmul_(term, scale[:width])
+                out.addcmul_(term, scale)
 
     def whole(self) -> torch.Tensor:
         """float32 `[samples, channels]`, in memory of its own."""
@@ -266,7 +270,7 @@ class Convolution(Layer):
         self._group = self._grouped(taps)
         # With weight norm, `weight` is computed from its two factors here, once.
         by_tap = conv.weight.detach().permute(2, 1, 0)
-        self._products = by_tap.reshape(taps // self._group, self._group * self._in, self._out).contiguous()
+        self._products = list(by_tap.reshape(taps // self._group, self._group * self._in, self._out).contiguous())
 
     def _grouped(self, taps: int) -> int:
         """Taps that one product takes: neighbours, which lie side by side from one output to the next too."""
@@ -316,7 +320,8 @@ class TransposedConvolution(Layer):
             raise UnknownLayer(f"a transposed convolution of {taps} taps with a stride of {step}")
         self._reach, self._width = taps // step, step * self._out
         blocks = conv.weight.detach().permute(2, 0, 1).reshape(self._reach, step, self._in, self._out)
-        self._products = blocks.permute(0, 2, 1, 3).reshape(self._reach, self._in, self._width).flip(0).contiguous()
+        self._products = blocks.permute(0, 2, 1, 3).reshape(self._reach, self._in, self._width).flip(0)
+        self._products = list(self._products.contiguous())
         trimmed = taps - step
         self._after = math.ceil(trimmed * module.trim_right_ratio) if module.causal else trimmed // 2
         self._before = trimmed - self._after
