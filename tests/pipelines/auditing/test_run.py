@@ -218,7 +218,8 @@ def test_a_stretch_is_what_decoding_all_gives_there(name: str, tmp_path: Path) -
     whole = codec.decode(codes).samples
     for start, stop in ((0, 47_520), (2 * 47_520, 4 * 47_520), (4 * 47_520, 5 * 47_520 + 200), (0, 5 * 47_520 + 200)):
         part = decode_stretch(codec, codes, Stretch(start, stop, start // 47_520, None))
-        assert np.array_equal(part, whole[:, start:stop])
+        # Other chunks in a batch move the last bits of its products.
+        np.testing.assert_allclose(part, whole[:, start:stop], rtol=0, atol=1e-5 * float(np.abs(whole).max()))
 
 
 def test_nested_levels() -> None:
