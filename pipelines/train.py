@@ -36,6 +36,8 @@ class PackConfig:
     speech: tuple[str, ...] = ("speech/*",)
     hold_out: tuple[str, ...] = ()
     """patterns of ids that are never trained on"""
+    leave_out: tuple[str, ...] = ()
+    """patterns of ids that are not read at all: what its licence forbids, say"""
     hold_out_share: float = 0.05
     """of the other recordings, chosen by a hash of their ids"""
     synthetic_minutes: float = 0.0
@@ -49,6 +51,10 @@ class PackConfig:
             raise UsageError(f"--hold-out-share {self.hold_out_share}: give 0 or more, and less than 1")
         if self.synthetic_minutes < 0:
             raise UsageError(f"--synthetic-minutes {self.synthetic_minutes}: give 0 or more")
+
+    def reads(self, name: str) -> bool:
+        """Whether a recording goes into the pack."""
+        return not _matches(name, self.leave_out)
 
     def kind(self, name: str) -> str:
         """The label of a recording's id: "music", "speech" or "other"."""
@@ -101,7 +107,7 @@ def _add_corpus(writer: PackWriter, config: PackConfig, rate: int, channels: int
     decoder = Decoder(DecodeSettings(source, rate, channels, downmix=config.downmix))
     failures = 0
     try:
-        for decoding in decoder.decode(source.scan()):
+        for decoding in decoder.decode(recording for recording in source.scan() if config.reads(recording.id)):
             name = decoding.recording.id
             try:
                 writer.add(name, config.kind(name), decoding, held_out=config.holds_out(name))
