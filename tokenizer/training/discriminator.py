@@ -39,7 +39,7 @@ class StftDiscriminator(nn.Module):
     def forward(self, samples: torch.Tensor) -> Judgement:
         """Judge `[batch, channels, samples]`."""
         parts = torch.view_as_real(stft(samples, self._window))
-        image = parts.permute(0, 3, 2, 1).reshape(len(samples), 2 * self._channels, parts.shape[2], parts.shape[1])
+        image = parts.permute(0, 3, 1, 2).reshape(len(samples), 2 * self._channels, *parts.shape[1:3])
         features = []
         for layer in self.layers:
             image = leaky_relu(layer(image), _SLOPE)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tokenizer.errors import OutputError, UsageError
 from tokenizer.training import checkpoints
+from tokenizer.training.allocator import keep_freed_memory
 from tokenizer.training.data import DataOptions, Mixer, batches
 from tokenizer.training.evaluate import evaluate, held_out_seconds
 from tokenizer.training.logs import Logs
@@ -78,6 +79,8 @@ def train(config: TrainConfig, pack: Pack, run_dir: Path, sitting: Sitting, say:
     if sitting.threads is not None:
         torch.set_num_threads(sitting.threads)
     torch.set_float32_matmul_precision("high")
+    if workers.device.type == "cpu":
+        keep_freed_memory()
     config = settle(config, run_dir, sitting, write=workers.first)
     return _Run(config, pack, run_dir, sitting, workers, say).go()
 

@@ -8,6 +8,7 @@ waveform-faithful start: the logarithm of the relative error, and L1 over comple
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -35,18 +36,49 @@ def relative_error(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def stft(samples: torch.Tensor, window: int) -> torch.Tensor:
-    """Complex spectrogram `[batch × channels, window / 2 + 1, frames]`: Hann, hop a quarter, divided by the window's norm."""
-    hann = _hann(window, samples.device)
-    flat = samples.reshape(-1, samples.shape[-1]).float()
-    spectrum = torch.stft(flat, window, window // 4, window=hann, center=True, pad_mode="reflect", return_complex=True)
-    return spectrum / hann.pow(2).sum().sqrt()
+    """Complex spectrogram `[batch × channels, frames, window / 2 + 1]`: Hann, hop a quarter, divided by the window's norm."""
+    flat = samples.reshape(-1, 1, samples.shape[-1]).float()
+    padded = torch.nn.functional.pad(flat, (window // 2, window // 2), mode="reflect")[:, 0]
+    spectrum: torch.Tensor = _Stft.apply(padded, _hann(window, samples.device))  # type: ignore[no-untyped-call]
+    return spectrum
+
+
+class _Stft(torch.autograd.Function):
+    """`torch.stft` without its padding, with a backward pass by the inverse real transform.
+
+    The backward pass of `torch.stft` goes through a full complex transform and several copies of it; on a CPU the loss then
+    costs as much as the layers it teaches. Here X = rfft(w x), so the gradient at x is w irfft(G), unscaled, with the inner
+    bins of G halved, since the inverse counts each of them twice; frames then overlap and add.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, padded: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(window)
+        ctx.length = padded.shape[-1]
+        spectrum: torch.Tensor = torch.fft.rfft(padded.unfold(-1, len(window), len(window) // 4) * window)
+        return spectrum
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (window,) = ctx.saved_tensors
+        size, hop = len(window), len(window) // 4
+        halves = window.new_full((size // 2 + 1,), 0.5)
+        halves[0] = halves[-1] = 1.0
+        frames = torch.fft.irfft(gradients[0] * halves, size, norm="forward") * window
+        count = frames.shape[1]
+        parts = frames.view(len(frames), count, 4, hop)
+        blocks = frames.new_zeros(len(frames), count + 3, hop)
+        for quarter in range(4):
+            blocks[:, quarter : quarter + count] += parts[:, :, quarter]
+        covered = blocks.view(len(frames), -1)
+        return torch.nn.functional.pad(covered, (0, ctx.length - covered.shape[1])), None
 
 
 def complex_stft(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """L1 of real and imaginary parts, the mean over `STFT_WINDOWS`: sees phase, unlike a mel loss."""
-    total = decoded.new_zeros(())
+    total, error = decoded.new_zeros(()), decoded - target
     for window in STFT_WINDOWS:
-        total = total + torch.view_as_real(stft(decoded, window) - stft(target, window)).abs().mean()
+        total = total + torch.view_as_real(stft(error, window)).abs().mean()
     return total / len(STFT_WINDOWS)
 
 
@@ -64,15 +96,15 @@ class MelLoss:
             linear = (ours - theirs).abs().mean()
             logarithms = (ours + _FLOOR).log10() - (theirs + _FLOOR).log10()
             # The root per frame, as the norm of the paper's formula is; the small term keeps its gradient finite at zero.
-            total = total + linear + (logarithms.pow(2).mean(dim=1) + 1e-10).sqrt().mean()
+            total = total + linear + (logarithms.pow(2).mean(dim=-1) + 1e-10).sqrt().mean()
         return total / len(self._windows)
 
     def spectrogram(self, samples: torch.Tensor, window: int) -> torch.Tensor:
-        """Mel magnitudes `[batch × channels, 64, frames]`."""
+        """Mel magnitudes `[batch × channels, frames, 64]`."""
         spectrum = torch.view_as_real(stft(samples, window))
         # Like abs(), but with a finite gradient at zero.
         magnitude = (spectrum.pow(2).sum(-1) + 1e-12).sqrt()
-        return _mel_matrix(self._sample_rate, window, samples.device) @ magnitude
+        return magnitude @ _mel_matrix(self._sample_rate, window, samples.device).T
 
 
 def mel_filters(sample_rate: int, window: int, mels: int = MELS) -> torch.Tensor:
@@ -95,7 +127,10 @@ def _mel_matrix(sample_rate: int, window: int, device: torch.device) -> torch.Te
 
 @lru_cache(32)
 def _hann(window: int, device: torch.device) -> torch.Tensor:
-    return torch.hann_window(window, device=device)
+    """Hann, divided by its norm."""
+    hann = torch.hann_window(window, device=device)
+    scaled: torch.Tensor = hann / hann.pow(2).sum().sqrt()
+    return scaled
 
 
 def si_snr(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -199,9 +199,10 @@ SMALL_CPU = replace(
     SMALL,
     name="small-cpu",
     phases=(
-        replace(SMALL.phases[0], steps=3000, ease=(0.3, 0.5)),
-        replace(SMALL.phases[1], steps=250),
+        replace(SMALL.phases[0], steps=9000, ease=(0.25, 0.4)),
+        replace(SMALL.phases[1], steps=3000, learning_rate=1e-3),
     ),
+    codebook_decay=0.98,
     cooldown=0.3,
     evaluate_every=500,
 )

@@ -40,13 +40,27 @@ def test_mel_filters_are_triangles_on_the_mel_scale() -> None:
 
 def test_a_tone_lights_the_band_that_holds_it() -> None:
     tone = torch.sin(2 * math.pi * 1000 * torch.arange(48_000) / 48_000)[None, None]
-    mel = losses.MelLoss(48_000).spectrogram(tone, 2048).mean(-1)[0]
+    mel = losses.MelLoss(48_000).spectrogram(tone, 2048).mean(1)[0]
     step = 2595 * math.log10(1 + 24_000 / 700) / 65
     assert int(mel.argmax()) == round(2595 * math.log10(1 + 1000 / 700) / step) - 1
     # A full-scale tone through a Hann window of norm sqrt(3/8 N): its peak bin is (N / 4) / sqrt(3 N / 8).
-    spectrum = losses.stft(tone, 2048).abs().mean(-1)
+    spectrum = losses.stft(tone, 2048).abs().mean(1)
     bins = 1000 / (48_000 / 2048)
     assert spectrum[0, round(bins)].item() == pytest.approx(512 / math.sqrt(768), rel=0.1)
+
+
+@pytest.mark.parametrize(("window", "samples"), [(32, 1000), (512, 4801), (2048, 48_000)])
+def test_stft_and_its_gradient_are_those_of_torch(window: int, samples: int) -> None:
+    x = audio(samples=samples).requires_grad_()
+    hann = torch.hann_window(window)
+    flat = x.reshape(-1, samples)
+    theirs = torch.stft(flat, window, window // 4, window=hann, pad_mode="reflect", return_complex=True)
+    theirs = theirs.transpose(1, 2) / hann.pow(2).sum().sqrt()
+    ours = losses.stft(x, window)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    weights = torch.randn(torch.view_as_real(ours).shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad((torch.view_as_real(s) * weights).sum(), x)[0] for s in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["time_l1", "complex_stft"])
