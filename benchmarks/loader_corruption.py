@@ -32,13 +32,15 @@ Rows = dict[str, tuple[bytes, str]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--trials", type=int, default=1000, help="over both formats, with and without records (default: %(default)s)"
+        "--trials", type=int, default=1000, help="over both formats, and again without records (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("# One damaged byte\n\n    python -m benchmarks.loader_corruption", *sys.argv[1:])
-    print(f"\n{options.trials:,} changes of one byte, at random places of random shards, each read by a loop over one epoch.\n")
+    print(
+        f"\n{options.trials:,} changes of one byte with commit records and as many without, each read by a loop over one epoch.\n"
+    )
     print("| shards | commit records | changes | error that names the shard | read, all codes and fields right "
           "| read, a field wrong | read, a code wrong |\n|---|---|---|---|---|---|---|")  # fmt: skip
     missed = 0

@@ -50,9 +50,10 @@ def main() -> int:
     layouts = [layout for layout in LAYOUTS if layout[1] in options.workers]
     print("# Resuming\n\n    python -m benchmarks.loader_resume", *sys.argv[1:])
     print(
-        f"\nRuns of {options.steps} steps on {RANKS} ranks and {tuple(options.workers)} worker processes, each resumed at every"
+        f"\nRuns of {options.steps} steps on {RANKS} ranks and {tuple(options.workers)} worker processes, resumed from every such"
     )
-    print(f"step from every layout to every layout; {AFTER} batches and states compared after each.\n")
+    print(f"layout into every other at every step (packed and bucketed batches into workers: every {options.every} steps);")
+    print(f"{AFTER} batches and states compared after each.\n")
     print("| batches | layouts | directions of change | resumes, each for all directions into a layout | not exact |")
     print("|---|---|---|---|---|", flush=True)
     wrong = 0
