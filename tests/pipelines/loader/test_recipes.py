@@ -1,38 +1,52 @@
-"""Those who stay with `datasets` or `webdataset` get the same codes with a few lines; the README shows these."""
+"""Those who stay with `datasets` or `webdataset` get the same codes with a few lines: the very text of `examples/recipes.md`."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from loader_data import make_rows, write_output
 
-from pipelines import CodesDataset, Delay
+from pipelines import Delay
 from tokenizer.codecs.mulaw import describe_mulaw
 
-ROWS = make_rows(12, describe_mulaw(6.0), longest=4.0)
+PAGE = Path(__file__).resolve().parents[3] / "examples" / "recipes.md"
+ROWS = make_rows(12, describe_mulaw(6.0), longest=14.0)
+RECIPES = {"`datasets`, Parquet": "parquet", "`datasets`, WebDataset": "webdataset", "`webdataset`": "webdataset"}
 
 
-def test_datasets(tmp_path: Path) -> None:
-    out = write_output(tmp_path, ROWS)
-    from datasets import load_dataset
-
-    def to_tokens(row: dict[str, Any]) -> dict[str, Any]:
-        codes = np.array(row["codes"], np.uint16)[:2, : sum(row["chunk_frames"][:2])]  # 2 codebooks of the first 2 chunks
-        return {"tokens": Delay()(codes)}
-
-    data = load_dataset("parquet", data_files=f"{out}/data/*.parquet", split="train", streaming=True).map(to_tokens)
-    dataset = CodesDataset(out, n_q=2)
-    for row, sample in zip(data, dataset, strict=True):
-        assert np.array_equal(row["tokens"], Delay()(sample.codes[:, : int(sample.chunk_frames[:2].sum())]))
+def code_below(heading: str) -> str:
+    """The first block of Python below a heading of the page."""
+    found = re.search(rf"^#+ {re.escape(heading)}$.*?```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    assert found, heading
+    return found.group(1)
 
 
-def test_webdataset(tmp_path: Path) -> None:
-    out = write_output(tmp_path, ROWS, form="webdataset")
-    import webdataset
+def places_of(tokens: np.ndarray[Any, Any]) -> list[int]:
+    """The recordings that delayed tokens may be a crop of."""
+    frames = int((tokens[0] < 1024).sum())
+    codes = Delay().invert(tokens[:, : frames + 3])
+    return [
+        number
+        for number, row in enumerate(ROWS)
+        for first in range(max(1, len(row.codes.chunk_frames) - 9))
+        if np.array_equal(row.codes.codes[:, 150 * first : 150 * first + 1500], codes)
+    ]
 
-    tars = sorted(str(path) for path in (out / "data").iterdir())
-    data = webdataset.WebDataset(tars, shardshuffle=False).decode().map(lambda row: Delay()(row["codes.npy"][:2]))
-    for tokens, sample in zip(data, CodesDataset(out, n_q=2), strict=True):
-        assert np.array_equal(tokens, Delay()(sample.codes))
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_every_batch_of_a_recipe_is_crops_of_the_recordings(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_output(tmp_path / "out", ROWS, form=RECIPES[heading])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code_below("Without this package's loader") + code_below(heading), names)
+    batches = names["batches"]
+    assert [batch.shape for batch in batches] == [(4, 4, 1503)] * 3 and batches[0].dtype == torch.int64
+    found = [places_of(tokens) for batch in batches for tokens in batch.numpy()]
+    assert sorted(number for places in found for number in places) == list(range(12)), "each recording once, cut at a chunk"
