@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from small_lm import CodesLM, draw_curve, stream, tokenized, train, unigram_entropy
+from curve import draw_curve
+from small_lm import CODEC, CodesLM, stream, tokenized, train, unigram_entropy
 
 from pipelines import CodesDataset, CodesLoader, Crop, Delay
 from tokenizer import Codes, load_codec
@@ -23,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo/music_lm"), help="where everything goes (default: %(default)s)")
     parser.add_argument("--source", type=Path, help="a folder of music (default: the synthesised demo corpus)")
-    parser.add_argument("--codec", default="mulaw", help="as `codecshards tokenize --codec` takes it (default: %(default)s)")
+    parser.add_argument("--codec", default=CODEC, help="as `codecshards tokenize --codec` takes it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the demo corpus' pieces (default: %(default)s)")
     options = parser.parse_args()

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from small_lm import CodesLM, draw_curve, spell, stream, tokenized, train, unigram_entropy
+from curve import draw_curve
+from small_lm import CODEC, CodesLM, spell, stream, tokenized, train, unigram_entropy
 
 from pipelines import Batch, CodesDataset, CodesLoader, Crop, Delay
 from tokenizer import Codes, load_codec
@@ -29,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo/tts_lm"), help="where everything goes (default: %(default)s)")
     parser.add_argument("--source", type=Path, help="a folder of speech with transcripts (default: the demo corpus)")
-    parser.add_argument("--codec", default="mulaw", help="as `codecshards tokenize --codec` takes it (default: %(default)s)")
+    parser.add_argument("--codec", default=CODEC, help="as `codecshards tokenize --codec` takes it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--say", nargs=2, default=["one five", "three two"], help="two texts to speak (default: %(default)s)")
     options = parser.parse_args()
