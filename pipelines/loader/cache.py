@@ -36,3 +36,16 @@ class ByteCache(Generic[Value]):
                     _, old = self._held.popitem(last=False)
                     self.bytes -= self._size_of(old)
         return value
+
+    def has_room(self, more: int) -> bool:
+        """Whether so many bytes fit without giving anything up."""
+        return self.bytes + more <= self._limit
+
+    def swap(self, key: Hashable, value: Value) -> None:
+        """Hold another form of what is held, if that costs nothing else its place."""
+        with self._lock:
+            if key in self._held:
+                more = self._size_of(value) - self._size_of(self._held[key])
+                if self.has_room(more):
+                    self._held[key] = value
+                    self.bytes += more

@@ -69,9 +69,23 @@ class _Page:
 class _DictionaryPart(Part):
     def __init__(self, runs: Runs, dictionary: NDArray[np.uint16]) -> None:
         self.runs, self.dictionary, self.nbytes = runs, dictionary, runs.nbytes
+        self.size = runs.starts[-1]
+        """codes of the page"""
+        self._unpacked = 0
 
     def fill(self, requests: Sequence[Request]) -> None:
         self.runs.fill(requests, self.dictionary)
+        self._unpacked += sum(stop - start for start, stop, _ in requests)
+
+    @property
+    def hot(self) -> bool:
+        """Whether as many codes have been asked for as there are: from then on keeping them unpacked pays, at worst twice."""
+        return self._unpacked >= self.size
+
+    def unpack(self) -> _PlainPart:
+        values = np.empty(self.size, np.uint16)
+        self.runs.fill([(0, self.size, values)], self.dictionary)
+        return _PlainPart(values)
 
 
 class _PlainPart(Part):
@@ -112,10 +126,14 @@ class PagedColumn:
                 requests.setdefault(number, []).append((at - first, end - first, row[at - start : end - start]))
                 at, number = end, number + 1
         for number, wanted in requests.items():
-            part = self._cache.get((*self._key, number), lambda number=number: self._part(self._pages[number]))  # type: ignore[misc]
+            key = (*self._key, number)
+            part = self._cache.get(key, lambda number=number: self._part(self._pages[number]))  # type: ignore[misc]
             if not isinstance(part, _DictionaryPart | _PlainPart):
                 raise TypeError("not a page")
             part.fill(wanted)
+            # Packed codes are ten bits, unpacked ones sixteen: only while there is room for all that is in use.
+            if isinstance(part, _DictionaryPart) and part.hot and self._cache.has_room(2 * part.size - part.nbytes):
+                self._cache.swap(key, part.unpack())
         return out
 
     def _find_pages(self) -> None:

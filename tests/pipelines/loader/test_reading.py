@@ -94,6 +94,26 @@ def test_slices_cover_what_was_asked_for_and_alignments_move_along(tmp_path: Pat
             dataset.slice(0, start, end)
 
 
+@pytest.mark.parametrize("cache_mb", [0, 1, 256])
+def test_pages_that_are_read_again_and_again_stay_as_they_are(cache_mb: int, tmp_path: Path) -> None:
+    """Pages that are asked for often are kept unpacked, as long as there is room: the codes are the same, before and after."""
+    rows = make_rows(90, SPEC, longest=25.0)
+    dataset = CodesDataset(write_output(tmp_path, rows, shards=2), n_q=3, cache_mb=cache_mb)
+    kinds = set()
+    for _ in range(4):
+        for number, row in enumerate(rows):
+            chunks = len(row.codes.chunk_frames)
+            span = Span(chunks // 3, chunks)
+            first = int(row.codes.chunk_frames[: chunks // 3].sum(dtype=np.int64))
+            assert np.array_equal(dataset.read(number, span).codes, row.codes.codes[:3, first:])
+        cache = dataset._parts
+        assert cache.bytes == sum(part.nbytes for part in cache._held.values())
+        assert cache.bytes <= max(cache_mb << 20, max(part.nbytes for part in cache._held.values()))
+        kinds.add(frozenset(type(part).__name__ for part in cache._held.values()))
+    unpacked = frozenset({"_PlainPart"}) in kinds
+    assert unpacked == (cache_mb == 256)
+
+
 def test_by_id_finds_every_recording_and_no_other(form: str, rows: list[Row], tmp_path: Path) -> None:
     dataset = CodesDataset(write_output(tmp_path, rows, form=form))
     for number in (0, 60, 152):
