@@ -162,9 +162,9 @@ SMALL = Preset(
     },
     phases=(
         Phase("waveform", 10_000, {"relative_error": 1.0, "complex_stft": 1.0}, ease=(0.05, 0.1), learning_rate=1e-3),
-        Phase("mel", 20_000, {"relative_error": 1.0, "mel": 2.0}, learning_rate=1e-3),
+        Phase("mel", 20_000, {"relative_error": 1.0, "mel": 3.0}, learning_rate=1e-3),
         Phase(
-            "adversarial", 10_000, {"relative_error": 1.0, "mel": 2.0, "adversarial": 1.0, "features": 1.0}, learning_rate=3e-4
+            "adversarial", 10_000, {"relative_error": 1.0, "mel": 3.0, "adversarial": 1.0, "features": 1.0}, learning_rate=3e-4
         ),
     ),
     batch=8,
@@ -199,9 +199,10 @@ SMALL_CPU = replace(
     name="small-cpu",
     phases=(
         replace(SMALL.phases[0], steps=3000),
-        replace(SMALL.phases[1], steps=4500),
+        replace(SMALL.phases[1], steps=4000),
     ),
     cooldown=0.4,
+    mel_windows=MEL_WINDOWS[3:],
     evaluate_every=500,
 )
 """the same codec in an hour or so on two cores: no discriminator, whose steps cost ten times as much there"""
