@@ -35,6 +35,7 @@ class CodecSettings:
     device: str
     batch_chunks: int
     reference: bool = False
+    precision: str = "exact"
 
     def load(self, threads: int | None = None) -> Codec:
         """Load it here, computing with `threads` CPU threads (None leaves them as they are)."""
@@ -47,6 +48,7 @@ class CodecSettings:
             revision=self.revision,
             threads=threads,
             reference=self.reference,
+            precision=self.precision,
         )
 
 
