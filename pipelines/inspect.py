@@ -221,6 +221,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         shares = ", ".join(
             f"{name.removesuffix('_wait')} {summary.timings.get(name, 0.0) / wall:.0%}" for name in ("decode_wait", "encode_wait")
         )
+        shares += f", writing {summary.timings['write'] / wall:.0%}" if "write" in summary.timings else ""
         facts.append(("time", f"{format_duration(wall)} of work, of it waiting for {shares}"))
     if codec.get("precision", "exact") != "exact":
         facts.append(("precision", codec["precision"] + (f": {summary.precision.describe()}" if summary.precision else "")))
