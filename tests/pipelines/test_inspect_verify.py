@@ -148,4 +148,5 @@ def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
     assert sum(parts) <= summary.timings["wall"] + 0.01
     console = Console(record=True, width=200)
     render(summary, console=console)
-    assert "waiting for decode" in console.export_text() and "writing" in console.export_text()
+    shown = console.export_text()
+    assert "waiting for decode" in shown and "writing" in shown
