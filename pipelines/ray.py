@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 # Before ray is imported: no telemetry, and no advice about other people's settings on a user's terminal.
@@ -35,6 +37,7 @@ from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.codecs.base import ChunkCodes
+from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import CodecshardsError, RecordingError, UsageError
 
 DEATHS_BEFORE_ISOLATION = 3
@@ -144,6 +147,10 @@ class _EncodeActor:
             return codes
         except CodecshardsError as error:
             return error
+
+    def precision_report(self) -> PrecisionReport | None:
+        report: PrecisionReport | None = self._loaded().precision_report()
+        return report
 
     def _loaded(self) -> Any:
         if self._codec is None:  # a restarted actor has lost it
@@ -256,6 +263,12 @@ class Driver:
                 if retry is not None:
                     todo.appendleft(retry)
             self._poll(progress)
+
+    def precision_report(self) -> PrecisionReport | None:
+        """Of all encoders together; None where codes are exact."""
+        reports: list[PrecisionReport | None] = ray.get([actor.precision_report.remote() for actor in self._actors])
+        known = [report for report in reports if report is not None]
+        return reduce(add, known) if known else None
 
     def _runners(self) -> int:
         if self._cluster.gpus:
@@ -390,7 +403,8 @@ def audit_on_ray(
     options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2, "scheduling_strategy": "SPREAD"}
     options |= {"num_gpus": 1, "num_cpus": 0} if cluster.gpus else {"num_cpus": 1}
     device = "cuda" if cluster.gpus else "cpu"
-    settings = replace(settings, codec=replace(settings.codec, device=device))
+    precision = settings.codec.precision if cluster.gpus else "exact"
+    settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
     actor_class: Any = ray.remote(**options)(_AuditActor)
     idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
     for error in ray.get([actor.load.remote() for actor in idle]):

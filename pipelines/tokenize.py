@@ -35,6 +35,7 @@ class CodecSettings:
     device: str
     batch_chunks: int
     reference: bool = False
+    precision: str = "exact"
 
     def load(self, threads: int | None = None) -> Codec:
         """Load it here, computing with `threads` CPU threads (None leaves them as they are)."""
@@ -47,6 +48,7 @@ class CodecSettings:
             revision=self.revision,
             threads=threads,
             reference=self.reference,
+            precision=self.precision,
         )
 
 
@@ -149,14 +151,32 @@ class ShardWorker:
 
     def _stage(self, name: str, shard: _Shard) -> StagedFile | None:
         """Write the rows to a durable file of their own; None when there are none."""
-        rows = shard.rows()
+        rows = Clocked(shard.rows())
         first = next(rows, None)
         if first is None:
             return None
         staged = staged_name(name, self._format)
+        began, elsewhere = time.perf_counter(), rows.taken
         with self._storage.stage(staged) as path:
             self._format.write(path, chain([first], rows), self.settings.footer)
-            return StagedFile(staged, Path(path).stat().st_size, hash_file(path))
+            file = StagedFile(staged, Path(path).stat().st_size, hash_file(path))
+        self.progress.write += time.perf_counter() - began - (rows.taken - elsewhere)
+        return file
+
+
+class Clocked(Iterator[Row]):
+    """Rows as they come, with the seconds that making them took."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self.taken = 0.0
+
+    def __next__(self) -> Row:
+        began = time.perf_counter()
+        try:
+            return next(self._rows)
+        finally:
+            self.taken += time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,4 +333,4 @@ class _Shard:
 
     def _timings(self) -> dict[str, float]:
         progress = self._worker.progress
-        return {name: round(getattr(progress, name), 3) for name in ("wall", "decode_wait", "encode_wait")}
+        return {name: round(getattr(progress, name), 3) for name in ("wall", "decode_wait", "encode_wait", "write")}

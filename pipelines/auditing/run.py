@@ -139,6 +139,14 @@ class _Audit:
         with connect(options.address, options.workers, gpus) as cluster:
             audit_on_ray(cluster, settings, todo, finished)
 
+    def _precision(self) -> str:
+        """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone, exact."""
+        if self._spec.precision == "exact" or not self._options.reencode or self._options.device == "cpu":
+            return "exact"
+        from torch.cuda import is_available
+
+        return self._spec.precision if is_available() else "exact"
+
     def _settings(self, survey: Survey) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
         levels = [entry.level for entry in survey.entries if entry.level is not None]
@@ -152,6 +160,7 @@ class _Audit:
                 bandwidth=spec.bandwidth,
                 device=options.device,
                 batch_chunks=batch_chunks(options.device),
+                precision=self._precision(),
             ),
             decode=DecodeSettings(
                 source=open_source(config.source),

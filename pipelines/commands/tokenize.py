@@ -34,6 +34,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="longest recording for codecs without windows, which encode it in one piece (default: %(default)s)",
     )
+    what.add_argument(
+        "--precision",
+        default="exact",
+        help="exact, or on GPUs fast: TF32 but for the quantizer; changes some codes, says how many (default: %(default)s)",
+    )
     how = parser.add_argument_group("how it is run (free to change from run to run)")
     how.add_argument("--workers", type=int, metavar="N", help="CPU cores to use (default: all; 0: no Ray, one process)")
     how.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, one encoder each (default: all)")
@@ -47,9 +52,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds without progress until a decoder is killed (default: %(default)s)",
     )
-    how.add_argument(
-        "--reference", action="store_true", help="compute with transformers' own modules on CPUs too: the same codes, slower"
-    )
+    how.add_argument("--reference", action="store_true", help="compute with transformers' own modules: the same codes, slower")
     how.add_argument("--quiet", action="store_true", help="print nothing but errors")
     how.add_argument("--audit", type=float, metavar="SHARE", help="afterwards, audit this share of the recordings: 0.01 is 1%%")
 
@@ -72,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         downmix=options.downmix,
         allow_truncated=options.allow_truncated,
         max_chunk_seconds=options.max_chunk_seconds,
+        precision=options.precision,
     )
     how = RunOptions(
         workers=options.workers,
