@@ -100,6 +100,8 @@ class RunOptions:
     quiet: bool = False
     reference: bool = False
     """compute with transformers' own modules"""
+    audit: float | None = None
+    """share of the recordings that are decoded and measured in passing; None is none"""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
@@ -110,6 +112,8 @@ class RunOptions:
             raise UsageError(f"--device {self.device}: choose auto, cpu or cuda")
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")
+        if self.audit is not None and not 0 < self.audit <= 1:
+            raise UsageError(f"--audit {self.audit}: give a share above 0 and at most 1")
         if not self.decode_timeout > 0:
             raise UsageError(f"--decode-timeout {self.decode_timeout}: give seconds above 0")
 

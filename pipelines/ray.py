@@ -38,7 +38,7 @@ from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.precision import PrecisionReport
-from tokenizer.errors import CodecshardsError, RecordingError, UsageError
+from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, UsageError
 
 DEATHS_BEFORE_ISOLATION = 3
 """times that a shard's process may die before its recordings are taken one at a time"""
@@ -152,6 +152,13 @@ class _EncodeActor:
         report: PrecisionReport | None = self._loaded().precision_report()
         return report
 
+    def decode(self, chunks: list[ChunkCodes]) -> list[Chunk] | CodecshardsError:
+        try:
+            samples: list[Chunk] = self._loaded().decode_chunks(chunks)
+            return samples
+        except CodecshardsError as error:
+            return error
+
     def _loaded(self) -> Any:
         if self._codec is None:  # a restarted actor has lost it
             self._codec = self._settings.load(threads=1)
@@ -180,6 +187,17 @@ class RayEncoder:
         if isinstance(codes, CodecshardsError):
             raise codes
         return list(codes)
+
+    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
+        actor = self._actors[0]
+        self._actors.rotate(-1)
+        try:
+            samples = ray.get(actor.decode.remote(list(chunks)))
+        except RayActorError as error:
+            raise RecordingError(FailureKind.ENCODER, "decoding it killed its process, after several tries", "decode") from error
+        if isinstance(samples, CodecshardsError):
+            raise samples
+        return list(samples)
 
 
 class _Runner:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from pipelines.auditing.options import AuditOptions
+from pipelines.auditing.passing import PassingSettings, limit
 from pipelines.card import write_card
 from pipelines.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
 from pipelines.decoding import DecodeSettings
@@ -238,4 +240,10 @@ class _Run:
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
+            passing=self._passing(),
         )
+
+    def _passing(self) -> PassingSettings | None:
+        if self._options.audit is None:
+            return None
+        return PassingSettings(limit(self._options.audit, (recording.id for recording in self._plan.recordings)), AuditOptions())

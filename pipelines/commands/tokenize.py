@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 
 from pipelines.commands import EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG, SOURCE_HELP
-from tokenizer.errors import UsageError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +52,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--reference", action="store_true", help="compute with transformers' own modules: the same codes, slower")
     how.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    how.add_argument("--audit", type=float, metavar="SHARE", help="afterwards, audit this share of the recordings: 0.01 is 1%%")
+    how.add_argument(
+        "--audit", type=float, metavar="SHARE", help="audit this share of the recordings in passing, and report: 0.01 is 1%%"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,8 +62,6 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.config import RunOptions, TokenizeConfig
     from pipelines.run import tokenize_corpus
 
-    if options.audit is not None and not 0 < options.audit <= 1:
-        raise UsageError(f"--audit {options.audit}: give a share above 0 and at most 1")
     config = TokenizeConfig(
         source=options.source,
         codec=options.codec,
@@ -86,28 +84,25 @@ def run(options: argparse.Namespace) -> int:
         decode_timeout=options.decode_timeout,
         quiet=options.quiet,
         reference=options.reference,
+        audit=options.audit,
     )
     result = tokenize_corpus(config, options.out, how)
-    if (
-        options.audit is not None
-        and result.recordings
-        and not _audit_after(options, math.ceil(options.audit * result.recordings))
-    ):
+    if options.audit is not None and result.recordings and not _passes(options):
         return EXIT_WRONG
     return EXIT_SOME_FAILED if result.failures else EXIT_OK
 
 
-def _audit_after(options: argparse.Namespace, sample: int) -> bool:
-    """Audit a sample of what has just been written; whether it passed."""
+def _passes(options: argparse.Namespace) -> bool:
+    """Report on what was audited in passing; whether nothing is wrong."""
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.report import render
-    from pipelines.auditing.run import audit
+    from pipelines.auditing.run import audit_share
 
     names = ("device", "workers", "gpus", "address", "decode_timeout", "quiet")
     # A pinned revision is stored with the corpus; without one the codec lies where it was just loaded from.
     codec = None if options.revision else options.codec
-    asked = AuditOptions(sample=sample, codec=codec, **{name: getattr(options, name) for name in names})
-    done = audit(options.out, options=asked)
+    asked = AuditOptions(codec=codec, **{name: getattr(options, name) for name in names})
+    done = audit_share(options.out, options.audit, asked)
     if not options.quiet:
         render(done.report)
     return done.passed
