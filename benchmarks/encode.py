@@ -18,7 +18,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,8 @@ def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[st
         "ours, one process": lambda: codec.encode_batch(waveforms),
     }
     if options.device == "cpu":
-        pool = Pool(options, waveforms, os.cpu_count() or 1)
-        arms["ours, a process a core (what `tokenize` runs)"] = pool.encode
+        options.pool = Pool(options, waveforms, os.cpu_count() or 1)
+        arms["ours, a process a core (what `tokenize` runs)"] = options.pool.run
     return arms
 
 
@@ -123,25 +123,26 @@ def card(model: Any, waveform: Waveform, options: argparse.Namespace) -> np.ndar
 class Pool:
     """A process a core with one thread each; every one has its share of the recordings in memory before the clock starts."""
 
-    def __init__(self, options: argparse.Namespace, waveforms: list[Waveform], count: int) -> None:
+    def __init__(self, options: argparse.Namespace, items: Sequence[Waveform | Codes], count: int, what: str = "encode") -> None:
         context = multiprocessing.get_context("spawn")
         # Longest first, each to the process with the least to do.
         shares: list[list[int]] = [[] for _ in range(count)]
         load = [0.0] * count
-        for i in sorted(range(len(waveforms)), key=lambda i: -waveforms[i].num_samples):
+        for i in sorted(range(len(items)), key=lambda i: -items[i].num_samples):
             least = load.index(min(load))
             shares[least].append(i)
-            load[least] += waveforms[i].seconds
-        self._shares, self._total = shares, len(waveforms)
+            load[least] += items[i].num_samples
+        self._shares, self._total = shares, len(items)
         self._pipes: list[Connection] = []
         for share in shares:
             ours, theirs = context.Pipe()
-            arguments = (theirs, options.codec, options.bandwidth, [waveforms[i] for i in share])
+            arguments = (theirs, options.codec, options.bandwidth, [items[i] for i in share], what)
             context.Process(target=work, args=arguments, daemon=True).start()
             ours.recv()
             self._pipes.append(ours)
 
-    def encode(self) -> list[Codes]:
+    def run(self) -> list[Any]:
+        """What each gives for its share, in the order of the whole."""
         for pipe in self._pipes:
             pipe.send("go")
         results: list[Any] = [None] * self._total
@@ -150,13 +151,24 @@ class Pool:
                 results[i] = codes
         return results
 
+    def memory(self) -> float:
+        """Peak resident memory of the largest process, MiB."""
+        for pipe in self._pipes:
+            pipe.send("memory")
+        return max(float(pipe.recv()) for pipe in self._pipes)
 
-def work(pipe: Connection, name: str, bandwidth: float, waveforms: list[Waveform]) -> None:
+
+def work(pipe: Connection, name: str, bandwidth: float, items: list[Any], what: str) -> None:
     codec = load_codec(name, bandwidth=bandwidth, device="cpu", threads=1)
     pipe.send("ready")
     with contextlib.suppress(EOFError):  # the measuring process has ended
-        while pipe.recv():
-            pipe.send(codec.encode_batch(waveforms))
+        while asked := pipe.recv():
+            if asked == "memory":
+                pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            elif what == "encode":
+                pipe.send(codec.encode_batch(items))
+            else:
+                pipe.send([codec.decode(item) for item in items])
 
 
 def equal_share(found: list[Any], expected: list[Any]) -> float:
@@ -201,7 +213,9 @@ def report(
         print(f"| {name} | {speed:.2f} | {ratio:.2f} | {speed * flops / limit:.0%} | {share[name]:.4%} |")
     print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of 2,048 x 2,048, {limit / flops:.0f} x real time.")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB.")
+    print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB", end="")
+    print(f"; of one that encodes only: {options.pool.memory():.0f} MiB." if options.device == "cpu" else ".")
+    print("\nThe PyPI package `encodec` is not an arm: it needs torchaudio, for which there is no build beside this torch.")
 
 
 if __name__ == "__main__":

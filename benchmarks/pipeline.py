@@ -134,11 +134,11 @@ def encoder_speed(options: argparse.Namespace) -> float:
     rng = np.random.default_rng(0)
     recordings = [Waveform((0.1 * rng.standard_normal((2, 480_000))).astype(np.float32), 48_000) for _ in range(12)]
     pool = Pool(options, recordings, os.cpu_count() or 1)
-    pool.encode()
+    pool.run()
     speeds = []
     for _ in range(options.rounds):
         began = time.perf_counter()
-        pool.encode()
+        pool.run()
         speeds.append(120.0 / (time.perf_counter() - began))
     return statistics.median(speeds)
 

@@ -47,6 +47,7 @@ be tokenized and are listed in `manifest/commits/`.
 | codec | `{codec["codec"]}`{f" at revision `{codec['revision']}`" if codec["revision"] else ""} |
 | weights | SHA-256 `{codec["weights_sha256"]}` |
 | bandwidth | {codec["bandwidth"]:g} kbps: {codec["n_q"]} codebooks of {codec["codebook_size"]} codes |
+| precision | {_precision(codec)} |
 | audio | {codec["sample_rate"]} Hz, {codec["channels"]} channel{"s" if codec["channels"] > 1 else ""} |
 | frames | {codec["frame_length"]} samples each; {chunks} |
 | written by | codecshards {stored["version"]} |
@@ -56,6 +57,12 @@ be tokenized and are listed in `manifest/commits/`.
 
 {_usage(config["format"], config["split"])}
 """
+
+
+def _precision(codec: Mapping[str, Any]) -> str:
+    if codec.get("precision", "exact") == "exact":
+        return "exact float32"
+    return "fast: TF32 but for the quantizer; `manifest/precision.json` says how many codes differ from exact ones"
 
 
 def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:

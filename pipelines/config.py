@@ -14,10 +14,15 @@ from typing import Any
 
 from pipelines.shards import SHARD_FORMATS
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import UsageError
 
 SPEC_FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 """Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash says it all."""
+
+
+_UNSAID = {"codec.precision": "exact"}
+"""what a setting is where a stored form does not have it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class TokenizeConfig:
     """keep what is there of files that end early, flagged in `meta`"""
     max_chunk_seconds: float = 300.0
     """longest recording for codecs without windows, which encode a recording in one piece"""
+    precision: str = "exact"
+    """a row of `tokenizer.codecs.precision.PRECISIONS`; here and not in `RunOptions`, since "fast" has some other codes"""
 
     def __post_init__(self) -> None:
         if self.format not in SHARD_FORMATS:
@@ -54,6 +61,8 @@ class TokenizeConfig:
             raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
         if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
             raise UsageError(f"--split {self.split!r}: use letters, digits and underscores, as the Hub does")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
 
@@ -90,7 +99,9 @@ class RunOptions:
     """seconds without progress after which a decoder is killed"""
     quiet: bool = False
     reference: bool = False
-    """compute with transformers' own modules on CPUs too"""
+    """compute with transformers' own modules"""
+    audit: float | None = None
+    """share of the recordings that are decoded and measured in passing; None is none"""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
@@ -101,6 +112,8 @@ class RunOptions:
             raise UsageError(f"--device {self.device}: choose auto, cpu or cuda")
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")
+        if self.audit is not None and not 0 < self.audit <= 1:
+            raise UsageError(f"--audit {self.audit}: give a share above 0 and at most 1")
         if not self.decode_timeout > 0:
             raise UsageError(f"--decode-timeout {self.decode_timeout}: give seconds above 0")
 
@@ -120,7 +133,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     """One line for each setting in which two stored forms would write other rows; empty when they agree."""
     before, now = _identity(stored), _identity(wanted)
     return [
-        f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+        f"{name}: {before.get(name, _UNSAID.get(name))!r} there, {now.get(name, _UNSAID.get(name))!r} now"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
@@ -139,8 +152,11 @@ def with_device(spec: CodecSpec, device: str) -> CodecSpec:
 
 def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     flat = {f"config.{name}": value for name, value in stored["config"].items()}
-    # A checkpoint may lie in another folder next time, or be given by another name: its weights are what matters.
-    for name in ("codec", "revision"):
+    # A checkpoint may lie in another folder next time, or be given by another name: its weights are what matters. What precision
+    # there was, its spec says.
+    for name in ("codec", "revision", "precision"):
         flat.pop(f"config.{name}", None)
     flat |= {f"codec.{name}": value for name, value in stored["codec"].items() if name not in SPEC_FACTS_OF_THE_MACHINE}
+    if flat.get("codec.precision") == "exact":  # as it was before there was a choice
+        del flat["codec.precision"]
     return flat

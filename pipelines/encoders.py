@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenizer.codecs.base import ChunkCodes, Codec
+from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
 
 Chunk = NDArray[np.float32]
 """float32 `[channels, n]`"""
@@ -38,6 +38,13 @@ class Encoder(Protocol):
             EncoderLost: the batch killed its process.
         """
 
+    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
+        """Decode chunks as `Codec.decode_chunks` does, behind the batches that are under way.
+
+        Raises:
+            RecordingError: they cannot be decoded, or decoding them killed the process.
+        """
+
 
 class LocalEncoder:
     """A codec in this process, on a thread of its own so that reading goes on while it computes."""
@@ -55,6 +62,24 @@ class LocalEncoder:
     def result(self, ticket: Future[list[ChunkCodes]]) -> list[ChunkCodes]:
         return ticket.result()
 
+    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
+        return self._thread.submit(self._codec.decode_chunks, list(chunks)).result()
+
     def close(self) -> None:
         """Finish the batch under way and end the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+class EncoderCodec(Codec):
+    """The codec that an encoder holds, wherever that is."""
+
+    def __init__(self, encoder: Encoder, spec: CodecSpec) -> None:
+        self.spec = spec
+        self.batch_chunks = encoder.batch_chunks
+        self._encoder = encoder
+
+    def encode_chunks(self, chunks: Sequence[Chunk]) -> list[ChunkCodes]:
+        return self._encoder.result(self._encoder.submit(chunks))
+
+    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
+        return self._encoder.decode(chunks)

@@ -16,6 +16,7 @@ from rich.table import Table
 from pipelines.manifest import CommitRecord, Failure, Manifest, unpack_counts
 from pipelines.progress import format_duration, format_hours
 from pipelines.storage import Storage, open_storage
+from tokenizer.codecs.precision import PrecisionReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Summary:
     timings: Mapping[str, float] = field(default_factory=dict)
     """summed seconds of the processes that wrote shards"""
     codebooks: tuple[CodebookUse, ...] = ()
+    precision: PrecisionReport | None = None
+    """how a sample of "fast" codes compares with exact ones; None for exact codes"""
     audit: Mapping[str, Any] | None = None
     """of the last audit: when it finished, whether it passed, how many recordings, its figures and findings; None without one"""
 
@@ -87,6 +90,7 @@ class Summary:
                 {"level": use.level, "perplexity": use.perplexity, "used": use.used, "entropy_bits": use.entropy_bits}
                 for use in self.codebooks
             ],
+            "precision": None if self.precision is None else self.precision.to_json(),
             "audit": None if self.audit is None else dict(self.audit),
             "failure_kinds": dict(self.failure_kinds),
             "failures": [
@@ -134,6 +138,7 @@ def inspect(out: str) -> Summary:
         flags=_summed(record.flags for record in records),
         timings=_summed(record.timings for record in records),
         codebooks=codebook_use(records),
+        precision=manifest.read_precision(),
         audit=last_audit(manifest.storage),
     )
 
@@ -216,7 +221,10 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         shares = ", ".join(
             f"{name.removesuffix('_wait')} {summary.timings.get(name, 0.0) / wall:.0%}" for name in ("decode_wait", "encode_wait")
         )
+        shares += f", writing {summary.timings['write'] / wall:.0%}" if "write" in summary.timings else ""
         facts.append(("time", f"{format_duration(wall)} of work, of it waiting for {shares}"))
+    if codec.get("precision", "exact") != "exact":
+        facts.append(("precision", codec["precision"] + (f": {summary.precision.describe()}" if summary.precision else "")))
     if summary.flags:
         facts.append(("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items())))
     if summary.failure_kinds:

@@ -14,6 +14,7 @@ staged just before it commits. Its record then describes nothing; the worker, or
     OUT/manifest/config.json       what was asked for, written once
     OUT/manifest/plan.parquet      which shard holds which recordings, written once, before config.json
     OUT/manifest/commits/*.json    one record a shard
+    OUT/manifest/precision.json    with --precision fast: how a sample of the codes compares with exact ones
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from numpy.typing import NDArray
 from pipelines.plan import Plan
 from pipelines.shards import ShardFormat
 from pipelines.storage import Storage
+from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import OutputError, ShardError
 
+PRECISION = "manifest/precision.json"
 CONFIG, PLAN, COMMITS, DATA, STAGING = (
     "manifest/config.json",
     "manifest/plan.parquet",
@@ -157,6 +160,23 @@ class Manifest:
             return Plan.from_bytes(self.storage.read(PLAN))
         except OSError as error:
             raise OutputError(f"{self.storage.root}/{PLAN} cannot be read: {error}") from error
+
+    def read_precision(self) -> PrecisionReport | None:
+        """What was found out about "fast" codes; None when nothing was.
+
+        Raises:
+            OutputError: it is damaged.
+        """
+        if not self.storage.exists(PRECISION):
+            return None
+        try:
+            return PrecisionReport.from_json(json.loads(self.storage.read(PRECISION)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{self.storage.root}/{PRECISION} cannot be read: remove it ({error})") from error
+
+    def write_precision(self, report: PrecisionReport) -> None:
+        """Write it down, over what there was."""
+        self.storage.write(PRECISION, (json.dumps(report.to_json(), indent=1) + "\n").encode())
 
     def begin(self, config: Mapping[str, Any], plan: Plan) -> bool:
         """Store plan and configuration on a fresh folder; False when another run has just done so."""

@@ -32,6 +32,8 @@ class ShardProgress:
     """seconds spent waiting for decoders"""
     encode_wait: float = 0.0
     """seconds spent waiting for encoders"""
+    write: float = 0.0
+    """seconds spent on the file: packing, compressing, hashing"""
     wall: float = 0.0
 
 

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 # Before ray is imported: no telemetry, and no advice about other people's settings on a user's terminal.
@@ -35,7 +37,8 @@ from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.errors import CodecshardsError, RecordingError, UsageError
+from tokenizer.codecs.precision import PrecisionReport
+from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, UsageError
 
 DEATHS_BEFORE_ISOLATION = 3
 """times that a shard's process may die before its recordings are taken one at a time"""
@@ -145,6 +148,17 @@ class _EncodeActor:
         except CodecshardsError as error:
             return error
 
+    def precision_report(self) -> PrecisionReport | None:
+        report: PrecisionReport | None = self._loaded().precision_report()
+        return report
+
+    def decode(self, chunks: list[ChunkCodes]) -> list[Chunk] | CodecshardsError:
+        try:
+            samples: list[Chunk] = self._loaded().decode_chunks(chunks)
+            return samples
+        except CodecshardsError as error:
+            return error
+
     def _loaded(self) -> Any:
         if self._codec is None:  # a restarted actor has lost it
             self._codec = self._settings.load(threads=1)
@@ -173,6 +187,17 @@ class RayEncoder:
         if isinstance(codes, CodecshardsError):
             raise codes
         return list(codes)
+
+    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
+        actor = self._actors[0]
+        self._actors.rotate(-1)
+        try:
+            samples = ray.get(actor.decode.remote(list(chunks)))
+        except RayActorError as error:
+            raise RecordingError(FailureKind.ENCODER, "decoding it killed its process, after several tries", "decode") from error
+        if isinstance(samples, CodecshardsError):
+            raise samples
+        return list(samples)
 
 
 class _Runner:
@@ -256,6 +281,12 @@ class Driver:
                 if retry is not None:
                     todo.appendleft(retry)
             self._poll(progress)
+
+    def precision_report(self) -> PrecisionReport | None:
+        """Of all encoders together; None where codes are exact."""
+        reports: list[PrecisionReport | None] = ray.get([actor.precision_report.remote() for actor in self._actors])
+        known = [report for report in reports if report is not None]
+        return reduce(add, known) if known else None
 
     def _runners(self) -> int:
         if self._cluster.gpus:
@@ -390,7 +421,8 @@ def audit_on_ray(
     options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2, "scheduling_strategy": "SPREAD"}
     options |= {"num_gpus": 1, "num_cpus": 0} if cluster.gpus else {"num_cpus": 1}
     device = "cuda" if cluster.gpus else "cpu"
-    settings = replace(settings, codec=replace(settings.codec, device=device))
+    precision = settings.codec.precision if cluster.gpus else "exact"
+    settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
     actor_class: Any = ray.remote(**options)(_AuditActor)
     idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
     for error in ray.get([actor.load.remote() for actor in idle]):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from pipelines.auditing.options import AuditOptions
+from pipelines.auditing.passing import PassingSettings, limit
 from pipelines.card import write_card
 from pipelines.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
 from pipelines.decoding import DecodeSettings
@@ -27,6 +29,7 @@ from pipelines.sources import open_source
 from pipelines.storage import open_storage
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
 from tokenizer.codecs import batch_chunks, describe_codec
+from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import OutputError, UsageError
 
 
@@ -63,6 +66,13 @@ def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None
         return run.finish()
 
 
+def gpu_here() -> bool:
+    """Whether torch sees a GPU on this machine."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 class _Run:
     """One run over one output folder."""
 
@@ -70,7 +80,11 @@ class _Run:
         self._options = options
         self._display = display
         self._out = out
-        self._spec = describe_codec(config.codec, bandwidth=config.bandwidth, revision=config.revision)
+        self._spec = describe_codec(
+            config.codec, bandwidth=config.bandwidth, revision=config.revision, precision=config.precision
+        )
+        if self._spec.precision == "fast" and (options.device == "cpu" or not (options.address or gpu_here())):
+            raise UsageError("--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower there")
         self._source = open_source(config.source)
         self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
         self._storage = open_storage(out)
@@ -166,6 +180,7 @@ class _Run:
         finally:
             worker.close()
             encoder.close()
+        self._record_precision(codec.precision_report())
 
     def _show(self, worker: ShardWorker, progress: RunProgress) -> None:
         progress.under_way = [worker.progress]
@@ -180,9 +195,21 @@ class _Run:
             if options.device == "cuda" and not cluster.gpus:
                 raise UsageError("--device cuda: Ray sees no GPU; use --device cpu")
             device = "cuda" if cluster.gpus and options.device != "cpu" else "cpu"
+            if self._spec.precision == "fast" and device == "cpu":
+                raise UsageError("--precision fast: needs GPUs, and Ray sees none; choose another OUT with --precision exact")
             settings, codec = self._work_settings(device), self._codec_settings(device)
             driver = Driver(cluster, settings, codec, Journal(self._storage), self._display, options.max_failures)
             driver.run(todo, progress)
+            self._record_precision(driver.precision_report())
+
+    def _record_precision(self, report: PrecisionReport | None) -> None:
+        """Write down how "fast" codes compare with exact ones, together with what earlier runs on this folder found."""
+        if report is None:
+            return
+        earlier = self._manifest.read_precision()
+        report = report if earlier is None else earlier + report
+        self._manifest.write_precision(report)
+        self._display.message(f"--precision fast: {report.describe()}")
 
     def _codec_settings(self, device: str) -> CodecSettings:
         config = self._config
@@ -193,6 +220,7 @@ class _Run:
             device=device,
             batch_chunks=batch_chunks(device),
             reference=self._options.reference,
+            precision=self._spec.precision,
         )
 
     def _work_settings(self, device: str) -> WorkSettings:
@@ -212,4 +240,10 @@ class _Run:
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
+            passing=self._passing(),
         )
+
+    def _passing(self) -> PassingSettings | None:
+        if self._options.audit is None:
+            return None
+        return PassingSettings(limit(self._options.audit, (recording.id for recording in self._plan.recordings)), AuditOptions())

@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pipelines.auditing.passing import PassingAudit, PassingSettings, Watched
 from pipelines.decoding import Decoder, DecodeSettings, Decoding
-from pipelines.encoders import Encoder
+from pipelines.encoders import Chunk, Encoder, EncoderCodec
 from pipelines.manifest import CommitRecord, Failure, Manifest, hash_file, pack_counts, staged_name
 from pipelines.packing import Packer, Pending
 from pipelines.plan import PlannedShard, estimated
@@ -35,6 +36,7 @@ class CodecSettings:
     device: str
     batch_chunks: int
     reference: bool = False
+    precision: str = "exact"
 
     def load(self, threads: int | None = None) -> Codec:
         """Load it here, computing with `threads` CPU threads (None leaves them as they are)."""
@@ -47,6 +49,7 @@ class CodecSettings:
             revision=self.revision,
             threads=threads,
             reference=self.reference,
+            precision=self.precision,
         )
 
 
@@ -61,6 +64,8 @@ class WorkSettings:
     fingerprint: str
     decode: DecodeSettings
     max_chunk_seconds: float
+    passing: PassingSettings | None = None
+    """what is audited in passing; None is nothing"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +143,19 @@ class ShardWorker:
         shard = _Shard(self, job)
         staged = self._stage(job.name, shard)
         record = shard.record(self._format, staged)
+        if shard.passing:
+            shard.passing.write(job.name)
         won = self._manifest.publish(record, self._format)
         if job.careful:
             self.journal.clear(job.name)
         return ShardResult(job.name, won, self.progress)
+
+    def passing(self) -> PassingAudit | None:
+        """What audits a shard in passing; None when nothing does."""
+        settings = self.settings
+        if settings.passing is None:
+            return None
+        return PassingAudit(settings.passing, self._storage, EncoderCodec(self.encoder, settings.spec))
 
     def close(self) -> None:
         """End the decoder's process."""
@@ -149,14 +163,32 @@ class ShardWorker:
 
     def _stage(self, name: str, shard: _Shard) -> StagedFile | None:
         """Write the rows to a durable file of their own; None when there are none."""
-        rows = shard.rows()
+        rows = Clocked(shard.rows())
         first = next(rows, None)
         if first is None:
             return None
         staged = staged_name(name, self._format)
+        began, elsewhere = time.perf_counter(), rows.taken
         with self._storage.stage(staged) as path:
             self._format.write(path, chain([first], rows), self.settings.footer)
-            return StagedFile(staged, Path(path).stat().st_size, hash_file(path))
+            file = StagedFile(staged, Path(path).stat().st_size, hash_file(path))
+        self.progress.write += time.perf_counter() - began - (rows.taken - elsewhere)
+        return file
+
+
+class Clocked(Iterator[Row]):
+    """Rows as they come, with the seconds that making them took."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self.taken = 0.0
+
+    def __next__(self) -> Row:
+        began = time.perf_counter()
+        try:
+            return next(self._rows)
+        finally:
+            self.taken += time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +208,7 @@ class _Shard:
         self._job = job
         self._spec = worker.settings.spec
         self._packer = Packer(worker.encoder)
+        self.passing = worker.passing()
         self._stats = ShardStats()
         self._failures: dict[str, Failure] = {}
         self._flags: Counter[str] = Counter()
@@ -232,25 +265,31 @@ class _Shard:
     def _take(self, decoding: Decoding) -> None:
         """Read one recording and send its chunks on their way."""
         pending = self._packer.begin(decoding.recording)
+        watched = self.passing.begin(decoding.recording.id) if self.passing else None
         spec, progress, planned = self._spec, self._worker.progress, self._worker.progress.planned
         cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
         try:
             for block in decoding:
                 chunks = cutter.push(block)
                 self._limit(decoding.recording, cutter.num_samples)
-                for chunk in chunks:
-                    self._packer.add(pending, chunk)
+                self._send(pending, chunks, watched)
                 read = cutter.num_samples / spec.sample_rate
                 progress.planned = planned + min(read, estimated(decoding.recording))
                 self._advance(block.shape[1])
             pending.facts = decoding.report
-            for chunk in cutter.finish():
-                self._packer.add(pending, chunk)
+            self._send(pending, cutter.finish(), watched)
         except RecordingError as error:
             pending.fail(error)
         progress.planned = planned + estimated(decoding.recording)
         pending.num_samples = cutter.num_samples
         pending.ended = True
+
+    def _send(self, pending: Pending, chunks: list[Chunk], watched: Watched | None) -> None:
+        for chunk in chunks:
+            self._packer.add(pending, chunk)
+            if watched:
+                watched.push(chunk)
+                watched.advance(pending.chunks)
 
     def _limit(self, recording: Recording, num_samples: int) -> None:
         """A codec without windows encodes a recording in one piece, and memory sets an end to that."""
@@ -270,8 +309,13 @@ class _Shard:
             self._worker.progress.recordings += 1
             if pending.error is not None:
                 self._fail(pending.recording, pending.error)
-            else:
-                yield self._row(pending)
+                if self.passing:
+                    self.passing.drop(pending.recording.id)
+                continue
+            row = self._row(pending)
+            if self.passing:
+                self.passing.end(row, self._job.name, pending.facts, pending.chunks)
+            yield row
 
     def _row(self, pending: Pending) -> Row:
         recording, report = pending.recording, pending.facts
@@ -313,4 +357,4 @@ class _Shard:
 
     def _timings(self) -> dict[str, float]:
         progress = self._worker.progress
-        return {name: round(getattr(progress, name), 3) for name in ("wall", "decode_wait", "encode_wait")}
+        return {name: round(getattr(progress, name), 3) for name in ("wall", "decode_wait", "encode_wait", "write")}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,17 +9,12 @@ import numpy as np
 import soundfile
 
 from pipelines.auditing.images import difference_png, mel_image, spectrogram_png
-from pipelines.auditing.options import AuditOptions, worst_segment
 from pipelines.auditing.pairs import Block
-from pipelines.auditing.results import RecordingAudit
-from pipelines.auditing.sampling import Chosen
-from pipelines.decoding import Decoding
-from pipelines.shards.schema import Row
 from pipelines.shards.webdataset import key_of
 from pipelines.storage import Storage
 from tokenizer.chunking import OverlapAdd
 from tokenizer.codecs.base import Codec, CodecSpec, split
-from tokenizer.errors import OutputError, RecordingError
+from tokenizer.errors import OutputError
 from tokenizer.types import Codes
 
 AUDIT = "audit"
@@ -51,32 +44,27 @@ class Stretch:
 class PageFiles:
     """Writes one recording's files below `OUT/audit/media`."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        codec: Codec,
-        opened: Callable[[Chosen], AbstractContextManager[Decoding]],
-        options: AuditOptions,
-    ) -> None:
-        self._storage, self._codec, self._opened, self._options = storage, codec, opened, options
+    def __init__(self, storage: Storage, codec: Codec) -> None:
+        self._storage, self._codec = storage, codec
 
-    def write(self, result: RecordingAudit, row: Row, codes: Codes, chosen: Chosen) -> dict[str, Any]:
+    def write(self, id: str, codes: Codes, stretch: Stretch, source: Block | None) -> dict[str, Any]:
         """Write audio and images; returns their names, relative to the page, and the waveform's peaks.
+
+        Args:
+            id: of the recording.
+            codes: all of it.
+            stretch: what is played.
+            source: that stretch of the source, float32 `[channels, n]`; None when it cannot be had.
 
         Raises:
             OutputError: OUT cannot be written.
         """
         spec = self._codec.spec
-        stretch = choose_stretch(result, codes, spec, self._options.clip_seconds)
-        sounds: list[tuple[str, Block]] = []
-        # What could not be read a moment ago, or took until the time limit, is not tried again.
-        source = None if result.error is not None else self._source(chosen, stretch)
-        if source is not None:
-            sounds.append(("source", source))
+        sounds: list[tuple[str, Block]] = [] if source is None else [("source", source)]
         for n_q in nested_levels(codes.n_q):
             kept = replace(codes, codes=codes.codes[:n_q])
             sounds.append((f"{n_q * spec.bandwidth / spec.n_q:g} kbps", decode_stretch(self._codec, kept, stretch)))
-        folder = f"{MEDIA}/{key_of(row.id)}"
+        folder = f"{MEDIA}/{key_of(id)}"
         return {
             "start": stretch.start / spec.sample_rate,
             "seconds": (stretch.stop - stretch.start) / spec.sample_rate,
@@ -86,22 +74,6 @@ class PageFiles:
             "images": self._images(folder, sounds),
             "peaks": {name: peaks(sound) for name, sound in (sounds[0], sounds[-1])},
         }
-
-    def _source(self, chosen: Chosen, stretch: Stretch) -> Block | None:
-        """The same stretch of the source; None when it cannot be read."""
-        held: list[Block] = []
-        at = 0
-        try:
-            with self._opened(chosen) as decoding:
-                for block in decoding:
-                    held.append(block[:, max(0, stretch.start - at) : max(0, stretch.stop - at)])
-                    at += block.shape[1]
-                    if at >= stretch.stop:
-                        break
-        except RecordingError:
-            return None
-        joined = np.concatenate(held, axis=1)
-        return joined if joined.shape[1] else None
 
     def _audio(self, folder: str, name: str, sound: Block, versions: int) -> str:
         spec = self._codec.spec
@@ -141,14 +113,18 @@ def nested_levels(n_q: int) -> list[int]:
     return levels
 
 
-def choose_stretch(result: RecordingAudit, codes: Codes, spec: CodecSpec, seconds: float) -> Stretch:
+def choose_stretch(worst: int | None, num_samples: int, spec: CodecSpec, seconds: float) -> Stretch:
     """At most `seconds`, whole segments, with the worst one in the middle where that is possible."""
     segment = spec.chunk_stride or spec.sample_rate
-    count = -(-codes.num_samples // segment)
-    length = max(1, min(count, int(seconds * spec.sample_rate / segment)))
-    worst = worst_segment(result)
+    count = -(-num_samples // segment)
+    length = min(count, most_segments(spec, seconds))
     first = min(max(0, (worst or 0) - length // 2), count - length)
-    return Stretch(first * segment, min((first + length) * segment, codes.num_samples), first, worst)
+    return Stretch(first * segment, min((first + length) * segment, num_samples), first, worst)
+
+
+def most_segments(spec: CodecSpec, seconds: float) -> int:
+    """Whole segments in `seconds`, at least one."""
+    return max(1, int(seconds * spec.sample_rate / (spec.chunk_stride or spec.sample_rate)))
 
 
 def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:

@@ -6,7 +6,7 @@ Flags are warnings for ears: a silent recording may be meant. A length that does
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -88,14 +88,8 @@ def duration_flag(stored: int, found: int, sample_rate: int) -> Iterator[Finding
         yield Finding(Flag.DURATION, Severity.ERROR, detail)
 
 
-def scale_flags(scales: NDArray[np.float32] | None, entry: Entry, levels: NDArray[np.float64]) -> Iterator[Finding]:
-    """Scales that no audio has, and recordings far from the corpus's loudness.
-
-    Args:
-        scales: of the recording, float32 `[chunks]`.
-        entry: its survey.
-        levels: dB, of all recordings that have a level.
-    """
+def impossible_scales(scales: NDArray[np.float32] | None) -> Iterator[Finding]:
+    """Scales that no audio has; `scales` are those of one recording, float32 `[chunks]`."""
     if scales is None:
         return
     impossible = np.flatnonzero(~np.isfinite(scales) | (scales <= 0) | (scales > LOUD_SCALE))
@@ -103,6 +97,10 @@ def scale_flags(scales: NDArray[np.float32] | None, entry: Entry, levels: NDArra
         values = ", ".join(f"{scales[i]:.3g}" for i in impossible[:3])
         detail = f"{impossible.size} of {len(scales)} chunks have scales that no recording has ({values})"
         yield Finding(Flag.SCALE_OUTLIER, Severity.WARNING, detail, tuple(impossible[:8].tolist()))
+
+
+def level_flag(entry: Entry, levels: NDArray[np.float64]) -> Iterator[Finding]:
+    """A recording far from the corpus's loudness; `levels` are those of all recordings that have one, in dB."""
     if entry.level is None or len(levels) < 8:
         return
     middle = float(np.median(levels))
@@ -163,7 +161,7 @@ def duplicates(entries: Sequence[Entry]) -> dict[str, str]:
     return {id: ids[0] for ids in groups.values() for id in ids[1:]}
 
 
-def duplicate_flag(id: str, copies: dict[str, str]) -> Iterator[Finding]:
+def duplicate_flag(id: str, copies: Mapping[str, str]) -> Iterator[Finding]:
     """A recording with the same source bytes as an earlier one."""
     if id in copies:
         yield Finding(Flag.DUPLICATE, Severity.WARNING, f"the same audio, byte for byte, as {copies[id]}")

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.auditing.causes import Cause, Evidence, name_causes, stuck_chunks
-from pipelines.auditing.clips import PageFiles
-from pipelines.auditing.flags import ClickMeter, band_flag, duplicate_flag, duration_flag, meter_flags, scale_flags
-from pipelines.auditing.heard import HeardMeter
-from pipelines.auditing.measures import Measures
-from pipelines.auditing.options import AuditOptions
+from pipelines.auditing.causes import Cause, stuck_chunks
+from pipelines.auditing.clips import PageFiles, Stretch, choose_stretch
+from pipelines.auditing.flags import duplicate_flag, level_flag
+from pipelines.auditing.meters import Meters, record
+from pipelines.auditing.options import AuditOptions, worst_segment
 from pipelines.auditing.pairs import Block, Pairs
+from pipelines.auditing.parts import read_row
 from pipelines.auditing.reencode import Reencoder
-from pipelines.auditing.results import Figure, Finding, RecordingAudit, Severity
+from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.sampling import Chosen
-from pipelines.auditing.windows import open_windowed
+from pipelines.auditing.survey import Entry
 from pipelines.decoding import Decoder, DecodeSettings, Decoding
-from pipelines.manifest import data_name
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
 from pipelines.storage import open_storage
@@ -65,7 +64,7 @@ class Auditor:
             OutputError: OUT cannot be written.
         """
         try:
-            row = self._row(chosen)
+            row = read_row(self._storage, self._format, chosen)
         except (ShardError, FileNotFoundError) as error:
             return unreadable(chosen, str(error))
         try:
@@ -75,8 +74,10 @@ class Auditor:
         result = _Pass(self, row, codes, chosen).result()
         if not self.settings.options.page:
             return result
-        files = PageFiles(self._storage, self.codec, self.opened, self.settings.options)
-        return replace(result, page=files.write(result, row, codes, chosen))
+        stretch = choose_stretch(worst_segment(result), codes.num_samples, self.codec.spec, self.settings.options.clip_seconds)
+        # What could not be read a moment ago, or took until the time limit, is not tried again.
+        source = None if result.error is not None else self._source(chosen, stretch)
+        return replace(result, page=PageFiles(self._storage, self.codec).write(row.id, codes, stretch, source))
 
     @contextmanager
     def opened(self, chosen: Chosen) -> Iterator[Decoding]:
@@ -84,17 +85,25 @@ class Auditor:
         # To its end, so that the decoder's process is free for the next one.
         yield from self._decoder.decode([chosen.entry.recording])
 
+    def _source(self, chosen: Chosen, stretch: Stretch) -> Block | None:
+        """A stretch of the source; None when it cannot be read."""
+        held: list[Block] = []
+        at = 0
+        try:
+            with self.opened(chosen) as decoding:
+                for block in decoding:
+                    held.append(block[:, max(0, stretch.start - at) : max(0, stretch.stop - at)])
+                    at += block.shape[1]
+                    if at >= stretch.stop:
+                        break
+        except RecordingError:
+            return None
+        joined = np.concatenate(held, axis=1)
+        return joined if joined.shape[1] else None
+
     def close(self) -> None:
         """End the decoder's process."""
         self._decoder.close()
-
-    def _row(self, chosen: Chosen) -> Row:
-        name = data_name(chosen.entry.shard, self._format)
-        with self._storage.open(name) as file:
-            row = self._format.read_one(file, f"{self.settings.out}/{name}", chosen.entry.recording.id)
-        if row is None:
-            raise ShardError(f"{name}: {chosen.entry.recording.id} is missing")
-        return row
 
 
 class _Pass:
@@ -102,92 +111,43 @@ class _Pass:
 
     def __init__(self, auditor: Auditor, row: Row, codes: Codes, chosen: Chosen) -> None:
         self._auditor, self._row, self._codes, self._chosen = auditor, row, codes, chosen
-        spec, options = auditor.codec.spec, auditor.settings.options
-        self._segment = spec.chunk_stride or spec.sample_rate
-        overlap = (spec.chunk_length or 0) - (spec.chunk_stride or 0)
-        self._measures = Measures(spec.channels, spec.sample_rate)
-        self._clicks = ClickMeter(overlap) if spec.chunk_stride else None
-        self._heard = HeardMeter()
-        self._windowed = open_windowed(options.metrics, spec.sample_rate, self._segment)
+        options = auditor.settings.options
+        self._meters = Meters(auditor.codec.spec, options.metrics)
         self._reencoder = Reencoder(auditor.codec, row.codes) if options.reencode else None
 
     def result(self) -> RecordingAudit:
         """Read both to their ends and say what there is."""
+        settings, entry = self._auditor.settings, self._chosen.entry
+        plain = record(self._row, entry.shard, self._chosen.why, self._meters.segment)
         try:
             with self._auditor.opened(self._chosen) as decoding:
                 self._read(decoding)
-                findings = tuple(self._findings(decoding))
+                report = decoding.report
         except RecordingError as error:
             finding = Finding("unreadable source", Severity.WARNING, f"{error.kind}: {error.message}")
-            return self._record((*stuck_chunks(self._row), finding), error=error.message)
-        equal = self._reencoder.comparison.by_level if self._reencoder else None
-        return self._record(findings, equal_codes=equal, figures=self._figures(), series=self._series())
+            return replace(plain, error=error.message, findings=(*stuck_chunks(self._row), finding))
+        comparison = self._reencoder.comparison if self._reencoder else None
+        return replace(
+            plain,
+            figures=self._meters.figures(),
+            series=self._meters.series(),
+            findings=(*self._meters.findings(self._row, report, comparison), *in_corpus(settings, entry)),
+            equal_codes=comparison.by_level if comparison else None,
+        )
 
     def _read(self, decoding: Decoding) -> None:
         source: Iterator[Block] = iter(decoding)
         if self._reencoder:
             source = self._reencoder.watch(source)
         codec = self._auditor.codec
-        for original, decoded in Pairs(source, codec.decode_stream(self._codes), codec.channels, self._segment):
-            self._measures.add(original, decoded)
-            self._heard.add(original, decoded)
-            if self._clicks:
-                self._clicks.add(original, decoded)
-            for windowed in self._windowed:
-                windowed.add(original, decoded)
+        for original, decoded in Pairs(source, codec.decode_stream(self._codes), codec.channels, self._meters.segment):
+            self._meters.add(original, decoded)
 
-    def _findings(self, decoding: Decoding) -> Iterator[Finding]:
-        spec, settings, entry = self._auditor.codec.spec, self._auditor.settings, self._chosen.entry
-        report = decoding.report
-        evidence = Evidence(self._row, spec, report, self._reencoder.comparison if self._reencoder else None)
-        causes = list(name_causes(evidence))
-        yield from causes
-        named = {finding.name for finding in causes}
-        if Cause.ZEROED not in named:
-            yield from stuck_chunks(self._row)
-        if not causes and not self._reencoder:
-            yield from self._heard.findings()
-        yield from duration_flag(self._row.codes.num_samples, report.audio.num_samples, spec.sample_rate)
-        yield from meter_flags(report.audio.flags)
-        yield from band_flag(self._measures.spectral.spectrum, spec.sample_rate)
-        yield from scale_flags(self._row.codes.scales, entry, np.array(settings.levels))
-        yield from self._clicks.findings() if self._clicks else ()
-        yield from duplicate_flag(entry.recording.id, dict(settings.copies))
 
-    def _figures(self) -> dict[str, Figure]:
-        figures = self._measures.figures() | {windowed.metric: windowed.figure() for windowed in self._windowed}
-        return {name: rounded(figures[name]) for name in self._auditor.settings.options.metrics}
-
-    def _series(self) -> dict[str, tuple[float | None, ...]]:
-        series = {**self._measures.series, **{windowed.metric: windowed.series for windowed in self._windowed}}
-        wanted = self._auditor.settings.options.metrics
-        return {name: tuple(None if v is None else round(v, 4) for v in series[name]) for name in wanted}
-
-    def _record(
-        self,
-        findings: tuple[Finding, ...],
-        *,
-        error: str | None = None,
-        equal_codes: tuple[float, ...] | None = None,
-        figures: Mapping[str, Figure] | None = None,
-        series: Mapping[str, tuple[float | None, ...]] | None = None,
-    ) -> RecordingAudit:
-        row = self._row
-        return RecordingAudit(
-            id=row.id,
-            shard=self._chosen.entry.shard,
-            chosen=self._chosen.why,
-            source_uri=row.source_uri,
-            seconds=round(row.codes.seconds, 6),
-            segment_seconds=self._segment / row.codes.sample_rate,
-            source_sample_rate=row.source_sample_rate,
-            source_channels=row.source_channels,
-            figures=figures or {},
-            series=series or {},
-            findings=findings,
-            equal_codes=equal_codes,
-            error=error,
-        )
+def in_corpus(settings: AuditSettings, entry: Entry) -> Iterator[Finding]:
+    """What is odd about a recording among the others of its corpus."""
+    yield from level_flag(entry, np.array(settings.levels))
+    yield from duplicate_flag(entry.recording.id, settings.copies)
 
 
 def load_same(settings: AuditSettings, threads: int | None = None) -> Codec:
@@ -236,8 +196,3 @@ def undecodable(chosen: Chosen, row: Row, reason: str) -> RecordingAudit:
     """The result for codes that this codec cannot have written."""
     finding = Finding(Cause.CORRUPT, Severity.ERROR, f"the codes cannot be decoded: {reason}")
     return replace(unreadable(chosen, reason), seconds=row.codes.seconds, findings=(*stuck_chunks(row), finding))
-
-
-def rounded(figure: Figure) -> Figure:
-    """With as many digits as mean anything."""
-    return figure if figure.value is None else Figure(round(figure.value, 6))

@@ -69,7 +69,7 @@ class RecordingAudit:
     id: str
     shard: str
     chosen: str
-    """ "sample", "worst", "asked" or "all" """
+    """ "sample", "worst", "asked", "all" or "in passing" """
     source_uri: str
     seconds: float
     """as stored"""

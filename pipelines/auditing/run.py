@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.auditing.clips import AUDIT
 from pipelines.auditing.flags import collapse_flags, duplicates
 from pipelines.auditing.options import DEFAULT_SAMPLE, AuditOptions, missed_limits
-from pipelines.auditing.recording import Auditor, AuditSettings
+from pipelines.auditing.parts import Parts, PassingParts
+from pipelines.auditing.recording import Auditor, AuditSettings, in_corpus
 from pipelines.auditing.report import REPORT, TABLE, Corpus, hours_by_rate, scale_histogram, summarise, to_parquet
 from pipelines.auditing.results import RecordingAudit
-from pipelines.auditing.sampling import Chosen, choose
+from pipelines.auditing.sampling import Chosen, choose, choose_share
 from pipelines.auditing.site import forget_media, write_site
 from pipelines.auditing.survey import Survey, take_survey
 from pipelines.auditing.windows import open_windowed
@@ -28,13 +28,11 @@ from pipelines.inspect import codebook_use
 from pipelines.manifest import Manifest
 from pipelines.progress import Display, open_display
 from pipelines.shards import shard_format
-from pipelines.shards.webdataset import key_of
 from pipelines.sources import open_source
 from pipelines.storage import open_storage
 from pipelines.tokenize import CodecSettings
 from tokenizer.codecs import batch_chunks
 
-PARTS = f"{AUDIT}/parts"
 MOST_LEVELS = 10_000
 """recordings' levels that travel with the settings"""
 
@@ -79,14 +77,29 @@ def audit(out: str, sample: int = DEFAULT_SAMPLE, options: AuditOptions | None =
     """
     options = options or AuditOptions(sample=sample)
     with open_display(options.quiet) as display:
-        return _Audit(out, options, display).work()
+        return _Audit(out, options, display, None).work()
+
+
+def audit_share(out: str, share: float, options: AuditOptions) -> AuditReport:
+    """The report on a share of a corpus, most of which `tokenize` has audited in passing; the rest is audited now.
+
+    Args:
+        out: output folder of `tokenize`.
+        share: of the recordings, above 0 and at most 1, as `tokenize` was given it.
+        options: those that `tokenize` had; what they say of the choice of recordings counts for nothing.
+
+    Raises:
+        CodecshardsError: as for `audit`.
+    """
+    with open_display(options.quiet) as display:
+        return _Audit(out, options, display, share).work()
 
 
 class _Audit:
     """One audit of one output folder."""
 
-    def __init__(self, out: str, options: AuditOptions, display: Display) -> None:
-        self._out, self._options, self._display = out, options, display
+    def __init__(self, out: str, options: AuditOptions, display: Display, share: float | None) -> None:
+        self._out, self._options, self._display, self._share = out, options, display, share
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
@@ -99,17 +112,14 @@ class _Audit:
     def work(self) -> AuditReport:
         self._display.message(f"reading the shards of {self._out} …")
         survey = take_survey(self._manifest, self._manifest.read_plan(), self._form, self._stored)
-        options = self._options
-        chosen = []
-        if survey.entries or not survey.findings:
-            chosen = choose(survey.entries, sample=options.sample, seed=options.seed, ids=options.ids, all=options.all)
+        chosen = self._chosen(survey)
         settings = self._settings(survey)
+        passed = self._passed(settings, chosen)
         shards = {name: record.sha256 for name, record in self._manifest.committed().items()}
-        parts = _Parts(self._storage.read, self._storage.write, settings.fingerprint, shards)
-        done = {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None}
+        parts = Parts(self._storage, settings.fingerprint, shards)
+        done = {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None} | passed
         todo = [one for one in chosen if one.entry.recording.id not in done]
-        if done:
-            self._display.message(f"resuming: {len(done)} of {len(chosen)} recordings are done")
+        self._say(len(chosen), len(done), len(passed))
 
         def finished(one: Chosen, result: RecordingAudit) -> None:
             parts.write(one, result)
@@ -118,11 +128,39 @@ class _Audit:
             self._display.message(f"{len(done)}/{len(chosen)} {result.id}: {said}")
 
         self._do(settings, todo, finished)
-        recordings = tuple(replace(done[one.entry.recording.id], chosen=one.why) for one in chosen)
-        report = self._publish(survey, recordings)
-        for name in self._storage.list(PARTS):
-            self._storage.remove(f"{PARTS}/{name}")
-        return AuditReport(self._out, report, recordings)
+        recordings = []
+        for one in chosen:
+            id = one.entry.recording.id
+            recordings.append(done[id] if id in passed else replace(done[id], chosen=one.why))
+        report = self._publish(survey, tuple(recordings))
+        parts.clear()
+        return AuditReport(self._out, report, tuple(recordings))
+
+    def _chosen(self, survey: Survey) -> list[Chosen]:
+        options = self._options
+        if survey.findings and not survey.entries:  # every shard is damaged: that is the report
+            return []
+        if self._share is None:
+            return choose(survey.entries, sample=options.sample, seed=options.seed, ids=options.ids, all=options.all)
+        return choose_share(survey.entries, self._share, [one.id for one in self._manifest.read_plan().recordings])
+
+    def _passed(self, settings: AuditSettings, chosen: Sequence[Chosen]) -> dict[str, RecordingAudit]:
+        """What `tokenize` found out in passing, with what only the whole corpus shows."""
+        if self._share is None:
+            return {}
+        parts = PassingParts(self._storage, self._form, self._options)
+        found = {one.entry.recording.id: (one.entry, parts.read(one)) for one in chosen}
+        return {
+            id: replace(result, findings=(*result.findings, *in_corpus(settings, entry)))
+            for id, (entry, result) in found.items()
+            if result is not None
+        }
+
+    def _say(self, chosen: int, done: int, passed: int) -> None:
+        if self._share is not None:
+            self._display.message(f"{passed} of {chosen} recordings were audited in passing, the others are now")
+        if done > passed:
+            self._display.message(f"resuming: {done} of {chosen} recordings are done")
 
     def _do(self, settings: AuditSettings, todo: Sequence[Chosen], finished: Callable[[Chosen, RecordingAudit], None]) -> None:
         if not todo:
@@ -139,6 +177,14 @@ class _Audit:
         with connect(options.address, options.workers, gpus) as cluster:
             audit_on_ray(cluster, settings, todo, finished)
 
+    def _precision(self) -> str:
+        """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone, exact."""
+        if self._spec.precision == "exact" or not self._options.reencode or self._options.device == "cpu":
+            return "exact"
+        from torch.cuda import is_available
+
+        return self._spec.precision if is_available() else "exact"
+
     def _settings(self, survey: Survey) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
         levels = [entry.level for entry in survey.entries if entry.level is not None]
@@ -152,6 +198,7 @@ class _Audit:
                 bandwidth=spec.bandwidth,
                 device=options.device,
                 batch_chunks=batch_chunks(options.device),
+                precision=self._precision(),
             ),
             decode=DecodeSettings(
                 source=open_source(config.source),
@@ -199,36 +246,3 @@ class _Audit:
             source_hours=hours_by_rate(survey.entries, self._spec.sample_rate),
             duplicates=len(duplicates(survey.entries)),
         )
-
-
-class _Parts:
-    """Results of an audit that is under way, one file a recording, so that it can be resumed."""
-
-    def __init__(
-        self,
-        read: Callable[[str], bytes],
-        write: Callable[[str, bytes], None],
-        fingerprint: str,
-        shards: Mapping[str, str | None],
-    ) -> None:
-        self._read, self._write, self._fingerprint, self._shards = read, write, fingerprint, shards
-
-    def name(self, one: Chosen) -> str:
-        return f"{PARTS}/{key_of(one.entry.recording.id)}.json"
-
-    def read(self, one: Chosen) -> RecordingAudit | None:
-        """The result, if it is there and was asked for the same."""
-        try:
-            values = json.loads(self._read(self.name(one)))
-            if values["of"] == self._of(one):
-                return RecordingAudit.from_json(values["result"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or not ours: it is made again
-        return None
-
-    def write(self, one: Chosen, result: RecordingAudit) -> None:
-        values = {"of": self._of(one), "result": result.to_json()}
-        self._write(self.name(one), json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace"))
-
-    def _of(self, one: Chosen) -> list[str | None]:
-        return [self._fingerprint, one.entry.shard, self._shards.get(one.entry.shard)]

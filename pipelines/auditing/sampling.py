@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.auditing.passing import limit, number
 from pipelines.auditing.survey import Entry
 from tokenizer.errors import UsageError
 
@@ -23,7 +24,7 @@ class Chosen:
 
     entry: Entry
     why: str
-    """ "sample", "worst", "asked" or "all" """
+    """ "sample", "worst", "asked", "all" or, already audited when it was tokenized, "in passing" """
 
 
 def choose(entries: Sequence[Entry], *, sample: int, seed: int = 0, ids: Sequence[str] = (), all: bool = False) -> list[Chosen]:
@@ -49,6 +50,24 @@ def choose(entries: Sequence[Entry], *, sample: int, seed: int = 0, ids: Sequenc
     worst = [i for i in by_suspicion(entries) if i not in drawn][: -(-sample // WORST_SHARE)]
     why = {**dict.fromkeys(drawn, "sample"), **dict.fromkeys(worst, "worst")}
     return [Chosen(entries[i], why[i]) for i in sorted(why)]
+
+
+def choose_share(entries: Sequence[Entry], share: float, planned: Sequence[str]) -> list[Chosen]:
+    """The recordings that an audit in passing takes, in the corpus's order; at least one, where there is one.
+
+    Args:
+        entries: the survey.
+        share: of the recordings.
+        planned: every id of the corpus, those that failed included.
+
+    Raises:
+        UsageError: nothing to choose from.
+    """
+    if not entries:
+        raise UsageError("no recording to audit: every one has failed")
+    below = limit(share, planned)
+    taken = [Chosen(entry, "sample") for entry in entries if number(entry.recording.id) < below]
+    return taken or [Chosen(min(entries, key=lambda entry: number(entry.recording.id)), "sample")]
 
 
 def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 
 from pipelines.commands import EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG, SOURCE_HELP
-from tokenizer.errors import UsageError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +32,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="longest recording for codecs without windows, which encode it in one piece (default: %(default)s)",
     )
+    what.add_argument(
+        "--precision",
+        default="exact",
+        help="exact, or on GPUs fast: TF32 but for the quantizer; changes some codes, says how many (default: %(default)s)",
+    )
     how = parser.add_argument_group("how it is run (free to change from run to run)")
     how.add_argument("--workers", type=int, metavar="N", help="CPU cores to use (default: all; 0: no Ray, one process)")
     how.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, one encoder each (default: all)")
@@ -47,11 +50,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds without progress until a decoder is killed (default: %(default)s)",
     )
-    how.add_argument(
-        "--reference", action="store_true", help="compute with transformers' own modules on CPUs too: the same codes, slower"
-    )
+    how.add_argument("--reference", action="store_true", help="compute with transformers' own modules: the same codes, slower")
     how.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    how.add_argument("--audit", type=float, metavar="SHARE", help="afterwards, audit this share of the recordings: 0.01 is 1%%")
+    how.add_argument(
+        "--audit", type=float, metavar="SHARE", help="audit this share of the recordings in passing, and report: 0.01 is 1%%"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,8 +62,6 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.config import RunOptions, TokenizeConfig
     from pipelines.run import tokenize_corpus
 
-    if options.audit is not None and not 0 < options.audit <= 1:
-        raise UsageError(f"--audit {options.audit}: give a share above 0 and at most 1")
     config = TokenizeConfig(
         source=options.source,
         codec=options.codec,
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
         downmix=options.downmix,
         allow_truncated=options.allow_truncated,
         max_chunk_seconds=options.max_chunk_seconds,
+        precision=options.precision,
     )
     how = RunOptions(
         workers=options.workers,
@@ -82,28 +84,25 @@ def run(options: argparse.Namespace) -> int:
         decode_timeout=options.decode_timeout,
         quiet=options.quiet,
         reference=options.reference,
+        audit=options.audit,
     )
     result = tokenize_corpus(config, options.out, how)
-    if (
-        options.audit is not None
-        and result.recordings
-        and not _audit_after(options, math.ceil(options.audit * result.recordings))
-    ):
+    if options.audit is not None and result.recordings and not _passes(options):
         return EXIT_WRONG
     return EXIT_SOME_FAILED if result.failures else EXIT_OK
 
 
-def _audit_after(options: argparse.Namespace, sample: int) -> bool:
-    """Audit a sample of what has just been written; whether it passed."""
+def _passes(options: argparse.Namespace) -> bool:
+    """Report on what was audited in passing; whether nothing is wrong."""
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.report import render
-    from pipelines.auditing.run import audit
+    from pipelines.auditing.run import audit_share
 
     names = ("device", "workers", "gpus", "address", "decode_timeout", "quiet")
     # A pinned revision is stored with the corpus; without one the codec lies where it was just loaded from.
     codec = None if options.revision else options.codec
-    asked = AuditOptions(sample=sample, codec=codec, **{name: getattr(options, name) for name in names})
-    done = audit(options.out, options=asked)
+    asked = AuditOptions(codec=codec, **{name: getattr(options, name) for name in names})
+    done = audit_share(options.out, options.audit, asked)
     if not options.quiet:
         render(done.report)
     return done.passed

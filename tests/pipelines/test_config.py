@@ -54,13 +54,25 @@ def test_other_weights_are_a_difference_and_another_path_to_the_same_is_not() ->
     assert "weights" in differences(before, stored_form(CONFIG, replace(SPEC, weights_sha256="d"), "1.0"))[0]
 
 
+def test_fast_and_exact_codes_do_not_mix_and_folders_from_before_there_was_a_choice_are_exact() -> None:
+    exact = stored_form(CONFIG, SPEC, "1.0")
+    fast = stored_form(replace(CONFIG, precision="fast"), replace(SPEC, precision="fast"), "1.0")
+    assert differences(exact, fast) == ["codec.precision: 'exact' there, 'fast' now"]
+    assert differences(fast, exact) == ["codec.precision: 'fast' there, 'exact' now"]
+    assert fingerprint(exact) != fingerprint(fast)
+    old = json.loads(json.dumps(exact))
+    del old["config"]["precision"], old["codec"]["precision"]
+    assert not differences(old, exact) and fingerprint(old) == fingerprint(exact)
+    assert TokenizeConfig.from_dict(old["config"]).precision == "exact" == spec_from_dict(old["codec"]).precision
+
+
 def test_a_weight_free_codec_has_no_device() -> None:
     assert with_device(replace(SPEC, device="none"), "cuda").device == "none"
 
 
 @pytest.mark.parametrize(
     "values",
-    [{"format": "csv"}, {"shard_hours": 0}, {"bandwidth": -1}, {"split": "a b"}, {"split": ""}],
+    [{"format": "csv"}, {"shard_hours": 0}, {"bandwidth": -1}, {"split": "a b"}, {"split": ""}, {"precision": "tf32"}],
 )
 def test_impossible_settings_are_refused_by_name(values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(values)).replace('_', '-')}"):

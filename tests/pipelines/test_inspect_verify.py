@@ -139,3 +139,14 @@ def test_the_page_for_people_says_it_all(out: Path) -> None:
     text = sink.getvalue()
     for words in ("mulaw", "10 of 11, 1 failed", "truncated", "broken.wav", "perplexity", "complete"):
         assert words in text
+
+
+def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
+    summary = inspect(str(out))
+    parts = [summary.timings[name] for name in ("decode_wait", "encode_wait", "write")]
+    assert all(part >= 0 for part in parts) and summary.timings["decode_wait"] > 0 and summary.timings["write"] > 0
+    assert sum(parts) <= summary.timings["wall"] + 0.01
+    console = Console(record=True, width=200)
+    render(summary, console=console)
+    shown = console.export_text()
+    assert "waiting for decode" in shown and "writing" in shown

@@ -24,7 +24,6 @@ from pipelines.ray import DEATHS_BEFORE_ISOLATION
 from pipelines.run import tokenize_corpus
 from pipelines.storage import open_storage
 from pipelines.verify import verify
-from tokenizer.codecs.seeded import write_seeded
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "1"))
@@ -90,8 +89,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
     root = tmp_path_factory.mktemp("ray")
     corpus = write_corpus(root / "corpus", 24, longest=300_000)
-    codec = str(write_seeded(root / "codec", size="reduced"))
-    config = TokenizeConfig(str(corpus), codec=codec, shard_hours=0.004)
+    config = TokenizeConfig(str(corpus), codec="small", shard_hours=0.004)
     tokenize_corpus(config, str(root / "expected"), RunOptions(workers=0, quiet=True, device="cpu"))
     # Ray's workers import the package from where the tests run.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -99,7 +97,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
     try:
-        yield Scene(corpus, codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"))
+        yield Scene(corpus, config.codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"))
     finally:
         cluster.shutdown()
 

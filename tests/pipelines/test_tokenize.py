@@ -53,6 +53,8 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     made: dict[str, str] = {}
 
     def get(model: str) -> str:
+        if model == "small":
+            return model
         if model not in made:
             made[model] = str(write_seeded(tmp_path_factory.mktemp("codec") / model, model=model, size="reduced"))
         return made[model]
@@ -90,7 +92,7 @@ def test_the_cards_own_recipe_reads_every_row(make_corpus: Maker, tmp_path: Path
     assert "rows: 12" in ran.stdout, ran.stderr
 
 
-@pytest.mark.parametrize("model", ["48khz", "24khz"])
+@pytest.mark.parametrize("model", ["small", "24khz"])
 def test_encodec_rows_equal_one_recording_alone(
     make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str], model: str
 ) -> None:
@@ -280,7 +282,7 @@ def test_progress_ends_at_what_was_planned(make_corpus: Maker, tmp_path: Path, m
 def test_the_reference_writes_the_same_bytes(make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]) -> None:
     corpus = make_corpus(count=9)
     for name, options in (("fast", HERE), ("reference", replace(HERE, reference=True))):
-        tokenize_corpus(config(corpus, codec=seeded("48khz"), bandwidth=24.0), str(tmp_path / name), options)
+        tokenize_corpus(config(corpus, codec=seeded("small"), bandwidth=24.0), str(tmp_path / name), options)
     assert data_bytes(tmp_path / "fast") == data_bytes(tmp_path / "reference")
 
 

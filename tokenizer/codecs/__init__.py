@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.codecs.checkpoint import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import CodecLoadError
 
 __all__ = ["CODECS", "DEFAULT_CODEC", "Builtin", "batch_chunks", "describe_codec", "load_codec"]
@@ -44,18 +45,29 @@ CODECS: dict[str, Builtin] = {"mulaw": Builtin(_describe_mulaw, _load_mulaw)}
 
 def batch_chunks(device: str) -> int:
     """Chunks that make an efficient batch on a kind of device."""
-    return 256 if device == "cuda" else 16
+    # Two batches of the largest shape, so that one is copied while the other is computed.
+    return 512 if device == "cuda" else 16
 
 
-def describe_codec(name: str, *, bandwidth: float = 6.0, revision: str | None = None) -> CodecSpec:
+def describe_codec(name: str, *, bandwidth: float = 6.0, revision: str | None = None, precision: str = "exact") -> CodecSpec:
     """Everything about a codec that decides its codes, without building the model.
 
     Raises:
         CodecLoadError: as `load_codec`.
     """
+    require_precision(precision)
     if name in CODECS:
         return CODECS[name].describe(bandwidth)
-    return _encodec_spec(find_checkpoint(name, revision), bandwidth)
+    return replace(_encodec_spec(find_checkpoint(name, revision), bandwidth), precision=precision)
+
+
+def require_precision(precision: str) -> None:
+    """
+    Raises:
+        CodecLoadError: not a row of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise CodecLoadError(f"precision {precision}: choose one of {', '.join(PRECISIONS)}")
 
 
 def load_codec(
@@ -66,6 +78,7 @@ def load_codec(
     revision: str | None = None,
     threads: int | None = None,
     reference: bool = False,
+    precision: str = "exact",
 ) -> Codec:
     """Load a codec at one bandwidth, for good: nothing about it can be changed afterwards.
 
@@ -75,11 +88,14 @@ def load_codec(
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         revision: hub commit, tag or branch.
         threads: CPU threads that torch computes with in this process from now on; None leaves them.
-        reference: compute with transformers' own modules on a CPU too: the same codes, more slowly.
+        reference: compute with transformers' own modules: the same codes, more slowly.
+        precision: "exact" (float32 on every device), or on a GPU "fast" (TF32 but for the quantizer), which changes some codes;
+            `Codec.precision_report` says how many.
 
     Raises:
-        CodecLoadError: no such checkpoint, no network, not an EnCodec, unknown bandwidth, no such device.
+        CodecLoadError: no such checkpoint, no network, not an EnCodec, unknown bandwidth, no such device or precision.
     """
+    require_precision(precision)
     if device not in DEVICES:
         raise CodecLoadError(f"device {device}: choose one of {', '.join(DEVICES)}")
     if name in CODECS:
@@ -95,9 +111,11 @@ def load_codec(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise CodecLoadError("device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA")
+    if precision == "fast" and device == "cpu":
+        raise CodecLoadError("precision fast: needs a GPU; on a CPU use precision exact, which is no slower there")
     if threads is not None:
         torch.set_num_threads(threads)
-    return EncodecCodec(checkpoint.folder, replace(spec, device=device), device, reference)
+    return EncodecCodec(checkpoint.folder, replace(spec, device=device, precision=precision), device, reference)
 
 
 def _encodec_spec(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:

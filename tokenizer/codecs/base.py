@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.chunking import OverlapAdd, chunk_spans, frames_of, in_groups
+from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
 from tokenizer.types import Codes, Waveform
 
@@ -51,6 +52,8 @@ class CodecSpec:
     dtype: str = "float32"
     device: str = "cpu"
     """kind of device that computes: "cpu", "cuda", "none" (weight-free)"""
+    precision: str = "exact"
+    """one of `tokenizer.codecs.precision.PRECISIONS`: "fast" has some other codes"""
 
     @property
     def frame_rate(self) -> float:
@@ -104,6 +107,10 @@ class Codec(ABC):
 
         A codec without windows may return fewer samples than that, never fewer than the recording had.
         """
+
+    def precision_report(self) -> PrecisionReport | None:
+        """How the codes of its first chunks compare with exact ones; None where they are exact, and before the first chunk."""
+        return None
 
     def encode(self, waveform: Waveform) -> Codes:
         """Encode one recording.

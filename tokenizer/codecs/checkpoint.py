@@ -11,6 +11,8 @@ from typing import Any
 
 from tokenizer.errors import CodecLoadError
 
+BUNDLED = {"small": Path(__file__).resolve().parent.parent / "checkpoints" / "small"}
+"""checkpoints that ship with the package, by name; a folder of the same name is meant by ./name"""
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
 
@@ -21,9 +23,9 @@ class Checkpoint:
 
     folder: Path
     name: str
-    """hub id, or the absolute path of a local folder"""
+    """hub id, name in `BUNDLED`, or the absolute path of a local folder"""
     revision: str | None
-    """hub commit; None for local folders"""
+    """hub commit; None for what is local"""
 
 
 def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
@@ -33,9 +35,11 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
         CodecLoadError: there is none, there is no network to fetch it, or it is no EnCodec.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise CodecLoadError(f"--revision {revision} pins a hub checkpoint; {name} is a folder")
+    if (name in BUNDLED or folder.is_dir()) and revision is not None:
+        raise CodecLoadError(f"--revision {revision} pins a hub checkpoint; {name} is on this machine")
+    if name in BUNDLED:
+        found = Checkpoint(BUNDLED[name], name, None)
+    elif folder.is_dir():
         found = Checkpoint(folder.resolve(), str(folder.resolve()), None)
     elif _looks_like_a_path(name):
         raise CodecLoadError(f"codec {name}: there is no such folder (one written by save_pretrained is expected)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from threading import Lock
@@ -21,7 +22,10 @@ from safetensors import SafetensorError
 
 from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
-from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork, exact_float32
+from tokenizer.codecs.batched import BatchedNetwork
+from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork, arithmetic, exact_float32
+from tokenizer.codecs.precision import PrecisionReport
+from tokenizer.codecs.probe import Probe
 from tokenizer.codecs.tiles import UnknownLayer
 from tokenizer.errors import CodecLoadError, ShapeError
 
@@ -65,26 +69,54 @@ class EncodecCodec(Codec):
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
         """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration.
 
-        With `reference`, transformers' own modules compute on a CPU too, where a faster way to the same codes is the default.
+        With `reference`, transformers' own modules compute, where a faster way to the same codes is the default.
         """
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
         self._device = torch.device(device)
-        self._network = _network(load_model(folder, self._device), self._device, reference)
+        model = load_model(folder, self._device)
+        plain = ReferenceNetwork(model, self._device)
+        self._network: Network = plain
+        self._batched: BatchedNetwork | None = None
+        if not reference:
+            with suppress(UnknownLayer):  # an architecture that only transformers runs
+                if self._device.type == "cpu":
+                    self._network = TiledNetwork(model, plain)
+                elif spec.chunk_length is not None:
+                    self._batched = BatchedNetwork(model, plain, spec.n_q, spec.precision)
+        self._probe = Probe(model, plain) if spec.precision == "fast" else None
         self._lock = Lock()
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         if not chunks:
             return []
-        with torch.inference_mode(), exact_float32(), self._lock:
-            samples, scales = self._normalised(self._on_device([self._checked(chunk) for chunk in chunks]))
+        checked = [self._checked(chunk) for chunk in chunks]
+        with torch.inference_mode(), arithmetic(self.spec.precision), self._lock:
+            if self._batched is not None:
+                found = self._batched.encode(checked)
+                self._look(checked, found)
+                return found
+            samples, scales = self._normalised(self._on_device(checked))
             codes = self._network.encode(samples, self.spec.n_q)
+            if self._probe is not None:
+                self._probe.look(samples, codes)
             frames = [code.shape[1] for code in codes]
             # Both come back in one transfer each: every one would wait for the device.
             joined = torch.cat(codes, dim=1).cpu().numpy().astype(np.uint16)
             values = [None] * len(chunks) if scales is None else scales.cpu().tolist()
         ends = np.cumsum(frames)
         return [ChunkCodes(joined[:, end - n : end].copy(), scale) for end, n, scale in zip(ends, frames, values, strict=True)]
+
+    def precision_report(self) -> PrecisionReport | None:
+        return None if self._probe is None else self._probe.report
+
+    def _look(self, chunks: Sequence[NDArray[np.float32]], found: Sequence[ChunkCodes]) -> None:
+        """Let the probe see what it still wants to see."""
+        wanted = 0 if self._probe is None else self._probe.wanted(len(chunks))
+        if self._probe is not None and wanted:
+            samples, _ = self._normalised(self._on_device(chunks[:wanted]))
+            codes = [torch.from_numpy(one.codes.astype(np.int64)).to(self._device) for one in found[:wanted]]
+            self._probe.look(samples, codes)
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
         with torch.inference_mode(), exact_float32(), self._lock:
@@ -114,16 +146,6 @@ class EncodecCodec(Codec):
     def _scaled(self, samples: torch.Tensor, scale: float | None) -> NDArray[np.float32]:
         scaled: NDArray[np.float32] = (samples if scale is None else samples * scale).float().cpu().numpy()
         return scaled
-
-
-def _network(model: Any, device: torch.device, reference: bool) -> Network:
-    plain = ReferenceNetwork(model, device)
-    if reference or device.type != "cpu":
-        return plain
-    try:
-        return TiledNetwork(model, plain)
-    except UnknownLayer:  # an architecture that only transformers runs
-        return plain
 
 
 def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

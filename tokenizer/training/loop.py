@@ -22,14 +22,15 @@ from tokenizer.training.allocator import keep_freed_memory
 from tokenizer.training.data import DataOptions, Mixer, batches
 from tokenizer.training.evaluate import evaluate, held_out_seconds
 from tokenizer.training.logs import Logs
-from tokenizer.training.model import initial_model, new_model, require_fit
+from tokenizer.training.model import initial_model, new_model, require_fit, to_model_level
 from tokenizer.training.pack import Pack
 from tokenizer.training.presets import TrainConfig, differences
 from tokenizer.training.trainer import Trainer
+from tokenizer.training.transform import start_as_transform
 from tokenizer.training.workers import Workers, open_workers
 
-_KMEANS_STEP = 1 << 40
-"""batches of this and later numbers, which no run reaches, initialise the codebooks"""
+_FIRST_STEP = 1 << 40
+"""batches of this and later numbers, which no run reaches, initialise weights and codebooks"""
 
 Say = Callable[[str], None]
 
@@ -114,10 +115,14 @@ class _Run:
         self._say: Say = say if workers.first else lambda text: None
         model = initial_model(config.init) if config.init else new_model(config.preset, config.seed)
         require_fit(model, pack.sample_rate, pack.channels, pack.folder)
-        self._trainer = Trainer(model, config, workers)
         self._mixer = Mixer(pack, DataOptions(config.preset.batch, reverb=config.reverb, seed=config.seed))
-        self._held_out = held_out_seconds(pack, config.preset.evaluation_seconds)
         state = checkpoints.read_state(run_dir)
+        if state is None and config.init is None and config.preset.start == "transform":
+            start_as_transform(
+                model, [to_model_level(model, torch.from_numpy(batch)) for batch in self._first_examples()], config.seed
+            )
+        self._trainer = Trainer(model, config, workers)
+        self._held_out = held_out_seconds(pack, config.preset.evaluation_seconds)
         self._first, self._before = 0, 0.0
         if state is not None:
             self._trainer.restore(state)
@@ -164,9 +169,14 @@ class _Run:
             self._save(done)
 
     def _initialise(self, step: int) -> None:
+        examples = self._first_examples()
+        self._say(f"step {step}: codebooks from k-means over {sum(map(len, examples))} examples")
+        self._trainer.initialise_codebooks(step, examples)
+
+    def _first_examples(self) -> list[NDArray[np.float32]]:
+        """Batches that decide where the training begins."""
         count = max(1, round(self._config.preset.kmeans_seconds / self._config.preset.batch))
-        self._say(f"step {step}: codebooks from k-means over {count * self._config.preset.batch} examples")
-        self._trainer.initialise_codebooks(step, [self._mixer.batch(_KMEANS_STEP + i) for i in range(count)])
+        return [self._mixer.batch(_FIRST_STEP + i) for i in range(count)]
 
     def _evaluate(self, done: int) -> None:
         if self._logs is None or not len(self._held_out) or not self._trainer.quantizer.initialised:

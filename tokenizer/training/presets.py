@@ -11,6 +11,8 @@ from tokenizer.training.losses import MEL_WINDOWS
 from tokenizer.training.workers import PRECISIONS
 
 LOSSES = ("time", "relative_error", "complex_stft", "mel", "adversarial", "features")
+STARTS = ("random", "transform")
+"""drawn as PyTorch does, or a block transform coder (`transform`)"""
 ADVERSARIAL = frozenset({"adversarial", "features"})
 
 
@@ -55,6 +57,8 @@ class Preset:
     phases: tuple[Phase, ...]
     batch: int
     """examples a step and device"""
+    start: str = "random"
+    """initial weights: a row of `STARTS`"""
     betas: tuple[float, float] = (0.5, 0.9)
     """of Adam; the paper's"""
     commitment: float = 1.0
@@ -154,24 +158,19 @@ SMALL = Preset(
         "num_lstm_layers": 1,
         "upsampling_ratios": [2, 4, 5, 8],
         "num_residual_layers": 0,
+        "norm_type": "weight_norm",
     },
     phases=(
+        Phase("waveform", 10_000, {"relative_error": 1.0, "complex_stft": 1.0}, ease=(0.05, 0.1), learning_rate=1e-3),
+        Phase("mel", 20_000, {"relative_error": 1.0, "mel": 3.0}, learning_rate=1e-3),
         Phase(
-            "waveform",
-            20_000,
-            {"relative_error": 1.0, "complex_stft": 1.0},
-            ease=(0.2, 0.4),
-            learning_rate=2e-3,
-        ),
-        Phase("mel", 10_000, {"relative_error": 2.0, "complex_stft": 1.0, "mel": 1.0}, learning_rate=5e-4),
-        Phase(
-            "adversarial",
-            10_000,
-            {"relative_error": 2.0, "complex_stft": 1.0, "mel": 1.0, "adversarial": 1.0, "features": 1.0},
-            learning_rate=3e-4,
+            "adversarial", 10_000, {"relative_error": 1.0, "mel": 3.0, "adversarial": 1.0, "features": 1.0}, learning_rate=3e-4
         ),
     ),
     batch=8,
+    start="transform",
+    commitment=200.0,
+    codebook_decay=0.98,
     betas=(0.8, 0.99),
     warmup=200,
     cooldown=0.2,
@@ -199,11 +198,11 @@ SMALL_CPU = replace(
     SMALL,
     name="small-cpu",
     phases=(
-        replace(SMALL.phases[0], steps=9000, ease=(0.25, 0.4)),
-        replace(SMALL.phases[1], steps=3000, learning_rate=1e-3),
+        replace(SMALL.phases[0], steps=3000),
+        replace(SMALL.phases[1], steps=4000),
     ),
-    codebook_decay=0.98,
-    cooldown=0.3,
+    cooldown=0.4,
+    mel_windows=MEL_WINDOWS[3:],
     evaluate_every=500,
 )
 """the same codec in an hour or so on two cores: no discriminator, whose steps cost ten times as much there"""

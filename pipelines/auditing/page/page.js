@@ -176,7 +176,8 @@
     }
     if (row.equal_codes) {
       const shares = row.equal_codes.map((share) => `${(100 * share).toFixed(1)}%`).join(", ");
-      box.append(make("p", {textContent: `Encoded again, equal codes by level: ${shares}`}));
+      const same = row.equal_codes.every((share) => share === 1);
+      box.append(make("p", {textContent: same ? "Encoded again: every code is the same." : `Encoded again, equal codes by level: ${shares}`}));
     }
     for (const metric of metrics) {
       const reason = row.figures[metric] && row.figures[metric].reason;
@@ -238,7 +239,7 @@
   function pictures(box, row, worst) {
     const page = row.page, first = page.versions[0].name, last = page.versions.at(-1).name;
     const wave = make("canvas");
-    box.append(make("p", {className: "caption", textContent: `waveform: ${first} behind, ${last} in front`}));
+    box.append(make("p", {className: "caption", textContent: `waveform: ${first} behind, ${last} in front${worst ? "; red frame: the worst chunk" : ""}`}));
     box.append(track(wave, page.start, page.seconds, worst));
     drawWave(wave, {first: page.peaks[first], last: first === last ? null : page.peaks[last]}, getComputedStyle(document.body));
     const images = make("div", {className: "images"});

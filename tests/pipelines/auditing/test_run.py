@@ -157,13 +157,6 @@ def test_inspect_shows_the_last_audit(out: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["audit"]["audited"]["recordings"] == 6
 
 
-def test_tokenize_can_audit_a_share_afterwards(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["tokenize", str(pristine / "corpus.jsonl"), str(tmp_path / "out"), "--codec", "mulaw", "--workers", "0"]
-    assert main([*arguments, "--audit", "2"]) == 2
-    assert main([*arguments, "--audit", "0.3"]) == 0
-    assert "2 of 6 recordings decoded" in capsys.readouterr().out
-
-
 def test_limits_by_the_mean_and_not_applicable_is_missed() -> None:
     def one(id: str, value: float | None) -> RecordingAudit:
         return RecordingAudit(
