@@ -17,7 +17,7 @@ from torch.nn import functional
 from pipelines import Batch, CodesLoader, Delay
 
 EXAMPLES = Path(__file__).resolve().parent
-CODEC = "mulaw"
+CODEC = "small"
 """what the examples use unless told otherwise: needs no download"""
 SOME_FAILED = 3
 """exit code of `codecshards tokenize` that finished and listed recordings that failed"""
