@@ -182,6 +182,14 @@ def equal_share(found: list[Any], expected: list[Any]) -> float:
     return equal / total
 
 
+def full_size(codec: str) -> bool:
+    """Whether `GFLOP` is about this codec."""
+    from transformers import EncodecConfig
+
+    config = EncodecConfig.from_pretrained(codec)
+    return (config.num_filters, config.num_residual_layers, config.num_lstm_layers) == (32, 1, 2)
+
+
 def float32_limit(device: str) -> float:
     """GFLOP/s of large matrix products on everything there is."""
     size, best = 2048, float("inf")
@@ -205,13 +213,15 @@ def report(
     print(f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of {options.rounds} rounds.\n")
     print("| | x real time | ratio | of the limit | equal codes |\n|---|---|---|---|---|")
     limit = float32_limit(options.device)
-    flops = GFLOP + 0.04 * N_Q[options.bandwidth]
+    flops = None if not full_size(options.codec) else GFLOP + 0.04 * N_Q[options.bandwidth]
     base = next(iter(times))
     for name, taken in times.items():
         ratio = statistics.median(b / t for b, t in zip(times[base], taken, strict=True))
         speed = seconds / statistics.median(taken)
-        print(f"| {name} | {speed:.2f} | {ratio:.2f} | {speed * flops / limit:.0%} | {share[name]:.4%} |")
-    print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of 2,048 x 2,048, {limit / flops:.0f} x real time.")
+        part = "" if flops is None else f"{speed * flops / limit:.0%}"
+        print(f"| {name} | {speed:.2f} | {ratio:.2f} | {part} | {share[name]:.4%} |")
+    if flops is not None:
+        print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of 2,048 x 2,048, {limit / flops:.0f} x real time.")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB", end="")
     print(f"; of one that encodes only: {options.pool.memory():.0f} MiB." if options.device == "cpu" else ".")
