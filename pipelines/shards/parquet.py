@@ -56,16 +56,16 @@ class ParquetFormat(ShardFormat):
         with _damage(name):
             shard = _open(file)
             for number in range(shard.num_row_groups):
-                yield from _from_table(shard.read_row_group(number))
+                yield from _from_table(shard.read_row_group(number, use_threads=False))
 
     def read_one(self, file: IO[bytes], name: str, id: str) -> Row | None:
         with _damage(name):
             shard = _open(file)
             for number in range(shard.num_row_groups):
-                ids = shard.read_row_group(number, columns=["id"])["id"].to_pylist()
+                ids = shard.read_row_group(number, columns=["id"], use_threads=False)["id"].to_pylist()
                 if id in ids:
                     at = ids.index(id)
-                    return next(_from_table(shard.read_row_group(number).slice(at, 1)))
+                    return next(_from_table(shard.read_row_group(number, use_threads=False).slice(at, 1)))
         return None
 
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
