@@ -126,6 +126,10 @@ def _length(evidence: Evidence) -> Iterator[Finding]:
 def _codes(evidence: Evidence, comparison: Comparison) -> Iterator[Finding]:
     matches = comparison.chunks
     wrong = {i for i, match in matches.items() if match.equal < EQUAL}
+    resampled = list(_resampled(comparison, evidence))
+    if resampled:
+        yield from resampled
+        return
     yield from _scales({i: match for i, match in matches.items() if i not in wrong})
     if comparison.equal:
         return
@@ -169,6 +173,22 @@ def _scales(matches: dict[int, ChunkMatch]) -> Iterator[Finding]:
         )
         where = "every chunk" if len(off) == len(ratios) else _chunks(sorted(off))
         yield _error(Cause.WRONG_SCALE, f"the scale of {where} is {times} of what the source gives; the codes agree", sorted(off))
+
+
+def _resampled(comparison: Comparison, evidence: Evidence) -> Iterator[Finding]:
+    """Every scale a little off, each by a factor of its own, and some codes: a robust codec forgives another resampler most."""
+    rate = evidence.report.audio.source_sample_rate
+    if comparison.equal or rate == evidence.spec.sample_rate:
+        return
+    audible = [m for m in comparison.chunks.values() if m.scale_stored and m.scale_fresh and match_is_audible(m)]
+    ratios = np.array([(m.scale_stored or 0.0) / (m.scale_fresh or 1.0) for m in audible])
+    off = np.abs(ratios - 1)
+    if len(off) > 1 and off.min() > SAME_SCALE and off.max() <= CLOSE_SCALE and np.ptp(ratios) > SAME_SCALE:
+        equal = float(np.mean([match.equal for match in comparison.chunks.values()]))
+        detail = (
+            f"{equal:.1%} of codes are equal and scales are off by {np.median(off):.2%}: resampled from {rate} Hz in another way"
+        )
+        yield _error(Cause.OTHER_RESAMPLING, detail)
 
 
 def match_is_audible(match: ChunkMatch) -> bool:

@@ -158,7 +158,8 @@ class _Audit:
 
     def _say(self, chosen: int, done: int, passed: int) -> None:
         if self._share is not None:
-            self._display.message(f"{passed} of {chosen} recordings were audited in passing, the others are now")
+            rest = ", the others are now" if passed < chosen else ""
+            self._display.message(f"{passed} of {chosen} recordings were audited in passing{rest}")
         if done > passed:
             self._display.message(f"resuming: {done} of {chosen} recordings are done")
 

@@ -19,15 +19,19 @@ from pipelines.auditing.results import RecordingAudit, Severity
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 from tokenizer import Codec, Waveform, load_codec, read_audio
+from tokenizer.codecs.checkpoint import BUNDLED
 from tokenizer.codecs.seeded import write_seeded
 from tokenizer.types import Codes
 
 LONG, OTHER_RATE = "long.wav", "other_rate.wav"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_seeded(tmp_path_factory.mktemp("codec") / "one", size="reduced")
+@pytest.fixture(scope="module", params=["seeded", "small"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights whose output is noise, and trained ones."""
+    return (
+        BUNDLED["small"] if request.param == "small" else write_seeded(tmp_path_factory.mktemp("codec") / "one", size="reduced")
+    )
 
 
 @pytest.fixture(scope="module")
