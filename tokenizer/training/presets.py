@@ -189,9 +189,9 @@ training passes (forward and backward, no losses) on 4 s; transformers 5.23, tor
     16 filters, 32 dims, 8/5/4/2, no residual blocks            5.4 MB      29 ms     71 ms
     12 filters, 56 dims, 8/5/4/2, no residual blocks            5.7 MB      21 ms     51 ms    (this one)
 
-Waveform losses without a quantizer, steps of 8 examples, real music, effects and speech; held-out SI-SNR (median of 24 s):
--4.4 dB after 154 steps and 91 s (this one, learning rate 2e-3), -4.3 dB after 123 steps and 92 s (16 filters, 64 dims, 1e-3),
--73 dB after 116 steps and 91 s with residual blocks (8 filters, 64 dims, 4/5/4/4, 1e-3).
+That table is with `time_group_norm`, as the published model has it. Weight norm lets the network start as a transform coder
+(`transform`): held-out SI-SNR at 24 kbps, median of 60 s, was 9.5 dB after 500 steps, against 3.5 dB after 2,500 from random
+weights. Without a norm nothing but the commitment loss bounds the embeddings; at weight 1 it rose from 0.2 to 96 within 250 steps.
 """
 
 SMALL_CPU = replace(
@@ -205,7 +205,7 @@ SMALL_CPU = replace(
     mel_windows=MEL_WINDOWS[3:],
     evaluate_every=500,
 )
-"""the same codec in an hour or so on two cores: no discriminator, whose steps cost ten times as much there"""
+"""the same codec in an hour or so on two cores: no discriminator, whose steps cost seven times as much there"""
 
 TINY = Preset(
     name="tiny",
