@@ -191,7 +191,7 @@ training passes (forward and backward, no losses) on 4 s; transformers 5.23, tor
 
 That table is with `time_group_norm`, as the published model has it. Weight norm lets the network start as a transform coder
 (`transform`): held-out SI-SNR at 24 kbps, median of 60 s, was 9.5 dB after 500 steps, against 3.5 dB after 2,500 from random
-weights. Without a norm nothing but the commitment loss bounds the embeddings; at weight 1 it rose from 0.2 to 96 within 250 steps.
+weights. Without a norm only the commitment loss bounds the embeddings; at weight 1 it rose from 0.2 to 96 within 250 steps.
 """
 
 SMALL_CPU = replace(
