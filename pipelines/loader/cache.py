@@ -15,6 +15,8 @@ class ByteCache(Generic[Value]):
 
     def __init__(self, limit: int, size_of: Callable[[Value], int]) -> None:
         self._limit = limit
+        self.ample = False
+        """whether everything that will ever be asked for fits in its quickest form, as far as the owner knows"""
         self._size_of = size_of
         self._held: OrderedDict[Hashable, Value] = OrderedDict()
         self._lock = Lock()
@@ -36,6 +38,10 @@ class ByteCache(Generic[Value]):
                     _, old = self._held.popitem(last=False)
                     self.bytes -= self._size_of(old)
         return value
+
+    def expect(self, total: int) -> None:
+        """Say how large all values together are in their quickest form."""
+        self.ample = total <= self._limit
 
     def has_room(self, more: int) -> bool:
         """Whether so many bytes fit without giving anything up."""

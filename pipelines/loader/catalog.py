@@ -37,6 +37,8 @@ class ShardEntry:
     """of the shard: `train-00000-of-00012`, or of its file where no record names it"""
     blob: Blob
     rows: int
+    size: int
+    """bytes"""
     identity: str
     """changes when the shard's content does: its hash, or its size where nothing better is known"""
 
@@ -99,7 +101,7 @@ def _from_records(
             raise ShardError(f"{storage.root}/{name}: is committed and not there: run the same `tokenize` again")
         blob = _blob(storage, name, record.bytes, record.sha256 if verify == "shards" else None, cache)
         if record.rows:
-            entries.append(ShardEntry(record.shard, blob, record.rows, record.sha256))
+            entries.append(ShardEntry(record.shard, blob, record.rows, record.bytes, record.sha256))
     return tuple(entries)
 
 
@@ -126,9 +128,10 @@ def _from_files(storage: Storage, cache: ByteCache[bytes], split: str | None, pa
         if other != spec:
             raise ShardError(f"{blob.name}: its footer names another codec than {blobs[0].name}")
     entries = tuple(
-        ShardEntry(file, blob, rows, f"{file}:{blob.size()}")
+        ShardEntry(file, blob, rows, size, f"{file}:{size}")
         for file, blob, (rows, _) in zip(files, blobs, found, strict=True)
         if rows
+        for size in [blob.size()]
     )
     return Catalog(storage.root, form, _is_remote(storage), spec, entries)
 

@@ -65,6 +65,7 @@ class CodesDataset:
         if n_q is not None and not 1 <= n_q <= self.spec.n_q:
             raise UsageError(f"{fspath(root)} has {self.spec.n_q} codebooks: n_q={n_q} cannot be taken from it")
         self.n_q = self.spec.n_q if n_q is None else n_q
+        self._parts.expect(_unpacked(self._catalog))
         self._first_rows: list[int] = [0, *np.cumsum([shard.rows for shard in self._catalog.shards]).tolist()]
         self._readers: list[ShardReader | None] = [None] * len(self._catalog.shards)
         self._locks = [Lock() for _ in self._catalog.shards]
@@ -196,6 +197,12 @@ class CodesDataset:
         return found
 
 
+def _unpacked(catalog: Catalog) -> int:
+    """About the bytes of all codes as uint16: shards hold them in as many bits as the codebook needs, and hardly anything else."""
+    bits = max(1, (catalog.spec.codebook_size - 1).bit_length())
+    return sum(shard.size for shard in catalog.shards) * 16 // bits
+
+
 def _reopen(arguments: tuple[str, int | None, str | None, str, bool, int]) -> CodesDataset:
     root, n_q, split, verify, partial, cache_mb = arguments
     return CodesDataset(root, n_q, split=split, verify=verify, partial=partial, cache_mb=cache_mb)
@@ -209,14 +216,13 @@ def _sample(reader: ShardReader, row: int, span: Span | None, codes: Any, fields
     first, last = (0, chunks if windows else codes.shape[1]) if span is None else (span.start, span.stop)
     at_end = last == (chunks if windows else index.frames_of(row))
     end = total if at_end else last * stride
-    starts = index.chunk_starts[row]
-    frames = np.diff(index.frame_starts[starts + first : starts + last + 1]) if windows else np.array([codes.shape[1]])
+    frames = index.chunk_frames(row, first, last) if windows else np.array([codes.shape[1]], np.uint16)
     start_seconds = first * stride / spec.sample_rate
     scales, values = _fields(reader, row, fields, start_seconds, end / spec.sample_rate)
     return Sample(
         id=index.ids[row].as_py(),
         codes=codes,
-        chunk_frames=frames.astype(np.uint16),
+        chunk_frames=frames,
         start_seconds=start_seconds,
         num_samples=end - first * stride,
         sample_rate=spec.sample_rate,

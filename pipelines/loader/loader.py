@@ -7,6 +7,7 @@ import pickle
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from pipelines.loader.patterns import Parallel, Pattern
 from pipelines.loader.ranks import find_rank, find_worker
 from pipelines.loader.sample import check_fields
 from pipelines.loader.stream import Stream
+from pipelines.loader.turns import InTurn
 from tokenizer.errors import UsageError
 
 STATE_VERSION = 1
@@ -47,7 +49,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         shuffle: "full" is a permutation of all recordings; "blocks" shuffles within a few shards at a time; "auto" is "full" for
             local data and "blocks" for remote; "none" is the order of the shards.
         rank, world: this process among those that train; None finds out (process group, torchrun).
-        threads: that read ahead; 0 reads when a batch is asked for.
+        threads: that read ahead; 0 reads when a batch is asked for, which costs the least computing; None is 1 for local data and
+            2 for remote.
         prefetch: batches that each thread reads ahead.
         workers: processes to read in, for work that threads cannot share; batches are copied between processes.
         pin_memory: None pins when there is a GPU.
@@ -72,16 +75,18 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         shuffle: str = "auto",
         rank: int | None = None,
         world: int | None = None,
-        threads: int = 2,
+        threads: int | None = None,
         prefetch: int = 2,
         workers: int = 0,
         pin_memory: bool | None = None,
     ) -> None:
         _check_numbers(epochs=epochs, steps=steps)
+        mixture = data if isinstance(data, Mixture) else mix({data: 1})
+        if threads is None:
+            threads = 2 if any(dataset.remote for dataset in mixture.datasets) else 1
         if min(threads, workers) < 0 or prefetch < 1:
             raise UsageError(f"threads={threads}, workers={workers}, prefetch={prefetch}: give 0, 0 and 1 or more")
         pattern = Parallel() if pattern is None else pattern
-        mixture = data if isinstance(data, Mixture) else mix({data: 1})
         stream = Stream(mixture, crop, seed, shuffle, epochs)
         pattern.check(stream.n_q, stream.spec.codebook_size)
         self._planner = _planner(stream, batch_size, batching, pattern, seed)
@@ -166,33 +171,39 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         elif self._worker_state != (worker, workers):
             raise UsageError(f"the state is of worker {self._worker_state}, this is {(worker, workers)}: keep their number")
         self._worker_state = (worker, workers) if workers > 1 else None
-        read = self._read_ahead if self._threads else self._read
-        return read(self._cursor, rank, world, workers)
+        plans = self._plans(self._cursor, rank, world, workers)
+        return self._read_ahead(plans) if self._threads else self._read(plans)
 
-    def _read(self, cursor: Cursor, rank: int, world: int, workers: int) -> Iterator[Step]:
-        """Every `workers`-th batch from the cursor on."""
+    def _plans(self, cursor: Cursor, rank: int, world: int, workers: int) -> Iterator[tuple[Any, Cursor, Cursor]]:
+        """Every `workers`-th plan from the cursor on, with the cursors of a step."""
         while self._left(cursor):
             rows, behind = self._planner.plan(cursor, rank, world)
             cursor = self._ahead(behind, workers - 1)
-            yield self._collate(rows), behind, cursor
+            yield rows, behind, cursor
 
-    def _read_ahead(self, cursor: Cursor, rank: int, world: int, workers: int) -> Iterator[Step]:
+    def _read(self, plans: Iterator[tuple[Any, Cursor, Cursor]]) -> Iterator[Step]:
+        return ((self._collate(rows), behind, following) for rows, behind, following in plans)
+
+    def _read_ahead(self, plans: Iterator[tuple[Any, Cursor, Cursor]]) -> Iterator[Step]:
         """The same by threads, some batches ahead. An error comes out where its batch would have."""
         pool = ThreadPoolExecutor(self._threads, "codes-loader")
-        ahead: deque[tuple[Future[Batch | PackedBatch], Cursor, Cursor]] = deque()
+        shared, ahead = InTurn(plans), deque[Future[Step | None]]()
         try:
-            while ahead or self._left(cursor):
-                while len(ahead) < self._threads * self._prefetch and self._left(cursor):
-                    # Plans are made here, one after the other; for packing they need lengths, which opens shards.
-                    rows, behind = self._planner.plan(cursor, rank, world)
-                    cursor = self._ahead(behind, workers - 1)
-                    ahead.append((pool.submit(self._collate, rows), behind, cursor))
-                batch, behind, following = ahead.popleft()
-                yield batch.result(), behind, following
+            for number in count():
+                ahead.append(pool.submit(self._step, shared, number))
+                if len(ahead) >= self._threads * self._prefetch:
+                    step = ahead.popleft().result()
+                    if step is None:
+                        return
+                    yield step
         finally:
-            for batch, _, _ in ahead:
-                batch.cancel()
+            for one in ahead:
+                one.cancel()
             pool.shutdown(wait=False)
+
+    def _step(self, plans: InTurn[tuple[Any, Cursor, Cursor]], number: int) -> Step | None:
+        plan = plans.item(number)
+        return None if plan is None else (self._collate(plan[0]), plan[1], plan[2])
 
     def _from_processes(self, rank: int, world: int) -> Iterator[Step]:
         steps = _Steps(self)

@@ -26,6 +26,7 @@ def mix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ values >> np.uint64(31)
 
 
+@lru_cache(maxsize=1024)
 def key_of(*parts: int) -> int:
     """One 64-bit key from several integers, in their order."""
     key = 0

@@ -17,8 +17,8 @@ from pipelines.loader.sample import Span
 from tokenizer.errors import UsageError
 
 SHUFFLES = ("auto", "full", "blocks", "none")
-_BLOCK = 256
-"""positions that are worked out together where they are visited one by one"""
+_BLOCK = 1024
+"""positions that are worked out together"""
 _SAME = (
     "sample_rate",
     "channels",
@@ -65,19 +65,31 @@ class Stream:
         self.end = None if epochs is None else epochs * len(self.datasets[0])
         """positions there are; None is endless"""
         self._block_of = lru_cache(maxsize=8)(self._block)
+        self._places_of = lru_cache(maxsize=8)(self._place_block)
 
     def picks(self, positions: NDArray[np.int64]) -> list[Pick]:
         """What is at positions, cuts included: opens the shards they lie in if there is a crop."""
-        sources, within = self._schedule(positions)
-        numbers = np.empty_like(within)
-        for source in np.unique(sources).tolist():
-            numbers[sources == source] = self._orders[source](within[sources == source])
-        places = list(zip(sources.tolist(), numbers.tolist(), strict=True))
+        places = self._places(positions)
         spans: Sequence[Span | None] = [None] * len(places)
         if self.crop is not None and self._units is not None:
             lengths = np.array([self.datasets[source].units(number) for source, number in places], np.int64)
             spans = self.crop.spans(self._units, lengths, self._seed, positions)
         return [Pick(source, number, span) for (source, number), span in zip(places, spans, strict=True)]
+
+    def _places(self, positions: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Data set and recording at each position."""
+        if not len(positions):
+            return []
+        blocks, within = positions // _BLOCK, (positions % _BLOCK).tolist()
+        return [self._places_of(block)[at] for block, at in zip(blocks.tolist(), within, strict=True)]
+
+    def _place_block(self, block: int) -> list[tuple[int, int]]:
+        """The same for a whole block: a permutation's rounds cost the same for a few positions as for many."""
+        sources, within = self._schedule(np.arange(block * _BLOCK, (block + 1) * _BLOCK))
+        numbers = np.empty_like(within)
+        for source in np.unique(sources).tolist():
+            numbers[sources == source] = self._orders[source](within[sources == source])
+        return list(zip(sources.tolist(), numbers.tolist(), strict=True))
 
     def pick(self, position: int) -> tuple[Pick, int]:
         """What is at one position, and its frames."""

@@ -7,7 +7,7 @@ import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +38,9 @@ class ShardIndex:
     """`[rows + 1]`: the first chunk of each row, counted over the shard"""
     frame_starts: NDArray[np.int64]
     """`[chunks + 1]`: the first frame of each chunk, counted over the shard"""
+    _chunks: memoryview = field(init=False)
+    _frames: memoryview = field(init=False)
+    """the starts again: a single number costs a tenth of what an array's does"""
 
     def __post_init__(self) -> None:
         rows = len(self.num_samples)
@@ -46,21 +49,33 @@ class ShardIndex:
             raise ShapeError(f"{len(self.ids)} ids, {rows} lengths and {len(starts) - 1} lists of chunks do not fit together")
         if rows and (starts[0] != 0 or np.any(np.diff(starts) < 1) or np.any(np.diff(frames) < 1) or self.num_samples.min() < 1):
             raise ShapeError("a row has no chunks, or a chunk no frames")
+        object.__setattr__(self, "_chunks", memoryview(starts))
+        object.__setattr__(self, "_frames", memoryview(frames))
 
     @property
     def rows(self) -> int:
         return len(self.num_samples)
 
     def chunks_of(self, row: int) -> int:
-        return int(self.chunk_starts[row + 1] - self.chunk_starts[row])
+        return self._chunks[row + 1] - self._chunks[row]
 
     def frame_of(self, row: int, chunk: int) -> int:
         """The first frame of a chunk, counted over the row; `chunk` may be the number of chunks."""
-        first = int(self.chunk_starts[row])
-        return int(self.frame_starts[first + chunk] - self.frame_starts[first])
+        first = self._chunks[row]
+        return self._frames[first + chunk] - self._frames[first]
 
     def frames_of(self, row: int) -> int:
-        return self.frame_of(row, self.chunks_of(row))
+        return self._frames[self._chunks[row + 1]] - self._frames[self._chunks[row]]
+
+    def frames_between(self, first: int, row: int) -> int:
+        """Frames of rows `first` to `row`, without `row`."""
+        return self._frames[self._chunks[row]] - self._frames[self._chunks[first]]
+
+    def chunk_frames(self, row: int, first: int, last: int) -> NDArray[np.uint16]:
+        """Frames of chunks `first` to `last` of a row, uint16 `[last - first]`."""
+        start = self._chunks[row]
+        starts = self.frame_starts[start + first : start + last + 1]
+        return (starts[1:] - starts[:-1]).astype(np.uint16)
 
 
 def make_index(ids: pa.Array, num_samples: NDArray[np.int64], chunks: NDArray[np.int64], frames: NDArray[Any]) -> ShardIndex:

@@ -83,9 +83,7 @@ class _DictionaryPart(Part):
         return self._unpacked >= self.size
 
     def unpack(self) -> _PlainPart:
-        values = np.empty(self.size, np.uint16)
-        self.runs.fill([(0, self.size, values)], self.dictionary)
-        return _PlainPart(values)
+        return _PlainPart(self.runs.values(self.dictionary))
 
 
 class _PlainPart(Part):
@@ -195,7 +193,8 @@ class PagedColumn:
         if self._dictionary is None:
             raise ValueError("codes by dictionary, without one")
         runs = Runs(np.frombuffer(content, np.uint8, offset=at + 1), content[at], page.values)
-        return _DictionaryPart(runs, self._dictionary)
+        part = _DictionaryPart(runs, self._dictionary)
+        return part.unpack() if self._cache.ample else part
 
     def _codes(self, content: bytes, count: int) -> NDArray[np.uint16]:
         values = np.frombuffer(content, "<i4", count)

@@ -79,8 +79,7 @@ class ParquetReader(ShardReader):
     def codes(self, row: int, start: int, stop: int, n_q: int) -> NDArray[np.uint16]:
         number = bisect_right(self._first_rows, row) - 1
         index = self.index
-        before = index.frame_starts[index.chunk_starts[row]] - index.frame_starts[index.chunk_starts[self._first_rows[number]]]
-        first = int(before) * self.spec.n_q + start
+        first = index.frames_between(self._first_rows[number], row) * self.spec.n_q + start
         frames = index.frames_of(row)
         starts = range(first, first + n_q * frames, frames)
         with damage(self.blob.name):

@@ -101,6 +101,23 @@ class Runs:
         if pieces:
             self._scatter(pieces, targets, dictionary)
 
+    def values(self, dictionary: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """All values of the page, looked up. `IndexError` for an index outside the dictionary."""
+        starts, offsets = np.frombuffer(self.starts, np.int64), np.frombuffer(self.offsets, np.int64)
+        length, stride = _LONGEST * 8, 1 + _LONGEST * self.width
+        out = np.empty(starts[-1], np.uint16)
+        if not len(offsets):
+            return out
+        regular = (np.diff(starts) == length) & (offsets >= 0) & (offsets == offsets[0] + stride * np.arange(len(offsets)))
+        longest = len(regular) if regular.all() else int(regular.argmin())
+        if longest:
+            first = int(offsets[0])
+            packed = np.ndarray((longest, stride - 1), np.uint8, self.data[first:], 0, (stride, 1))
+            dictionary.take(unpack(packed.reshape(-1), self.width), out=out[: longest * length])
+        if longest < len(offsets):
+            self.fill([(longest * length, len(out), out[longest * length :])], dictionary)
+        return out
+
     def _scatter(
         self, pieces: list[NDArray[np.uint8]], targets: list[tuple[NDArray[np.uint16], int]], dictionary: NDArray[np.uint16]
     ) -> None:
@@ -111,22 +128,30 @@ class Runs:
             done += len(piece) // self.width * 8
 
 
-def unpack(packed: NDArray[np.uint8], width: int) -> NDArray[np.uint32] | NDArray[np.uint16]:
-    """Groups of eight values of `width` bits (1 to 16) to values, `[8 * groups]`."""
-    groups = packed.reshape(-1, width)
-    bits = np.arange(8) * width
-    shift = bits % 8
-    kind = np.uint16 if int(shift.max()) + width <= 16 else np.uint32
-    # Every value lies within two bytes from the one that it begins in, or within three.
-    wide = np.zeros((len(groups), width + 2), kind)
-    wide[:, :width] = groups
-    words = wide[:, :-1] | wide[:, 1:] << 8
-    if kind == np.uint32:
-        words = words[:, :-1] | wide[:, 2:] << 16
-    values: NDArray[np.uint16] | NDArray[np.uint32] = words.take(bits // 8, axis=1)
-    values >>= shift.astype(kind)
-    values &= kind((1 << width) - 1)
-    return values.reshape(-1)
+def unpack(packed: NDArray[np.uint8], width: int) -> NDArray[np.uint16]:
+    """Groups of eight values of `width` bits (1 to 16), least significant bit first, to values: `[8 * groups]`."""
+    if width == 16:
+        return np.frombuffer(packed.tobytes(), "<u2")
+    groups = len(packed) // width
+    padded = np.concatenate([packed, np.zeros(8, np.uint8)])  # the last words are read beyond their end
+    lanes = np.empty((groups, 2), np.uint64)
+    for half in range(2):
+        # Four values are at most 60 bits, which lie in one word of 64 even where they begin in the middle of a byte.
+        skipped, shift = divmod(4 * width * half, 8)
+        words = np.ndarray((groups,), "<u8", padded, skipped, (width,)) >> np.uint64(shift)
+        lanes[:, half] = _spread(words, width)
+    return lanes.astype("<u8", copy=False).view("<u2").reshape(-1)
+
+
+def _spread(words: NDArray[np.uint64], width: int) -> NDArray[np.uint64]:
+    """Four values of `width` bits side by side in a word, to 16 bits each."""
+    spread, moved = np.zeros_like(words), np.empty_like(words)
+    for lane in range(4):
+        np.right_shift(words, np.uint64(lane * width), out=moved)
+        moved &= np.uint64((1 << width) - 1)
+        moved <<= np.uint64(16 * lane)
+        spread |= moved
+    return spread
 
 
 def _varint(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
