@@ -31,7 +31,8 @@ from pipelines import CodesDataset
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "codecshards", "loader-peers")
-OURS, READS_OURS = "codecshards", ("codecshards", "datasets, streaming")
+OURS, AHEAD = "codecshards", "codecshards, reading ahead"
+READS_OURS = (OURS, AHEAD, "datasets, streaming")
 Figures = dict[str, list[dict[str, float]]]
 
 
@@ -97,7 +98,7 @@ class Peers:
 
     def run(self, peer: str, what: str, out: Path, seed: int = 0) -> dict[str, Any]:
         """What `benchmarks.peers.run` prints."""
-        python = sys.executable if peer == OURS else self._theirs
+        python = sys.executable if peer in (OURS, AHEAD) else self._theirs
         folder = self.folder(peer, out)
         folder.mkdir(exist_ok=True)
         command = [python, "-m", "benchmarks.peers.run", peer, what, "--source", str(out / "data"), "--folder", str(folder)]
@@ -180,7 +181,7 @@ def first_batch(folder: Path, peers: Peers, options: argparse.Namespace) -> None
     """From the construction of the data set to the first batch, on many shards of 2 h each."""
     few = write_data_set(folder / "few", random_lengths(8.0, options.mean, seed=1), 4, 4)
     many = repeat_shards(few, folder / "many", options.shards)
-    seconds = [peers.run(OURS, "measure", many, number)["first_seconds"] for number in range(options.rounds)]
+    seconds = [peers.run(AHEAD, "measure", many, number)["first_seconds"] for number in range(options.rounds)]
     print(f"\n## The first batch on {options.shards:,} shards of 2 h, 4 codebooks\n")
     print(f"{statistics.median(seconds):.2f} s: records listed, the shards of 32 recordings compared with their SHA-256, read.")
 

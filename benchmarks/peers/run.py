@@ -25,6 +25,7 @@ from benchmarks.peers.common import CHECKSUMS, Task, checksum, recordings
 
 PEERS = {
     "codecshards": "ours",
+    "codecshards, reading ahead": "ours_ahead",
     "LitData": "litdata_peer",
     "MDS": "mds_peer",
     "WebDataset": "webdataset_peer",

@@ -19,7 +19,7 @@ from tokenizer.types import Codes
 
 AUDIT = "audit"
 MEDIA = "media"
-RECORDING_BYTES = 1_300_000
+RECORDING_BYTES = 1_100_000
 """of audio for one recording: a hundred of them, with their images, stay under 150 MB"""
 FLAC_BYTES_A_SAMPLE = 1.6
 """a channel, at 16 bits: an estimate on the high side, to choose FLAC only where it fits"""

@@ -13,6 +13,7 @@ from pipelines.storage import Storage, open_storage
 
 MOST = 12
 """recordings that are shown: each is about a megabyte of notebook"""
+_ROW = "display: flex; flex-wrap: wrap; gap: 4px 12px; margin-bottom: 6px"
 _TYPES = {"flac": "audio/flac", "ogg": "audio/ogg", "png": "image/png"}
 
 
@@ -42,18 +43,20 @@ def _recording(storage: Storage, recording: RecordingAudit) -> str:
     lines += [f"<p><b>{escape(finding.name)}</b>: {escape(finding.detail)}</p>" for finding in recording.findings]
     if recording.page is not None:
         players = [_player(storage, version) for version in recording.page["versions"]]
-        images = [_image(storage, name, file) for name, file in sorted(recording.page["images"].items(), reverse=True)]
-        lines.append(f"<table><tr>{''.join(players)}</tr></table><table><tr>{''.join(images)}</tr></table>")
+        files = recording.page["images"]
+        images = [_image(storage, name, files[name]) for name in ("source", "decoded", "difference") if name in files]
+        lines += [f'<div style="{_ROW}">{"".join(row)}</div>' for row in (players, images)]
     return "\n".join(lines)
 
 
 def _player(storage: Storage, version: Mapping[str, str]) -> str:
     source = _inline(storage, version["file"])
-    return f'<td>{escape(version["name"])}<br><audio controls preload="none" src="{source}"></audio></td>'
+    return f'<div>{escape(version["name"])}<br><audio controls preload="none" src="{source}"></audio></div>'
 
 
 def _image(storage: Storage, name: str, file: str) -> str:
-    return f'<td>{escape(name)}<br><img width="320" height="96" alt="{escape(name)}" src="{_inline(storage, file)}"></td>'
+    image = f'<img width="320" height="96" alt="{escape(name)}" src="{_inline(storage, file)}">'
+    return f"<div>{escape(name)}<br>{image}</div>"
 
 
 def _inline(storage: Storage, name: str) -> str:

@@ -198,7 +198,7 @@ class CodesDataset:
 
 
 def _unpacked(catalog: Catalog) -> int:
-    """About the bytes of all codes as uint16: shards hold them in as many bits as the codebook needs, and hardly anything else."""
+    """About the bytes of all codes as uint16: in shards they have as many bits as the codebook needs, and little else."""
     bits = max(1, (catalog.spec.codebook_size - 1).bit_length())
     return sum(shard.size for shard in catalog.shards) * 16 // bits
 

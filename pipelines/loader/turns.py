@@ -32,7 +32,7 @@ class InTurn(Generic[Item]):
             while self._count <= number:
                 try:
                     made: Item | BaseException | None = next(self._items, None)
-                except BaseException as error:  # noqa: BLE001 - it is raised where its item is asked for
+                except BaseException as error:  # raised where its item is asked for
                     made = error
                 self._made[self._count] = made
                 self._count += 1
