@@ -152,7 +152,7 @@ class Collator:
         )
 
     def _read(self, pick: Pick) -> Sample:
-        return self._stream.datasets[pick.source].read(pick.number, pick.span, self._names)
+        return self._stream.datasets[pick.source].peek(pick.number, pick.span, self._names)
 
     def _blank(self, rows: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         shape = (rows, steps) if self._pattern.flat else (rows, self._stream.n_q, steps)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from threading import Lock
 from typing import Any
@@ -160,6 +161,11 @@ class CodesDataset:
             UsageError: an unknown field, or a span outside the recording.
             ShardError: damage; it names the shard.
         """
+        sample = self.peek(number, span, fields)
+        return sample if sample.codes.flags.writeable else replace(sample, codes=sample.codes.copy())
+
+    def peek(self, number: int, span: Span | None = None, fields: Sequence[str] = ()) -> Sample:
+        """As `read`, but for codes that may be a read-only view of the cache: for those who copy them elsewhere at once."""
         reader, row = self._find(number)
         start, stop = self._frame_range(reader, row, span)
         codes = reader.codes(row, start, stop, self.n_q)

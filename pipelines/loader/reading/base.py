@@ -98,7 +98,8 @@ class ShardReader(ABC):
 
     @abstractmethod
     def codes(self, row: int, start: int, stop: int, n_q: int) -> NDArray[np.uint16]:
-        """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop - start]`."""
+        """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop - start]`; a view of what is cached
+        is read-only."""
 
     @abstractmethod
     def scales(self, row: int) -> NDArray[np.float32] | None:

@@ -88,7 +88,12 @@ class _DictionaryPart(Part):
 
 class _PlainPart(Part):
     def __init__(self, values: NDArray[np.uint16]) -> None:
+        values.setflags(write=False)  # views of it are handed out
         self.values, self.nbytes = values, values.nbytes
+
+    def view(self, start: int, step: int, rows: int, length: int) -> NDArray[np.uint16]:
+        """`length` values from every `step`-th on, `[rows, length]`, without a copy."""
+        return np.ndarray((rows, length), np.uint16, self.values, 2 * start, (2 * step, 2))
 
     def fill(self, requests: Sequence[Request]) -> None:
         for start, stop, out in requests:
@@ -111,8 +116,18 @@ class PagedColumn:
         """first value of each page"""
         self._find_pages()
 
-    def read(self, starts: Sequence[int], length: int) -> NDArray[np.uint16]:
-        """`length` values from each start on: uint16 `[len(starts), length]`."""
+    def read(self, starts: range, length: int) -> NDArray[np.uint16]:
+        """`length` values from each start on: uint16 `[len(starts), length]`, read-only where it is a view of a cached page."""
+        number = bisect_right(self._firsts, starts[0]) - 1
+        first, stop = self._firsts[number], starts[-1] + length
+        if stop <= first + self._pages[number].values:
+            part = self._page(number)
+            if isinstance(part, _PlainPart):
+                return part.view(starts[0] - first, starts.step, len(starts), length)
+        return self._gathered(starts, length)
+
+    def _gathered(self, starts: range, length: int) -> NDArray[np.uint16]:
+        """The same from any pages, in memory of its own."""
         out = np.empty((len(starts), length), np.uint16)
         requests: dict[int, list[Request]] = {}
         for row, start in zip(out, starts, strict=True):
@@ -124,15 +139,18 @@ class PagedColumn:
                 requests.setdefault(number, []).append((at - first, end - first, row[at - start : end - start]))
                 at, number = end, number + 1
         for number, wanted in requests.items():
-            key = (*self._key, number)
-            part = self._cache.get(key, lambda number=number: self._part(self._pages[number]))  # type: ignore[misc]
-            if not isinstance(part, _DictionaryPart | _PlainPart):
-                raise TypeError("not a page")
+            part = self._page(number)
             part.fill(wanted)
             # Packed codes are ten bits, unpacked ones sixteen: only while there is room for all that is in use.
             if isinstance(part, _DictionaryPart) and part.hot and self._cache.has_room(2 * part.size - part.nbytes):
-                self._cache.swap(key, part.unpack())
+                self._cache.swap((*self._key, number), part.unpack())
         return out
+
+    def _page(self, number: int) -> _DictionaryPart | _PlainPart:
+        part = self._cache.get((*self._key, number), lambda: self._part(self._pages[number]))
+        if not isinstance(part, _DictionaryPart | _PlainPart):
+            raise TypeError("not a page")
+        return part
 
     def _find_pages(self) -> None:
         at, end, values = self._place.start, self._place.start + self._place.size, 0
