@@ -49,8 +49,8 @@ class ShardIndex:
             raise ShapeError(f"{len(self.ids)} ids, {rows} lengths and {len(starts) - 1} lists of chunks do not fit together")
         if rows and (starts[0] != 0 or np.any(np.diff(starts) < 1) or np.any(np.diff(frames) < 1) or self.num_samples.min() < 1):
             raise ShapeError("a row has no chunks, or a chunk no frames")
-        object.__setattr__(self, "_chunks", memoryview(starts))
-        object.__setattr__(self, "_frames", memoryview(frames))
+        object.__setattr__(self, "_chunks", starts.data)
+        object.__setattr__(self, "_frames", frames.data)
 
     @property
     def rows(self) -> int:
