@@ -16,7 +16,7 @@ from transformers import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from tokenizer import CodecLoadError, RecordingError, load_codec
-from tokenizer.codecs import batched, describe_codec
+from tokenizer.codecs import describe_codec, quantizer
 from tokenizer.codecs.batched import ROWS, BatchedNetwork, batches, rows_that_fit
 from tokenizer.codecs.encodec import EncodecCodec, load_model
 from tokenizer.codecs.graphs import EagerRunner, Shape, fill
@@ -24,7 +24,7 @@ from tokenizer.codecs.masked import MaskedEncoder, _Convolution
 from tokenizer.codecs.networks import ReferenceNetwork, arithmetic
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.codecs.probe import compare_codes
-from tokenizer.codecs.quantizer import half_squares, quantize, quantize_quickly
+from tokenizer.codecs.quantizer import half_squares, noise, quantize, quantize_quickly
 
 CPU = torch.device("cpu")
 LENGTHS = [48_000, 1, 2, 319, 320, 321, 480, 4_001, 47_999, 48_000, 24_001, 700]
@@ -135,7 +135,7 @@ def test_more_chunks_than_a_batch_holds_come_back_in_order(network: BatchedNetwo
 def test_near_ties_are_settled_by_the_reference(network: BatchedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = [sound(n, seed=n).samples for n in (48_000, 500)]
     before = network.repeated
-    monkeypatch.setattr(batched, "TIE", torch.inf)
+    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
     monkeypatch.setattr(
         network._reference, "encode", lambda chunks, n_q: [torch.full((n_q, -(-c.shape[1] // 320)), 7) for c in chunks]
     )
@@ -184,9 +184,9 @@ def test_a_smaller_device_has_smaller_batches() -> None:
 def test_the_quick_quantizer_finds_the_same_entries() -> None:
     torch.manual_seed(0)
     frames, codebooks = torch.randn(500, 16), [torch.randn(64, 16) * 2.0**-i for i in range(6)]
-    codes, margins = quantize(frames, codebooks)
+    codes, certainty = quantize(frames, codebooks, noise(frames, 1.0))
     quick = quantize_quickly(frames, codebooks, [half_squares(codebook) for codebook in codebooks])
-    sure = margins > 1e-4
+    sure = certainty > 3
     assert sure.float().mean() > 0.9 and torch.equal(quick[:, sure], codes[:, sure])
 
 

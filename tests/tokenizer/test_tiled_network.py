@@ -17,12 +17,21 @@ from transformers import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d
 
 from tokenizer import load_codec
-from tokenizer.codecs import networks
+from tokenizer.codecs import quantizer
 from tokenizer.codecs.encodec import EncodecCodec, load_model
 from tokenizer.codecs.networks import TiledNetwork
-from tokenizer.codecs.quantizer import quantize
+from tokenizer.codecs.quantizer import SCORE_NOISE, TILE_ROWS, TiledQuantizer, noise, quantize
 from tokenizer.codecs.seanet import SeaNet, similar
-from tokenizer.codecs.tiles import Convolution, TransposedConvolution, UnknownLayer, Workspace, plain, tiles
+from tokenizer.codecs.tiles import (
+    Convolution,
+    Signal,
+    TransposedConvolution,
+    UnknownLayer,
+    Workspace,
+    plain,
+    repeated,
+    tiles,
+)
 
 NORMS = {"time_group_norm": {"use_causal_conv": False}, "weight_norm": {"use_causal_conv": True}}
 
@@ -168,22 +177,90 @@ def test_similar_lengths_share_a_batch() -> None:
     assert similar([]) == []
 
 
-@settings(max_examples=30, deadline=None)
-@given(frames=st.integers(1, 700), levels=st.integers(1, 4), seed=st.integers(0, 5))
-def test_margins_are_those_of_the_least_certain_level(frames: int, levels: int, seed: int) -> None:
+@settings(max_examples=60, deadline=None)
+@given(
+    frames=st.integers(1, 700),
+    levels=st.integers(1, 4),
+    entries=st.sampled_from([2, 50, 64, 65, 130, 1024]),
+    seed=st.integers(0, 5),
+    tiled=st.booleans(),
+)
+def test_certainty_is_that_of_the_least_certain_level(frames: int, levels: int, entries: int, seed: int, tiled: bool) -> None:
     torch.manual_seed(seed)
-    codebooks = [torch.randn(50, 6) for _ in range(levels)]
+    codebooks = [torch.randn(entries, 6) for _ in range(levels)]
     x = torch.randn(frames, 6)
-    codes, margins = quantize(x, codebooks)
+    moved = noise(x, 0.5)
+    codes, certainty = TiledQuantizer(codebooks)(x, levels, moved) if tiled else quantize(x, codebooks, moved)
     residual, least = x.double(), torch.full((frames,), torch.inf, dtype=torch.float64)
     for level, codebook in enumerate(codebooks):
         distances = torch.cdist(residual, codebook.double()).square()
         two = distances.topk(2, dim=1, largest=False)
         assert torch.equal(codes[level], two.indices[:, 0])
         apart = (codebook[two.indices[:, 0]] - codebook[two.indices[:, 1]]).double().norm(dim=1)
-        least = torch.minimum(least, (two.values[:, 1] - two.values[:, 0]) / apart)
+        bound = moved * apart + SCORE_NOISE * residual.square().sum(1)
+        least = torch.minimum(least, (two.values[:, 1] - two.values[:, 0]) / bound)
         residual = residual - codebook.double()[codes[level]]
-    assert torch.allclose(margins.double(), least, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(certainty.double(), least, rtol=1e-3, atol=3.0)  # whose own rounding is of the size of the bound
+
+
+def test_a_frame_is_quantized_alike_wherever_it_stands() -> None:
+    torch.manual_seed(0)
+    codebooks = [torch.randn(256, 32) for _ in range(4)]
+    frames = torch.randn(2 * TILE_ROWS + 3, 32)
+    tiled = TiledQuantizer(codebooks)
+    moved = noise(frames, 1.0)
+    codes, _ = tiled(frames, 4, moved)
+    assert torch.equal(tiled(frames.flip(0), 4, moved)[0].flip(1), codes)
+    assert torch.equal(tiled(frames, 2, moved)[0], codes[:2])
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_two_equal_entries_leave_no_certainty(tiled: bool) -> None:
+    codebooks = [torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])]
+    frames = torch.tensor([[0.1, 5.0], [7.0, 0.1]])
+    moved = noise(frames, 1.0)
+    _, certainty = TiledQuantizer(codebooks)(frames, 1, moved) if tiled else quantize(frames, codebooks, moved)
+    assert (certainty < 1).tolist() == [True, False]
+
+
+def test_noise_grows_with_the_frame_and_its_chunk() -> None:
+    frames = torch.tensor([[1.0, 1.0], [10.0, 10.0]])
+    assert noise(frames, 0.0)[1] == pytest.approx(10 * noise(frames, 0.0)[0].item())
+    assert (noise(frames, 3.0) > noise(frames, 1.0)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    samples=st.integers(1, 3000),
+    channels=st.sampled_from([1, 2, 3, 16, 100]),
+    terms=st.integers(1, 2),
+    elu=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_a_signal_is_read_as_its_definition_says(samples: int, channels: int, terms: int, elu: bool, seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(samples, channels, generator=rng) * 3 for _ in range(terms)]
+    scales, shifts = torch.randn(2, terms, channels, generator=rng)
+    signals = [
+        Signal((part,), (repeated(scale),), repeated(shift)) for part, scale, shift in zip(parts, scales, shifts, strict=True)
+    ]
+    signal = signals[0] if terms == 1 else signals[0] + signals[1]
+    start = seed % samples
+    out = torch.empty(samples - start, channels)
+    signal.read(start, samples, out, elu)
+    expected = sum(part.double() * scale + shift for part, scale, shift in zip(parts, scales, shifts, strict=True))[start:]
+    close(out, (torch.nn.functional.elu(expected) if elu else expected).float())
+
+
+def test_elu_is_exact_to_rounding_and_lets_nan_and_infinity_through() -> None:
+    x = torch.cat([-torch.logspace(-38, 38, 4001), torch.linspace(-100, 10, 40_001)])
+    out = torch.empty_like(x)[:, None]
+    plain(x[:, None]).read(0, len(x), out, elu=True)
+    assert torch.allclose(out[:, 0].double(), torch.nn.functional.elu(x.double()), rtol=2e-7, atol=0)
+    odd = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0])[:, None]
+    found = torch.empty_like(odd)
+    plain(odd).read(0, 4, found, elu=True)
+    assert found[0].isnan() and found[1:, 0].tolist() == [torch.inf, -1.0, 0.0]
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +308,7 @@ def test_near_ties_are_settled_by_the_reference(reduced: Path, monkeypatch: pyte
     codec = load_codec(str(reduced), bandwidth=24.0, device="cpu")
     assert isinstance(codec, EncodecCodec) and isinstance(codec._network, TiledNetwork)
     chunks = [sound(n, seed=n).samples for n in (48_000, 500, 48_000)]
-    monkeypatch.setattr(networks, "TIE", -1.0)
+    monkeypatch.setattr(quantizer, "CERTAIN", -1.0)
     certain = codec.encode_chunks(chunks)
     assert codec._network.repeated == 0
     asked: list[int] = []
@@ -240,7 +317,7 @@ def test_near_ties_are_settled_by_the_reference(reduced: Path, monkeypatch: pyte
         asked.append(chunks[0].shape[1])
         return [torch.full((n_q, -(-chunks[0].shape[1] // 320)), 7)]
 
-    monkeypatch.setattr(networks, "TIE", torch.inf)
+    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
     monkeypatch.setattr(codec._network._reference, "encode", settle)
     settled = codec.encode_chunks(chunks)
     assert asked == [48_000, 500, 48_000] and codec._network.repeated == 3

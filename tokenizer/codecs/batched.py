@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.chunking import frames_of, in_groups
+from tokenizer.codecs import quantizer
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.graphs import EagerRunner, GraphRunner, Runner, Shape
 from tokenizer.codecs.masked import MaskedEncoder, inside
-from tokenizer.codecs.networks import TIE, ReferenceNetwork
-from tokenizer.codecs.quantizer import half_squares, quantize, quantize_quickly
+from tokenizer.codecs.networks import ReferenceNetwork
+from tokenizer.codecs.quantizer import half_squares, noise, quantize, quantize_quickly
 from tokenizer.errors import FailureKind, RecordingError
 
 ROWS = (4, 16, 64, 256)
@@ -34,7 +35,7 @@ BYTES_PER_SAMPLE = 1536
 class BatchedNetwork:
     """Chunks of samples to codes in batches of fixed shapes.
 
-    With "exact" precision, chunks with a margin that rounding could have decided are encoded again by the reference, as
+    With "exact" precision, chunks with a code that rounding could have decided are encoded again by the reference, as
     `TiledNetwork` does and for the reasons given there. Scales are sums over a row of a batch, and may differ from those of a
     chunk alone in a float32's last bit.
 
@@ -76,10 +77,10 @@ class BatchedNetwork:
         finite = (torch.isfinite(embeddings) | ~own).all(dim=2).all(dim=1)
         near = torch.zeros_like(finite)
         if self._exact:
-            codes, margins = quantize(flat, self._codebooks, tile_rows=flat.shape[0])
             squares = embeddings.square().where(own, embeddings.new_zeros(()))
             sizes = (squares.sum((1, 2)) / (own.sum((1, 2)) * dim)).sqrt()
-            near = margins.view(rows, count).masked_fill(~own[:, 0], torch.inf).amin(1) < TIE * sizes
+            codes, certainty = quantize(flat, self._codebooks, noise(flat, sizes.repeat_interleave(count)))
+            near = certainty.view(rows, count).masked_fill(~own[:, 0], torch.inf).amin(1) < quantizer.CERTAIN
         else:
             codes = quantize_quickly(flat, self._codebooks, self._halves)
         return codes.view(len(self._codebooks), rows, count).to(torch.int16), scales, finite, near

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 
 from tokenizer.chunking import in_groups
-from tokenizer.codecs.quantizer import quantize
+from tokenizer.codecs import quantizer
+from tokenizer.codecs.quantizer import TiledQuantizer, noise
 from tokenizer.codecs.seanet import SeaNet
 from tokenizer.errors import FailureKind, RecordingError
 
 STACKED_CHUNKS = {"cpu": 1, "cuda": 64}
 """chunks that go through transformers' modules at once; on a CPU more are slower"""
-TIE = 1.5e-5
-"""a margin below which rounding could decide a code: see `TiledNetwork`"""
 
 
 class Network(ABC):
@@ -81,13 +80,10 @@ class ReferenceNetwork(Network):
 
 
 class TiledNetwork(Network):
-    """The same networks by `SeaNet`, about twice as fast on a CPU, and with the reference where rounding could matter.
+    """The same networks by `SeaNet`, more than twice as fast on a CPU, and with the reference where rounding could matter.
 
-    Two ways to add the same float32 numbers differ in the last bits, and so would the codes of a frame that lies between two
-    entries as near as that. Over 400,000 codes of real recordings and the full-size model, such differences moved a margin
-    (see `quantize`) by 2e-6 of the frames' size on average, by more than 1.2e-5 once in a thousand and by 2.3e-5 at the most;
-    they turned one code. So a chunk with a margin below `TIE` of its frames' size (one code in 30,000 has one) is encoded again
-    by the reference, and has its codes whatever they are.
+    A chunk with a code that rounding could have decided (`tokenizer.codecs.quantizer`) is encoded again by the reference, and
+    has its codes whatever they are.
 
     Not to be shared between threads.
     """
@@ -98,7 +94,7 @@ class TiledNetwork(Network):
             UnknownLayer: the model has layers that `SeaNet` cannot run.
         """
         self._encoder, self._decoder = SeaNet(model.encoder), SeaNet(model.decoder)
-        self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers]
+        self._quantize = TiledQuantizer([layer.codebook.embed.detach() for layer in model.quantizer.layers])
         self._quantizer = model.quantizer
         self._reference = reference
         self.repeated = 0
@@ -109,11 +105,11 @@ class TiledNetwork(Network):
         frames = [embedding.shape[0] for embedding in embeddings]
         joined = torch.cat(embeddings)
         check_finite(joined)
-        codes, margins = quantize(joined, self._codebooks[:n_q])
+        sizes = torch.cat([embedding.square().mean().sqrt().expand(len(embedding)) for embedding in embeddings])
+        codes, certainty = self._quantize(joined, n_q, noise(joined, sizes))
         results: list[torch.Tensor] = list(codes.split(frames, dim=1))  # type: ignore[no-untyped-call]
-        sizes = [float(embedding.square().mean().sqrt()) for embedding in embeddings]
-        for i, margin in enumerate(margins.split(frames)):  # type: ignore[no-untyped-call]
-            if float(margin.min()) < TIE * sizes[i]:
+        for i, certain in enumerate(certainty.split(frames)):  # type: ignore[no-untyped-call]
+            if float(certain.min()) < quantizer.CERTAIN:
                 results[i] = self._reference.encode([chunks[i]], n_q)[0]
                 self.repeated += 1
         return results

@@ -1,6 +1,12 @@
-"""Residual vector quantization, and how near each frame came to other codes.
+"""Residual vector quantization, and whether rounding could have decided a code.
 
 Each level takes the codebook entry nearest to what the levels before it have left (EnCodec, section 3.2).
+
+Two ways to add the same float32 numbers differ in the last bits, and so do the codes of a frame that lies between two entries as
+near as that. How far rounding moves a frame against the plane halfway between its two nearest entries has three parts, which
+`benchmarks/rounding.py` measures: the encoder's output differs by a share of the frame's size, and by a smaller share of its
+chunk's; and the distances themselves, which upstream computes as differences of large numbers, by a share of the residual's
+squared size. The certainty of a code is how wide the gap between the two entries is against the sum of these bounds.
 """
 
 from __future__ import annotations
@@ -9,46 +15,84 @@ from collections.abc import Sequence
 
 import torch
 
+from tokenizer.codecs.kernels import take_nearest
+
 TILE_ROWS = 256
-"""frames that are compared with a codebook at a time: their scores stay in a core's cache"""
+"""frames that are compared with a codebook at a time on a CPU: their scores stay in a core's cache"""
+FRAME_NOISE, CHUNK_NOISE, SCORE_NOISE = 7e-6, 2e-6, 4e-7
+"""bounds of the three parts: of the frame's RMS, of its chunk's RMS, of the residual's squared size over the entries' distance"""
+CERTAIN = 1.0
+"""certainty from which on a code is beyond doubt"""
 
 
-def quantize(
-    frames: torch.Tensor, codebooks: Sequence[torch.Tensor], tile_rows: int = TILE_ROWS
-) -> tuple[torch.Tensor, torch.Tensor]:
+def noise(frames: torch.Tensor, chunk_rms: torch.Tensor | float) -> torch.Tensor:
+    """How far rounding may move frames, float32 `[frames]`.
+
+    Args:
+        frames: float32 `[frames, dim]`.
+        chunk_rms: of all frames of the chunk that a frame belongs to, `[frames]` or the same for all.
+    """
+    return FRAME_NOISE * frames.square().mean(1).sqrt() + CHUNK_NOISE * chunk_rms
+
+
+def quantize(frames: torch.Tensor, codebooks: Sequence[torch.Tensor], moved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Quantize frames with every codebook in turn.
 
     Args:
         frames: float32 `[frames, dim]`.
         codebooks: float32 `[entries, dim]` each, on the same device.
-        tile_rows: frames at a time; a GPU takes all at once.
+        moved: what `noise` gives for the frames.
 
     Returns:
-        Codes, int64 `[codebooks, frames]`, and margins, float32 `[frames]`: how far the frame is from being nearer to another
-        entry, in the least certain level: the difference of the squared distances to the nearest and the second, over the
-        distance between these two. It is twice the distance to the plane that lies halfway between them.
+        Codes, int64 `[codebooks, frames]`, and certainty, float32 `[frames]`, that of the least certain level: the difference
+        of the squared distances to the nearest entry and the second, over `moved` times the distance between these two plus
+        `SCORE_NOISE` times the residual's squared size.
     """
     codes = torch.empty(len(codebooks), frames.shape[0], dtype=torch.int64, device=frames.device)
-    margins = torch.full((frames.shape[0],), torch.inf, device=frames.device)
-    transposed = [codebook.t() for codebook in codebooks]
-    squares = [entries.pow(2).sum(0, keepdim=True) for entries in transposed]
-    for start in range(0, frames.shape[0], tile_rows):
-        part = slice(start, start + tile_rows)
-        residual = frames[part]
-        for level, codebook in enumerate(codebooks):
-            scores = _scores(residual, transposed[level], squares[level])
-            best, chosen = scores.max(dim=1)
-            scores.scatter_(1, chosen[:, None], -torch.inf)
-            second, other = scores.max(dim=1)
-            apart = (codebook[chosen] - codebook[other]).norm(dim=1).clamp_min(1e-20)
-            torch.minimum(margins[part], (best - second) / apart, out=margins[part])
-            codes[level, part] = chosen
-            residual = residual - codebook[chosen]
-    return codes, margins
+    certainty = torch.full((frames.shape[0],), torch.inf, device=frames.device)
+    residual = frames
+    for level, codebook in enumerate(codebooks):
+        scores = _scores(residual, codebook.t(), codebook.square().sum(1))
+        best, chosen = scores.max(dim=1)
+        scores.scatter_(1, chosen[:, None], -torch.inf)
+        second, other = scores.max(dim=1)
+        apart = (codebook[chosen] - codebook[other]).norm(dim=1)
+        bound = (moved * apart + SCORE_NOISE * residual.square().sum(1)).clamp_min(1e-20)
+        torch.minimum(certainty, (best - second) / bound, out=certainty)
+        codes[level] = chosen
+        residual = residual - codebook[chosen]
+    return codes, certainty
+
+
+class TiledQuantizer:
+    """The same on a CPU, in tiles, with one pass over the scores of each.
+
+    Not to be shared between threads.
+    """
+
+    def __init__(self, codebooks: Sequence[torch.Tensor]) -> None:
+        """`codebooks` float32 `[entries, dim]` each."""
+        self._levels = [(book.t(), (-half_squares(book)).numpy(), book.contiguous().numpy()) for book in codebooks]
+        self._scores = torch.empty(TILE_ROWS, max((book.shape[0] for book in codebooks), default=0)).view(-1)
+
+    def __call__(self, frames: torch.Tensor, n_q: int, moved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`quantize` with the first `n_q` codebooks."""
+        residual, count = frames.clone(), frames.shape[0]
+        codes, certainty = torch.empty(n_q, count, dtype=torch.int64), torch.full((count,), torch.inf)
+        for start in range(0, count, TILE_ROWS):
+            rows = slice(start, start + TILE_ROWS)
+            part, its_codes = residual[rows], codes[:, rows].numpy()
+            its_noise, its_certainty = moved[rows].numpy(), certainty[rows].numpy()
+            for level, (transposed, half, book) in enumerate(self._levels[:n_q]):
+                scores = self._scores[: part.shape[0] * half.size].view(part.shape[0], half.size)
+                torch.mm(part, transposed, out=scores)
+                arrays = (scores.numpy(), half, book, part.numpy(), its_noise, its_codes[level], its_certainty)
+                take_nearest(*arrays, SCORE_NOISE)
+        return codes, certainty
 
 
 def quantize_quickly(frames: torch.Tensor, codebooks: Sequence[torch.Tensor], halves: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The same codes but for near ties, without margins: one product, one maximum and one look-up a level.
+    """The same codes but for near ties, without their certainty: one product, one maximum and one look-up a level.
 
     Args:
         frames: float32 `[frames, dim]`.
