@@ -1,0 +1,158 @@
+"""How far rounding moves what codes are decided by, and whether the bounds of `tokenizer.codecs.quantizer` hold it.
+
+    python -m tokenizer.codecs.seeded codec --size full
+    python -m benchmarks.rounding FOLDER --codec codec --codec small > benchmarks/results/rounding.md
+
+Chunks of recordings are encoded by our network and by transformers' own. For every frame and level, with the codes that
+transformers gives for all levels before, the margin of its code is the difference of squared distances to that entry and to the
+next nearest, over the distance between these two. A code can differ where our margin and transformers' have different signs, so
+what counts is how far the two margins are apart, against the bound that decides whether the reference settles a chunk.
+
+The expected share of wrong codes is the density of margins about zero times the mean excess over the bound: how often a tie
+comes so near that only an excess could decide it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tokenizer import load_codec, read_audio
+from tokenizer.chunking import chunk_spans
+from tokenizer.codecs.encodec import normalise
+from tokenizer.codecs.quantizer import SCORE_NOISE, noise
+from tokenizer.codecs.seanet import SeaNet
+from tokenizer.errors import RecordingError
+
+Floats = NDArray[np.float64]
+BATCH = 8
+"""chunks that our network takes at once"""
+NEAR = 1e-3
+"""margins below it, as a share of the chunk's RMS, tell the density of margins about zero"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Of all codes of one chunk, `[levels, frames]` each."""
+
+    moved: Floats
+    """how far the two margins are apart"""
+    bound: Floats
+    margin: Floats
+    """ours"""
+    rms: float
+    """of the chunk's frames"""
+    frames: Floats
+    """`[frames]`: how far a frame moved, as a share of its size"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="recordings; two chunks of each are taken")
+    parser.add_argument("--codec", action="append", required=True, help="checkpoint folders or names")
+    parser.add_argument("--files", type=int, default=120, help="most recordings")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    files = sorted(path for path in Path(options.folder).rglob("*") if path.is_file())
+    rng = random.Random(1)
+    files = rng.sample(files, min(options.files, len(files)))
+    chunks = list(some_chunks(files, rng))
+    names = " ".join(f"--codec {Path(name).name}" for name in options.codec)
+    print("# What rounding moves\n")
+    print(f"    python -m benchmarks.rounding FOLDER {names} --files {options.files}\n")
+    print(
+        f"{os.cpu_count()} cores, {platform.machine()}; torch {torch.__version__}; {len(chunks)} chunks of {len(files)} files.\n"
+    )
+    print(
+        "| codec | codes | a frame moves, median | most | beyond the bound | most, of it | uncertain codes | chunks settled",
+        end="",
+    )
+    print(" | expected wrong |\n|---|---|---|---|---|---|---|---|---|")
+    for name in options.codec:
+        print(row(Path(name).name, [moves for moves in compare(name, chunks) if moves is not None]), flush=True)
+    return 0
+
+
+def some_chunks(files: list[Path], rng: random.Random) -> Iterator[torch.Tensor]:
+    """float32 `[1, 2, n]`, two of each file that can be read."""
+    for path in files:
+        try:
+            samples = read_audio(path, 48_000, 2).samples
+        except RecordingError:
+            continue
+        spans = chunk_spans(samples.shape[1], 48_000, 47_520)
+        for start, stop in rng.sample(spans, min(2, len(spans))):
+            yield torch.from_numpy(np.ascontiguousarray(samples[:, start:stop]))[None]
+
+
+@torch.inference_mode()
+def compare(name: str, chunks: list[torch.Tensor]) -> Iterator[Moves | None]:
+    """None: the codec's output is not finite."""
+    codec: Any = load_codec(name, device="cpu", threads=1, reference=True)
+    model = codec._network._model
+    encoder = SeaNet(model.encoder)
+    for start in range(0, len(chunks), BATCH):
+        inputs = [normalise(chunk)[0] for chunk in chunks[start : start + BATCH]]
+        for sound, ours in zip(inputs, encoder([sound[0] for sound in inputs]), strict=True):
+            theirs = model.encoder(sound)[0].t().contiguous()
+            finite = bool(torch.isfinite(theirs).all()) and bool(torch.isfinite(ours).all())
+            yield measure(model, theirs, ours.t().contiguous()) if finite else None
+
+
+def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor) -> Moves:
+    """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours."""
+    rms = ours.square().mean().sqrt()
+    share = (ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-20)
+    allowed, levels = noise(ours, rms), []
+    residuals = [theirs, ours]
+    for layer in model.quantizer.layers:
+        book = layer.codebook.embed
+        code = layer.encode(residuals[0].t()[None])[0]
+        distances = [-scores(residual, book) for residual in residuals]
+        next_one = distances[0].scatter(1, code[:, None], torch.inf).argmin(1)
+        apart = (book[code] - book[next_one]).norm(dim=1).clamp_min(1e-20)
+        margins = [(take(found, next_one) - take(found, code)) / apart for found in distances]
+        bound = allowed + SCORE_NOISE * residuals[1].square().sum(1) / apart
+        levels.append([(margins[1] - margins[0]).abs(), bound, margins[1]])
+        residuals = [residual - book[code] for residual in residuals]
+    moved, bounds, margin = (torch.stack(part).double().numpy() for part in zip(*levels, strict=True))
+    return Moves(moved, bounds, margin, float(rms), share.double().numpy())
+
+
+def scores(residual: torch.Tensor, book: torch.Tensor) -> torch.Tensor:
+    """Negative squared distances `[frames, entries]`, as `EncodecEuclideanCodebook.quantize` rounds them."""
+    entries = book.t()
+    return -(residual.pow(2).sum(1, keepdim=True) - 2 * residual @ entries + entries.pow(2).sum(0, keepdim=True))
+
+
+def take(found: torch.Tensor, entry: torch.Tensor) -> torch.Tensor:
+    return found.gather(1, entry[:, None])[:, 0]
+
+
+def row(name: str, found: list[Moves]) -> str:
+    moved, bound, margin = (
+        np.concatenate([getattr(one, part).ravel() for one in found]) for part in ("moved", "bound", "margin")
+    )
+    rms = np.concatenate([np.full(one.margin.size, one.rms) for one in found])
+    frames = np.concatenate([one.frames for one in found])
+    settled = sum(bool((one.margin < one.bound).any()) for one in found) / len(found)
+    beyond, density = moved > bound, (np.abs(margin) < NEAR * rms).mean() / NEAR
+    wrong = (np.maximum(moved - bound, 0.0) / rms).mean() * density
+    cells = [name, f"{moved.size:,}", f"{np.median(frames):.2g}", f"{frames.max():.2g}", f"{beyond.mean():.2g}"]
+    cells += [f"{(moved / bound).max():.2f}", f"{(margin < bound).mean():.2g}", f"{settled:.1%}", f"{wrong:.1g}"]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
