@@ -20,6 +20,7 @@ from tokenizer import FailureKind, RecordingError, read_audio
 from tokenizer.audio import stream_audio
 from tokenizer.audio.channels import apply_mapping, mapping_matrix
 from tokenizer.audio.meter import SignalMeter
+from tokenizer.audio.pyav import PyAVReader
 from tokenizer.audio.sndfile import SoundFileReader
 
 
@@ -154,6 +155,40 @@ def test_late_segments_are_those_of_the_whole(tmp_path: Path, name: str) -> None
     part = np.concatenate(list(stream), axis=1)
     assert np.array_equal(part, whole[:, 116_000:136_000])
     assert stream.report.decoder == ("soundfile" if name in ("long.wav", "long.flac") else "pyav")
+
+
+@pytest.mark.parametrize(("subtype", "bits"), [("PCM_16", 16), ("PCM_32", 32)])
+def test_every_packed_sample_becomes_the_float_of_libswresample(tmp_path: Path, subtype: str, bits: int) -> None:
+    """The extremes, and 32-bit samples that float32 has to round."""
+    rng = np.random.default_rng(7)
+    samples = rng.integers(-(1 << bits - 1), 1 << bits - 1, (5_000, 2))
+    samples[:2] = [[-(1 << bits - 1), (1 << bits - 1) - 1], [0, -1]]
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples.astype(f"int{bits}"), 48_000, subtype=subtype)
+    resampler = av.AudioResampler(format="flt")
+    with av.open(str(path)) as container:
+        expected = [flat.to_ndarray() for frame in container.decode(audio=0) for flat in resampler.resample(frame)]
+    assert np.array_equal(read_audio(path).samples.T.ravel(), np.concatenate(expected, axis=1)[0])
+
+
+def dts_frame(rng: np.random.Generator, size: int = 2_048) -> bytes:
+    """A DTS core frame of 512 samples at 44.1 kHz whose header is right (ETSI TS 102 114, 5.3) and whose payload is noise."""
+    fields = [(0x7FFE8001, 32), (1, 1), (31, 5), (0, 1), (15, 7), (size - 1, 14), (2, 6), (8, 4), (24, 5), (0, 5), (0, 3)]
+    fields += [(0, 2), (0, 2), (1, 1), (0, 1), (7, 4), (0, 2), (0, 3), (0, 2), (0, 4)]
+    bits = "".join(format(value, f"0{width}b") for value, width in fields)
+    header = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    return header + rng.bytes(size - len(header))
+
+
+@pytest.mark.parametrize("lead", [0, 20_000, 200_000])
+def test_dts_that_a_header_calls_pcm_is_not_read_as_noise(tmp_path: Path, lead: int) -> None:
+    rng = np.random.default_rng(0)
+    words = np.frombuffer(b"".join(dts_frame(rng) for _ in range(100)), dtype=">i2").astype("<i2")
+    path = tmp_path / "disc.wav"
+    soundfile.write(path, np.concatenate([np.zeros(lead // 4 * 2, "<i2"), words]).reshape(-1, 2), 44_100, subtype="PCM_16")
+    reader = PyAVReader(str(path), path.name)
+    assert reader.facts.codec in ("dca", "dts")
+    reader.close()
 
 
 def test_segments_beyond_the_end_are_failures(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ _STREAMING_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 _OGG_TAIL = 1 << 17
 """an Ogg page is at most 65,307 bytes"""
 _OGG_END_OF_STREAM = 4
+_HIDDEN_SYNCS = tuple(bytes.fromhex(sync) for sync in ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8", "f8724e1f", "72f81f4e"))
+"""how DTS (16 and 14 bits, both byte orders) and IEC 61937 bursts begin"""
+_HIDDEN_WITHIN = 1 << 19
+"""bytes from the start of a RIFF file; FFmpeg itself finds none that begins later"""
 _ID3_HEADER = 10
 _SIDE_INFO = {(3, False): 32, (3, True): 17, (2, False): 17, (2, True): 9, (0, False): 17, (0, True): 9}
 """bytes between an MPEG frame header and a Xing tag, by (version bits, mono)"""
@@ -64,6 +68,13 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
         else:
             file.seek(size + (size & 1), os.SEEK_CUR)
     return None
+
+
+def wav_may_hide(file: BinaryIO) -> bool:
+    """Whether a RIFF file may carry DTS or AC-3 that its header calls PCM, as rips of discs do."""
+    file.seek(0)
+    head = file.read(_HIDDEN_WITHIN)
+    return any(sync in head for sync in _HIDDEN_SYNCS)
 
 
 def xing_samples(file: BinaryIO) -> int | None:
