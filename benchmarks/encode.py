@@ -168,6 +168,10 @@ class Pool:
                 results[i] = codes
         return results
 
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.send("")
+
     def memory(self) -> float:
         """Peak resident memory of the largest process, MiB."""
         for pipe in self._pipes:

@@ -5,12 +5,15 @@
 
 The script reads one file after the other, encodes it with `EncodecModel.encode`, unpadded, and writes a Parquet file at the
 end. Both are timed from their first recording to their last byte, without the start of Python, Ray and the model, in turns in
-one run. The encoder's own speed is that of one process a core on chunks that lie in memory.
+one run. The encoder's own speed is that of as many processes as workers, one thread each, on the same recordings decoded in
+memory; the efficiency is the run's share of it. It depends on the shape: a second of audio is two chunks when it is alone, and
+1.01 in a song.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -55,8 +58,6 @@ def main() -> int:
         head(options)
         for name, corpus in corpora.items():
             measure(name, corpus, Path(folder), options)
-        own = encoder_speed(options)
-        print(f"\nThe encoder's own speed, {os.cpu_count()} processes: {own:.1f} x real time.")
     return 0
 
 
@@ -73,19 +74,46 @@ def write_corpus(folder: Path, seconds: float, length: float, form: str) -> Path
 
 
 def measure(name: str, corpus: Path, folder: Path, options: argparse.Namespace) -> None:
-    """One row of the table a number of workers, each against the script."""
+    """One row of the table a number of workers, each against the script and against the encoder alone."""
+    counts = sorted({1, os.cpu_count() or 1})
+    recordings = decoded(corpus)
+    pools = {workers: Pool(options, recordings, workers) for workers in counts}
     arms: dict[str, Callable[[Path], tuple[float, float]]] = {"script": lambda out: by_script(corpus, out, options)}
-    for workers in sorted({1, os.cpu_count() or 1}):
+    for workers in counts:
+        arms[f"{workers} alone"] = lambda out, pool=pools[workers]: by_encoder(pool, recordings)
         arms[f"{workers} workers"] = lambda out, workers=workers: by_tokenize(corpus, out, workers, options)
     speeds: dict[str, list[float]] = {arm: [] for arm in arms}
     for round in range(options.rounds):
         for arm, run in arms.items():
             seconds, taken = run(folder / f"{len(list(folder.iterdir()))}-{round}")
             speeds[arm].append(seconds / taken)
-    for arm in list(arms)[1:]:
-        ratio = statistics.median(ours / theirs for ours, theirs in zip(speeds[arm], speeds["script"], strict=True))
-        script_speed, own = (statistics.median(speeds[which]) for which in ("script", arm))
-        print(f"| {name} | {arm.split()[0]} | {script_speed:.2f} | {own:.2f} | {ratio:.2f} |", flush=True)
+    for pool in pools.values():
+        pool.close()
+    for workers in counts:
+        ours, alone = speeds[f"{workers} workers"], speeds[f"{workers} alone"]
+        figures = [speeds["script"], ours, ratios(ours, speeds["script"]), alone]
+        cells = " | ".join(f"{statistics.median(figure):.2f}" for figure in figures)
+        print(f"| {name} | {workers} | {cells} | {statistics.median(ratios(ours, alone)):.0%} |", flush=True)
+
+
+def ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+
+
+def decoded(corpus: Path) -> list[Waveform]:
+    """What of a corpus is a recording that can be encoded."""
+    recordings = []
+    for path in sorted(path for path in corpus.rglob("*") if path.is_file()):
+        with contextlib.suppress(RecordingError):
+            recordings.append(read_audio(path, 48_000, 2))
+    return recordings
+
+
+def by_encoder(pool: Pool, recordings: list[Waveform]) -> tuple[float, float]:
+    """`encode_batch` in every process, on its share of the recordings."""
+    began = time.perf_counter()
+    pool.run()
+    return sum(recording.seconds for recording in recordings), time.perf_counter() - began
 
 
 def by_tokenize(corpus: Path, out: Path, workers: int, options: argparse.Namespace) -> tuple[float, float]:
@@ -129,27 +157,14 @@ def script(corpus: Path, out: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def encoder_speed(options: argparse.Namespace) -> float:
-    """Of `encode_batch` in a process a core, on recordings in memory: x real time."""
-    rng = np.random.default_rng(0)
-    recordings = [Waveform((0.1 * rng.standard_normal((2, 480_000))).astype(np.float32), 48_000) for _ in range(12)]
-    pool = Pool(options, recordings, os.cpu_count() or 1)
-    pool.run()
-    speeds = []
-    for _ in range(options.rounds):
-        began = time.perf_counter()
-        pool.run()
-        speeds.append(120.0 / (time.perf_counter() - began))
-    return statistics.median(speeds)
-
-
 def head(options: argparse.Namespace) -> None:
     audio = " --audio FOLDER" if options.audio else ""
     print("# Whole runs\n")
     print(f"    python -m benchmarks.pipeline --codec CODEC --bandwidth {options.bandwidth:g}", end=" ")
     print(f"--seconds {options.seconds:g} --rounds {options.rounds}{audio}\n")
     print(f"{os.cpu_count()} cores, {platform.machine()}; torch {torch.__version__}; median of {options.rounds} rounds.\n")
-    print("| corpus | workers | script, x real time | tokenize, x real time | ratio |\n|---|---|---|---|---|", flush=True)
+    print("| corpus | workers | script, x real time | tokenize, x real time | ratio | encoder alone, x real time | efficiency |")
+    print("|---|---|---|---|---|---|---|", flush=True)
 
 
 if __name__ == "__main__":
