@@ -171,6 +171,51 @@ def test_every_packed_sample_becomes_the_float_of_libswresample(tmp_path: Path, 
     assert np.array_equal(read_audio(path).samples.T.ravel(), np.concatenate(expected, axis=1)[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "form"),
+    [("a.mp3", "libmp3lame", "fltp"), ("a.m4a", "alac", "s32p"), ("a.flac", "flac", "s16"), ("a.wav", "pcm_u8", "u8")],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_frames_of_any_layout_become_the_floats_of_libswresample(
+    tmp_path: Path, name: str, codec: str, form: str, channels: int
+) -> None:
+    """Planar and packed, over several blocks; formats that nothing reads as they are go through the resampler."""
+    path = encode(tmp_path / name, sound(150_000, channels, sample_rate=44_100).samples, 44_100, codec)
+    resampler = av.AudioResampler(format="flt")
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+        assert frames[0].format.name == form
+        expected = [flat.to_ndarray() for frame in frames for flat in resampler.resample(frame)]
+    assert np.array_equal(read_audio(path).samples.T.ravel(), np.concatenate(expected, axis=1)[0])
+
+
+def test_mono_is_resampled_once_and_as_two_channels_would_be(tmp_path: Path) -> None:
+    mono = sound(100_000, 1, sample_rate=44_100).samples
+    both = read_audio(write(tmp_path / "mono.wav", mono, 44_100, "FLOAT"), 48_000, 2)
+    twice = read_audio(write(tmp_path / "stereo.wav", np.repeat(mono, 2, axis=0), 44_100, "FLOAT"), 48_000, 2)
+    assert np.array_equal(both.samples, twice.samples)
+
+
+def test_mono_earns_the_flags_of_two_equal_channels(tmp_path: Path) -> None:
+    """Three neighbouring pairs at full scale are too few in one channel to be called clipped, and enough in two."""
+    mono = np.zeros((1, 20_000), np.float32)
+    mono[0, 100:104] = 1.0
+    for name, samples in (("mono.wav", mono), ("stereo.wav", np.repeat(mono, 2, axis=0))):
+        stream = stream_audio(write(tmp_path / name, samples, 48_000, "FLOAT"), 48_000, 2)
+        list(stream)
+        assert stream.report.flags == ("clipped",)
+
+
+def test_samples_before_a_change_of_rate_are_read(tmp_path: Path) -> None:
+    """A segment that ends before the change is sound, though both lie in one second."""
+    first = encode(tmp_path / "a.mp3", sound(66_150, sample_rate=44_100).samples, 44_100, "libmp3lame")
+    whole = read_audio(first).samples
+    second = encode(tmp_path / "b.mp3", sound(48_000).samples, 48_000, "libmp3lame")
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    assert failure(first).kind is FailureKind.DAMAGED
+    assert np.array_equal(read_audio(first, end=1.2).samples, whole[:, :52_920])
+
+
 def dts_frame(rng: np.random.Generator, size: int = 2_048) -> bytes:
     """A DTS core frame of 512 samples at 44.1 kHz whose header is right (ETSI TS 102 114, 5.3) and whose payload is noise."""
     fields = [(0x7FFE8001, 32), (1, 1), (31, 5), (0, 1), (15, 7), (size - 1, 14), (2, 6), (8, 4), (24, 5), (0, 5), (0, 3)]

@@ -51,9 +51,9 @@ def mapping_matrix(name: str, layout: tuple[str, ...], channels: int, downmix: b
 
 
 def apply_mapping(block: NDArray[np.float32], matrix: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """Mix a block float32 `[source channels, n]`; mono to stereo copies, bit for bit."""
+    """Mix a block float32 `[source channels, n]` with the gains of `mapping_matrix`."""
     if matrix is None:
         return block
-    if block.shape[0] == 1 and matrix.shape[1] == 1:
-        return np.repeat(block, matrix.shape[0], axis=0)
-    return matrix @ block
+    # Not BLAS, whose threads cost more than so small a product.
+    mixed: NDArray[np.float32] = np.einsum("oc,cn->on", matrix, block)
+    return mixed

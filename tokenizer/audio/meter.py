@@ -18,7 +18,9 @@ CLIPPED_SHARE = 1e-5
 class SignalMeter:
     """Sums over a stream of blocks, float32 `[channels, n]`."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: int = 1) -> None:
+        """`copies` is how often each channel of the blocks stands in the waveform that is judged."""
+        self._copies = copies
         self._samples = 0
         self._peak = 0.0
         self._mono = 0.0
@@ -31,13 +33,12 @@ class SignalMeter:
             return
         self._samples += block.shape[1]
         self._peak = max(self._peak, float(block.max()), -float(block.min()))
-        wide = block.astype(np.float64)
-        mono = wide.mean(axis=0)
-        self._mono += float(mono @ mono)
-        self._power += float(np.einsum("cn,cn->", wide, wide)) / block.shape[0]
+        mono = block.sum(axis=0) / np.float32(block.shape[0]) if block.shape[0] > 1 else block[0]
+        self._mono += _power(mono)
+        self._power += sum(_power(channel) for channel in block) / block.shape[0]
         if self._peak >= CLIPPED_LEVEL:
             full = np.abs(block) >= CLIPPED_LEVEL
-            self._clipped += int(np.count_nonzero(full[:, 1:] & full[:, :-1]))
+            self._clipped += self._copies * int(np.count_nonzero(full[:, 1:] & full[:, :-1]))
 
     def flags(self) -> tuple[str, ...]:
         """The flags that the whole stream earns: "silent", "antiphase", "clipped"."""
@@ -49,3 +50,8 @@ class SignalMeter:
         if self._clipped >= CLIPPED_RUNS and self._clipped >= CLIPPED_SHARE * self._samples:
             found.append("clipped")
         return tuple(found)
+
+
+def _power(samples: NDArray[np.float32]) -> float:
+    """The sum of squares, in float32: its rounding is nothing beside the thresholds. Not BLAS, whose threads wait by spinning."""
+    return float(np.einsum("n,n->", samples, samples))

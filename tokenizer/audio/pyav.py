@@ -30,8 +30,11 @@ _JUNK_SHARE = 0.01
 """a packet with fewer bytes that are not zero is padding before or after an MPEG stream, not damaged audio"""
 
 
-_PACKED_SCALE = {"s16": 2.0**-15, "s32": 2.0**-31, "flt": 1.0}
-"""packed sample formats that numpy turns into the same floats as libswresample, for a tenth of its cost a frame"""
+_SAMPLE_TYPES: dict[str, np.dtype[Any]] = {"s16": np.dtype(np.int16), "s32": np.dtype(np.int32), "flt": np.dtype(np.float32)}
+"""packed sample formats, and with a `p` behind them planar ones, that numpy turns into the same floats as libswresample, for a
+tenth of its cost a frame"""
+_MOST_PLANES = 2
+"""channels of a planar frame that are read as they are: beyond 7, PyAV's list of planes runs over its end"""
 
 
 class NotOpened(Exception):
@@ -120,25 +123,28 @@ class PyAVReader:
         return None if duration is None else round(duration * rate / 1_000_000)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Every frame as float32 `[channels, n]`.
+        """All samples, about a second at a time, float32 `[channels, n]`.
 
         Raises:
             RecordingError: packets that do not decode, or a rate or layout that changes on the way (DAMAGED).
         """
-        # `to_ndarray` on planar audio of many channels crashes the process: always through packed floats.
-        packed = AudioResampler(format="flt")
-        channels = self.facts.channels
+        gathered = _Gathered(self.facts.channels)
+        try:
+            for frame in self._alike():
+                yield from gathered.add(frame, self.facts.sample_rate)
+        except RecordingError:  # what came before it is sound, and may be all that is wanted
+            yield from gathered.flush()
+            raise
+        yield from gathered.flush()
+
+    def _alike(self) -> Iterator[Any]:
+        """Frames of the rate and channels that the file began with."""
+        rate, channels = self.facts.sample_rate, self.facts.channels
         for frame in self._frames():
-            if frame.sample_rate != self.facts.sample_rate or len(frame.layout.channels) != channels:
-                raise self._damaged(
-                    f"changes from {self.facts.sample_rate} Hz and {channels} channels to "
-                    f"{frame.sample_rate} Hz and {len(frame.layout.channels)}"
-                )
-            if frame.format.name in _PACKED_SCALE:
-                yield _floats(frame, channels)
-                continue
-            for flat in packed.resample(frame):
-                yield _floats(flat, channels)
+            found = len(frame.layout.channels)
+            if frame.sample_rate != rate or found != channels:
+                raise self._damaged(f"changes from {rate} Hz and {channels} channels to {frame.sample_rate} Hz and {found}")
+            yield frame
 
     def _frames(self) -> Iterator[Any]:
         bad, total, reason = 0, 0, ""
@@ -163,11 +169,48 @@ class PyAVReader:
         return RecordingError(FailureKind.DAMAGED, f"{self._name}: {what}", "decode")
 
 
-def _floats(frame: Any, channels: int) -> NDArray[np.float32]:
-    """A packed frame as float32 `[channels, n]`."""
-    samples = np.ascontiguousarray(frame.to_ndarray().reshape(-1, channels).T).astype(np.float32, copy=False)
-    scale = _PACKED_SCALE[frame.format.name]
-    return samples if scale == 1.0 else np.multiply(samples, np.float32(scale), out=samples)
+class _Gathered:
+    """Samples of frames as they lie in memory, until there are enough of them to be worth converting."""
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        # `to_ndarray` on planar audio of many channels crashes the process: packed floats are always safe.
+        self._packed = AudioResampler(format="flt")
+        self._types = dict(_SAMPLE_TYPES)
+        if channels <= _MOST_PLANES:
+            self._types |= {f"{name}p": dtype for name, dtype in _SAMPLE_TYPES.items()}
+        self._format = ""
+        self._held: list[list[NDArray[Any]]] = []
+        self._count = 0
+
+    def add(self, frame: Any, enough: int) -> Iterator[NDArray[np.float32]]:
+        """Take in a frame; yields a block where `enough` samples per channel have come together."""
+        for readable in (frame,) if frame.format.name in self._types else self._packed.resample(frame):
+            if readable.format.name != self._format:
+                yield from self.flush()
+                self._format = readable.format.name
+            self._held.append(self._planes(readable))
+            self._count += readable.samples
+        if self._count >= enough:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        """What has been gathered, as one block."""
+        if not self._count:
+            return
+        rows = [np.concatenate(pieces) for pieces in zip(*self._held, strict=True)]
+        block = np.empty((self._channels, self._count), np.float32)
+        block[...] = rows[0].reshape(-1, self._channels).T if len(rows) < self._channels else rows
+        scale = 1.0 if rows[0].dtype.kind == "f" else 2.0 ** (1 - 8 * rows[0].dtype.itemsize)
+        self._held, self._count = [], 0
+        yield block if scale == 1.0 else np.multiply(block, np.float32(scale), out=block)
+
+    def _planes(self, frame: Any) -> list[NDArray[Any]]:
+        """Views of a frame's memory: one of all samples in turn, or one a channel."""
+        dtype = self._types[self._format]
+        if self._format in _SAMPLE_TYPES:
+            return [np.frombuffer(frame.planes[0], dtype, frame.samples * self._channels)]
+        return [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes]
 
 
 def _names(layout: Any, channels: int) -> tuple[str, ...]:

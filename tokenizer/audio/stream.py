@@ -79,7 +79,8 @@ class AudioStream:
         self.sample_rate = sample_rate or facts.sample_rate
         self.channels = channels or facts.channels
         self._matrix = mapping_matrix(self.name, facts.layout, self.channels, downmix)
-        self._meter = SignalMeter()
+        self._copies = self.channels if facts.channels == 1 else 1
+        self._meter = SignalMeter(self._copies)
         self._truncated = False
         self._used = 0
         self._given = 0
@@ -154,21 +155,25 @@ class AudioStream:
         return exact
 
     def _resampled(self) -> Iterator[NDArray[np.float32]]:
+        # Equal channels are resampled once: soxr treats each alone.
+        for block in self._at_rate(self.channels // self._copies):
+            yield block if self._copies == 1 else np.repeat(block, self._copies, axis=0)
+
+    def _at_rate(self, channels: int) -> Iterator[NDArray[np.float32]]:
         rate = self._reader.facts.sample_rate
         if rate == self.sample_rate:
             yield from self._mapped()
             return
         # Bit-equal to resampling the whole at once, whatever the blocks.
-        stream: Any = soxr.ResampleStream(rate, self.sample_rate, self.channels, dtype="float32", quality=_QUALITY)
+        stream: Any = soxr.ResampleStream(rate, self.sample_rate, channels, dtype="float32", quality=_QUALITY)
         for block in self._mapped():
-            yield _from_soxr(stream.resample_chunk(_to_soxr(block)), self.channels)
-        last = np.zeros((0, self.channels), np.float32)
-        yield _from_soxr(stream.resample_chunk(last if self.channels > 1 else last[:, 0], last=True), self.channels)
+            yield _transposed(stream.resample_chunk(_transposed(block)))
+        yield _transposed(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
 
     def _mapped(self) -> Iterator[NDArray[np.float32]]:
         for block in self._gathered():
             check_samples(block, self.name)
-            mapped = apply_mapping(block, self._matrix)
+            mapped = block if self._copies > 1 else apply_mapping(block, self._matrix)
             self._meter.add(mapped)
             yield mapped
 
@@ -181,10 +186,10 @@ class AudioStream:
             held.append(block)
             count += block.shape[1]
             if count >= enough:
-                yield np.concatenate(held, axis=1)
+                yield _joined(held)
                 held, count = [], 0
         if held:
-            yield np.concatenate(held, axis=1)
+            yield _joined(held)
 
     def _cut(self) -> Iterator[NDArray[np.float32]]:
         """The samples from `start` to `end`."""
@@ -338,9 +343,17 @@ def _require_regular_file(path: str) -> None:
         raise RecordingError(FailureKind.NOT_AUDIO, f"{path}: an empty file", "open")
 
 
-def _to_soxr(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(block.T) if block.shape[0] > 1 else block[0]
+def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
-def _from_soxr(block: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    return np.ascontiguousarray(block.reshape(-1, channels).T)
+def _transposed(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`[a, b]` to `[b, a]` without gaps, one of the two being a few channels: row by row is the fast way."""
+    result = np.empty(block.shape[::-1], np.float32)
+    if block.shape[0] < block.shape[1]:
+        for i, row in enumerate(block):
+            result[:, i] = row
+    else:
+        for i, row in enumerate(result):
+            row[:] = block[:, i]
+    return result
