@@ -64,6 +64,7 @@ class _Worker:
             self._send(FAILED, pickle.dumps(RecordingError(kind, message, "decode")))
 
     def _decode(self, recording: Recording) -> DecodeReport:
+        began = time.process_time()
         file = self._settings.source.open(recording)
         try:
             digest = self._hash(recording, file)
@@ -79,7 +80,7 @@ class _Worker:
             )
             for block in stream:
                 self._send(BLOCK, block.tobytes())
-            return DecodeReport(stream.report, digest)
+            return DecodeReport(stream.report, digest, time.process_time() - began)
         finally:
             if not isinstance(file, str):
                 file.close()

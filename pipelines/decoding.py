@@ -57,6 +57,8 @@ class DecodeReport:
 
     audio: AudioReport
     source_sha256: str
+    seconds: float = 0.0
+    """of one core: hashing, decoding, resampling, handing over"""
 
 
 class Decoding:
@@ -92,6 +94,7 @@ class Decoding:
             elif kind == END:
                 self._ended = True
                 self._report = pickle.loads(body)
+                self._decoder.busy += self.report.seconds
             elif kind == FAILED:
                 self._ended = True
                 raise pickle.loads(body)
@@ -112,6 +115,8 @@ class Decoder:
         self.settings = settings
         self.waited = 0.0
         """seconds spent waiting for blocks"""
+        self.busy = 0.0
+        """seconds of one core that recordings which were read to their end have taken"""
         self._child: _Child | None = None
         self._sent: deque[Recording] = deque()
 
@@ -146,6 +151,11 @@ class Decoder:
             return self._failed(recording, FailureKind.CRASHED, f"the decoder died of {child.cause_of_death()}")
         return message[:4], memoryview(message)[4:]
 
+    def start(self) -> None:
+        """Start the child before there is work for it."""
+        if self._child is None:
+            self._start()
+
     def close(self) -> None:
         """End the child; it is started again when it is needed."""
         self._sent.clear()
@@ -177,7 +187,11 @@ class _Child:
         ours, theirs = Pipe(duplex=True)
         self._connection = ours
         command = [sys.executable, "-m", "pipelines.decode_worker", str(theirs.fileno()), str(os.getpid())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # NumPy's library of products would start a thread a core in each child, and nothing here needs one.
+        alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], env=alone, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         theirs.close()
         self.messages: queue.Queue[bytes] = queue.Queue(AHEAD_BLOCKS)
         self._closing = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -26,6 +27,10 @@ class Encoder(Protocol):
     """chunks that make a full batch"""
     window: int
     """batches worth having under way at once"""
+    lanes: int
+    """batches that are computed side by side, where the last chunks of a shard are better shared out"""
+    busy: float
+    """seconds of encoding, over all batches that were redeemed; those on several devices at once all count"""
 
     def submit(self, chunks: Sequence[Chunk]) -> Any:
         """Start on a batch; returns a ticket."""
@@ -50,17 +55,21 @@ class LocalEncoder:
     """A codec in this process, on a thread of its own so that reading goes on while it computes."""
 
     window = 2
+    lanes = 1
 
     def __init__(self, codec: Codec, batch_chunks: int) -> None:
         self.batch_chunks = batch_chunks
+        self.busy = 0.0
         self._codec = codec
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
 
-    def submit(self, chunks: Sequence[Chunk]) -> Future[list[ChunkCodes]]:
-        return self._thread.submit(self._codec.encode_chunks, list(chunks))
+    def submit(self, chunks: Sequence[Chunk]) -> Future[tuple[list[ChunkCodes], float]]:
+        return self._thread.submit(clocked_encode, self._codec, list(chunks))
 
-    def result(self, ticket: Future[list[ChunkCodes]]) -> list[ChunkCodes]:
-        return ticket.result()
+    def result(self, ticket: Future[tuple[list[ChunkCodes], float]]) -> list[ChunkCodes]:
+        codes, seconds = ticket.result()
+        self.busy += seconds
+        return codes
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
         return self._thread.submit(self._codec.decode_chunks, list(chunks)).result()
@@ -83,3 +92,21 @@ class EncoderCodec(Codec):
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
         return self._encoder.decode(chunks)
+
+
+def clocked_encode(codec: Codec, chunks: Sequence[Chunk]) -> tuple[list[ChunkCodes], float]:
+    """The codes of a batch, and the seconds that they took."""
+    began = time.perf_counter()
+    codes = codec.encode_chunks(chunks)
+    return codes, time.perf_counter() - began
+
+
+def warm_up(codec: Codec) -> None:
+    """Have a codec do once what only its first batch needs: compiled code is loaded, buffers are made.
+
+    Not where codes are compared with exact ones from the first batch on: these must be of the corpus.
+    """
+    if codec.spec.precision != "exact" or codec.spec.chunk_length is None:
+        return
+    noise = np.random.default_rng(0).standard_normal((codec.channels, codec.spec.chunk_length), np.float32)
+    codec.encode_chunks([np.float32(0.1) * noise])

@@ -218,11 +218,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     ]
     wall = summary.timings.get("wall", 0.0)
     if wall:
-        shares = ", ".join(
-            f"{name.removesuffix('_wait')} {summary.timings.get(name, 0.0) / wall:.0%}" for name in ("decode_wait", "encode_wait")
-        )
-        shares += f", writing {summary.timings['write'] / wall:.0%}" if "write" in summary.timings else ""
-        facts.append(("time", f"{format_duration(wall)} of work, of it waiting for {shares}"))
+        facts.append(("time", _time_line(summary.timings)))
     if codec.get("precision", "exact") != "exact":
         facts.append(("precision", codec["precision"] + (f": {summary.precision.describe()}" if summary.precision else "")))
     if summary.flags:
@@ -232,6 +228,17 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     if summary.audit is not None:
         facts.append(("audit", _audit_line(summary.audit)))
     return facts
+
+
+def _time_line(timings: Mapping[str, float]) -> str:
+    """Where the time went. Decoding and encoding go on beside the processes that write, so they are no shares of their time."""
+    seconds = Counter(timings)
+    share = {name: seconds[name] / seconds["wall"] for name in ("decode_wait", "encode_wait", "write")}
+    return (
+        f"{format_duration(seconds['wall'])} of work: waiting for decode {share['decode_wait']:.0%}, "
+        f"for encode {share['encode_wait']:.0%}, writing {share['write']:.0%}; "
+        f"decoders busy {format_duration(seconds['decode'])}, encoders {format_duration(seconds['encode'])}"
+    )
 
 
 def _audit_line(audit: Mapping[str, Any]) -> str:

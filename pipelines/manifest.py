@@ -81,7 +81,7 @@ class CommitRecord:
     flags: Mapping[str, int] = field(default_factory=dict)
     """recordings by flag"""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """seconds: wall, decode_wait, encode_wait, write"""
+    """seconds: those that `pipelines.tokenize.TIMINGS` names"""
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)

@@ -4,7 +4,8 @@
         recording 2   ▌                   batch 2  ▌▌██
         recording 3   ██████ ▌            batch 3  ████ …
 
-Which chunks share a batch follows from the recordings' order and the batch size alone, so two runs pack alike.
+Which chunks share a batch follows from the recordings' order, the batch size and, for the last ones, the encoder's lanes; what a
+chunk's codes are does not depend on its company.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Packer:
         self._buffer.append(_Place(pending, pending.submitted, chunk))
         pending.submitted += 1
         if len(self._buffer) >= self._encoder.batch_chunks:
-            self._submit()
+            self._submit(len(self._buffer))
 
     def ready(self) -> Iterator[Pending]:
         """Recordings that are complete or failed, in order, without waiting for more."""
@@ -88,17 +89,22 @@ class Packer:
 
     def drain(self) -> Iterator[Pending]:
         """Send what is buffered, wait for everything, and yield every ended recording."""
-        if self._buffer:
-            self._submit()
+        self._submit_rest()
         while self._under_way:
             self._collect()
         yield from self.ready()
 
-    def _submit(self) -> None:
+    def _submit_rest(self) -> None:
+        """The last chunks, shared out: as one batch they would keep one lane busy while the others have nothing to do."""
+        share = -(-len(self._buffer) // self._encoder.lanes)
+        while self._buffer:
+            self._submit(share)
+
+    def _submit(self, count: int) -> None:
         # Chunks of a recording that has failed meanwhile still go: what a batch holds must not depend on timing.
         while len(self._under_way) >= self._encoder.window:
             self._collect()
-        batch, self._buffer = self._buffer, []
+        batch, self._buffer = self._buffer[:count], self._buffer[count:]
         self._under_way.append((self._encoder.submit([place.chunk for place in batch]), batch))
 
     def _collect(self) -> None:

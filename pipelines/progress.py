@@ -32,6 +32,10 @@ class ShardProgress:
     """seconds spent waiting for decoders"""
     encode_wait: float = 0.0
     """seconds spent waiting for encoders"""
+    decode: float = 0.0
+    """seconds of a core that decoding and resampling took"""
+    encode: float = 0.0
+    """seconds of encoders, of all of them together"""
     write: float = 0.0
     """seconds spent on the file: packing, compressing, hashing"""
     wall: float = 0.0

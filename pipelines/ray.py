@@ -6,33 +6,40 @@
                         EncodeActor (holds the codec; one a GPU, or one a core)
 
 Without GPUs every core gets an encode actor with one thread, which is faster than one process with many threads, and a
-shard's batches spread over all of them, so that even a single shard uses the whole machine.
+shard's batches spread over all of them, so that even a single shard uses the whole machine. With GPUs there is a runner for
+almost every core; each sends to the GPUs of its own node, where there are any.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 # Before ray is imported: no telemetry, and no advice about other people's settings on a user's terminal.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from pipelines.auditing.recording import Auditor, AuditSettings, unreadable
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.sampling import Chosen
-from pipelines.encoders import Chunk, EncoderLost
+from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
@@ -46,10 +53,23 @@ STARTS = 5
 """times that a runner may die before it has begun"""
 POLL_SECONDS = 0.5
 OBJECT_STORE_BYTES = 2 << 30
+"""at least, where this run starts Ray"""
+STORE_SHARE = 0.3
+"""of a machine's memory that the object store may take with GPUs, as Ray has it by default"""
+SHARED_MEMORY = Path("/dev/shm")
+"""where the object store lies; it must fit in, or Ray moves it to a disk"""
 CLIENT = "ray://"
+CLIENT_PAUSES = (1.0, 5.0, 15.0)
+"""seconds to wait before a head node is asked again that listens and cannot serve a client yet"""
 KNOCK_SECONDS = 10.0
 CORES_PER_RUNNER = 4
 """CPU encoders that one runner can feed: decoding is some 100 times faster than encoding"""
+BATCHES_AHEAD = 2
+"""for each encoder: one that it computes, one that waits for it"""
+GPU_CALLS = 2
+"""batches that a GPU's process takes at a time: one is filled and handed back while the other is computed"""
+WINDOW_BYTES = 2 << 30
+"""of batches under way to one GPU, from all runners together"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +91,7 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
     try:
         _init(address, workers, gpus)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _reason(error)
         raise UsageError(
             f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
         ) from error
@@ -90,16 +110,36 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
     logging.getLogger("ray.client_builder").setLevel(logging.ERROR)
     if address:
         _knock(address)
-        ray.init(address=address, **quiet)
+        _join(address, quiet)
         return
     ray.init(
         address="local",  # without it Ray joins whatever cluster it finds on this machine
         num_cpus=workers or os.cpu_count() or 1,
         num_gpus=gpus,
         include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
+        object_store_memory=_store_bytes(gpus),
         **quiet,
     )
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    """Connect to a running cluster. A busy head may need a while until it can start the process that serves a client."""
+    for pause in CLIENT_PAUSES if address.startswith(CLIENT) else ():
+        try:
+            ray.init(address=address, **quiet)
+            return
+        except ConnectionError:
+            time.sleep(pause)
+    ray.init(address=address, **quiet)
+
+
+def _store_bytes(gpus: int | None) -> int:
+    """Room for the batches under way. Memory is taken as it is used, so that too much costs nothing."""
+    if gpus == 0 or sys.platform == "darwin":  # where Ray allows no more
+        return OBJECT_STORE_BYTES
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    shared = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
+    return max(OBJECT_STORE_BYTES, int(min(STORE_SHARE * memory, 0.9 * shared)))
 
 
 def _knock(address: str) -> None:
@@ -124,14 +164,15 @@ def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Clus
 
 
 class _EncodeActor:
-    """Holds one codec and encodes batches with it, one after the other."""
+    """Holds one codec and encodes batches with it."""
 
     def __init__(self, settings: CodecSettings) -> None:
         self._settings = settings
         self._codec: Any = None
+        self._loading = Lock()
 
-    def where(self) -> int:
-        return os.getpid()
+    def where(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
 
     def load(self) -> CodecshardsError | None:
         """Load the codec now; an error is returned, since one that is raised loses its type."""
@@ -141,10 +182,11 @@ class _EncodeActor:
             return error
         return None
 
-    def encode(self, chunks: list[Chunk]) -> list[ChunkCodes] | CodecshardsError:
+    def encode(self, chunks: list[Chunk]) -> tuple[list[ChunkCodes], float] | CodecshardsError:
+        """Codes, and the seconds that they took."""
         try:
-            codes: list[ChunkCodes] = self._loaded().encode_chunks(chunks)
-            return codes
+            with self._alive():
+                return clocked_encode(self._loaded(), chunks)
         except CodecshardsError as error:
             return error
 
@@ -154,60 +196,113 @@ class _EncodeActor:
 
     def decode(self, chunks: list[ChunkCodes]) -> list[Chunk] | CodecshardsError:
         try:
-            samples: list[Chunk] = self._loaded().decode_chunks(chunks)
-            return samples
+            with self._alive():
+                samples: list[Chunk] = self._loaded().decode_chunks(chunks)
+                return samples
         except CodecshardsError as error:
             return error
 
     def _loaded(self) -> Any:
-        if self._codec is None:  # a restarted actor has lost it
-            self._codec = self._settings.load(threads=1)
-        return self._codec
+        with self._loading:
+            if self._codec is None:  # a restarted actor has lost it
+                codec = self._settings.load(threads=1)
+                warm_up(codec)
+                self._codec = codec
+            return self._codec
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """A GPU that has failed fails for ever in this process: end it, so that Ray starts another and tries again."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self._settings.device == "cuda" and "CUDA" in str(error):
+                os._exit(1)
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """Where a runner may send its chunks, and how many at a time."""
+
+    actors: tuple[Any, ...]
+    """encode actors"""
+    nodes: tuple[str, ...]
+    """id of each one's node"""
+    nearby: bool
+    """send only to those on the runner's own node, where there are any: what a GPU takes would fill a network"""
+    batch_chunks: int
+    window: int
+    """batches that a runner may have under way"""
+
+    def seen_from(self, node: str, number: int) -> tuple[Any, ...]:
+        """The actors that runner `number` on `node` sends to, the one that gets its first batch in front."""
+        near = [actor for actor, place in zip(self.actors, self.nodes, strict=True) if place == node]
+        chosen = near if self.nearby and near else list(self.actors)
+        first = number % len(chosen)
+        return tuple(chosen[first:] + chosen[:first])
 
 
 class RayEncoder:
-    """Spreads a runner's batches over the encode actors, taking turns."""
+    """Sends each batch to the encode actor that has the fewest of this runner's, so that none waits for a slower one."""
 
-    def __init__(self, actors: Sequence[Any], batch_chunks: int, first: int) -> None:
-        self.batch_chunks = batch_chunks
-        self.window = 2 * len(actors)
-        self._actors = deque(actors)
-        self._actors.rotate(-first)
+    def __init__(self, actors: Sequence[Any], batch_chunks: int, window: int) -> None:
+        self.batch_chunks, self.window, self.lanes = batch_chunks, window, len(actors)
+        self.busy = 0.0
+        self._actors = list(actors)
+        self._under_way: dict[Any, Any] = {}
+        """actor by ticket"""
 
     def submit(self, chunks: Sequence[Chunk]) -> Any:
-        actor = self._actors[0]
-        self._actors.rotate(-1)
-        return actor.encode.remote(list(chunks))
+        actor = self._idlest()
+        ticket = actor.encode.remote(list(chunks))
+        self._under_way[ticket] = actor
+        return ticket
 
     def result(self, ticket: Any) -> list[ChunkCodes]:
         try:
-            codes = ray.get(ticket)
+            found = ray.get(ticket)
         except RayActorError as error:
             raise EncoderLost("after several tries") from error
-        if isinstance(codes, CodecshardsError):
-            raise codes
+        finally:
+            self._under_way.pop(ticket, None)
+        if isinstance(found, CodecshardsError):
+            raise found
+        codes, seconds = found
+        self.busy += seconds
         return list(codes)
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
-        actor = self._actors[0]
-        self._actors.rotate(-1)
         try:
-            samples = ray.get(actor.decode.remote(list(chunks)))
+            samples = ray.get(self._idlest().decode.remote(list(chunks)))
         except RayActorError as error:
             raise RecordingError(FailureKind.ENCODER, "decoding it killed its process, after several tries", "decode") from error
         if isinstance(samples, CodecshardsError):
             raise samples
         return list(samples)
 
+    def _idlest(self) -> Any:
+        """The actor with the fewest unfinished batches; of several, the one whose turn it is."""
+        done, _ = ray.wait(list(self._under_way), num_returns=len(self._under_way), timeout=0) if self._under_way else ([], [])
+        for ticket in done:
+            self._under_way.pop(ticket)
+        busy = list(self._under_way.values())
+        actor = min(self._actors, key=busy.count)
+        self._actors.remove(actor)
+        self._actors.append(actor)
+        return actor
+
 
 class _Runner:
     """Works on one shard at a time; answers `progress` meanwhile on a thread of its own."""
 
-    def __init__(self, settings: WorkSettings, actors: Sequence[Any], batch_chunks: int, number: int) -> None:
-        self._worker = ShardWorker(settings, RayEncoder(actors, batch_chunks, number))
+    def __init__(self, settings: WorkSettings, feed: _Feed, number: int) -> None:
+        actors = feed.seen_from(self.where(), number)
+        self._worker = ShardWorker(settings, RayEncoder(actors, feed.batch_chunks, feed.window))
+        self._worker.decoder.start()
 
-    def where(self) -> tuple[int, str]:
-        return os.getpid(), ray.get_runtime_context().get_node_id()
+    def where(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
 
     def run(self, job: ShardJob) -> ShardResult | CodecshardsError:
         try:
@@ -254,6 +349,7 @@ class Driver:
         self._deaths: dict[str, int] = {}
         self._slots: list[_Slot] = []
         self._actors: list[Any] = []
+        self._feed = _Feed((), (), False, 0, 0)
 
     def run(self, shards: Sequence[PlannedShard], progress: RunProgress) -> None:
         """Do every shard.
@@ -261,10 +357,9 @@ class Driver:
         Raises:
             UsageError: the codec cannot be loaded where it runs, OUT cannot be written, too many failures.
         """
-        self._start_encoders()
         todo = deque(ShardJob.of(shard) for shard in shards)
         planned = {shard.name: shard.seconds for shard in shards}
-        self._slots = [self._start_runner(i) for i in range(min(self._runners(), len(todo)))]
+        self._slots = self._start(min(self._runners(), len(todo)))
         busy: dict[Any, _Slot] = {}
         while todo or busy:
             for slot in self._slots:
@@ -289,34 +384,54 @@ class Driver:
         return reduce(add, known) if known else None
 
     def _runners(self) -> int:
-        if self._cluster.gpus:
-            return self._cluster.cores
-        return max(1, -(-self._cluster.cores // CORES_PER_RUNNER))
+        cluster = self._cluster
+        if cluster.gpus:
+            return max(cluster.cores - cluster.gpus, 1)  # a GPU's process fills batches on a core of its own
+        return max(1, -(-cluster.cores // CORES_PER_RUNNER))
 
-    def _start_encoders(self) -> None:
-        on_gpu = self._cluster.gpus > 0
-        count = self._cluster.gpus or self._cluster.cores
-        options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 3, "scheduling_strategy": "SPREAD"}
-        options |= {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1}
-        actor_class: Any = ray.remote(**options)(_EncodeActor)
-        self._actors = [actor_class.remote(self._codec) for _ in range(count)]
-        self._display.message(f"loading {self._codec.codec} in {count} process{'es' if count > 1 else ''} …")
-        for error in ray.get([actor.load.remote() for actor in self._actors]):
+    def _start(self, runners: int) -> list[_Slot]:
+        """Start every process; runners start while the encoders load."""
+        encoders = self._cluster.gpus or self._cluster.cores
+        self._display.message(f"loading {self._codec.codec} in {encoders} process{'es' if encoders > 1 else ''} …")
+        self._actors = [self._new_encoder() for _ in range(encoders)]
+        places = [actor.where.remote() for actor in self._actors]
+        loads = [actor.load.remote() for actor in self._actors]
+        self._feed = self._feed_of(tuple(ray.get(places)), runners)
+        started = [self._new_runner(number) for number in range(runners)]
+        for error in ray.get(loads):
             if error is not None:
                 raise error
+        return [self._settled(number, actor) for number, actor in enumerate(started)]
 
-    def _start_runner(self, number: int) -> _Slot:
+    def _new_encoder(self) -> Any:
+        options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 3, "scheduling_strategy": "SPREAD"}
+        options |= {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS} if self._cluster.gpus else {"num_cpus": 1}
+        actor_class: Any = ray.remote(**options)(_EncodeActor)
+        return actor_class.remote(self._codec)
+
+    def _feed_of(self, nodes: tuple[str, ...], runners: int) -> _Feed:
+        gpus, batch, spec = self._cluster.gpus, self._codec.batch_chunks, self._settings.spec
+        window = BATCHES_AHEAD * len(nodes)
+        if gpus and spec.chunk_length is not None:
+            size = batch * spec.channels * spec.chunk_length * np.float32().nbytes
+            window = min(window, max(WINDOW_BYTES * gpus // (runners * size), 1))
+        return _Feed(tuple(self._actors), nodes, gpus > 0, batch, window)
+
+    def _new_runner(self, number: int) -> Any:
         # On a CPU the encoders hold every core, and runners must not wait for one.
         cores = 1 if self._cluster.gpus else 0
         options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
         actor_class: Any = ray.remote(**options)(_Runner)
+        return actor_class.remote(self._settings, self._feed, number)
+
+    def _settled(self, number: int, actor: Any) -> _Slot:
+        """A runner once it is there; another in its place when it dies as it starts."""
         for _ in range(STARTS):
-            actor = actor_class.remote(self._settings, self._actors, self._codec.batch_chunks, number)
             try:
-                _, node = ray.get(actor.where.remote())
-                return _Slot(number, actor, node)
-            except RayActorError:  # died as it started
+                return _Slot(number, actor, ray.get(actor.where.remote()))
+            except RayActorError:
                 self._display.message(f"runner {number} died as it started, trying again")
+                actor = self._new_runner(number)
         raise UsageError(
             f"runner {number} died {STARTS} times as it started: look for lack of memory, then run the same command again"
         )
@@ -338,7 +453,7 @@ class Driver:
     def _bury(self, slot: _Slot, job: ShardJob) -> ShardJob:
         """A runner died: start another, and decide how its shard is tried again."""
         node_died = not _is_alive(slot.node)
-        fresh = self._start_runner(slot.number)
+        fresh = self._settled(slot.number, self._new_runner(slot.number))
         slot.actor, slot.node, slot.asked = fresh.actor, fresh.node, None
         if node_died:  # says nothing about the shard
             return job
@@ -450,6 +565,14 @@ def audit_on_ray(
 def _is_alive(node_id: str) -> bool:
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
     return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what Ray says; the last where the first only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0].endswith(":") else lines[0]
 
 
 def _last_line(error: BaseException) -> str:

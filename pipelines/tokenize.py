@@ -25,6 +25,9 @@ from tokenizer.codecs.base import MAX_CHUNK_FRAMES, Codec, CodecSpec, assemble
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Recording
 
+TIMINGS = ("wall", "decode", "decode_wait", "encode", "encode_wait", "write")
+"""fields of `ShardProgress` that a commit record keeps"""
+
 
 @dataclass(frozen=True, slots=True)
 class CodecSettings:
@@ -213,7 +216,8 @@ class _Shard:
         self._failures: dict[str, Failure] = {}
         self._flags: Counter[str] = Counter()
         self._began = time.perf_counter()
-        self._waited_before = worker.decoder.waited
+        self._waited_before, self._decoded_before = worker.decoder.waited, worker.decoder.busy
+        self._encoded_before = worker.encoder.busy
 
     def rows(self) -> Iterator[Row]:
         """Rows of the recordings that could be tokenized, in the plan's order."""
@@ -354,7 +358,9 @@ class _Shard:
         progress.wall = time.perf_counter() - self._began
         progress.decode_wait = self._worker.decoder.waited - self._waited_before
         progress.encode_wait = self._packer.encode_wait
+        progress.decode = self._worker.decoder.busy - self._decoded_before
+        progress.encode = self._worker.encoder.busy - self._encoded_before
 
     def _timings(self) -> dict[str, float]:
         progress = self._worker.progress
-        return {name: round(getattr(progress, name), 3) for name in ("wall", "decode_wait", "encode_wait", "write")}
+        return {name: round(getattr(progress, name), 3) for name in TIMINGS}

@@ -149,4 +149,5 @@ def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
     console = Console(record=True, width=200)
     render(summary, console=console)
     shown = console.export_text()
-    assert "waiting for decode" in shown and "writing" in shown
+    assert "waiting for decode" in shown and "writing" in shown and "decoders busy" in shown
+    assert summary.timings["decode"] > 0 and summary.timings["encode"] > 0

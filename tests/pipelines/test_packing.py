@@ -20,9 +20,11 @@ POISON, LETHAL = -1.0, -2.0
 class EchoEncoder:
     """Gives a chunk's first sample back as its only code; refuses or dies on marked chunks."""
 
-    def __init__(self, batch_chunks: int, window: int) -> None:
+    def __init__(self, batch_chunks: int, window: int, lanes: int = 1) -> None:
         self.batch_chunks = batch_chunks
         self.window = window
+        self.lanes = lanes
+        self.busy = 0.0
         self.batches: list[int] = []
         self.most_under_way = 0
         self._under_way = 0
@@ -63,14 +65,18 @@ def feed(packer: Packer, corpus: list[list[float]]) -> list[Pending]:
     corpus=st.lists(st.lists(st.integers(0, 1000).map(float), min_size=1, max_size=7), max_size=12),
     batch=st.integers(1, 5),
     window=st.integers(1, 3),
+    lanes=st.integers(1, 4),
 )
-def test_every_chunk_comes_back_to_its_recording_in_order(corpus: list[list[float]], batch: int, window: int) -> None:
-    encoder = EchoEncoder(batch, window)
+def test_every_chunk_comes_back_to_its_recording_in_order(corpus: list[list[float]], batch: int, window: int, lanes: int) -> None:
+    encoder = EchoEncoder(batch, window, lanes)
     ended = feed(Packer(encoder), corpus)
     assert [pending.recording.id for pending in ended] == [str(i) for i in range(len(corpus))]
     assert [[code.scale for code in pending.in_order()] for pending in ended] == corpus
     assert encoder.most_under_way <= window
-    assert all(size == batch for size in encoder.batches[:-1]), "only the last batch may be short"
+    full, rest = divmod(sum(map(len, corpus)), batch)
+    last = encoder.batches[full:]
+    assert encoder.batches[:full] == [batch] * full, "only the last chunks may be short of a batch"
+    assert sum(last) == rest and len(last) <= lanes and max(last, default=0) <= -(-rest // lanes), "and they are shared out"
 
 
 def test_a_refused_chunk_costs_its_recording_alone() -> None:
