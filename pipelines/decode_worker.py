@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.decoding import BEAT, BLOCK, END, FAILED, DecodeReport, DecodeSettings
+from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Recording
@@ -30,6 +31,7 @@ _WATCH_EVERY = 1.0
 def main() -> None:
     """Decode what comes in, until the other end goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    keep_freed_memory()
     connection = Connection(int(sys.argv[1]))
     _die_with(int(sys.argv[2]))
     settings: DecodeSettings = connection.recv()

@@ -43,6 +43,7 @@ from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
+from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, UsageError
@@ -167,6 +168,7 @@ class _EncodeActor:
     """Holds one codec and encodes batches with it."""
 
     def __init__(self, settings: CodecSettings) -> None:
+        keep_freed_memory()
         self._settings = settings
         self._codec: Any = None
         self._loading = Lock()
@@ -297,6 +299,7 @@ class _Runner:
     """Works on one shard at a time; answers `progress` meanwhile on a thread of its own."""
 
     def __init__(self, settings: WorkSettings, feed: _Feed, number: int) -> None:
+        keep_freed_memory()
         actors = feed.seen_from(self.where(), number)
         self._worker = ShardWorker(settings, RayEncoder(actors, feed.batch_chunks, feed.window))
         self._worker.decoder.start()

@@ -28,6 +28,7 @@ from pipelines.shards.schema import make_footer
 from pipelines.sources import open_source
 from pipelines.storage import open_storage
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
+from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import OutputError, UsageError
@@ -167,6 +168,7 @@ class _Run:
         return [shard for shard in self._plan.shards if shard.name not in committed]
 
     def _work_here(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
+        keep_freed_memory()
         codec = self._codec_settings(self._options.device).load()
         encoder = LocalEncoder(codec, codec.batch_chunks)
         worker = ShardWorker(self._work_settings(codec.spec.device), encoder)

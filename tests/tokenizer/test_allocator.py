@@ -1,0 +1,30 @@
+"""Memory that was freed is used again, where the C library lets a program ask for that."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from tokenizer.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def work():
+    for _ in range(50):
+        held = [np.ones(100_000, np.float32) for _ in range(8)]
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked for it")
+def test_arrays_are_no_longer_written_into_fresh_pages() -> None:
+    pages = {how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how])) for how in ("keep", "as it is")}
+    assert pages["keep"] < 100 < 5_000 < pages["as it is"], pages
