@@ -252,6 +252,27 @@ def test_both_decoders_agree_on_lossless_files(tmp_path: Path) -> None:
         assert np.array_equal(read_audio(path).samples, theirs)
 
 
+@pytest.mark.parametrize(("subtype", "decoder"), [("PCM_16", "soundfile"), ("FLOAT", "soundfile"), ("PCM_U8", "pyav")])
+def test_plain_wave_is_opened_by_the_quicker_decoder(tmp_path: Path, subtype: str, decoder: str) -> None:
+    path = write(tmp_path / "a.wav", sound(30_000, sample_rate=44_100).samples, 44_100, subtype)
+    reader = PyAVReader(str(path), "a.wav")
+    expected = np.concatenate(list(reader.blocks()), axis=1)
+    for name in ("a.wav", "a.raw"):  # a name that libsndfile takes for headerless samples
+        stream = stream_audio(path.rename(tmp_path / name), start=0.1)
+        assert np.array_equal(np.concatenate(list(stream), axis=1), expected[:, 4_410:])
+        assert stream.report.decoder == (decoder if name == "a.wav" else "pyav")
+        path = tmp_path / name
+
+
+def test_a_wave_file_that_lacks_its_end_is_left_to_ffmpeg(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", sound(30_000).samples, 48_000, "PCM_16")
+    os.truncate(path, path.stat().st_size - 4_000)
+    assert failure(path).kind is FailureKind.TRUNCATED
+    stream = stream_audio(path, allow_truncated=True)
+    assert sum(block.shape[1] for block in stream) == 29_000
+    assert stream.report.flags == ("truncated",) and stream.report.decoder == "pyav"
+
+
 def test_bytes_in_memory_are_read_like_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", sound(10_000).samples, 44_100)
     from_memory = read_audio(io.BytesIO(path.read_bytes()), 48_000, 2)

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 _STREAMING_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 """RIFF data sizes that writers put in when they cannot know the length"""
+_PLAIN = {(1, 16), (1, 24), (1, 32), (3, 32)}
+"""format tags and bits that every decoder turns into the same floats"""
 _OGG_TAIL = 1 << 17
 """an Ogg page is at most 65,307 bytes"""
 _OGG_END_OF_STREAM = 4
@@ -29,12 +31,18 @@ _SIDE_INFO = {(3, False): 32, (3, True): 17, (2, False): 17, (2, True): 9, (0, F
 class WavHeader:
     """The format and data chunks of a RIFF file."""
 
+    encoding: int
+    """the format tag: 1 is PCM, 3 float"""
     channels: int
     sample_rate: int
     block_align: int
     """bytes a sample of all channels takes"""
+    bits: int
+    """of a sample"""
     data_bytes: int | None
     """declared size of the samples; None when the writer was streaming"""
+    data_there: int
+    """bytes of the file from where the samples begin"""
 
     @property
     def samples(self) -> int | None:
@@ -42,6 +50,12 @@ class WavHeader:
         if self.data_bytes is None or not self.block_align:
             return None
         return self.data_bytes // self.block_align
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether these are mono or stereo samples as any program writes them, and all of them are there."""
+        known = (self.encoding, self.bits) in _PLAIN and self.channels in (1, 2)
+        return known and 8 * self.block_align == self.channels * self.bits and 0 < (self.data_bytes or 0) <= self.data_there
 
 
 def read_wav_header(file: BinaryIO) -> WavHeader | None:
@@ -51,23 +65,33 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
     if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
         return None
     order = "<" if head[:4] == b"RIFF" else ">"
-    facts: tuple[int, int, int] | None = None
+    facts: tuple[int, int, int, int, int] | None = None
     while len(chunk := file.read(8)) == 8:
         size = struct.unpack(order + "I", chunk[4:])[0]
         if chunk[:4] == b"data":
             if facts is None:
                 return None
-            return WavHeader(*facts, None if size in _STREAMING_SIZES else size)
+            start = file.tell()
+            return WavHeader(*facts, None if size in _STREAMING_SIZES else size, file.seek(0, os.SEEK_END) - start)
         if chunk[:4] == b"fmt ":
             body = file.read(size)
             if len(body) < 16:
                 return None
-            _, channels, rate, _, align, _ = struct.unpack(order + "HHIIHH", body[:16])
-            facts = (channels, rate, align)
+            encoding, channels, rate, _, align, bits = struct.unpack(order + "HHIIHH", body[:16])
+            facts = (encoding, channels, rate, align, bits)
             file.seek(size & 1, os.SEEK_CUR)
         else:
             file.seek(size + (size & 1), os.SEEK_CUR)
     return None
+
+
+def is_plain_wav(file: BinaryIO) -> bool:
+    """Whether a file is little-endian PCM or float WAVE, whole, and just what its header says."""
+    header = read_wav_header(file)
+    if header is None or not header.is_plain:
+        return False
+    file.seek(0)
+    return file.read(4) == b"RIFF" and not wav_may_hide(file)
 
 
 def wav_may_hide(file: BinaryIO) -> bool:

@@ -50,9 +50,14 @@ class SoundFileReader:
             trims=False,
         )
         if start:
-            self._seek(start)
+            self.seek(start)
 
-    def _seek(self, start: int) -> None:
+    def seek(self, start: int) -> None:
+        """Go to a sample, or to the end of a shorter file.
+
+        Raises:
+            RecordingError: it cannot be reached (DAMAGED).
+        """
         try:
             self._file.seek(min(start, self._file.frames))
         except (soundfile.LibsndfileError, RuntimeError) as error:

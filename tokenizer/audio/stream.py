@@ -17,6 +17,7 @@ import soxr
 from numpy.typing import NDArray
 
 from tokenizer.audio.channels import apply_mapping, mapping_matrix
+from tokenizer.audio.headers import is_plain_wav
 from tokenizer.audio.meter import SignalMeter
 from tokenizer.audio.pyav import NotOpened, PyAVReader
 from tokenizer.audio.readers import CUT_OFF, AudioFile, Reader, opened
@@ -117,14 +118,34 @@ class AudioStream:
         self._reader.close()
 
     def _open(self, file: AudioFile) -> Reader:
+        plain = self._plain(file)
+        if plain is not None:
+            return plain
         try:
             reader = PyAVReader(file, self.name)
         except NotOpened as error:
             return self._rescue(file, str(error))
-        start = round((self._start or 0.0) * reader.facts.sample_rate)
+        start = self._first(reader.facts.sample_rate)
         if start > SEEK_SECONDS * reader.facts.sample_rate:
             return self._seek(file, reader, start)
         return reader
+
+    def _plain(self, file: AudioFile) -> Reader | None:
+        """libsndfile's reader for plain WAVE, which it opens in a fifth of FFmpeg's time, for the same samples; else None."""
+        with opened(file) as handle:
+            if not is_plain_wav(handle):
+                return None
+        try:
+            reader = SoundFileReader(file, self.name)
+        except RecordingError:  # it looks at a file's name, too
+            return None
+        self._skipped = min(self._first(reader.facts.sample_rate), reader.facts.declared or 0)
+        reader.seek(self._skipped)
+        return reader
+
+    def _first(self, sample_rate: int) -> int:
+        """The first sample that is wanted."""
+        return round((self._start or 0.0) * sample_rate)
 
     def _rescue(self, file: AudioFile, reason: str) -> Reader:
         """Try libsndfile on what FFmpeg cannot open."""
@@ -194,7 +215,7 @@ class AudioStream:
     def _cut(self) -> Iterator[NDArray[np.float32]]:
         """The samples from `start` to `end`."""
         rate = self._reader.facts.sample_rate
-        first = round((self._start or 0.0) * rate)
+        first = self._first(rate)
         last = None if self._end is None else round(self._end * rate)
         at = self._skipped
         for block in self._trimmed():
