@@ -4,9 +4,10 @@
 
 The first table is measured: listing, planning, committing and resuming corpora of many tiny recordings, without decoding or
 encoding them. The second is a simulation of 1 to 64 GPUs from stage times that are measured in place on one core, but for the
-encoder's speed on a GPU, which is given (`--encode-speed`). Shards go from one driver to runners, one a core; a runner decodes a
-batch, hands it to any encoder, keeps a bounded number under way, and writes its shard at the end. Disks and networks are
-not in it.
+encoder's speed on a GPU, which is given (`--encode-speed`). Shards go from one driver to runners, as many as `pipelines.ray`
+starts; a runner decodes a batch, hands it to any encoder, keeps as many under way as it does there, and writes its shard at the
+end. A GPU's process takes a batch over and fills it into pinned memory while the GPU computes another. Disks, networks and
+chunks that are encoded a second time are not in it.
 """
 
 from __future__ import annotations
@@ -32,18 +33,20 @@ import torch
 
 from pipelines.manifest import CommitRecord, Manifest, hash_file, pack_counts
 from pipelines.plan import Plan, make_plan
-from pipelines.ray import connect
+from pipelines.ray import BATCHES_AHEAD, WINDOW_BYTES, connect
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
 from pipelines.sources import open_source
 from pipelines.storage import open_storage
 from pipelines.tokenize import ShardJob
+from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
+from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.graphs import fill
 from tokenizer.types import Codes, Recording
 
-BATCH = 512
-"""chunks a batch, as on a GPU"""
+BATCH = batch_chunks("cuda")
+CHUNK_BYTES = 2 * 48_000 * 4
 STRIDE = 0.99
 """seconds of audio that a chunk adds"""
 SONG = 180
@@ -59,9 +62,9 @@ class Stages:
     hand_over: float
     """for a second of audio, on the runner's core: chunks into the object store"""
     take_over: float
-    """for a second of audio, in the encoder's process while its GPU waits: chunks out of the object store"""
+    """for a second of audio, in the encoder's process: chunks out of the object store"""
     fill: float
-    """for a second of audio, in the encoder's process while its GPU computes: into pinned memory"""
+    """for a second of audio, in the encoder's process: into pinned memory"""
     write: float
     """for a second of audio: Parquet and its hash"""
     driver: float
@@ -75,10 +78,11 @@ def main() -> int:
     parser.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000, 50_000], help="sizes of corpora")
     parser.add_argument("--encode-speed", type=float, default=5000.0, help="of one GPU, x real time: an assumption, not measured")
     parser.add_argument("--cores", type=int, default=16, help="for each GPU")
-    parser.add_argument("--hours", type=float, default=100.0, help="of audio for each GPU in the simulation")
+    parser.add_argument("--hours", type=float, default=1000.0, help="of audio for each GPU in the simulation")
     parser.add_argument("--shard-hours", type=float, default=2.0)
     parser.add_argument("--format", default="mp3", choices=("mp3", "flac", "wav"), help="of the recording that is decoded")
     options = parser.parse_args()
+    keep_freed_memory()
     print("# Scale\n")
     print(f"    python -m benchmarks.scale --records {' '.join(map(str, options.records))}", end=" ")
     print(
@@ -159,8 +163,10 @@ def busy(work: Callable[[], Any], rounds: int = 3) -> float:
 def measure_stages(folder: Path, options: argparse.Namespace) -> Stages:
     rng = np.random.default_rng(0)
     path = folder / f"song.{options.format}"
-    samples = 0.1 * np.cumsum(rng.standard_normal((SONG * 44_100, 2)), axis=0) % 1.0 - 0.5
-    soundfile.write(path, 0.5 * samples, 44_100)
+    time_axis = np.arange(SONG * 44_100) / 44_100
+    tones = sum(np.sin(2 * np.pi * f * time_axis) for f in rng.uniform(60, 3000, 4))
+    samples = 0.1 * np.stack([tones, np.roll(tones, 200)], axis=1) + 0.01 * rng.standard_normal((len(time_axis), 2))
+    soundfile.write(path, samples, 44_100)
 
     def decode() -> None:
         hash_file(str(path))
@@ -242,19 +248,21 @@ def simulate_all(stages: Stages, options: argparse.Namespace) -> None:
         most = max(shares, key=lambda name: shares[name])
         row = "".join(f" {shares[name]:.1%} |" for name in servers)
         print(f"| {gpus} | {speed:,.0f} | {speed * stages.encode / gpus:.0%} |{row} {most} |")
-    print("\nA GPU is busy while its process takes a batch over, too; what is left idle of the busiest is the start and the end.")
+    print("\nOf the cores, one for each GPU serves its process; what else is left idle of the busiest is the start and the end.")
 
 
 def simulate(stages: Stages, gpus: int, cores: int, shards: int, shard_seconds: float) -> tuple[float, Counter[str]]:
     """Seconds that all shards take, and the seconds of work that each kind of server did. Event by event, without chance."""
     seconds = BATCH * STRIDE
     batches = max(1, round(shard_seconds / seconds))
-    on_gpu = seconds * (max(stages.encode, stages.fill) + stages.take_over)
+    on_gpu = seconds * max(stages.encode, stages.fill + stages.take_over)
     on_core = seconds * (stages.decode + stages.hand_over)
-    window, work = 2 * gpus, Counter[str]()
+    runners = max(cores - gpus, 1)
+    window = min(BATCHES_AHEAD * gpus, max(WINDOW_BYTES * gpus // (runners * BATCH * CHUNK_BYTES), 1))
+    work = Counter[str]()
     gpu_free, driver_free, todo = [0.0] * gpus, 0.0, shards
     # (time at which the runner is next free, runner, batches still to decode, when its batches under way come back)
-    events: list[tuple[float, int, int, deque[float]]] = [(0.0, runner, -1, deque()) for runner in range(cores)]
+    events: list[tuple[float, int, int, deque[float]]] = [(0.0, runner, -1, deque()) for runner in range(runners)]
     end = 0.0
     while events:
         now, runner, left, under_way = heapq.heappop(events)
