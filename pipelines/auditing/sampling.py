@@ -41,10 +41,10 @@ def choose(entries: Sequence[Entry], *, sample: int, seed: int = 0, ids: Sequenc
     Raises:
         UsageError: an id that is not there, or nothing to choose from.
     """
-    if not entries:
-        raise UsageError("no recording to audit: no shard is committed, or none can be read")
     if ids:
         return _named(entries, ids)
+    if not entries:
+        raise UsageError("no recording to audit: no shard is committed, or none can be read")
     if all:
         return [Chosen(entry, "all") for entry in entries]
     drawn = set(stratified(strata(entries), sample, seed))
@@ -82,7 +82,7 @@ def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:
 
 
 def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> list[int]:
-    """One from each of `count` equal intervals of the entries in order of length and loudness; in each, of the shard whose turn it is.
+    """One entry from each of `count` intervals, of equal size and in order of length and loudness: of the shard whose turn it is.
 
     Lengths and loudness get their shares by the intervals, and shards by their turns, which come in proportion to their sizes
     and begin at random: a sample that is smaller than the number of shards takes none of them twice if it need not.
