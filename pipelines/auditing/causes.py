@@ -157,6 +157,9 @@ def _codes(evidence: Evidence, comparison: Comparison) -> Iterator[Finding]:
         found = list(pick({i: matches[i] for i in wrong}))
         yield from found
         wrong -= {i for finding in found for i in _all_of(pick, matches, wrong)}
+    if any(match.neighbour for match in matches.values()):
+        # What a shift has pushed over an end is stored nowhere, and the last chunk is shorter than its neighbour.
+        wrong -= {0, max(matches) - 1, max(matches)}
     if not wrong:
         yield from _small(comparison, evidence)
     elif len(wrong) > len(matches) // 2:
