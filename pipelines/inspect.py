@@ -160,9 +160,12 @@ def codebook_use(records: Iterable[CommitRecord]) -> tuple[CodebookUse, ...]:
         if record.codebook_counts is not None:
             counts = unpack_counts(record.codebook_counts)
             total = counts if total is None else total + counts
-    if total is None:
-        return ()
-    return tuple(_use(level, counts) for level, counts in enumerate(total))
+    return () if total is None else counted_use(total)
+
+
+def counted_use(counts: NDArray[np.int64]) -> tuple[CodebookUse, ...]:
+    """How each level is used, from how often each code occurs: int64 `[n_q, codebook_size]`; only levels that occur."""
+    return tuple(_use(level, of_level) for level, of_level in enumerate(counts) if of_level.any())
 
 
 def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:

@@ -36,7 +36,7 @@ import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from pipelines.auditing.recording import Auditor, AuditSettings, unreadable
+from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.sampling import Chosen
 from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
@@ -559,7 +559,9 @@ def audit_on_ray(
             try:
                 result = ray.get(ref)
             except RayActorError:
-                result = unreadable(chosen, "the process that audited it died, again and again")
+                result = not_audited(chosen, "the process that audited it died, again and again")
+            except RayTaskError as error:
+                result = not_audited(chosen, f"{_last_line(error)} (a fault in codecshards: please report it)")
             if isinstance(result, CodecshardsError):
                 raise result
             finished(chosen, result)

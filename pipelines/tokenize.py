@@ -291,7 +291,9 @@ class _Shard:
     def _send(self, pending: Pending, chunks: list[Chunk], watched: Watched | None) -> None:
         for chunk in chunks:
             self._packer.add(pending, chunk)
-            if watched:
+            if watched and pending.error is not None:  # its codes will not come
+                watched.fail(pending.error)
+            elif watched:
                 watched.push(chunk)
                 watched.advance(pending.chunks)
 

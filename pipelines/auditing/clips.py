@@ -13,7 +13,7 @@ from pipelines.auditing.pairs import Block
 from pipelines.shards.webdataset import key_of
 from pipelines.storage import Storage
 from tokenizer.chunking import OverlapAdd
-from tokenizer.codecs.base import Codec, CodecSpec, split
+from tokenizer.codecs.base import ABSURD_SAMPLE, Codec, CodecSpec, split
 from tokenizer.errors import OutputError
 from tokenizer.types import Codes
 
@@ -63,7 +63,7 @@ class PageFiles:
         sounds: list[tuple[str, Block]] = [] if source is None else [("source", source)]
         for n_q in nested_levels(codes.n_q):
             kept = replace(codes, codes=codes.codes[:n_q])
-            sounds.append((f"{n_q * spec.bandwidth / spec.n_q:g} kbps", decode_stretch(self._codec, kept, stretch)))
+            sounds.append((f"{n_q * spec.bandwidth / spec.n_q:g} kbps", _finite(decode_stretch(self._codec, kept, stretch))))
         folder = f"{MEDIA}/{key_of(id)}"
         return {
             "start": stretch.start / spec.sample_rate,
@@ -103,6 +103,11 @@ class PageFiles:
         for name, png in content.items():
             self._storage.write(f"{AUDIT}/{folder}/{name}.png", png)
         return {name: f"{folder}/{name}.png" for name in content}
+
+
+def _finite(sound: Block) -> Block:
+    """What a player can play: NaN is silence there, and what a damaged scale has blown up is cut at 80 dB above full scale."""
+    return np.clip(np.nan_to_num(sound, nan=0.0), -ABSURD_SAMPLE, ABSURD_SAMPLE)
 
 
 def nested_levels(n_q: int) -> list[int]:

@@ -23,18 +23,18 @@ class KeptStretch:
         """segment that `_around` begins with"""
         self._middle = 0
         """the worst segment, or the first one while none is bad at all"""
-        self._badness = -np.inf
+        self._badness: tuple[float, ...] | None = None
         self._count = 0
 
     @property
     def worst(self) -> int | None:
         """The worst segment, the first of several that are as bad; None while no segment has a value."""
-        return None if self._badness == -np.inf else self._middle
+        return None if self._badness is None else self._middle
 
-    def add(self, segment: Block, badness: float | None) -> None:
-        """Take in the next segment, float32 `[channels, n]`, and how bad it is; None where that cannot be said."""
+    def add(self, segment: Block, badness: tuple[float, ...] | None) -> None:
+        """Take in the next segment, float32 `[channels, n]`, and how bad it is, as a tuple; None where nothing is known."""
         self._latest.append(segment)
-        if badness is not None and badness > self._badness:
+        if badness is not None and (self._badness is None or badness > self._badness):
             self._badness, self._middle = badness, self._count
             self._around = list(self._latest)
             self._first = self._count + 1 - len(self._around)

@@ -23,7 +23,10 @@ SILENT_RMS = 1e-5
 """-100 dBFS: below one step of 16-bit audio, and what dither leaves of it"""
 LIMIT_DB = 120.0
 """figures in dB end here: float32 holds no more, and infinity is no JSON"""
-SILENT_SOURCE = "the source is silent"
+SILENT_SOURCE, CONSTANT_SOURCE = "the source is silent", "the source does not vary"
+NOT_FINITE = "the reconstruction is not finite, or absurdly large"
+LARGEST = 1e15
+"""samples beyond this, 300 dB above full scale, overflow float32 once their spectra are squared"""
 CHEAP = (Metric.SI_SNR, Metric.LEVEL, Metric.CONVERGENCE, Metric.MEL)
 
 
@@ -64,7 +67,7 @@ class PairSums:
         total = rr - r * r / self.n
         loud = energy > self.n * SILENT_RMS**2
         if not loud.any():
-            return Figure.none(SILENT_SOURCE)
+            return Figure.none(SILENT_SOURCE if self.rms() < SILENT_RMS else CONSTANT_SOURCE)
         target = cross[loud] ** 2 / energy[loud]
         ratios = [_db_ratio(t, n) for t, n in zip(target, total[loud] - target, strict=True)]
         return Figure(float(np.mean(ratios)))
@@ -125,9 +128,16 @@ class Measures:
         self.pair = PairSums(channels)
         self.spectral = SpectralSums(sample_rate)
         self.series: dict[str, list[float | None]] = {metric: [] for metric in CHEAP}
+        self.usable = True
+        """whether every reconstructed segment so far was finite; one that is not leaves no figure over the whole"""
 
     def add(self, source: NDArray[np.float32], decoded: NDArray[np.float32]) -> None:
         """Take in the next segment of both, float32 `[channels, n]`."""
+        if not usable(decoded):
+            self.usable = False
+            for values in self.series.values():
+                values.append(None)
+            return
         pair = PairSums(self._channels).add(source, decoded)
         spectral = SpectralSums(self._sample_rate).add(source, decoded)
         for name, figure in _figures(pair, spectral).items():
@@ -137,7 +147,13 @@ class Measures:
 
     def figures(self) -> dict[str, Figure]:
         """Over the whole recording."""
-        return _figures(self.pair, self.spectral)
+        return _figures(self.pair, self.spectral) if self.usable else dict.fromkeys(CHEAP, Figure.none(NOT_FINITE))
+
+
+def usable(decoded: NDArray[np.float32]) -> bool:
+    """Whether anything can be measured of a reconstruction: a damaged scale gives NaN, infinities, or near that."""
+    # A NaN makes the extremes NaN, and every comparison with NaN is false.
+    return not decoded.size or bool(decoded.min() >= -LARGEST and decoded.max() <= LARGEST)
 
 
 def _figures(pair: PairSums, spectral: SpectralSums) -> dict[str, Figure]:

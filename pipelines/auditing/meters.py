@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from pipelines.auditing.causes import Cause, Evidence, name_causes, stuck_chunks
-from pipelines.auditing.flags import ClickMeter, band_flag, duration_flag, impossible_scales, meter_flags
+from pipelines.auditing.clips import most_segments
+from pipelines.auditing.flags import ClickMeter, band_flag, duration_flag, impossible_scales, meter_flags, silence_flag
 from pipelines.auditing.heard import HeardMeter
-from pipelines.auditing.measures import Measures
+from pipelines.auditing.kept import KeptStretch
+from pipelines.auditing.measures import NOT_FINITE, Measures, usable
+from pipelines.auditing.options import badness
 from pipelines.auditing.pairs import Block
 from pipelines.auditing.reencode import Comparison
-from pipelines.auditing.results import Figure, Finding, RecordingAudit
+from pipelines.auditing.results import Figure, Finding, Metric, RecordingAudit
 from pipelines.auditing.windows import open_windowed
 from pipelines.decoding import DecodeReport
 from pipelines.shards.schema import Row
@@ -18,33 +23,53 @@ from tokenizer.codecs.base import CodecSpec
 
 
 class Meters:
-    """The measures and flags of one recording, fed with segments of `segment` samples (the last one may be shorter)."""
+    """The measures and flags of one recording, fed with segments of `segment` samples (the last one may be shorter).
 
-    def __init__(self, spec: CodecSpec, metrics: Sequence[str]) -> None:
+    Keeps `clip_seconds` of the source around the worst segment for the page; None keeps nothing.
+    """
+
+    def __init__(self, spec: CodecSpec, metrics: Sequence[str], clip_seconds: float | None = None) -> None:
         self.segment = spec.chunk_stride or spec.sample_rate
         self._spec, self._metrics = spec, metrics
         self._measures = Measures(spec.channels, spec.sample_rate)
         self._clicks = ClickMeter((spec.chunk_length or 0) - spec.chunk_stride) if spec.chunk_stride else None
         self._heard = HeardMeter()
         self._windowed = open_windowed(metrics, spec.sample_rate, self.segment)
+        self.kept = KeptStretch(0 if clip_seconds is None else most_segments(spec, clip_seconds))
+        """of the source, around the worst segment: that with the largest log-mel distance, and where there is ViSQOL, which has a
+        value a window, in the worst window"""
+        self._unjudged: list[Block] = []
+        """segments of the source whose window is not complete"""
 
     def add(self, source: Block, decoded: Block) -> None:
         """Take in the next segment of both, float32 `[channels, n]`."""
+        if not usable(decoded):
+            decoded = np.full_like(decoded, np.nan)  # of which no meter says anything
         self._measures.add(source, decoded)
         self._heard.add(source, decoded)
         if self._clicks:
             self._clicks.add(source, decoded)
         for windowed in self._windowed:
             windowed.add(source, decoded)
-
-    def latest(self, metric: str) -> float | None:
-        """The value of a cheap measure for the segment that was added last; None where it is not applicable."""
-        return self._measures.series[metric][-1]
+        self._unjudged.append(source)
+        if all(windowed.closed for windowed in self._windowed):
+            self._judge()
 
     def figures(self) -> dict[str, Figure]:
-        """Over the whole recording; call it once, at the end, and before `series`."""
+        """Over the whole recording; call it once, at the end, and before `series` and `kept`."""
         figures = self._measures.figures() | {windowed.metric: windowed.figure() for windowed in self._windowed}
+        self._judge()
+        if not self._measures.usable:
+            figures = dict.fromkeys(figures, Figure.none(NOT_FINITE))
         return {name: _rounded(figures[name]) for name in self._metrics}
+
+    def _judge(self) -> None:
+        """Keep the segments whose windows are complete, now that it is known how bad they are."""
+        mel = self._measures.series[Metric.MEL]
+        visqol = next((windowed.series for windowed in self._windowed if windowed.metric == Metric.VISQOL), None)
+        segments, self._unjudged = self._unjudged, []
+        for at, segment in enumerate(segments, len(mel) - len(segments)):
+            self.kept.add(segment, _badness(mel[at], visqol[at] if visqol else None))
 
     def series(self) -> dict[str, tuple[float | None, ...]]:
         """A value a segment."""
@@ -61,6 +86,7 @@ class Meters:
         if not causes and comparison is None:
             yield from self._heard.findings()
         yield from duration_flag(row.codes.num_samples, report.audio.num_samples, spec.sample_rate)
+        yield from silence_flag(report.audio.flags, self._measures.pair)
         yield from meter_flags(report.audio.flags)
         yield from band_flag(self._measures.spectral.spectrum, spec.sample_rate)
         yield from impossible_scales(row.codes.scales)
@@ -79,6 +105,13 @@ def record(row: Row, shard: str, chosen: str, segment: int) -> RecordingAudit:
         source_sample_rate=row.source_sample_rate,
         source_channels=row.source_channels,
     )
+
+
+def _badness(mel: float | None, visqol: float | None) -> tuple[float, float] | None:
+    """Of a segment: its window's ViSQOL first; None where nothing can be said."""
+    if mel is None:
+        return None
+    return (-np.inf if visqol is None else badness(Metric.VISQOL, visqol), badness(Metric.MEL, mel))
 
 
 def _rounded(figure: Figure) -> Figure:

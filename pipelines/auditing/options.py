@@ -31,7 +31,7 @@ class AuditOptions:
     reencode: bool = False
     """encode each source again and compare codes"""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """by metric: the mean over the recordings must be at least this (or at most, for distances)"""
+    """by metric: the mean over the recordings must be at least this; at most, for distances and the size of level differences"""
     page: bool = True
     """write audio, images and the page"""
     clip_seconds: float = 30.0
@@ -55,6 +55,8 @@ class AuditOptions:
             raise UsageError(f"--clip-seconds {self.clip_seconds}: give seconds above 0")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: give 0 or more")
+        if not self.metrics:
+            raise UsageError("--metrics: give one or more")
         known = [metric.value for metric in Metric]
         for name in (*self.metrics, *self.limits):
             if name not in known:
@@ -87,7 +89,8 @@ class LimitMissed:
     def describe(self) -> str:
         """One line."""
         side = "at least" if Metric(self.metric) in HIGHER_IS_BETTER else "at most"
-        mean = "not applicable to any recording" if self.mean is None else f"{self.mean:.3f} in the mean"
+        what = "in the mean of its size" if self.metric == Metric.LEVEL else "in the mean"
+        mean = "not applicable to any recording" if self.mean is None else f"{self.mean:.3f} {what}"
         return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (f"; worst: {self.worst}" if self.worst else "")
 
 
@@ -98,15 +101,6 @@ def badness(metric: str, value: float) -> float:
     return -value if Metric(metric) in HIGHER_IS_BETTER else value
 
 
-def worst_segment(result: RecordingAudit) -> int | None:
-    """The segment that the first measure with values finds worst; None without any."""
-    for metric in (*(m for m in (Metric.VISQOL, Metric.MEL, Metric.SI_SNR) if m in result.series), *result.series):
-        values = [(badness(metric, value), i) for i, value in enumerate(result.series[metric]) if value is not None]
-        if values:
-            return max(values, key=lambda pair: (pair[0], -pair[1]))[1]
-    return None
-
-
 def missed_limits(options: AuditOptions, recordings: Sequence[RecordingAudit]) -> list[LimitMissed]:
     """The limits that are not kept, by the mean over recordings; a limit on a measure that applied to none is missed."""
     missed = []
@@ -115,7 +109,7 @@ def missed_limits(options: AuditOptions, recordings: Sequence[RecordingAudit]) -
         values = [(badness(metric, value), value, id) for value, id in known if value is not None]
         if not values:
             missed.append(LimitMissed(metric, limit, None, None))
-        elif sum(bad for bad, _, _ in values) / len(values) > badness(metric, limit):
+        elif not sum(bad for bad, _, _ in values) / len(values) <= badness(metric, limit):  # not by a NaN either
             mean = sum(abs(value) if metric == Metric.LEVEL else value for _, value, _ in values) / len(values)
             missed.append(LimitMissed(metric, limit, mean, max(values)[2]))
     return missed

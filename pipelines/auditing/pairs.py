@@ -19,15 +19,14 @@ class Segments:
         self._held: Block = np.zeros((channels, 0), np.float32)
 
     def take(self, count: int) -> Block:
-        """The next `count` samples, fewer at the end."""
-        parts = [self._held]
-        held = self._held.shape[1]
-        while held < count and (block := next(self._blocks, None)) is not None:
-            parts.append(block)
-            held += block.shape[1]
-        joined = np.concatenate(parts, axis=1)
-        piece, self._held = joined[:, :count], joined[:, count:]
-        return piece
+        """The next `count` samples, fewer at the end: a view of a block where one block has them all."""
+        parts, wanted = [self._held[:, :count]], count
+        while (wanted := wanted - parts[-1].shape[1]) and (block := next(self._blocks, None)) is not None:
+            self._held = block
+            parts.append(block[:, :wanted])
+        self._held = self._held[:, parts[-1].shape[1] :]
+        full = [part for part in parts if part.shape[1]] or parts[:1]
+        return np.concatenate(full, axis=1) if len(full) > 1 else full[0]
 
     def drain(self) -> None:
         """Read to the end."""

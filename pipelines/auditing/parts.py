@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pipelines.auditing.clips import AUDIT
@@ -29,14 +30,21 @@ class Parts:
         self._storage, self._fingerprint, self._shards = storage, fingerprint, shards
 
     def read(self, one: Chosen) -> RecordingAudit | None:
-        """The result, if it is there and was asked for the same."""
+        """The result, if it is there with what the page plays of it, and was asked for the same."""
         try:
             values = json.loads(self._storage.read(self._name(one)))
-            if values["of"] == self._of(one):
-                return RecordingAudit.from_json(values["result"])
+            found = RecordingAudit.from_json(values["result"])
+            return found if values["of"] == self._of(one) and has_media(self._storage, found) else None
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or not ours: it is made again
-        return None
+            return None  # not there, or not ours: it is made again
+
+    def media(self) -> set[str]:
+        """What was written for the page, by this audit and by those that were broken off before it."""
+        found: set[str] = set()
+        for name in self._storage.list(PARTS):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                found.update(media(json.loads(self._storage.read(f"{PARTS}/{name}"))["result"]["page"]))
+        return found
 
     def write(self, one: Chosen, result: RecordingAudit) -> None:
         """Keep a result.
@@ -80,15 +88,18 @@ class PassingParts:
                 return None
         except (OSError, ValueError, KeyError, TypeError, ShardError):
             return None
-        if self._options.page and not all(self._storage.exists(f"{AUDIT}/{name}") for name in media(found.page)):
-            return None
-        return found
+        return found if not self._options.page or has_media(self._storage, found) else None
 
     def _of_shard(self, shard: str) -> Mapping[str, Any]:
         if self._at[0] != shard:
             values = json.loads(self._storage.read(part_name(shard)))
             self._at = (shard, values["recordings"] if values["of"] == self._options.fingerprint({}) else {})
         return self._at[1]
+
+
+def has_media(storage: Storage, found: RecordingAudit) -> bool:
+    """Whether every file that the page plays and shows of a recording is there."""
+    return all(storage.exists(f"{AUDIT}/{name}") for name in media(found.page))
 
 
 def read_row(storage: Storage, form: ShardFormat, one: Chosen) -> Row:

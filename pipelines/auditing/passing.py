@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.auditing.clips import AUDIT, PageFiles, choose_stretch, most_segments
-from pipelines.auditing.kept import KeptStretch
+from pipelines.auditing.clips import AUDIT, PageFiles, choose_stretch
 from pipelines.auditing.meters import Meters, record
-from pipelines.auditing.options import AuditOptions, badness
+from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.pairs import Block
-from pipelines.auditing.results import Metric, RecordingAudit
+from pipelines.auditing.results import RecordingAudit
 from pipelines.decoding import DecodeReport
 from pipelines.shards.schema import Row
 from pipelines.storage import Storage
@@ -70,8 +69,7 @@ class Watched:
     def __init__(self, codec: Codec, options: AuditOptions) -> None:
         spec = codec.spec
         self._codec, self._options = codec, options
-        self._meters = Meters(spec, options.metrics)
-        self._kept = KeptStretch(most_segments(spec, options.clip_seconds))
+        self._meters = Meters(spec, options.metrics, options.clip_seconds if options.page else None)
         self._joined = None
         if spec.chunk_length is not None and spec.chunk_stride is not None:
             self._joined = OverlapAdd(spec.channels, _ENDLESS, spec.chunk_length, spec.chunk_stride)
@@ -86,6 +84,10 @@ class Watched:
         if self.error is None:
             self._waiting.append(chunk)
 
+    def fail(self, error: RecordingError) -> None:
+        """Give the recording up, and let go of what waits for codes that will not come."""
+        self.error, self._waiting = error, []
+
     def advance(self, codes: Mapping[int, ChunkCodes]) -> None:
         """Compare what can be compared now; `codes` are those that have come, by the chunk's index."""
         ready: list[ChunkCodes] = []
@@ -98,15 +100,13 @@ class Watched:
         try:
             decoded = self._codec.decode_chunks(codes)
         except RecordingError as error:
-            self.error, self._waiting = error, []
+            self.fail(error)
             return
         chunks, self._waiting = self._waiting[: len(codes)], self._waiting[len(codes) :]
         for chunk, samples in zip(chunks, decoded, strict=True):
             self._done += 1
             for source, again in self._segments(chunk, samples[:, : chunk.shape[1]]):
                 self._meters.add(source, again)
-                value = self._meters.latest(Metric.MEL)
-                self._kept.add(source, None if value is None else badness(Metric.MEL, value))
 
     def _segments(self, chunk: Block, decoded: Block) -> Iterator[tuple[Block, Block]]:
         """The segments that a chunk completes, of source and reconstruction."""
@@ -129,9 +129,9 @@ class Watched:
         )
         if not self._options.page:
             return found
-        stretch = choose_stretch(self._kept.worst, row.codes.num_samples, self._codec.spec, self._options.clip_seconds)
-        source = self._kept.stretch(stretch.first_segment)
-        return replace(found, page=files.write(row.id, row.codes, stretch, source))
+        kept = self._meters.kept
+        stretch = choose_stretch(kept.worst, row.codes.num_samples, self._codec.spec, self._options.clip_seconds)
+        return replace(found, page=files.write(row.id, row.codes, stretch, kept.stretch(stretch.first_segment)))
 
 
 class PassingAudit:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from pipelines.auditing.causes import Cause, stuck_chunks
-from pipelines.auditing.clips import PageFiles, Stretch, choose_stretch
-from pipelines.auditing.flags import duplicate_flag, level_flag
+from pipelines.auditing.clips import PageFiles, choose_stretch
 from pipelines.auditing.meters import Meters, record
-from pipelines.auditing.options import AuditOptions, worst_segment
+from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.pairs import Block, Pairs
 from pipelines.auditing.parts import read_row
 from pipelines.auditing.reencode import Reencoder
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.sampling import Chosen
-from pipelines.auditing.survey import Entry
+from pipelines.auditing.survey import DAMAGED
 from pipelines.decoding import Decoder, DecodeSettings, Decoding
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
 from pipelines.storage import open_storage
 from pipelines.tokenize import CodecSettings
 from tokenizer.codecs.base import Codec, split
-from tokenizer.errors import CodecLoadError, RecordingError, ShapeError, ShardError
+from tokenizer.errors import CodecLoadError, RecordingError, ShapeError, ShardError, UsageError
 from tokenizer.types import Codes
+
+NOT_AUDITED, REFUSED = "not audited", "not encoded again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,6 @@ class AuditSettings:
     codec: CodecSettings
     decode: DecodeSettings
     options: AuditOptions
-    fingerprint: str
-    levels: tuple[float, ...]
-    """dB, of the corpus's recordings: a thinned survey"""
-    copies: Mapping[str, str]
-    """recordings that are another's copy, and whose"""
 
 
 class Auditor:
@@ -58,11 +52,22 @@ class Auditor:
         self._format = shard_format(settings.format)
 
     def run(self, chosen: Chosen) -> RecordingAudit:
-        """Audit one recording. What is wrong with it, its shard or its source is in the result.
+        """Audit one recording, without what only the rest of its corpus shows.
+
+        What is wrong with it, its shard or its source is in the result, and so is whatever goes wrong here: one recording must
+        not cost the others their audit.
 
         Raises:
-            OutputError: OUT cannot be written.
+            UsageError: OUT cannot be written.
         """
+        try:
+            return self._run(chosen)
+        except UsageError:
+            raise
+        except Exception as error:
+            return not_audited(chosen, f"{type(error).__name__}: {error} (a fault in codecshards: please report it)")
+
+    def _run(self, chosen: Chosen) -> RecordingAudit:
         try:
             row = read_row(self._storage, self._format, chosen)
         except (ShardError, FileNotFoundError) as error:
@@ -71,12 +76,13 @@ class Auditor:
             codes = decodable(row.codes, self.codec)
         except ShapeError as error:
             return undecodable(chosen, row, str(error))
-        result = _Pass(self, row, codes, chosen).result()
+        found = _Pass(self, row, codes, chosen)
+        result = found.result()
         if not self.settings.options.page:
             return result
-        stretch = choose_stretch(worst_segment(result), codes.num_samples, self.codec.spec, self.settings.options.clip_seconds)
-        # What could not be read a moment ago, or took until the time limit, is not tried again.
-        source = None if result.error is not None else self._source(chosen, stretch)
+        kept = found.meters.kept
+        stretch = choose_stretch(kept.worst, codes.num_samples, self.codec.spec, self.settings.options.clip_seconds)
+        source = None if result.error is not None else kept.stretch(stretch.first_segment)
         return replace(result, page=PageFiles(self._storage, self.codec).write(row.id, codes, stretch, source))
 
     @contextmanager
@@ -84,22 +90,6 @@ class Auditor:
         """The source, by the code and with the settings of tokenization."""
         # To its end, so that the decoder's process is free for the next one.
         yield from self._decoder.decode([chosen.entry.recording])
-
-    def _source(self, chosen: Chosen, stretch: Stretch) -> Block | None:
-        """A stretch of the source; None when it cannot be read."""
-        held: list[Block] = []
-        at = 0
-        try:
-            with self.opened(chosen) as decoding:
-                for block in decoding:
-                    held.append(block[:, max(0, stretch.start - at) : max(0, stretch.stop - at)])
-                    at += block.shape[1]
-                    if at >= stretch.stop:
-                        break
-        except RecordingError:
-            return None
-        joined = np.concatenate(held, axis=1)
-        return joined if joined.shape[1] else None
 
     def close(self) -> None:
         """End the decoder's process."""
@@ -112,13 +102,13 @@ class _Pass:
     def __init__(self, auditor: Auditor, row: Row, codes: Codes, chosen: Chosen) -> None:
         self._auditor, self._row, self._codes, self._chosen = auditor, row, codes, chosen
         options = auditor.settings.options
-        self._meters = Meters(auditor.codec.spec, options.metrics)
+        self.meters = Meters(auditor.codec.spec, options.metrics, options.clip_seconds if options.page else None)
         self._reencoder = Reencoder(auditor.codec, row.codes) if options.reencode else None
 
     def result(self) -> RecordingAudit:
         """Read both to their ends and say what there is."""
-        settings, entry = self._auditor.settings, self._chosen.entry
-        plain = record(self._row, entry.shard, self._chosen.why, self._meters.segment)
+        entry = self._chosen.entry
+        plain = record(self._row, entry.shard, self._chosen.why, self.meters.segment)
         try:
             with self._auditor.opened(self._chosen) as decoding:
                 self._read(decoding)
@@ -129,25 +119,25 @@ class _Pass:
         comparison = self._reencoder.comparison if self._reencoder else None
         return replace(
             plain,
-            figures=self._meters.figures(),
-            series=self._meters.series(),
-            findings=(*self._meters.findings(self._row, report, comparison), *in_corpus(settings, entry)),
-            equal_codes=comparison.by_level if comparison else None,
+            figures=self.meters.figures(),
+            series=self.meters.series(),
+            findings=(*self.meters.findings(self._row, report, comparison), *self._refused()),
+            equal_codes=comparison.by_level if comparison and comparison.frames else None,
         )
+
+    def _refused(self) -> Iterator[Finding]:
+        """A codec that made codes of a source once must be able to do it again."""
+        if self._reencoder and self._reencoder.error is not None:
+            detail = f"the source cannot be encoded again, as it was when it was tokenized: {self._reencoder.error.message}"
+            yield Finding(REFUSED, Severity.ERROR, detail)
 
     def _read(self, decoding: Decoding) -> None:
         source: Iterator[Block] = iter(decoding)
         if self._reencoder:
             source = self._reencoder.watch(source)
         codec = self._auditor.codec
-        for original, decoded in Pairs(source, codec.decode_stream(self._codes), codec.channels, self._meters.segment):
-            self._meters.add(original, decoded)
-
-
-def in_corpus(settings: AuditSettings, entry: Entry) -> Iterator[Finding]:
-    """What is odd about a recording among the others of its corpus."""
-    yield from level_flag(entry, np.array(settings.levels))
-    yield from duplicate_flag(entry.recording.id, settings.copies)
+        for original, decoded in Pairs(source, codec.decode_stream(self._codes), codec.channels, self.meters.segment):
+            self.meters.add(original, decoded)
 
 
 def load_same(settings: AuditSettings, threads: int | None = None) -> Codec:
@@ -177,6 +167,15 @@ def decodable(codes: Codes, codec: Codec) -> Codes:
 
 def unreadable(chosen: Chosen, reason: str) -> RecordingAudit:
     """The result for a recording whose row cannot be read."""
+    return _without_figures(chosen, reason, DAMAGED)
+
+
+def not_audited(chosen: Chosen, reason: str) -> RecordingAudit:
+    """The result for a recording that the audit failed on: nobody knows whether what was written is right."""
+    return _without_figures(chosen, reason, NOT_AUDITED)
+
+
+def _without_figures(chosen: Chosen, reason: str, name: str) -> RecordingAudit:
     entry = chosen.entry
     return RecordingAudit(
         id=entry.recording.id,
@@ -187,7 +186,7 @@ def unreadable(chosen: Chosen, reason: str) -> RecordingAudit:
         segment_seconds=1.0,
         source_sample_rate=entry.source_sample_rate,
         source_channels=0,
-        findings=(Finding("damaged shard", Severity.ERROR, reason),),
+        findings=(Finding(name, Severity.ERROR, reason),),
         error=reason,
     )
 

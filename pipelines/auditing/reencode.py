@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.auditing.pairs import Block
 from tokenizer.chunking import ChunkCutter
 from tokenizer.codecs.base import ChunkCodes, Codec
+from tokenizer.errors import RecordingError
 from tokenizer.types import Codes
 
 EQUAL = 0.9
@@ -37,6 +38,8 @@ class ChunkMatch:
     """codes that differ"""
     single_bit: int
     """of those, the ones that differ in one bit"""
+    last_level: int
+    """of those, the ones at the last level, below which nothing could tell rounding from damage"""
     orphans: int
     """of those, the ones whose next level agrees all the same"""
     stuck: bool
@@ -45,6 +48,11 @@ class ChunkMatch:
     """-1 or 1 when the stored chunk before or after this place is what was found here; else 0"""
     lag: int
     """frames that the stored codes come too late; 0 when no shift explains them"""
+
+    @property
+    def same(self) -> bool:
+        """Whether these are the same codes, apart from a few: one of a tail's two or three may be a large share."""
+        return self.equal >= EQUAL or self.differing == 1
 
 
 @dataclass(slots=True)
@@ -55,8 +63,6 @@ class Comparison:
     """levels that both have"""
     chunks: dict[int, ChunkMatch] = field(default_factory=dict)
     """by index; chunks of different lengths are left out"""
-    fresh_chunks: int = 0
-    stored_chunks: int = 0
     cross: NDArray[np.int64] = field(init=False)
     """int64 `[n_q, n_q]`: how often stored level a equals fresh level b"""
     frames: int = 0
@@ -88,31 +94,36 @@ class Reencoder:
         self._ends = np.cumsum(stored.chunk_frames.astype(np.int64))
         self._waiting: list[Block] = []
         self._probes: list[tuple[int, Block]] = []
-        self.comparison = Comparison(min(stored.n_q, spec.n_q), stored_chunks=len(self._ends))
+        self._encoded = 0
+        """chunks"""
+        self.comparison = Comparison(min(stored.n_q, spec.n_q))
+        self.error: RecordingError | None = None
+        """why the codec refused the source; the comparison then ends before it"""
 
     def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """Hand the blocks on; the comparison is complete when they have all passed.
-
-        Raises:
-            RecordingError: the codec refuses the source.
-        """
+        """Hand the blocks on; the comparison is complete when they have all passed, unless the codec refuses one: see `error`."""
         for block in blocks:
             self._push(self._cutter.push(block))
             yield block
-        self._push(self._cutter.finish())
-        self._flush()
-        self._probe()
+        self._push(self._cutter.finish(), last=True)
 
-    def _push(self, chunks: list[Block]) -> None:
+    def _push(self, chunks: list[Block], last: bool = False) -> None:
+        if self.error is not None:
+            return
         self._waiting += chunks
-        if len(self._waiting) >= self._codec.batch_chunks:
-            self._flush()
+        try:
+            if last or len(self._waiting) >= self._codec.batch_chunks:
+                self._flush()
+            if last:
+                self._probe()
+        except RecordingError as error:
+            self.error, self._waiting = error, []
 
     def _flush(self) -> None:
         chunks, self._waiting = self._waiting, []
         for samples, fresh in zip(chunks, self._codec.encode_chunks(chunks) if chunks else [], strict=True):
-            self._compare(self.comparison.fresh_chunks, samples, fresh)
-            self.comparison.fresh_chunks += 1
+            self._compare(self._encoded, samples, fresh)
+            self._encoded += 1
 
     def _compare(self, index: int, samples: Block, fresh: ChunkCodes) -> None:
         n_q = self.comparison.n_q
@@ -124,7 +135,7 @@ class Reencoder:
         self.comparison.frames += found.shape[1]
         match = self._match(index, stored, found, fresh.scale)
         self.comparison.chunks[index] = match
-        if match.equal < EQUAL and len(self._probes) < PROBES:
+        if not match.same and len(self._probes) < PROBES:
             self._probes.append((index, samples))
 
     def _match(self, index: int, stored: NDArray[np.uint16], found: NDArray[np.uint16], scale: float | None) -> ChunkMatch:
@@ -137,6 +148,7 @@ class Reencoder:
             scale_fresh=scale,
             differing=int(np.count_nonzero(bits)),
             orphans=int(np.count_nonzero((bits[:-1] > 0) & (bits[1:] == 0))),
+            last_level=int(np.count_nonzero(bits[-1])),
             single_bit=int(np.count_nonzero((bits > 0) & (bits & (bits - 1) == 0))),
             stuck=not same and bool((stored == stored[:, :1]).all()) and not bool((found == found[:, :1]).all()),
             neighbour=0 if same else self._neighbour(index, found),

@@ -12,14 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.auditing.options import LimitMissed, badness
 from pipelines.auditing.results import UNITS, Finding, Metric, RecordingAudit, Severity
-from pipelines.auditing.survey import Entry
+from pipelines.auditing.survey import BIN_DB, Entry
 from pipelines.progress import format_hours
 
 SCHEMA_VERSION = 1
+NOTES = {Metric.STOI: "of speech only: of other sounds it says nothing"}
+"""what must be known to read a measure"""
 PIPE_WIDTH = 160
 """columns where there is no terminal to ask"""
 REPORT, TABLE = "audit/report.json", "audit/recordings.parquet"
@@ -32,11 +35,13 @@ class Corpus:
     recordings: int
     seconds: float
     shards: int
+    surveyed: int
+    """shards that were looked at: fewer where --ids were asked for; scales, hours, duplicates and codebooks are of these"""
     findings: tuple[Finding, ...]
     codebooks: tuple[Mapping[str, Any], ...]
     """perplexity and use per level: `pipelines.inspect.CodebookUse` as dicts"""
     scales: Mapping[str, Any]
-    """histogram of chunk scales in dB: `edges` and `counts`"""
+    """histogram of chunk scales in dB: `edges` and `counts`; `silent` counts the chunks below all of it"""
     source_hours: Mapping[str, float]
     """hours by source rate in Hz"""
     duplicates: int
@@ -63,7 +68,11 @@ def summarise(
         **facts,
         "passed": not missed and not errors,
         "corpus": asdict(corpus),
-        "audited": {"recordings": len(recordings), "seconds": round(sum(recording.seconds for recording in recordings), 3)},
+        "audited": {
+            "recordings": len(recordings),
+            "compared": sum(recording.error is None for recording in recordings),
+            "seconds": round(sum(recording.seconds for recording in recordings), 3),
+        },
         "figures": {metric: _spread(metric, recordings) for metric in facts["options"]["metrics"]},
         "findings": _counted(findings),
         "limits_missed": [asdict(one) | {"message": one.describe()} for one in missed],
@@ -83,6 +92,7 @@ def _spread(metric: str, recordings: Sequence[RecordingAudit]) -> dict[str, Any]
     values = [(value, id) for value, id in known if value is not None]
     spread: dict[str, Any] = {
         "unit": UNITS[Metric(metric)],
+        "note": NOTES.get(Metric(metric)),
         "recordings": len(values),
         "not_applicable": len(known) - len(values),
     }
@@ -102,13 +112,13 @@ def _counted(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def scale_histogram(scales: Sequence[float]) -> dict[str, Any]:
-    """Counts of scales in dB, in bins of 3 dB."""
-    if not scales:
-        return {"edges": [], "counts": []}
-    low, high = 3 * np.floor(min(scales) / 3), 3 * np.ceil((max(scales) + 1e-9) / 3)
-    edges = np.arange(low, max(high, low + 3) + 1e-9, 3.0)
-    return {"edges": edges.tolist(), "counts": np.histogram(scales, edges)[0].tolist()}
+def scale_histogram(bins: Mapping[int, int], silent: int) -> dict[str, Any]:
+    """Counts of scales in dB, in bins of 3 dB; those of silent chunks apart, 100 dB below all others."""
+    if not bins:
+        return {"edges": [], "counts": [], "silent": silent}
+    spanned = range(min(bins), max(bins) + 1)
+    edges = [float(BIN_DB * number) for number in (*spanned, max(bins) + 1)]
+    return {"edges": edges, "counts": [bins.get(number, 0) for number in spanned], "silent": silent}
 
 
 def hours_by_rate(entries: Sequence[Entry], sample_rate: int) -> dict[str, float]:
@@ -156,12 +166,15 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
     corpus, audited = report["corpus"], report["audited"]
     console.print(f"{report['out']}: {'passed' if report['passed'] else 'FAILED'}", style="bold", markup=False)
     console.print(
-        f"  {audited['recordings']} of {corpus['recordings']} recordings decoded, {format_hours(audited['seconds'])} of "
-        f"{format_hours(corpus['seconds'])}",
+        f"  {audited['compared']} of {corpus['recordings']} recordings compared with their sources{_rest(audited)}, "
+        f"{format_hours(audited['seconds'])} of {format_hours(corpus['seconds'])}",
         markup=False,
     )
     if report["recordings"]:
         console.print(_figure_table(report))
+    for metric, spread in report["figures"].items():
+        if spread["note"]:
+            console.print(f"  {metric}: {spread['note']}", markup=False)
     for finding in corpus["findings"]:
         console.print(f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False)
     for counted in report["findings"]:
@@ -172,6 +185,11 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
         console.print(f"  limit missed: {missed['message']}", markup=False)
     if report["options"]["page"]:
         console.print(f"  listen: {report['out']}/audit/index.html", markup=False)
+
+
+def _rest(audited: Mapping[str, Any]) -> str:
+    left = audited["recordings"] - audited["compared"]
+    return f" ({left} could not be)" if left else ""
 
 
 def _recordings(count: int) -> str:
@@ -192,5 +210,5 @@ def _figure_table(report: Mapping[str, Any]) -> Table:
         unit = f" {spread['unit']}" if spread["unit"] else ""
         values = [f"{spread[name]:.3f}" if name in spread else "-" for name in ("mean", "median", "worst")]
         counts = [str(spread["recordings"]), str(spread["not_applicable"])]
-        table.add_row(f"{metric}{unit}", *values, *counts, spread.get("worst_id", ""))
+        table.add_row(f"{metric}{unit}", *values, *counts, escape(spread.get("worst_id", "")))
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.auditing.flags import collapse_flags, duplicates
+from pipelines.auditing.flags import collapse_flags, duplicate_flag, duplicates, level_flag
+from pipelines.auditing.leftovers import media_of, remove_media, remove_page, reported_media
 from pipelines.auditing.options import DEFAULT_SAMPLE, AuditOptions, missed_limits
 from pipelines.auditing.parts import Parts, PassingParts
-from pipelines.auditing.recording import Auditor, AuditSettings, in_corpus
+from pipelines.auditing.recording import Auditor, AuditSettings
 from pipelines.auditing.report import REPORT, TABLE, Corpus, hours_by_rate, scale_histogram, summarise, to_parquet
-from pipelines.auditing.results import RecordingAudit
+from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.sampling import Chosen, choose, choose_share
-from pipelines.auditing.site import forget_media, write_site
-from pipelines.auditing.survey import Survey, take_survey
+from pipelines.auditing.site import write_site
+from pipelines.auditing.survey import Entry, Survey, take_survey
 from pipelines.auditing.windows import open_windowed
 from pipelines.config import TokenizeConfig, spec_from_dict
 from pipelines.decoding import DecodeSettings
-from pipelines.inspect import codebook_use
+from pipelines.inspect import counted_use
 from pipelines.manifest import Manifest
 from pipelines.progress import Display, open_display
 from pipelines.shards import shard_format
@@ -34,7 +35,8 @@ from pipelines.tokenize import CodecSettings
 from tokenizer.codecs import batch_chunks
 
 MOST_LEVELS = 10_000
-"""recordings' levels that travel with the settings"""
+"""recordings' levels that tell what is usual in the corpus"""
+NOTHING_COMPARED = "nothing compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,12 @@ class _Audit:
 
     def work(self) -> AuditReport:
         self._display.message(f"reading the shards of {self._out} …")
-        survey = take_survey(self._manifest, self._manifest.read_plan(), self._form, self._stored)
+        survey = take_survey(self._manifest, self._manifest.read_plan(), self._form, self._stored, set(self._options.ids))
         chosen = self._chosen(survey)
-        settings = self._settings(survey)
-        passed = self._passed(settings, chosen)
+        settings = self._settings()
+        passed = self._passed(chosen)
         shards = {name: record.sha256 for name, record in self._manifest.committed().items()}
-        parts = Parts(self._storage, settings.fingerprint, shards)
+        parts = Parts(self._storage, self._fingerprint(), shards)
         done = {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None} | passed
         todo = [one for one in chosen if one.entry.recording.id not in done]
         self._say(len(chosen), len(done), len(passed))
@@ -128,13 +130,13 @@ class _Audit:
             self._display.message(f"{len(done)}/{len(chosen)} {result.id}: {said}")
 
         self._do(settings, todo, finished)
-        recordings = []
-        for one in chosen:
-            id = one.entry.recording.id
-            recordings.append(done[id] if id in passed else replace(done[id], chosen=one.why))
-        report = self._publish(survey, tuple(recordings))
+        found = ((one, done[one.entry.recording.id]) for one in chosen)
+        named = [(one.entry, result if result.id in passed else replace(result, chosen=one.why)) for one, result in found]
+        recordings = in_corpus(survey.entries, named)
+        report = self._publish(survey, recordings)
+        remove_media(self._storage, parts.media() - media_of(recordings))
         parts.clear()
-        return AuditReport(self._out, report, tuple(recordings))
+        return AuditReport(self._out, report, recordings)
 
     def _chosen(self, survey: Survey) -> list[Chosen]:
         options = self._options
@@ -144,17 +146,12 @@ class _Audit:
             return choose(survey.entries, sample=options.sample, seed=options.seed, ids=options.ids, all=options.all)
         return choose_share(survey.entries, self._share, [one.id for one in self._manifest.read_plan().recordings])
 
-    def _passed(self, settings: AuditSettings, chosen: Sequence[Chosen]) -> dict[str, RecordingAudit]:
-        """What `tokenize` found out in passing, with what only the whole corpus shows."""
+    def _passed(self, chosen: Sequence[Chosen]) -> dict[str, RecordingAudit]:
+        """What `tokenize` found out in passing."""
         if self._share is None:
             return {}
         parts = PassingParts(self._storage, self._form, self._options)
-        found = {one.entry.recording.id: (one.entry, parts.read(one)) for one in chosen}
-        return {
-            id: replace(result, findings=(*result.findings, *in_corpus(settings, entry)))
-            for id, (entry, result) in found.items()
-            if result is not None
-        }
+        return {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None}
 
     def _say(self, chosen: int, done: int, passed: int) -> None:
         if self._share is not None:
@@ -186,9 +183,12 @@ class _Audit:
 
         return self._spec.precision if is_available() else "exact"
 
-    def _settings(self, survey: Survey) -> AuditSettings:
+    def _fingerprint(self) -> str:
+        """Of what decides one recording's result: what was written, what is asked for, and who audits."""
+        return self._options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
+
+    def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
-        levels = [entry.level for entry in survey.entries if entry.level is not None]
         return AuditSettings(
             out=self._storage.root,
             format=config.format,
@@ -210,14 +210,12 @@ class _Audit:
                 timeout=options.decode_timeout,
             ),
             options=options,
-            fingerprint=options.fingerprint(self._stored),
-            levels=tuple(levels[:: 1 + len(levels) // MOST_LEVELS]),
-            copies=duplicates(survey.entries),
         )
 
     def _publish(self, survey: Survey, recordings: tuple[RecordingAudit, ...]) -> dict[str, Any]:
-        """Write everything; the report comes last."""
-        corpus = self._corpus(survey)
+        """Write everything; the report comes last. What the last audit's page played goes once this one's is there."""
+        corpus = self._corpus(survey, recordings)
+        stale = reported_media(self._storage) - media_of(recordings)
         facts = {
             "out": self._out,
             "version": version("codecshards"),
@@ -226,24 +224,49 @@ class _Audit:
             "options": self._options.to_json(),
         }
         report = summarise(corpus, recordings, missed_limits(self._options, recordings), facts)
-        forget_media(self._storage, recordings)
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         if self._options.page:
             write_site(self._storage, report, recordings)
+        else:  # its verdict would not be this one's
+            remove_page(self._storage)
         self._storage.write(TABLE, to_parquet(recordings, self._options.metrics))
-        self._storage.write(REPORT, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        self._storage.write(REPORT, (text + "\n").encode("utf-8", "backslashreplace"))
+        remove_media(self._storage, stale)
         return report
 
-    def _corpus(self, survey: Survey) -> Corpus:
+    def _corpus(self, survey: Survey, recordings: Sequence[RecordingAudit]) -> Corpus:
         records = self._manifest.committed().values()
-        use = codebook_use(records)
-        collapsed = collapse_flags(use, sum(record.frames for record in records), self._spec.codebook_size)
+        use = counted_use(survey.counts)
         return Corpus(
-            recordings=len(survey.entries),
-            seconds=sum(entry.num_samples for entry in survey.entries) / self._spec.sample_rate,
+            recordings=sum(record.rows for record in records),
+            seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
             shards=len(records),
-            findings=(*survey.findings, *collapsed),
+            surveyed=survey.shards,
+            findings=(
+                *survey.findings,
+                *collapse_flags(use, int(survey.counts[0].sum()), self._spec.codebook_size),
+                *_nothing(recordings),
+            ),
             codebooks=tuple(asdict(level) for level in use),
-            scales=scale_histogram(np.array(survey.scales).tolist()),
+            scales=scale_histogram(survey.scales, survey.silent_chunks),
             source_hours=hours_by_rate(survey.entries, self._spec.sample_rate),
             duplicates=len(duplicates(survey.entries)),
         )
+
+
+def in_corpus(entries: Sequence[Entry], recordings: Sequence[tuple[Entry, RecordingAudit]]) -> tuple[RecordingAudit, ...]:
+    """Recordings with what only the whole corpus shows: a level far from the others', copies of each other."""
+    levels = [entry.level for entry in entries if entry.level is not None]
+    usual, copies = np.array(levels[:: 1 + len(levels) // MOST_LEVELS]), duplicates(entries)
+    return tuple(
+        replace(result, findings=(*result.findings, *level_flag(entry, usual), *duplicate_flag(result.id, copies)))
+        for entry, result in recordings
+    )
+
+
+def _nothing(recordings: Sequence[RecordingAudit]) -> Iterator[Finding]:
+    """An audit that has compared nothing has found nothing wrong, and must not pass for that."""
+    reasons = [recording.error for recording in recordings if recording.error is not None]
+    if recordings and len(reasons) == len(recordings):
+        detail = f"none of {len(recordings)} recordings could be compared with its source, the first because: {reasons[0]}"
+        yield Finding(NOTHING_COMPARED, Severity.ERROR, detail)

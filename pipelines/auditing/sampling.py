@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,10 @@ def choose(entries: Sequence[Entry], *, sample: int, seed: int = 0, ids: Sequenc
     Raises:
         UsageError: an id that is not there, or nothing to choose from.
     """
-    if not entries:
-        raise UsageError("no recording to audit: no shard is committed, or none can be read")
     if ids:
         return _named(entries, ids)
+    if not entries:
+        raise UsageError("no recording to audit: no shard is committed, or none can be read")
     if all:
         return [Chosen(entry, "all") for entry in entries]
     drawn = set(stratified(strata(entries), sample, seed))
@@ -71,36 +72,58 @@ def choose_share(entries: Sequence[Entry], share: float, planned: Sequence[str])
 
 
 def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:
-    """Each entry's stratum: its shard, and its class of length and of loudness over the corpus."""
+    """Each entry's stratum: its shard, and its class of length and of loudness over the corpus.
+
+    Where a codec has no scales no loudness is known: there all entries are of one class.
+    """
     lengths = _classes([float(entry.num_samples) for entry in entries])
     levels = _classes([-np.inf if entry.level is None else entry.level for entry in entries])
     return [(entry.shard, length, level) for entry, length, level in zip(entries, lengths, levels, strict=True)]
 
 
 def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> list[int]:
-    """Systematic sampling over shuffled strata: every stratum gets its share to within one, every entry the same chance."""
+    """One entry from each of `count` intervals, of equal size and in order of length and loudness: of the shard whose turn it is.
+
+    Lengths and loudness get their shares by the intervals, and shards by their turns, which come in proportion to their sizes
+    and begin at random: a sample that is smaller than the number of shards takes none of them twice if it need not.
+    """
     rng = random.Random(seed)
-    order = sorted(range(len(keys)), key=lambda i: (keys[i], rng.random()))
+    order = sorted(range(len(keys)), key=lambda i: (keys[i][1:], rng.random()))
     if count >= len(order):
         return order
-    step = len(order) / count
-    first = rng.random() * step
-    return [order[min(len(order) - 1, int(first + k * step))] for k in range(count)]
+    sizes = Counter(shard for shard, _, _ in keys)
+    turns = {shard: rng.random() for shard in sorted(sizes)}
+    drawn = []
+    for k in rng.sample(range(count), count):
+        interval = order[k * len(order) // count : (k + 1) * len(order) // count]
+        rng.shuffle(interval)
+        drawn.append(min(interval, key=lambda i: turns[keys[i][0]] / sizes[keys[i][0]]))
+        turns[keys[drawn[-1]][0]] += 1
+    return drawn
 
 
 def by_suspicion(entries: Sequence[Entry]) -> list[int]:
-    """Indices of the entries that look odd, the oddest first; those that look ordinary are left out."""
+    """Indices of the entries that look odd; those that look ordinary are left out.
+
+    What is odd in different ways takes turns, the oddest of each first, so that a hundred silent files do not hide a broken one.
+    """
     levels = np.array([entry.level for entry in entries if entry.level is not None])
     middle = float(np.median(levels)) if levels.size else 0.0
-    scores = {i: suspicion(entry, middle) for i, entry in enumerate(entries)}
-    return sorted((i for i, score in scores.items() if score > 0), key=lambda i: (-scores[i], i))
+    odd = [(-score, i, reason) for i, entry in enumerate(entries) for score, reason in [suspicion(entry, middle)] if score > 0]
+    before: Counter[str] = Counter()
+    turns = []
+    for score, i, reason in sorted(odd):
+        turns.append((before[reason], score, i))
+        before[reason] += 1
+    return [i for _, _, i in sorted(turns)]
 
 
-def suspicion(entry: Entry, middle: float) -> float:
-    """How odd an entry looks: stuck codes, impossible scales, flags, a level far from the corpus's `middle` (dB)."""
+def suspicion(entry: Entry, middle: float) -> tuple[float, str]:
+    """How odd an entry looks, and why: stuck codes, impossible scales, flags, a level far from the corpus's `middle` (dB)."""
     away = 0.0 if entry.level is None else max(0.0, abs(entry.level - middle) - 6.0)
-    impossible = 50.0 if entry.loudest > 2.0 else 0.0
-    return 100.0 * entry.stuck + impossible + away + 10.0 * len(entry.flags)
+    found = [(100.0 * entry.stuck, "stuck"), (50.0 if entry.loudest > 2.0 else 0.0, "scale"), (away, "level")]
+    found += [(10.0, flag) for flag in entry.flags]
+    return sum(score for score, _ in found), max(found)[1]
 
 
 def _named(entries: Sequence[Entry], ids: Sequence[str]) -> list[Chosen]:
@@ -112,6 +135,8 @@ def _named(entries: Sequence[Entry], ids: Sequence[str]) -> list[Chosen]:
 
 
 def _classes(values: Sequence[float]) -> list[int]:
-    """Which third each value is in, by rank."""
-    ranks = np.argsort(np.argsort(np.array(values), kind="stable"), kind="stable")
-    return [int(rank * STRATA // len(values)) for rank in ranks]
+    """Which third each value is in, by rank; equal values are in one, that of their middle rank."""
+    _, where, counts = np.unique(np.array(values), return_inverse=True, return_counts=True)
+    middles = np.cumsum(counts) - counts / 2
+    classes: list[int] = (middles * STRATA / len(values)).astype(int)[where].tolist()
+    return classes

@@ -35,6 +35,11 @@ class Windowed:
         if len(self._held) == self._most:
             self._close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether every segment so far has a value."""
+        return not self._held
+
     def figure(self) -> Figure:
         """The mean over the windows where the measure applies; call it once, at the end."""
         if self._held:

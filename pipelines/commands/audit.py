@@ -28,7 +28,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--reencode", action="store_true", help="encode each source again, compare codes, name what is wrong")
     for metric, side in LIMITS.items():
-        what.add_argument(f"--{side}-{metric}", type=float, metavar="X", help=f"exit code 1 when the mean is {_beyond(side)} X")
+        what.add_argument(
+            f"--{side}-{metric}", type=float, metavar="X", help=f"exit code 1 when the mean{_of(metric)} is {_beyond(side)} X"
+        )
     how = parser.add_argument_group("how it is run")
     how.add_argument("--no-page", action="store_true", help="figures only: no audio, no images, no page")
     how.add_argument(
@@ -40,6 +42,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--gpus", type=int, metavar="N", help="GPUs to use (default: all)")
     how.add_argument("--address", help="Ray cluster to join: auto or ray://HOST:PORT (default: this machine)")
     how.add_argument("--quiet", action="store_true", help="no progress; the figures are printed all the same")
+
+
+def _of(metric: str) -> str:
+    return " of its size" if metric == "level" else ""
 
 
 def _beyond(side: str) -> str:

@@ -89,8 +89,16 @@ def test_one_chunk_shift(out: Path, pristine: Path, codec: Codec) -> None:
     late = np.concatenate([np.zeros((2, 47_520)), samples], axis=1)[:, : samples.shape[1]]
     rewrite(out, LONG, again(codec, late))
     result = audited(out, LONG)
-    assert errors(result)[0] == Cause.SHIFTED
+    assert errors(result) == [Cause.SHIFTED]
     assert "one chunk late" in next(f.detail for f in result.findings if f.name == Cause.SHIFTED)
+
+
+def test_one_chunk_shift_the_other_way(out: Path, pristine: Path, codec: Codec) -> None:
+    samples = source(pristine, LONG, codec).samples
+    early = np.concatenate([samples[:, 47_520:], sound(47_520, seed=30).samples], axis=1)
+    rewrite(out, LONG, again(codec, early))
+    result = audited(out, LONG)
+    assert errors(result) == [Cause.SHIFTED] and "one chunk early" in result.findings[0].detail
 
 
 def test_one_chunk_whose_frames_are_shifted(out: Path) -> None:
@@ -145,6 +153,38 @@ def test_a_bit_flipped_in_a_code(out: Path) -> None:
     assert errors(result) == [Cause.BIT_FLIPS] and result.findings[0].chunks == (2,)
 
 
+def test_a_bit_flipped_at_the_last_level_may_be_a_tie_and_is_said_to_be(out: Path) -> None:
+    def flip(values: np.ndarray) -> None:
+        values[3, 317] ^= 16
+
+    rewrite(out, LONG, lambda codes: with_codes(codes, flip))
+    found = next(f for f in audited(out, LONG).findings if f.name == Cause.BIT_FLIPS)
+    assert found.severity is Severity.WARNING and found.chunks == (2,)
+
+
+def test_two_bits_flipped_at_the_last_level_are_no_ties(out: Path) -> None:
+    def flip(values: np.ndarray) -> None:
+        values[3, [317, 20]] ^= 16
+
+    rewrite(out, LONG, lambda codes: with_codes(codes, flip))
+    assert errors(audited(out, LONG)) == [Cause.BIT_FLIPS]
+
+
+def test_a_bit_flipped_in_a_tail_of_two_frames(pristine: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    samples = read_audio(pristine / "corpus" / LONG, 48_000, 2).samples[:, : 2 * 47_520 + 500]
+    soundfile.write(tmp_path / "corpus" / LONG, samples.T, 48_000, "FLOAT")
+    config = TokenizeConfig(str(tmp_path / "corpus"), codec=str(checkpoint), bandwidth=6.0)
+    tokenize_corpus(config, str(tmp_path / "out"), RunOptions(workers=0, quiet=True, device="cpu"))
+
+    def flip(values: np.ndarray) -> None:
+        values[1, -1] ^= 16
+
+    rewrite(tmp_path / "out", LONG, lambda codes: with_codes(codes, flip))
+    result = audited(tmp_path / "out", LONG)
+    assert errors(result) == [Cause.BIT_FLIPS] and result.findings[0].chunks == (2,)
+
+
 def test_a_bit_flipped_in_the_file(out: Path) -> None:
     shard = next((out / "data").iterdir())
     content = bytearray(shard.read_bytes())
@@ -186,7 +226,7 @@ def test_changed_source(out: Path, pristine: Path, reencode: bool) -> None:
 def test_resampler_off(out: Path, pristine: Path, codec: Codec, reencode: bool) -> None:
     raw = read_audio(pristine / "corpus" / OTHER_RATE, None, 2).samples
     rewrite(out, OTHER_RATE, again(codec, raw))
-    assert errors(audited(out, OTHER_RATE, reencode))[0] == Cause.NOT_RESAMPLED
+    assert errors(audited(out, OTHER_RATE, reencode)) == [Cause.NOT_RESAMPLED, "duration mismatch"]
 
 
 def test_another_resampler(out: Path, pristine: Path, codec: Codec) -> None:
@@ -202,7 +242,18 @@ def test_truncated_recording(out: Path, pristine: Path, codec: Codec, reencode: 
     rewrite(out, LONG, again(codec, source(pristine, LONG, codec).samples[:, :200_000]))
     result = audited(out, LONG, reencode)
     assert errors(result) == [Cause.TRUNCATED, "duration mismatch"]
-    assert f"{(6 * 47_520 + 1_000 - 200_000) / 48_000:.3f} s" in result.findings[0].detail
+    detail = result.findings[0].detail
+    assert f"{(6 * 47_520 + 1_000 - 200_000) / 48_000:.3f} s" in detail and ("at its end" in detail) == reencode
+
+
+@pytest.mark.parametrize("reencode", [True, False])
+def test_a_recording_without_its_beginning_is_not_other_audio(out: Path, pristine: Path, codec: Codec, reencode: bool) -> None:
+    rewrite(out, LONG, again(codec, source(pristine, LONG, codec).samples[:, 30_001:]))
+    result = audited(out, LONG, reencode)
+    assert errors(result) == [Cause.TRUNCATED, "duration mismatch"]
+    detail = result.findings[0].detail
+    assert f"{30_001 / 48_000:.3f} s" in detail and "at its end" not in detail.replace("not at its end alone", "")
+    assert ("not at its end alone" in detail) == reencode
 
 
 def test_another_codec(out: Path, pristine: Path, codec: Codec, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from rewriting import rewrite, with_codes
 from sounds import sound
 
 from pipelines import AuditOptions, audit
@@ -23,10 +24,11 @@ from pipelines.auditing.flags import (
     impossible_scales,
     level_flag,
     meter_flags,
+    silence_flag,
 )
 from pipelines.auditing.heard import HeardMeter
-from pipelines.auditing.measures import SpectralSums
-from pipelines.auditing.results import Finding
+from pipelines.auditing.measures import PairSums, SpectralSums
+from pipelines.auditing.results import Finding, Severity
 from pipelines.auditing.survey import Entry
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import CodebookUse
@@ -92,8 +94,17 @@ def test_parts_of_one_file_are_no_duplicates() -> None:
 
 
 def test_meter_flags_are_passed_on_and_truncation_is_not_the_audits() -> None:
-    assert names(meter_flags(("silent", "clipped", "truncated"))) == [Flag.SILENCE, Flag.CLIPPING]
+    assert names(meter_flags(("antiphase", "clipped", "truncated"))) == [Flag.ANTIPHASE, Flag.CLIPPING]
     assert names(meter_flags(())) == []
+
+
+@pytest.mark.parametrize(("peak", "said"), [(0.0, "digital silence"), (3e-6, "(-11"), (2e-5, None)])
+def test_what_is_too_quiet_to_be_measured_is_called_silent(peak: float, said: str | None) -> None:
+    noise = (peak * np.random.default_rng(0).uniform(-1, 1, (2, 9_000))).astype(np.float32)
+    sums = PairSums(2).add(noise, noise)
+    found = list(silence_flag(("silent",) if not peak else (), sums))
+    assert [said in finding.detail for finding in found] == ([True] if said else [])  # type: ignore[operator]
+    assert (sums.level().value is None) == bool(found)
 
 
 def test_a_band_that_ends_at_8_khz(tmp_path: Path) -> None:
@@ -115,9 +126,10 @@ def test_any_difference_in_length() -> None:
 
 
 def test_scales_that_no_recording_has() -> None:
-    for bad in (40.0, np.nan, np.inf, -0.1):
+    for bad in (40.0, np.nan, np.inf, -0.1, 0.0):
         found = list(impossible_scales(np.array([0.1, bad, 0.1], np.float32)))
         assert names(found) == [Flag.SCALE_OUTLIER] and found[0].chunks == (1,)
+        assert found[0].severity is (Severity.WARNING if bad == 40.0 else Severity.ERROR)
     assert names(impossible_scales(np.array([0.1, 1e-8, 0.9], np.float32))) == []
     assert names(impossible_scales(None)) == []
 
@@ -158,6 +170,28 @@ def test_a_codebook_that_has_collapsed() -> None:
     assert names(found) == [Flag.COLLAPSE] and "codebook 1" in found[0].detail and "1014 dead" in found[0].detail
     assert names(collapse_flags(use[:1], 100_000, 1024)) == []
     assert names(collapse_flags(use, 1_000, 1024)) == []  # too little to tell
+
+
+def test_many_dead_codes_are_a_collapse_however_evenly_the_others_are_used() -> None:
+    use = [CodebookUse(0, 300.0, 0.49, 8.2), CodebookUse(1, 200.0, 0.75, 7.6)]  # the other is what a little speech uses
+    found = list(collapse_flags(use, 20_480, 1024))
+    assert names(found) == [Flag.COLLAPSE] and "codebook 0" in found[0].detail and "522 dead" in found[0].detail
+
+
+def test_a_collapse_in_the_stored_codes_is_noticed_though_the_commit_records_count_others(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    soundfile.write(tmp_path / "corpus" / "one.wav", sound(140 * RATE, 1).samples.T, RATE)
+    config = TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw", bandwidth=3.0)
+    tokenize_corpus(config, str(tmp_path / "out"), RunOptions(workers=0, quiet=True))
+    options = AuditOptions(all=True, page=False, quiet=True)
+    assert audit(str(tmp_path / "out"), options=options).report["corpus"]["findings"] == ()
+
+    def few(values: np.ndarray) -> None:
+        values[1] = values[1] % 300
+
+    rewrite(tmp_path / "out", "one.wav", lambda codes: with_codes(codes, few))
+    found = audit(str(tmp_path / "out"), options=options).report["corpus"]["findings"]
+    assert [finding["name"] for finding in found] == [Flag.COLLAPSE] and "codebook 1" in found[0]["detail"]
 
 
 def heard(source: Waveform, decoded: np.ndarray) -> list[str]:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from sounds import sound
 
 from pipelines.auditing.measures import LIMIT_DB, Measures
-from pipelines.auditing.pairs import Pairs
+from pipelines.auditing.meters import Meters
+from pipelines.auditing.pairs import Pairs, Segments
 from pipelines.auditing.results import Figure, Metric
 from pipelines.auditing.spectra import magnitudes, mel_filters
 from pipelines.auditing.stoi import stoi
 from pipelines.auditing.visqol import not_applicable, open_visqol, visqol
 from pipelines.auditing.windows import Windowed, open_windowed
-from tokenizer import UsageError
+from tokenizer import UsageError, load_codec
 
 RATE = 48_000
 
@@ -64,6 +65,15 @@ def test_si_snr_is_the_published_one_and_knows_neither_gain_nor_offset(
         [si_snr_by_definition(torch.tensor(s).double(), torch.tensor(d).double()) for s, d in zip(source, decoded, strict=True)]
     )
     assert value(source, decoded, "si-snr") == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_piece_within_a_block_is_no_copy() -> None:
+    """A GPU and codecs without windows give blocks of many minutes: copying the rest for every piece is quadratic."""
+    block = np.zeros((2, 10_000), np.float32)
+    pieces = Segments([block, block], 2)
+    taken = [pieces.take(3_000) for _ in range(7)]
+    assert [piece.shape[1] for piece in taken] == [3_000] * 6 + [2_000]
+    assert [np.shares_memory(piece, block) for piece in taken] == [True, True, True, False, True, True, True]
 
 
 def test_si_snr_by_hand() -> None:
@@ -125,6 +135,24 @@ def test_against_silence_there_is_a_reason_and_no_number(metric: str) -> None:
     assert figure == Figure(None, "the source is silent")
 
 
+@pytest.mark.parametrize("source", [np.full((2, 60_000), 0.5), np.full((2, 1), 0.5)])
+def test_a_constant_source_is_loud_and_has_no_si_snr(source: np.ndarray) -> None:
+    figures = measured(source, source).figures()
+    assert figures["si-snr"] == Figure(None, "the source does not vary")
+    assert figures["level"] == Figure(0.0) and figures["mel"] == Figure(0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_reconstruction_that_is_not_finite_has_a_reason_and_no_number(value: float) -> None:
+    source = sound(3 * 47_520).samples
+    decoded = source.copy()
+    decoded[0, 50_000] = value
+    measures = measured(source, decoded)
+    assert {figure.value for figure in measures.figures().values()} == {None}
+    assert "not finite" in (measures.figures()["mel"].reason or "")
+    assert [v is None for v in measures.series["mel"]] == [False, True, False]
+
+
 def test_a_silent_chunk_has_no_value_and_the_others_do() -> None:
     source = sound(3 * 47_520).samples.copy()
     source[:, 47_520 : 2 * 47_520] = 0
@@ -160,9 +188,19 @@ def test_stoi_is_that_of_the_reference_implementation(snr: float, expected: floa
     assert figure.value == pytest.approx(expected, abs=1e-6)
 
 
-def speechlike() -> tuple[np.ndarray, np.ndarray]:
-    """Syllables of harmonics at 10 kHz, with pauses; and noise of the same power."""
-    time = np.arange(40_000) / 10_000
+# The same, resampled on the way: pystoi by its own filters, here by soxr.
+@pytest.mark.parametrize(
+    ("rate", "snr", "expected"),
+    [(48_000, 20, 0.996317528), (48_000, 0, 0.861411165), (48_000, -10, 0.611043690), (24_000, 0, 0.801988745)],
+)
+def test_stoi_at_other_rates_is_that_of_the_reference_implementation(rate: int, snr: float, expected: float) -> None:
+    source, noise = speechlike(rate)
+    assert stoi(source, source + noise * 10 ** (-snr / 20), rate).value == pytest.approx(expected, abs=2e-5)
+
+
+def speechlike(rate: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+    """Syllables of harmonics, with pauses; and noise of the same power."""
+    time = np.arange(4 * rate) / rate
     voice = sum(np.sin(2 * np.pi * 120 * k * time + k) / k for k in range(1, 30))
     source = voice * np.clip(np.sin(2 * np.pi * 2.1 * time), 0, None) * 0.1
     noise = np.random.default_rng(5).standard_normal(len(time)) * source.std()
@@ -262,3 +300,17 @@ def test_windows_average_by_length_and_fill_the_series() -> None:
         windowed.add(block, block)
     assert windowed.figure() == Figure(2.0)
     assert windowed.series == [1.0] * 10 + [4.0] * 5
+
+
+def test_the_worst_chunk_is_the_spectrally_worst_of_the_worst_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ViSQOL has one value for ten segments: the first of them is no worse than the others."""
+    spec = load_codec("mulaw").spec
+    visqol = Windowed(Metric.VISQOL, lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520)
+    monkeypatch.setattr("pipelines.auditing.meters.open_windowed", lambda *arguments: [visqol])
+    meters = Meters(spec, ("visqol", "mel"), clip_seconds=3.0)
+    source = sound(47_520).samples
+    for i in range(25):
+        # The second window is the worst, its fourth segment has the largest distance in it; segment 3 has a larger one.
+        meters.add(source, {3: 0.001, 13: 0.01}.get(i, 0.3 if i // 10 == 1 else 1.0) * source)
+    meters.figures()
+    assert meters.kept.worst == 13

@@ -169,6 +169,20 @@ def test_a_recording_that_cannot_be_decoded_still_has_its_row(
     assert all(recording.chosen == "sample" for recording in audit_share(str(out), 1.0, QUIET).recordings)
 
 
+def test_chunks_of_a_recording_that_the_encoder_refuses_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: LocalEncoder, ticket: object) -> object:
+        raise RecordingError(FailureKind.ENCODER, "not finite", "encode")
+
+    waiting: list[int] = []
+    advance = Watched.advance
+    monkeypatch.setattr(Watched, "advance", lambda self, codes: (waiting.append(len(self._waiting)), advance(self, codes))[1])
+    monkeypatch.setattr(LocalEncoder, "result", refuse)
+    (tmp_path / "corpus").mkdir()
+    soundfile.write(tmp_path / "corpus" / "long.wav", sound(150 * STRIDE).samples.T, 48_000)
+    tokenized(tmp_path / "corpus", tmp_path / "out", 1.0)
+    assert 0 < len(waiting) < 100 and max(waiting) < 100
+
+
 def test_on_ray_the_result_is_the_same(corpus: Path, tmp_path: Path) -> None:
     here = tokenized(corpus, tmp_path / "here", 1.0)
     config = TokenizeConfig(str(corpus), codec="mulaw", bandwidth=6.0, shard_hours=0.002)
@@ -193,7 +207,7 @@ def test_the_stretch_that_a_page_wants_is_always_kept(most: int, values: list[in
     spec = replace(load_codec("mulaw").spec, sample_rate=10, chunk_length=11, chunk_stride=10)
     kept = KeptStretch(most)
     for i, value in enumerate(values):
-        kept.add(np.full((1, 10), i, np.float32), value)
+        kept.add(np.full((1, 10), i, np.float32), None if value is None else (value,))
     worst = max(range(len(values)), key=lambda i: (-1 if values[i] is None else values[i], -i))  # type: ignore[return-value]
     assert kept.worst == (None if all(v is None for v in values) else worst)
     stretch = choose_stretch(kept.worst, 10 * len(values), spec, float(most))

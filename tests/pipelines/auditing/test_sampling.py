@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -21,6 +22,14 @@ def corpus(count: int) -> list[Entry]:
     ]
 
 
+def random_corpus(shards: int, rows: int) -> list[Entry]:
+    rng = random.Random(shards)
+    return [
+        replace(one, shard=f"train-{i // rows}", num_samples=rng.randrange(10**6), level=rng.uniform(-60, 0))
+        for i, one in enumerate(corpus(1) * (shards * rows))
+    ]
+
+
 @given(count=st.integers(1, 200), sample=st.integers(1, 250), seed=st.integers(0, 9))
 def test_a_sample_has_its_size_no_doubles_and_the_corpus_order(count: int, sample: int, seed: int) -> None:
     entries = corpus(count)
@@ -36,12 +45,34 @@ def test_another_seed_draws_others() -> None:
     assert choose(entries, sample=20, seed=0) != choose(entries, sample=20, seed=1)
 
 
-@given(seed=st.integers(0, 50))
-def test_every_stratum_gets_its_share_to_within_one(seed: int) -> None:
-    keys = strata(corpus(400))
-    drawn = Counter(keys[i] for i in stratified(keys, 100, seed))
-    for key, size in Counter(keys).items():
-        assert abs(drawn[key] - size / 4) < 1 + 1e-9
+@pytest.mark.parametrize(
+    ("shards", "rows", "sample"), [(1, 500, 20), (4, 100, 20), (4, 100, 100), (100, 36, 20), (100, 36, 90), (1000, 5, 20)]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_shards_lengths_and_levels_each_get_their_share(shards: int, rows: int, sample: int, seed: int) -> None:
+    keys = strata(random_corpus(shards, rows))
+    drawn = [keys[i] for i in stratified(keys, sample, seed)]
+    assert len(drawn) == sample
+    by_shard = Counter(shard for shard, _, _ in drawn)
+    if sample <= shards:
+        # A taken shard comes again only where an interval holds no other, which small shards may force.
+        assert len(by_shard) >= 0.9 * sample
+    else:
+        assert all(abs(by_shard[f"train-{shard}"] - sample / shards) <= 2 for shard in range(shards))
+    assert all(abs(count - sample / 3) < 2 for count in Counter(length for _, length, _ in drawn).values())
+    assert all(abs(count - sample / 3) <= 4 for count in Counter(level for _, _, level in drawn).values())
+
+
+def test_every_recording_has_about_the_same_chance_whatever_its_shards_size() -> None:
+    entries = [replace(one, shard="small" if i < 20 else f"large-{i % 3}") for i, one in enumerate(random_corpus(1, 200))]
+    keys = strata(entries)
+    drawn = Counter(i < 20 for seed in range(400) for i in stratified(keys, 10, seed))
+    assert 0.7 < drawn[True] / (400 * 10 * 20 / 200) < 1.3
+
+
+def test_equal_lengths_and_unknown_levels_are_one_class_and_not_thirds_of_the_corpus() -> None:
+    entries = [replace(one, num_samples=480_000, level=None) for one in corpus(90)]
+    assert {key[1:] for key in strata(entries)} == {(1, 1)}
 
 
 def test_the_odd_ones_come_on_top_the_oddest_first() -> None:
@@ -52,6 +83,13 @@ def test_the_odd_ones_come_on_top_the_oddest_first() -> None:
     assert by_suspicion(entries)[:3] == [50, 70, 90]
     chosen = {one.entry.recording.id: one.why for one in choose(entries, sample=8)}
     assert {"0050", "0070"} <= set(chosen)
+
+
+def test_many_that_are_odd_in_one_way_do_not_hide_the_others() -> None:
+    entries = [replace(one, level=None, flags=("silent",)) if i % 2 else one for i, one in enumerate(corpus(100))]
+    entries[50] = replace(entries[50], level=-50.0)
+    entries[60] = replace(entries[60], stuck=0.05)
+    assert by_suspicion(entries)[:3] == [50, 1, 60]
 
 
 def test_an_ordinary_corpus_has_no_odd_ones() -> None:
