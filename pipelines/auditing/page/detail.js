@@ -62,8 +62,9 @@ const Detail = (() => {
     });
     // What a click on a picture or a line asks for, in seconds of the recording.
     player.hear = (time) => {
-      const outside = time < page.start - 0.01 || time > page.start + page.seconds + 0.01;
-      said.textContent = outside ? `${clock(time)} cannot be heard: the page has ${clock(page.start)} to ${clock(page.start + page.seconds)} of it.` : "";
+      const stop = page.start + page.seconds;
+      const outside = time < page.start - 0.01 || (time > stop - 0.01 && stop < row.seconds - 0.01);
+      said.textContent = outside ? `${clock(time)} cannot be heard: the page has ${clock(page.start)} to ${clock(stop)} of it.` : "";
       if (outside) return;
       player.seek(time - page.start);
       player.play();
