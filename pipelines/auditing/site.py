@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -52,7 +53,7 @@ def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:
 
 
 def _row(recording: RecordingAudit) -> dict[str, Any]:
-    values = recording.to_json()
+    values = replace(recording, series={}).to_json()
     values["figures"] = {name: figure.value for name, figure in recording.figures.items()}
     values["reasons"] = {name: figure.reason for name, figure in recording.figures.items() if figure.reason is not None}
     every = -(-max(map(len, recording.series.values()), default=0) // POINTS) or 1
