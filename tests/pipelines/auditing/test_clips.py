@@ -15,6 +15,7 @@ import soundfile
 from sounds import sound
 
 from pipelines import AuditOptions, audit
+from pipelines.auditing import notebook
 from pipelines.auditing import passing as passing_module
 from pipelines.auditing import run as run_module
 from pipelines.auditing.clips import AUDIT, MOST_HEARD, PAGE_BYTES, PageFiles, Stretch, choose_stretch
@@ -262,3 +263,13 @@ def test_in_passing_no_sound_is_written_while_nobody_knows_the_worst(corpus: Pat
 
 def test_in_passing_few_have_sound_at_once(corpus: Path, tmp_path: Path) -> None:
     assert len(folders(tokenized(corpus, tmp_path / "out", 1.0))) == 5
+
+
+def test_a_notebook_shows_what_it_has_room_for(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = audit(str(tokenized(corpus, tmp_path / "out")), options=QUIET)
+    assert done._repr_html_().count("<audio") == 5 * 4
+    worst = worst_first(done.recordings)[0]
+    for room, shown in ((1, 1), (2.5 * size_of(tmp_path / "out", dict(worst.page or {})), 2)):
+        monkeypatch.setattr(notebook, "MOST_BYTES", room)
+        html = done._repr_html_()
+        assert html.count("<audio") == shown * 4 and f"{5 - shown} more are on the page" in html and f"<h4>{worst.id}" in html
