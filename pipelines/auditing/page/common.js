@@ -8,7 +8,7 @@ const Common = (() => {
     convergence: "Relative error of the spectrum.",
     mel: "How far the spectra are apart in bands as ears group them.",
     visqol: "Predicted listening score: 1 is bad, 4.7 is no difference to be heard.",
-    stoi: "Predicted intelligibility of speech, from 0 to 1.",
+    stoi: "Predicted intelligibility, from 0 to 1.",
   };
   const TITLES = {"si-snr": "SI-SNR", level: "level difference", convergence: "spectral convergence", mel: "log-mel distance",
     visqol: "ViSQOL", stoi: "STOI"};

@@ -40,9 +40,8 @@
     const broken = rows.filter((row) => row.severity === "error").length, reasons = [];
     if (report.limits_missed.length) reasons.push(`${many(report.limits_missed.length, "limit")} missed`);
     if (broken) reasons.push(`what was written is wrong in ${many(broken, "recording")}`);
-    const errors = report.corpus.findings.filter((finding) => finding.severity === "error").length;
-    if (errors) reasons.push(`${many(errors, "error")} in the corpus as a whole`);
-    if (!compared) reasons.push("no recording could be compared with its source");
+    const errors = report.corpus.findings.filter((finding) => finding.severity === "error");
+    reasons.push(...new Set(errors.map((finding) => finding.name)));
     const codes = report.options.reencode ? "The sources were encoded again and the codes compared."
       : "Whether every code is right was not checked: that takes --reencode.";
     const limits = Object.keys(report.options.limits).length ? "no limit was missed" : "no limits were set";
@@ -62,6 +61,7 @@
     }
     if (spread.not_applicable) box.append(make("p", {textContent: `not applicable to ${spread.not_applicable}`, className: "quiet"}));
     box.append(make("p", {className: "say", textContent: Common.says(metric)}));
+    if (spread.note) box.append(make("p", {className: "say", textContent: spread.note}));
     return box;
   }
 
@@ -198,6 +198,7 @@
 
   function plots() {
     const corpus = report.corpus;
+    byId("surveyed").textContent = corpus.surveyed < corpus.shards ? `Codebooks, scales and hours are over ${corpus.surveyed} of ${corpus.shards} shards.` : "";
     const add = (id, title, picture, note) => byId("plots").append(make("div", {className: "plot", id: `plot-${id}`},
       make("p", {textContent: title}), picture, make("p", {className: "caption", textContent: note || ""})));
     for (const metric of metrics) {
