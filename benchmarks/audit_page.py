@@ -1,9 +1,10 @@
 """How large an audit's page is, and how long a browser takes to open it.
 
-    python benchmarks/audit_page.py [--recordings 100] [--seconds 30]
+    python benchmarks/audit_page.py [--recordings 100] [--seconds 30] [--rows 10000]
 
 Makes a synthetic corpus, tokenizes it with the weight-free codec, audits all of it, and opens the page from its file in a
-headless Chromium, three times. Needs selenium, chromium and chromedriver.
+headless Chromium, three times; then a page of as many rows, 100 of which have sound: those results, again and again under other
+names. Needs selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,11 @@ import soundfile
 from selenium import webdriver
 
 from pipelines import AuditOptions, audit
+from pipelines.auditing.results import RecordingAudit
+from pipelines.auditing.site import write_site
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
+from pipelines.storage import open_storage
 
 
 def write_corpus(folder: Path, recordings: int, seconds: float) -> None:
@@ -48,21 +54,40 @@ def opening_seconds(page: Path) -> float:
         driver.quit()
 
 
+def repeated(recordings: Sequence[RecordingAudit], rows: int) -> list[RecordingAudit]:
+    """As many results, with sound for the first ones."""
+    copies = [replace(recordings[i % len(recordings)], id=f"again/{i:06}.flac", page=None) for i in range(len(recordings), rows)]
+    return [*recordings, *copies]
+
+
+def line(audit_folder: Path, rows: int, seconds: float) -> str:
+    """A row of the table."""
+    size = sum(path.stat().st_size for path in audit_folder.rglob("*") if path.is_file())
+    data = (audit_folder / "data.js").stat().st_size
+    times = sorted(opening_seconds(audit_folder / "index.html") for _ in range(3))
+    return f"| {rows:,} | {seconds:g} | {size / 1e6:.1f} MB | {data / 1e6:.2f} MB | {times[1]:.2f} s |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rows", type=int, default=10_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_corpus(root / "corpus", asked.recordings, asked.seconds)
         out = str(root / "out")
-        tokenize_corpus(TokenizeConfig(str(root / "corpus"), codec="mulaw", bandwidth=12.0), out, RunOptions(quiet=True))
-        audit(out, options=AuditOptions(all=True, quiet=True, workers=None))
-        size = sum(path.stat().st_size for path in (root / "out" / "audit").rglob("*") if path.is_file())
-        times = sorted(opening_seconds(root / "out" / "audit" / "index.html") for _ in range(3))
-    print("| recordings | seconds each | page with media | opens in (median of 3) |\n|---|---|---|---|")
-    print(f"| {asked.recordings} | {asked.seconds:g} | {size / 1e6:.1f} MB | {times[1]:.2f} s |")
+        tokenize_corpus(TokenizeConfig(str(root / "corpus"), codec="mulaw", bandwidth=24.0), out, RunOptions(quiet=True))
+        done = audit(out, options=AuditOptions(all=True, quiet=True, workers=None))
+        lines = [line(root / "out" / "audit", asked.recordings, asked.seconds)]
+        versions = next(recording.page["versions"] for recording in done.recordings if recording.page)
+        clip = next(recording.page["seconds"] for recording in done.recordings if recording.page)
+        write_site(open_storage(out), done.report, repeated(done.recordings, asked.rows))
+        lines.append(line(root / "out" / "audit", asked.rows, asked.seconds))
+    print("| recordings | seconds each | page with media | its data | opens in (median of 3) |\n|---|---|---|---|---|")
+    print("\n".join(lines))
+    print(f"\nClips of {clip:.1f} s: " + "; ".join(f"{version['name']}: {version['format']}" for version in versions) + ".")
 
 
 if __name__ == "__main__":

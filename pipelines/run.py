@@ -248,4 +248,5 @@ class _Run:
     def _passing(self) -> PassingSettings | None:
         if self._options.audit is None:
             return None
-        return PassingSettings(limit(self._options.audit, (recording.id for recording in self._plan.recordings)), AuditOptions())
+        ids = [recording.id for recording in self._plan.recordings]
+        return PassingSettings.over(limit(self._options.audit, ids), ids, AuditOptions())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from needs import lacking
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,8 +29,15 @@ def one_thread() -> None:
 def shared_audio() -> Path:
     """The optional folder of real recordings beside the checkout; CI says that it expects it."""
     folder = ROOT.parent / "shared" / "audio"
-    if folder.is_dir():
-        return folder
-    if os.environ.get("CODECSHARDS_EXPECT_AUDIO"):
-        pytest.fail(f"{folder} is missing, and CODECSHARDS_EXPECT_AUDIO says that it should be there")
-    pytest.skip("the optional folder of real recordings, ../shared/audio, is not beside this checkout")
+    if not folder.is_dir():
+        lacking(f"the optional folder of real recordings is not beside this checkout ({folder})", "CODECSHARDS_EXPECT_AUDIO")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def visqol_library() -> ModuleType:
+    """The optional package visqol-python, parts of which are built on installation; CI says whether it could be."""
+    try:
+        return import_module("visqol")
+    except ImportError:
+        lacking("visqol-python is not installed: pip install 'codecshards[eval]'", "CODECSHARDS_EXPECT_VISQOL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,19 +15,24 @@ from pipelines.shards.webdataset import key_of
 from pipelines.storage import Storage
 from tokenizer.chunking import OverlapAdd
 from tokenizer.codecs.base import ABSURD_SAMPLE, Codec, CodecSpec, split
-from tokenizer.errors import OutputError
 from tokenizer.types import Codes
 
 AUDIT = "audit"
 MEDIA = "media"
-RECORDING_BYTES = 1_100_000
-"""of audio for one recording: a hundred of them, with their images, stay under 150 MB"""
-FLAC_BYTES_A_SAMPLE = 1.6
-"""a channel, at 16 bits: an estimate on the high side, to choose FLAC only where it fits"""
+MOST_HEARD = 100
+"""recordings of one page that have sound and pictures: the worst; its table lists all"""
+PAGE_BYTES = 140_000_000
+"""of sound and pictures, so that with its data a page stays under 150 MB"""
+PICTURE_BYTES = 250_000
+"""of one recording's three pictures, on the high side"""
+SOUND_BYTES = 3_500_000
+"""of one recording's versions, where only few share the page"""
+QUALITIES: tuple[tuple[int | None, int | None], ...] = ((None, None), (None, 96_000), (128_000, 64_000), (96_000, 48_000))
+"""Opus bits a second and channel, None for FLAC: of source and full reconstruction, and of the lower bandwidths. The first that
+fits is taken, and the clip gets shorter rather than worse: from 96,000 on hardly anyone hears that it is Opus"""
+FLAC_BYTES_A_SAMPLE = 2
+"""a channel: what 16 bits take at the most, for codecs at rates that Opus does not know"""
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-OPUS_MOST = 80_000
-OPUS_LEAST = 16_000
-"""bits a second and channel; at 80,000 Opus is transparent to nearly everyone"""
 PEAKS = 400
 """columns of the waveform"""
 
@@ -42,10 +48,11 @@ class Stretch:
 
 
 class PageFiles:
-    """Writes one recording's files below `OUT/audit/media`."""
+    """Writes the files of one of `heard` recordings below `OUT/audit/media`."""
 
-    def __init__(self, storage: Storage, codec: Codec) -> None:
+    def __init__(self, storage: Storage, codec: Codec, heard: int = MOST_HEARD) -> None:
         self._storage, self._codec = storage, codec
+        self._bytes = min(SOUND_BYTES, PAGE_BYTES // max(1, heard) - PICTURE_BYTES)
 
     def write(self, id: str, codes: Codes, stretch: Stretch, source: Block | None) -> dict[str, Any]:
         """Write audio and images; returns their names, relative to the page, and the waveform's peaks.
@@ -53,15 +60,19 @@ class PageFiles:
         Args:
             id: of the recording.
             codes: all of it.
-            stretch: what is played.
+            stretch: what is played, if there is room for that much.
             source: that stretch of the source, float32 `[channels, n]`; None when it cannot be had.
 
         Raises:
             OutputError: OUT cannot be written.
         """
         spec = self._codec.spec
-        sounds: list[tuple[str, Block]] = [] if source is None else [("source", source)]
-        for n_q in nested_levels(codes.n_q):
+        levels = nested_levels(codes.n_q)
+        asked, stretch = stretch, self._affordable(stretch, len(levels) - 1, codes.num_samples)
+        sounds: list[tuple[str, Block]] = []
+        if source is not None and source.shape[1] > stretch.start - asked.start:
+            sounds.append(("source", _finite(source[:, stretch.start - asked.start : stretch.stop - asked.start])))
+        for n_q in levels:
             kept = replace(codes, codes=codes.codes[:n_q])
             sounds.append((f"{n_q * spec.bandwidth / spec.n_q:g} kbps", _finite(decode_stretch(self._codec, kept, stretch))))
         folder = f"{MEDIA}/{key_of(id)}"
@@ -70,26 +81,42 @@ class PageFiles:
             "seconds": (stretch.stop - stretch.start) / spec.sample_rate,
             "first_segment": stretch.first_segment,
             "worst_segment": stretch.worst,
-            "versions": [{"name": name, "file": self._audio(folder, name, sound, len(sounds))} for name, sound in sounds],
+            "versions": self._audio(folder, sounds),
             "images": self._images(folder, sounds),
             "peaks": {name: peaks(sound) for name, sound in (sounds[0], sounds[-1])},
         }
 
-    def _audio(self, folder: str, name: str, sound: Block, versions: int) -> str:
+    def _affordable(self, stretch: Stretch, lower: int, num_samples: int) -> Stretch:
+        """The stretch, or as much of it around its worst segment as fits in the leanest quality with `lower` versions."""
         spec = self._codec.spec
-        flac = sound.size * FLAC_BYTES_A_SAMPLE * versions <= RECORDING_BYTES or spec.sample_rate not in OPUS_RATES
-        file = f"{folder}/{name.replace(' ', '')}.{'flac' if flac else 'ogg'}"
-        how: dict[str, Any] = {"format": "FLAC", "subtype": "PCM_16"}
-        if not flac:
-            rate = min(OPUS_MOST, max(OPUS_LEAST, 8 * RECORDING_BYTES * spec.sample_rate / (sound.size * versions)))
-            # libsndfile's scale of levels: 1 is 6 kbit/s a channel, 0 is 256.
-            how = {"format": "OGG", "subtype": "OPUS", "compression_level": 1 - (rate - 6_000) / 250_000}
-        try:
-            with self._storage.stage(f"{AUDIT}/{file}") as path:
-                soundfile.write(path, np.clip(sound, -1.0, 1.0).T, spec.sample_rate, **how)
-        except soundfile.LibsndfileError as error:
-            raise OutputError(f"{self._storage.root}/{AUDIT}/{file} cannot be written: {error}") from error
-        return file
+        main, less = QUALITIES[-1]
+        rate = spec.channels * (2 * main + lower * less) / 8 if main and less else 0.0
+        if spec.sample_rate not in OPUS_RATES:
+            rate = spec.channels * (2 + lower) * spec.sample_rate * FLAC_BYTES_A_SAMPLE
+        seconds = self._bytes / rate
+        if stretch.stop - stretch.start <= seconds * spec.sample_rate:
+            return stretch
+        return choose_stretch(stretch.worst, num_samples, spec, seconds)
+
+    def _audio(self, folder: str, sounds: list[tuple[str, Block]]) -> list[dict[str, str]]:
+        spec = self._codec.spec
+        lossless = [_encoded(sound, spec.sample_rate, None) for _, sound in sounds]
+        main = {0, len(sounds) - 1} if sounds[0][0] == "source" else {len(sounds) - 1}
+        for rates in QUALITIES if spec.sample_rate in OPUS_RATES else QUALITIES[:1]:
+            chosen = [rates[0] if i in main else rates[1] for i in range(len(sounds))]
+            sizes = [
+                len(flac) if rate is None else rate * sound.size / spec.sample_rate / 8
+                for flac, rate, (_, sound) in zip(lossless, chosen, sounds, strict=True)
+            ]
+            if sum(sizes) <= self._bytes:
+                break
+        versions = []
+        for (name, sound), rate, flac in zip(sounds, chosen, lossless, strict=True):
+            file = f"{folder}/{name.replace(' ', '')}.{'flac' if rate is None else 'ogg'}"
+            self._storage.write(f"{AUDIT}/{file}", flac if rate is None else _encoded(sound, spec.sample_rate, rate))
+            how = "FLAC" if rate is None else f"Opus, {rate * spec.channels // 1000} kbps"
+            versions.append({"name": name, "file": file, "format": how})
+        return versions
 
     def _images(self, folder: str, sounds: list[tuple[str, Block]]) -> dict[str, str]:
         pictures = {"decoded": mel_image(sounds[-1][1], self._codec.sample_rate)}
@@ -103,6 +130,17 @@ class PageFiles:
         for name, png in content.items():
             self._storage.write(f"{AUDIT}/{folder}/{name}.png", png)
         return {name: f"{folder}/{name}.png" for name in content}
+
+
+def _encoded(sound: Block, sample_rate: int, rate: int | None) -> bytes:
+    """As 16-bit FLAC, or as Opus with `rate` bits a second and channel."""
+    how: dict[str, Any] = {"format": "FLAC", "subtype": "PCM_16"}
+    if rate is not None:
+        # libsndfile's scale of levels: 1 is 6 kbit/s a channel, 0 is 256.
+        how = {"format": "OGG", "subtype": "OPUS", "compression_level": 1 - (rate - 6_000) / 250_000}
+    sink = io.BytesIO()
+    soundfile.write(sink, np.clip(sound, -1.0, 1.0).T, sample_rate, **how)
+    return sink.getvalue()
 
 
 def _finite(sound: Block) -> Block:

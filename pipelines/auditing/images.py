@@ -12,6 +12,7 @@ from pipelines.auditing.spectra import decibels, magnitudes, mel_power
 
 BANDS = 128
 COLUMNS = 640
+WINDOW = 2048
 LOUDEST_DB, RANGE_DB = -6.0, 74.0
 """what the palette spans: a band at -6 dB below a full-scale sine is white, 74 dB further down it is black"""
 DIFFERENCE_DB = 30.0
@@ -22,10 +23,18 @@ _DIVERGING = ["2166ac", "67a9cf", "d1e5f0", "f7f7f7", "fddbc7", "ef8a62", "b2182
 
 
 def mel_image(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """dB in mel bands of the mono mix of `[channels, n]`: float32 `[bands, columns]`, low bands first."""
-    mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)
-    hop = max(128, -(-mono.shape[1] // COLUMNS))
-    return decibels(mel_power(magnitudes(mono, 2048, hop)[0], sample_rate, BANDS)).T
+    """dB in mel bands of `[channels, n]`, power averaged over channels: float32 `[bands, columns]`, low bands first.
+
+    Windows overlap by half at least, so that nothing falls between two; a column is the mean of those that begin in it.
+    """
+    n = samples.shape[1]
+    together = -(-n // (COLUMNS * WINDOW // 2))
+    hop = max(128, -(-n // (COLUMNS * together)))
+    power = np.mean([mel_power(magnitudes(channel[None], WINDOW, hop)[0], sample_rate, BANDS) for channel in samples], axis=0)
+    columns = np.add.reduceat(power, np.arange(0, len(power), together), axis=0)
+    counts = np.full(len(columns), together)
+    counts[-1] = len(power) - together * (len(columns) - 1)
+    return decibels(columns / counts[:, None]).T
 
 
 def spectrogram_png(image: NDArray[np.float32]) -> bytes:

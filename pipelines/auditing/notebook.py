@@ -9,16 +9,19 @@ from typing import Any
 
 from pipelines.auditing.clips import AUDIT
 from pipelines.auditing.results import UNITS, Metric, RecordingAudit
+from pipelines.auditing.site import media, worst_first
 from pipelines.storage import Storage, open_storage
 
 MOST = 12
-"""recordings that are shown: each is about a megabyte of notebook"""
+"""recordings that are shown"""
+MOST_BYTES = 16_000_000
+"""of their files, which grow by a third in a notebook; at least one recording is shown whatever its size"""
 _ROW = "display: flex; flex-wrap: wrap; gap: 4px 12px; margin-bottom: 6px"
 _TYPES = {"flac": "audio/flac", "ogg": "audio/ogg", "png": "image/png"}
 
 
 def to_html(out: str, report: Mapping[str, Any], recordings: Sequence[RecordingAudit]) -> str:
-    """The summary and the first recordings, those with errors before the others."""
+    """The summary and the first recordings, the worst before the others."""
     storage = open_storage(out)
     parts = [f"<h3>Audit of {escape(out)}: {'passed' if report['passed'] else 'failed'}</h3>", "<ul>"]
     for metric, spread in report["figures"].items():
@@ -27,11 +30,23 @@ def to_html(out: str, report: Mapping[str, Any], recordings: Sequence[RecordingA
                 f"<li>{metric}: median {_number(metric, spread['median'])}, worst {_number(metric, spread['worst'])}</li>"
             )
     parts.append("</ul>")
-    shown = sorted(recordings, key=lambda recording: not recording.failed)[:MOST]
+    shown = _shown(storage, worst_first(recordings))
     parts += [_recording(storage, recording) for recording in shown]
     if len(recordings) > len(shown):
         parts.append(f"<p>{len(recordings) - len(shown)} more are on the page, {escape(out)}/audit/index.html</p>")
     return "\n".join(parts)
+
+
+def _shown(storage: Storage, recordings: Sequence[RecordingAudit]) -> list[RecordingAudit]:
+    """The first ones, as many as there is room for."""
+    left = MOST_BYTES
+    shown: list[RecordingAudit] = []
+    for recording in recordings[:MOST]:
+        left -= sum(storage.size(f"{AUDIT}/{name}") for name in media(recording.page))
+        if left < 0 and shown:
+            break
+        shown.append(recording)
+    return shown
 
 
 def _recording(storage: Storage, recording: RecordingAudit) -> str:
@@ -51,7 +66,8 @@ def _recording(storage: Storage, recording: RecordingAudit) -> str:
 
 def _player(storage: Storage, version: Mapping[str, str]) -> str:
     source = _inline(storage, version["file"])
-    return f'<div>{escape(version["name"])}<br><audio controls preload="none" src="{source}"></audio></div>'
+    title = escape(f"{version['name']} ({version['format']})")
+    return f'<div>{title}<br><audio controls preload="none" src="{source}"></audio></div>'
 
 
 def _image(storage: Storage, name: str, file: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.auditing.clips import AUDIT, PageFiles, choose_stretch
+from pipelines.auditing.clips import AUDIT, MOST_HEARD, PageFiles, choose_stretch
 from pipelines.auditing.meters import Meters, record
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.pairs import Block
@@ -48,6 +48,14 @@ class PassingSettings:
     below: int
     """those with a number below this are"""
     options: AuditOptions
+    heard: int = MOST_HEARD
+    """recordings that share the page's room for sound"""
+
+    @classmethod
+    def over(cls, below: int, ids: Iterable[str], options: AuditOptions) -> PassingSettings:
+        """For these recordings; without the page's files when it has no room for all, as nobody knows yet which are worst."""
+        taken = sum(number(id) < below for id in ids)
+        return cls(below, replace(options, page=options.page and taken <= MOST_HEARD), min(taken, MOST_HEARD))
 
     def takes(self, id: str) -> bool:
         return number(id) < self.below
@@ -164,7 +172,7 @@ class PassingAudit:
             return
         watched.advance(codes)
         try:
-            found = watched.result(row, shard, report, PageFiles(self._storage, self._codec))
+            found = watched.result(row, shard, report, PageFiles(self._storage, self._codec, self._settings.heard))
         except RecordingError:  # its codes are fine, or it would have no row: it is audited afterwards
             return
         if found is not None:

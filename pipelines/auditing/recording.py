@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pipelines.auditing.causes import Cause, stuck_chunks
-from pipelines.auditing.clips import PageFiles, choose_stretch
+from pipelines.auditing.clips import MOST_HEARD, PageFiles, choose_stretch
 from pipelines.auditing.meters import Meters, record
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.pairs import Block, Pairs
@@ -39,6 +39,8 @@ class AuditSettings:
     codec: CodecSettings
     decode: DecodeSettings
     options: AuditOptions
+    heard: int = MOST_HEARD
+    """recordings that share the page's room for sound"""
 
 
 class Auditor:
@@ -83,7 +85,8 @@ class Auditor:
         kept = found.meters.kept
         stretch = choose_stretch(kept.worst, codes.num_samples, self.codec.spec, self.settings.options.clip_seconds)
         source = None if result.error is not None else kept.stretch(stretch.first_segment)
-        return replace(result, page=PageFiles(self._storage, self.codec).write(row.id, codes, stretch, source))
+        files = PageFiles(self._storage, self.codec, self.settings.heard)
+        return replace(result, page=files.write(row.id, codes, stretch, source))
 
     @contextmanager
     def opened(self, chosen: Chosen) -> Iterator[Decoding]:

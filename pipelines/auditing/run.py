@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from typing import Any
 
 import numpy as np
 
+from pipelines.auditing.clips import MOST_HEARD
 from pipelines.auditing.flags import collapse_flags, duplicate_flag, duplicates, level_flag
 from pipelines.auditing.leftovers import media_of, remove_media, remove_page, reported_media
 from pipelines.auditing.options import DEFAULT_SAMPLE, AuditOptions, missed_limits
 from pipelines.auditing.parts import Parts, PassingParts
+from pipelines.auditing.passing import ALL, PassingSettings, limit
+from pipelines.auditing.passing import WHY as IN_PASSING
 from pipelines.auditing.recording import Auditor, AuditSettings
 from pipelines.auditing.report import REPORT, TABLE, Corpus, hours_by_rate, scale_histogram, summarise, to_parquet
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.sampling import Chosen, choose, choose_share
-from pipelines.auditing.site import write_site
+from pipelines.auditing.site import worst_first, write_site
 from pipelines.auditing.survey import Entry, Survey, take_survey
 from pipelines.auditing.windows import open_windowed
 from pipelines.config import TokenizeConfig, spec_from_dict
@@ -115,24 +119,9 @@ class _Audit:
         self._display.message(f"reading the shards of {self._out} …")
         survey = take_survey(self._manifest, self._manifest.read_plan(), self._form, self._stored, set(self._options.ids))
         chosen = self._chosen(survey)
-        settings = self._settings()
-        passed = self._passed(chosen)
         shards = {name: record.sha256 for name, record in self._manifest.committed().items()}
-        parts = Parts(self._storage, self._fingerprint(), shards)
-        done = {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None} | passed
-        todo = [one for one in chosen if one.entry.recording.id not in done]
-        self._say(len(chosen), len(done), len(passed))
-
-        def finished(one: Chosen, result: RecordingAudit) -> None:
-            parts.write(one, result)
-            done[result.id] = result
-            said = ", ".join(finding.name for finding in result.findings) or "nothing noticed"
-            self._display.message(f"{len(done)}/{len(chosen)} {result.id}: {said}")
-
-        self._do(settings, todo, finished)
-        found = ((one, done[one.entry.recording.id]) for one in chosen)
-        named = [(one.entry, result if result.id in passed else replace(result, chosen=one.why)) for one, result in found]
-        recordings = in_corpus(survey.entries, named)
+        parts = Parts(self._storage, self._fingerprint(self._options), shards)
+        recordings = self._results(survey, chosen, parts, shards)
         report = self._publish(survey, recordings)
         remove_media(self._storage, parts.media() - media_of(recordings))
         parts.clear()
@@ -146,11 +135,41 @@ class _Audit:
             return choose(survey.entries, sample=options.sample, seed=options.seed, ids=options.ids, all=options.all)
         return choose_share(survey.entries, self._share, [one.id for one in self._manifest.read_plan().recordings])
 
-    def _passed(self, chosen: Sequence[Chosen]) -> dict[str, RecordingAudit]:
+    def _results(
+        self, survey: Survey, chosen: Sequence[Chosen], parts: Parts, shards: Mapping[str, str | None]
+    ) -> tuple[RecordingAudit, ...]:
+        """What was found out about each, and the page's files of as many as a page has room for.
+
+        Which are worst, and so to be heard, is known when all are measured: where they are too many, those are done again.
+        """
+        settings = replace(self._settings(), heard=min(len(chosen), MOST_HEARD))
+        options = self._passing(chosen).options
+        many = options != self._options
+        measured = Parts(self._storage, self._fingerprint(options), shards)
+        passed = self._passed(chosen, options)
+        found = {one.entry.recording.id: parts.read(one) or (measured.read(one) if many else None) for one in chosen}
+        done = {id: result for id, result in found.items() if result is not None} | passed
+        self._say(len(chosen), len(done), len(passed))
+        self._do(replace(settings, options=options), measured if many else parts, chosen, done)
+        if many:
+            worst = {result.id for result in worst_first(in_corpus(survey.entries, _named(chosen, done)))[:MOST_HEARD]}
+            self._display.message(f"measured; now the sound of the worst {MOST_HEARD}")
+            done = {id: r if id in worst else replace(r, page=None) for id, r in done.items() if id not in worst or r.page}
+            self._do(settings, parts, [one for one in chosen if one.entry.recording.id in worst], done)
+        return in_corpus(survey.entries, _named(chosen, done))
+
+    def _passing(self, chosen: Sequence[Chosen]) -> PassingSettings:
+        """As `tokenize` had them, where it audited in passing."""
+        if self._share is None:
+            return PassingSettings.over(ALL, [one.entry.recording.id for one in chosen], self._options)
+        ids = [recording.id for recording in self._manifest.read_plan().recordings]
+        return PassingSettings.over(limit(self._share, ids), ids, self._options)
+
+    def _passed(self, chosen: Sequence[Chosen], options: AuditOptions) -> dict[str, RecordingAudit]:
         """What `tokenize` found out in passing."""
         if self._share is None:
             return {}
-        parts = PassingParts(self._storage, self._form, self._options)
+        parts = PassingParts(self._storage, self._form, options)
         return {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None}
 
     def _say(self, chosen: int, done: int, passed: int) -> None:
@@ -160,9 +179,19 @@ class _Audit:
         if done > passed:
             self._display.message(f"resuming: {done} of {chosen} recordings are done")
 
-    def _do(self, settings: AuditSettings, todo: Sequence[Chosen], finished: Callable[[Chosen, RecordingAudit], None]) -> None:
+    def _do(self, settings: AuditSettings, parts: Parts, chosen: Sequence[Chosen], done: dict[str, RecordingAudit]) -> None:
+        """Audit those that are not done."""
+        todo = [one for one in chosen if one.entry.recording.id not in done]
         if not todo:
             return
+        number = count(len(chosen) - len(todo) + 1)
+
+        def finished(one: Chosen, result: RecordingAudit) -> None:
+            parts.write(one, result)
+            done[result.id] = result
+            said = ", ".join(finding.name for finding in result.findings) or "nothing noticed"
+            self._display.message(f"{next(number)}/{len(chosen)} {result.id}: {said}")
+
         if self._options.workers == 0:
             with closing(Auditor(settings)) as auditor:
                 for one in todo:
@@ -183,9 +212,9 @@ class _Audit:
 
         return self._spec.precision if is_available() else "exact"
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, options: AuditOptions) -> str:
         """Of what decides one recording's result: what was written, what is asked for, and who audits."""
-        return self._options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
+        return options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
 
     def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
@@ -254,7 +283,14 @@ class _Audit:
         )
 
 
-def in_corpus(entries: Sequence[Entry], recordings: Sequence[tuple[Entry, RecordingAudit]]) -> tuple[RecordingAudit, ...]:
+def _named(chosen: Sequence[Chosen], done: Mapping[str, RecordingAudit]) -> Iterator[tuple[Entry, RecordingAudit]]:
+    """Results in the order of `chosen`, with why each was chosen now."""
+    for one in chosen:
+        result = done[one.entry.recording.id]
+        yield one.entry, result if result.chosen == IN_PASSING else replace(result, chosen=one.why)
+
+
+def in_corpus(entries: Sequence[Entry], recordings: Iterable[tuple[Entry, RecordingAudit]]) -> tuple[RecordingAudit, ...]:
     """Recordings with what only the whole corpus shows: a level far from the others', copies of each other."""
     levels = [entry.level for entry in entries if entry.level is not None]
     usual, copies = np.array(levels[:: 1 + len(levels) // MOST_LEVELS]), duplicates(entries)

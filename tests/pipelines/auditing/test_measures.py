@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -256,8 +257,8 @@ def test_without_the_package_visqol_says_what_to_install(monkeypatch: pytest.Mon
     module._api.cache_clear()
 
 
+@pytest.mark.usefixtures("visqol_library")
 def test_real_visqol_where_it_is_installed() -> None:
-    pytest.importorskip("visqol", reason="visqol-python is not installed")
     measure = open_visqol()
     source = sound(3 * RATE, channels=1).samples[0].astype(np.float64)
     good = measure(source, source + 1e-4 * np.random.default_rng(0).standard_normal(len(source)), RATE)
@@ -274,21 +275,20 @@ def conformance(name: str, shared_audio: Path) -> np.ndarray:
     return np.asarray(samples)
 
 
-def test_visqol_scores_googles_conformance_pair_as_google_does(shared_audio: Path) -> None:
+def test_visqol_scores_googles_conformance_pair_as_google_does(shared_audio: Path, visqol_library: ModuleType) -> None:
     """Speech mode, exponential mapping: the pair whose audio comes with google/visqol.
 
     Its src/include/conformance.h (conformance number 333) gives 3.374505555111911.
     """
-    library = pytest.importorskip("visqol", reason="visqol-python is not installed")
-    api = library.VisqolApi()
+    api = visqol_library.VisqolApi()
     api.create(mode="speech")
     source, decoded = (conformance(name, shared_audio) for name in VISQOL_PAIR)
     assert visqol(source, decoded, RATE, api).value == pytest.approx(3.374505555111911, abs=0.01)
 
 
+@pytest.mark.usefixtures("visqol_library")
 def test_visqol_gives_the_published_score_for_identity_in_audio_mode(shared_audio: Path) -> None:
     """The audit's own mode: google/visqol gives 4.732101253042348, its highest score, to a recording against itself."""
-    pytest.importorskip("visqol", reason="visqol-python is not installed")
     source = conformance(VISQOL_PAIR[0], shared_audio)
     assert open_visqol()(source, source, RATE).value == pytest.approx(4.732101253042348, abs=0.01)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from needs import lacking
 from rewriting import rewrite, with_codes
 from sounds import sound
 
@@ -21,6 +27,7 @@ from pipelines.run import tokenize_corpus
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 20.0
 NO_VALUE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +52,28 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def partial_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the same corpus without the faulty recording: 3 s of two recordings can be heard, and one measure is windowed."""
+    out = Path(shutil.copytree(page.parent.parent, tmp_path_factory.mktemp("partial") / "out"))
+    ids = ("a.wav", "b.wav", "c <b>&.wav", "e.wav")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("run", "passing"):
+            patch.setattr(importlib.import_module(f"pipelines.auditing.{name}"), "MOST_HEARD", 2)
+        asked = AuditOptions(ids=ids, metrics=("si-snr", "mel", "stoi"), clip_seconds=3.0, quiet=True)
+        audit(str(out), options=asked)
+    return out / "audit" / "index.html"
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'codecshards[browser]'")
+    try:
+        webdriver = importlib.import_module("selenium.webdriver")
+    except ImportError:
+        lacking("selenium is not installed: pip install 'codecshards[browser]'", "CODECSHARDS_EXPECT_BROWSER")
     driver_path = shutil.which("chromedriver")
     if CHROMIUM is None or driver_path is None:
-        pytest.skip("no Chromium with its driver on this machine: apt-get install chromium chromium-driver")
+        missing = "no Chromium with its driver on this machine: apt-get install chromium chromium-driver"
+        lacking(missing, "CODECSHARDS_EXPECT_BROWSER")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in (
@@ -69,13 +93,40 @@ def chromium() -> Iterator[Any]:
         driver.quit()
 
 
-@pytest.fixture
-def browser(chromium: Any, page: Path) -> Iterator[Any]:
+def opened(chromium: Any, address: str) -> Iterator[Any]:
+    """The page at 1300 pixels; nothing may be logged as an error until the test ends."""
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     chromium.set_window_size(1300, 1000)
-    chromium.get(page.as_uri())
+    chromium.get(address)
     yield chromium
     severe = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
     assert severe == []
+
+
+@pytest.fixture
+def browser(chromium: Any, page: Path) -> Iterator[Any]:
+    yield from opened(chromium, page.as_uri())
+
+
+@pytest.fixture
+def partial_browser(chromium: Any, partial_page: Path) -> Iterator[Any]:
+    yield from opened(chromium, partial_page.as_uri())
+
+
+@pytest.fixture
+def served(chromium: Any, page: Path) -> Iterator[Any]:
+    """The page from the simplest of web servers: it sends no parts of files, so that one cannot seek in what it sends."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(page.parent))
+    handler.log_message = lambda *words: None  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield from opened(chromium, f"http://127.0.0.1:{server.server_port}/index.html")
+            chromium.get("about:blank")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def until(what: Callable[[], bool]) -> None:
@@ -139,22 +190,91 @@ def test_every_version_is_there_and_as_long_as_the_source(browser: Any) -> None:
     assert run(browser, "auditPage.player.audio.map((audio) => audio.duration)") == pytest.approx([6.0] * 4, abs=0.05)
 
 
-def test_the_worst_chunk_is_marked_and_heard(browser: Any) -> None:
+def ready(browser: Any) -> None:
     until(lambda: run(browser, "auditPage.player.now.readyState") >= 1)
+
+
+def click_at(browser: Any, selector: str, share: float, number: int = 0) -> None:
+    """A real click at a share of an element's width."""
+    element = browser.find_elements("css selector", selector)[number]
+    script = "arguments[0].scrollIntoView({block: 'center'}); const b = arguments[0].getBoundingClientRect();"
+    box = browser.execute_script(f"{script} return [b.left, b.top, b.width, b.height]", element)
+    for kind in ("mousePressed", "mouseReleased"):
+        where = {"x": box[0] + share * box[2], "y": box[1] + box[3] / 2, "button": "left", "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **where})
+
+
+def test_the_worst_chunk_is_marked_and_heard(browser: Any) -> None:
+    ready(browser)
     browser.find_element("id", "worst").click()
     until(lambda: run(browser, "auditPage.player.playing"))
     assert run(browser, "auditPage.player.time") >= 3 * 0.99 - 0.3
     assert len(browser.find_elements("css selector", ".track .worst")) >= 4
 
 
-def test_a_click_on_a_picture_seeks_there(browser: Any) -> None:
-    until(lambda: run(browser, "auditPage.player.now.readyState") >= 1)
-    browser.find_element("css selector", ".track canvas").click()  # its middle
-    until(lambda: abs(run(browser, "auditPage.player.time") - 3.0) < 0.1)
+def test_the_mark_of_the_worst_chunk_plays_it(browser: Any) -> None:
+    ready(browser)
+    click_at(browser, ".track .worst", 0.9, number=4)
+    until(lambda: run(browser, "auditPage.player.playing"))
+    assert 3 * 0.99 - 0.3 <= run(browser, "auditPage.player.time") < 3 * 0.99 + 0.3
+
+
+def test_a_click_on_a_chunk_of_a_measure_plays_that_chunk(browser: Any) -> None:
+    ready(browser)
+    click_at(browser, ".track:has(svg)", 1.7 * 0.99 / 6)  # within chunk 1
+    until(lambda: run(browser, "auditPage.player.playing"))
+    assert 0.98 <= run(browser, "auditPage.player.time") < 1.3
+
+
+def test_a_click_on_a_picture_plays_from_there(browser: Any) -> None:
+    ready(browser)
+    click_at(browser, ".track:has(canvas)", 0.25)
+    until(lambda: run(browser, "auditPage.player.playing"))
+    assert 1.4 <= run(browser, "auditPage.player.time") < 1.9
+
+
+def test_space_plays_after_a_click_on_any_button(browser: Any) -> None:
+    ready(browser)
+    for selector in (".version:nth-of-type(3)", "th:nth-of-type(2) button", "#noticed button"):
+        click_at(browser, selector, 0.5)
+        ready(browser)
+        browser.switch_to.active_element.send_keys(" ")
+        until(lambda: run(browser, "auditPage.player.playing"))
+        browser.switch_to.active_element.send_keys(" ")
+        until(lambda: not run(browser, "auditPage.player.playing"))
+    browser.find_element("id", "filter").send_keys(" 1")
+    assert run(browser, "document.getElementById('filter').value").endswith(" 1")
+    assert not run(browser, "auditPage.player.playing") and run(browser, "auditPage.player.current") == 0
+
+
+def test_a_button_reached_by_tab_is_pressed_with_space(browser: Any) -> None:
+    ready(browser)
+    run(browser, "document.querySelectorAll('.version')[2].focus()")
+    browser.switch_to.active_element.send_keys(" ")
+    assert run(browser, "auditPage.player.current") == 2 and not run(browser, "auditPage.player.playing")
+
+
+def test_keys_seek_and_hear_the_worst_and_choose_versions(browser: Any) -> None:
+    ready(browser)
+    press(browser, "\ue014")  # right
+    press(browser, "\ue014")
+    until(lambda: run(browser, "auditPage.player.time") == pytest.approx(2.0, abs=0.01))
+    press(browser, "\ue012")  # left
+    until(lambda: run(browser, "auditPage.player.time") == pytest.approx(1.0, abs=0.01))
+    for number in (4, 2, 1):
+        press(browser, str(number))
+        assert run(browser, "auditPage.player.current") == number - 1
+        ready(browser)
+        assert run(browser, "auditPage.player.time") == pytest.approx(1.0, abs=0.01)
+    press(browser, "9")
+    assert run(browser, "auditPage.player.current") == 0  # there is no ninth
+    press(browser, "w")
+    until(lambda: run(browser, "auditPage.player.playing"))
+    assert run(browser, "auditPage.player.time") >= 3 * 0.99 - 0.3
 
 
 def test_sorting_sorts_worst_first_and_turns_round(browser: Any) -> None:
-    heading = next(b for b in browser.find_elements("css selector", "th button") if b.text == "si-snr")
+    heading = next(b for b in browser.find_elements("css selector", "th button") if b.text.startswith("si-snr"))
     heading.click()
     values = [float(text) for text in cells(browser, 3) if text != NO_VALUE]
     assert values == sorted(values) and cells(browser, 3)[-1] == NO_VALUE
@@ -191,11 +311,185 @@ def test_a_silent_recording_says_not_applicable(browser: Any) -> None:
     assert "not applicable: the source is silent" in browser.find_element("id", "detail").text
 
 
-def test_a_small_screen_does_not_scroll_sideways(browser: Any) -> None:
-    browser.set_window_size(500, 900)
-    until(lambda: run(browser, "window.innerWidth") < 900)
-    assert run(browser, "document.documentElement.scrollWidth <= window.innerWidth")
+def phone(browser: Any) -> None:
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.refresh()
+    until(lambda: run(browser, "window.innerWidth") == 390)
+
+
+def test_a_phone_opens_at_the_verdict_and_does_not_scroll_sideways(browser: Any) -> None:
+    phone(browser)
+    assert run(browser, "document.documentElement.scrollWidth") <= 390
+    assert (
+        run(browser, "scrollY") == 0 and run(browser, "document.getElementById('verdict').getBoundingClientRect().bottom") < 200
+    )
     player, table = (
         run(browser, f"document.querySelector('{name}').getBoundingClientRect().top") for name in ("#detail", ".table")
     )
     assert player < table
+    browser.find_element("css selector", "#table tbody tr").click()
+    until(lambda: abs(run(browser, "document.querySelector('#detail').getBoundingClientRect().top")) < 5)
+    assert browser.find_element("css selector", "#detail h3").text == "a.wav"
+
+
+def test_a_wide_screen_opens_at_the_verdict_too(browser: Any) -> None:
+    time.sleep(0.3)
+    assert run(browser, "scrollY") == 0
+
+
+def test_it_says_what_to_listen_to_first_and_takes_one_there(browser: Any) -> None:
+    links = browser.find_elements("css selector", "#first button")
+    assert links[0].text == "d.wav" and len(links) == 3
+    links[1].click()
+    assert browser.find_element("css selector", "#detail h3").text == links[1].text
+
+
+def test_it_says_which_way_is_better_and_what_one_hears(browser: Any) -> None:
+    tiles = browser.find_element("id", "tiles").text
+    assert "SI-SNR" in tiles and "higher is better" in tiles and "lower is better" in tiles and "0 is right" in tiles
+    until(lambda: "lossless (FLAC)" in browser.find_element("id", "format").text)
+
+
+def test_from_a_server_that_sends_no_parts_it_plays_seeks_and_switches(served: Any) -> None:
+    ready(served)
+    run(served, "auditPage.player.seek(4)")
+    until(lambda: run(served, "auditPage.player.now.currentTime") == pytest.approx(4.0, abs=0.05))
+    press(served, " ")
+    until(lambda: run(served, "auditPage.player.now.currentTime") > 4.2)
+    press(served, "3")
+    until(lambda: run(served, "auditPage.player.now.currentTime") > 4.3)
+    press(served, " ")
+    until(lambda: run(served, "[...document.images].every((image) => image.complete && image.naturalWidth > 100)"))
+
+
+def test_play_and_seek_before_the_sound_has_come_are_remembered(served: Any) -> None:
+    run(served, "[document.querySelectorAll('#table tbody tr')[4].click(), auditPage.player.seek(2), auditPage.player.play()]")
+    until(lambda: 2.1 < run(served, "auditPage.player.now.currentTime") < 6 and run(served, "auditPage.player.playing"))
+
+
+def report_of(page: Path) -> Any:
+    return json.loads((page.parent / "report.json").read_text())
+
+
+def bars(browser: Any, plot: str) -> list[dict[str, Any]]:
+    return run(
+        browser,
+        f"[...document.querySelectorAll('#plot-{plot} .bar')].map((bar) => ({{low: +bar.dataset.low, high: +bar.dataset.high, "
+        "value: +bar.dataset.value, tall: +bar.getAttribute('height'), tip: bar.textContent}))",
+    )
+
+
+def axis(browser: Any, plot: str, which: str) -> list[str]:
+    return run(browser, f"[...document.querySelectorAll('#plot-{plot} text.{which}')].map((text) => text.textContent)")
+
+
+@pytest.mark.parametrize("metric", ["si-snr", "level", "convergence", "mel"])
+def test_histograms_count_every_recording_where_its_value_is(browser: Any, page: Path, metric: str) -> None:
+    values = [r["figures"][metric]["value"] for r in report_of(page)["recordings"]]
+    known = [value for value in values if value is not None]
+    found = bars(browser, metric)
+    assert len(known) == 5 and sum(bar["value"] for bar in found) == 5
+    for bar in found:
+        assert bar["value"] == sum(bar["low"] - 1e-9 <= value < bar["high"] - 1e-9 for value in known), bar["tip"]
+    assert len(axis(browser, metric, "x")) >= 2 and axis(browser, metric, "y")[0] == "0"
+    numbers = [float(text.replace(MINUS, "-")) for text in axis(browser, metric, "x")]
+    assert found[0]["low"] <= min(numbers) and max(numbers) <= found[-1]["high"] + 1e-9
+
+
+def test_codebook_use_is_out_of_the_codebooks_size(browser: Any, page: Path) -> None:
+    report = report_of(page)
+    found = bars(browser, "codebooks")
+    assert [bar["value"] for bar in found] == [level["perplexity"] for level in report["corpus"]["codebooks"]]
+    size = report["codec"]["codebook_size"]
+    unit = found[0]["tall"] / found[0]["value"]
+    assert unit * size == pytest.approx(98, abs=1)  # the height of the plot, not of its tallest bar
+    assert [float(text) for text in axis(browser, "codebooks", "y")][-1] >= size / 2
+
+
+def test_scales_leave_silence_out_of_their_axis_and_say_so(browser: Any, page: Path) -> None:
+    scales = report_of(page)["corpus"]["scales"]
+    found = bars(browser, "scales")
+    assert [bar["value"] for bar in found] == scales["counts"] and found[0]["low"] == scales["edges"][0] >= -100
+    assert scales["silent"] > 0
+    assert f"and {scales['silent']} chunks of silence" in browser.find_element("id", "plot-scales").text
+
+
+def test_hours_by_source_rate(browser: Any, page: Path) -> None:
+    assert [bar["value"] for bar in bars(browser, "hours")] == list(report_of(page)["corpus"]["source_hours"].values())
+    assert axis(browser, "hours", "x") == ["48000"] and "Hz" in axis(browser, "hours", "title")
+
+
+def test_measures_over_time_have_their_range_and_times(browser: Any, page: Path) -> None:
+    faulty = next(r for r in report_of(page)["recordings"] if r["id"] == "d.wav")
+    charts = browser.find_elements("css selector", ".chart:has(svg)")
+    assert len(charts) == 4
+    labels = [label.text.replace(MINUS, "-") for label in charts[0].find_elements("css selector", ".y span")]
+    series = faulty["series"]["si-snr"]
+    assert [float(label) for label in labels] == pytest.approx([max(series), min(series)], rel=0.01)
+    assert [label.text for label in charts[0].find_elements("css selector", ".times span")] == ["0:00", "0:02", "0:04", "0:06"]
+    pictures = browser.find_elements("css selector", ".images .chart")
+    assert [label.text for label in pictures[0].find_elements("css selector", ".y span")] == ["500", "2k", "8k"]
+
+
+def test_long_lists_do_not_break_the_plots(browser: Any) -> None:
+    assert run(browser, "Plots.extent([...new Array(400000).keys(), null])") == [0, 399_999]
+    assert run(browser, "Plots.histogram('x', [...new Array(400000).keys()], '').querySelectorAll('.bar').length") > 10
+
+
+def test_it_says_how_many_can_be_heard_and_lists_all(partial_browser: Any, partial_page: Path) -> None:
+    assert len(cells(partial_browser, 0)) == 4
+    assert "2 of 4 have sound, the worst" in partial_browser.find_element("id", "count").text
+    assert len({path.parent for path in (partial_page.parent / "media").rglob("*.*") if path.is_file()}) == 2
+    heard = [r for r in report_of(partial_page)["recordings"] if r["page"]]
+    others = [r for r in report_of(partial_page)["recordings"] if not r["page"]]
+    mel = [[r["figures"]["mel"]["value"] for r in group] for group in (heard, others)]
+    assert len(heard) == 2 and min(mel[0]) >= max(mel[1])
+    mute = cells(partial_browser, 0).index(others[0]["id"])
+    partial_browser.find_elements("css selector", "#table tbody tr")[mute].click()
+    assert "No sound: the page has it for 2 of 4, the worst" in partial_browser.find_element("id", "detail").text
+    press(partial_browser, " ")  # nothing to play, and nothing breaks
+
+
+def test_what_cannot_be_heard_is_shaded_and_a_click_there_says_so(partial_browser: Any) -> None:
+    ready(partial_browser)
+    start = run(partial_browser, "AUDIT.recordings[auditPage.selected].page.start")
+    seconds = run(partial_browser, "AUDIT.recordings[auditPage.selected].page.seconds")
+    whole = run(partial_browser, "AUDIT.recordings[auditPage.selected].seconds")
+    assert seconds == pytest.approx(3 * 0.99) or seconds == pytest.approx(2 * 0.99)
+    shaded = run(
+        partial_browser,
+        "[...document.querySelectorAll('.track:has(svg)')[0].querySelectorAll('.outside')].map((e) => e.style.width)",
+    )
+    assert sum(float(width.rstrip("%")) for width in shaded) == pytest.approx(100 * (1 - seconds / whole), abs=1)
+    outside = 0.02 if start > 0.5 else 0.98
+    click_at(partial_browser, ".track:has(svg)", outside)
+    assert "cannot be heard" in partial_browser.find_element("id", "said").text
+    assert not run(partial_browser, "auditPage.player.playing") and run(partial_browser, "auditPage.player.time") == 0
+
+
+def test_it_claims_only_what_was_checked(partial_browser: Any) -> None:
+    why = partial_browser.find_element("id", "why").text
+    assert "Nothing wrong was found" in why and "not checked: that takes --reencode" in why
+    noticed = partial_browser.find_element("id", "noticed").text
+    assert noticed == "Nothing, in 4 recordings decoded and compared by the measures above."
+
+
+def test_a_windowed_measure_says_so(partial_browser: Any) -> None:
+    captions = [caption.text for caption in partial_browser.find_elements("css selector", ".caption")]
+    stoi = next(caption for caption in captions if caption.startswith("STOI"))
+    assert "each value covers a window of 10 s" in stoi and "higher is better" in stoi
+    assert not any("window" in caption for caption in captions if caption.startswith("SI-SNR"))
+
+
+@pytest.mark.usefixtures("visqol_library")
+def test_a_page_with_visqol(chromium: Any, page: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(page.parent.parent, tmp_path / "out"))
+    done = audit(str(out), options=AuditOptions(ids=("a.wav", "silent.wav"), metrics=("visqol", "mel"), quiet=True))
+    score = done.recordings[0].figures["visqol"].value
+    assert score is not None
+    for browser in opened(chromium, (out / "audit" / "index.html").as_uri()):
+        assert sorted(cells(browser, 3)) == sorted([f"{score:.2f}", NO_VALUE])
+        browser.find_element("css selector", "#table tbody tr").click()
+        assert "window of 10 s" in browser.find_element("id", "detail").text
+        assert "MOS" in browser.find_element("id", "tiles").text
