@@ -24,8 +24,8 @@ import torch
 
 from benchmarks.encode import Pool, float32_limit, recordings
 from tokenizer import Waveform, load_codec
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
-from tokenizer.codecs.networks import exact_float32
 
 GFLOP = 6.04
 """of the full-size decoder, for a second of audio"""

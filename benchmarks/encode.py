@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 from tokenizer import Codes, Waveform, load_codec, read_audio
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
-from tokenizer.codecs.networks import exact_float32
 from tokenizer.codecs.seeded import synthetic_audio
 from tokenizer.errors import RecordingError
 

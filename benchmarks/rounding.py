@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from tokenizer import load_codec, read_audio
 from tokenizer.chunking import chunk_spans
-from tokenizer.codecs.encodec import normalise
 from tokenizer.codecs.quantizer import SCORE_NOISE, noise
+from tokenizer.codecs.scales import normalise
 from tokenizer.codecs.seanet import SeaNet
 from tokenizer.errors import RecordingError
 

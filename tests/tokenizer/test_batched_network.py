@@ -17,11 +17,12 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from tokenizer import CodecLoadError, RecordingError, load_codec
 from tokenizer.codecs import describe_codec, quantizer
+from tokenizer.codecs.arithmetic import arithmetic
 from tokenizer.codecs.batched import ROWS, BatchedNetwork, batches, rows_that_fit
 from tokenizer.codecs.encodec import EncodecCodec, load_model
 from tokenizer.codecs.graphs import EagerRunner, Shape, fill
 from tokenizer.codecs.masked import MaskedEncoder, _Convolution
-from tokenizer.codecs.networks import ReferenceNetwork, arithmetic
+from tokenizer.codecs.networks import ReferenceNetwork
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.codecs.probe import compare_codes
 from tokenizer.codecs.quantizer import half_squares, noise, quantize, quantize_quickly
@@ -201,13 +202,6 @@ def test_fast_encodes_without_looking_for_ties(reduced: Path) -> None:
     for one, other in zip(found, expected, strict=True):
         assert np.mean(one.codes == other.codes) > 0.99
     assert fast.repeated == 0
-
-
-def test_a_gpu_may_use_tf32_only_where_it_is_asked_to_and_never_for_products() -> None:
-    for precision, allowed in (("exact", False), ("fast", True)):
-        with arithmetic(precision):
-            assert torch.backends.cudnn.allow_tf32 is allowed
-            assert torch.get_float32_matmul_precision() == "highest"
 
 
 def coarse(codes: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from tokenizer.codecs.graphs import EagerRunner, GraphRunner, Runner, Shape
 from tokenizer.codecs.masked import MaskedEncoder, inside
 from tokenizer.codecs.networks import ReferenceNetwork
 from tokenizer.codecs.quantizer import half_squares, noise, quantize, quantize_quickly
+from tokenizer.codecs.scales import row_scales
 from tokenizer.errors import FailureKind, RecordingError
 
 ROWS = (4, 16, 64, 256)
@@ -124,14 +125,6 @@ class BatchedNetwork:
         for i, codes in zip(again, self._reference.encode(samples, self._n_q) if again else [], strict=True):
             results[i] = ChunkCodes(codes.cpu().numpy().astype(np.uint16), results[i].scale)
         self.repeated += len(again)
-
-
-def row_scales(samples: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """The RMS of each row's mono mix plus 1e-8, `[rows]`, of `[rows, channels, width]` with zeros beyond each row's end."""
-    mono = samples.sum(1) / samples.shape[1]
-    if lengths is None:
-        return mono.square().mean(1).sqrt() + 1e-8
-    return (mono.square().sum(1) / lengths).sqrt() + 1e-8
 
 
 def rows_that_fit(free_bytes: int, width: int) -> tuple[int, ...]:

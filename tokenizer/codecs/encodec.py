@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
-from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,11 +20,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tokenizer.codecs import batch_chunks
+from tokenizer.codecs.arithmetic import arithmetic, exact_float32
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.batched import BatchedNetwork
-from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork, arithmetic, exact_float32
+from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.codecs.probe import Probe
+from tokenizer.codecs.scales import normalise
 from tokenizer.codecs.tiles import UnknownLayer
 from tokenizer.errors import CodecLoadError, ShapeError
 
@@ -64,7 +65,7 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
 
 
 class EncodecCodec(Codec):
-    """An EnCodec checkpoint at one bandwidth, on one device."""
+    """An EnCodec checkpoint at one bandwidth, on one device. Threads may share it, and take turns."""
 
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
         """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration.
@@ -85,13 +86,12 @@ class EncodecCodec(Codec):
                 elif spec.chunk_length is not None:
                     self._batched = BatchedNetwork(model, plain, spec.n_q, spec.precision)
         self._probe = Probe(model, plain) if spec.precision == "fast" else None
-        self._lock = Lock()
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         if not chunks:
             return []
         checked = [self._checked(chunk) for chunk in chunks]
-        with torch.inference_mode(), arithmetic(self.spec.precision), self._lock:
+        with torch.inference_mode(), arithmetic(self.spec.precision):
             if self._batched is not None:
                 found = self._batched.encode(checked)
                 self._look(checked, found)
@@ -119,7 +119,7 @@ class EncodecCodec(Codec):
             self._probe.look(samples, codes)
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        with torch.inference_mode(), exact_float32(), self._lock:
+        with torch.inference_mode(), exact_float32():
             codes = [torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks]
             decoded = self._network.decode(codes)
             return [self._scaled(samples, chunk.scale) for samples, chunk in zip(decoded, chunks, strict=True)]
@@ -146,17 +146,6 @@ class EncodecCodec(Codec):
     def _scaled(self, samples: torch.Tensor, scale: float | None) -> NDArray[np.float32]:
         scaled: NDArray[np.float32] = (samples if scale is None else samples * scale).float().cpu().numpy()
         return scaled
-
-
-def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide each chunk of `[batch, channels, n]` by the RMS of its mono mix plus 1e-8, as EnCodec does.
-
-    Returns:
-        The chunks and the scales `[batch, 1, 1]`.
-    """
-    mono = samples.sum(1, keepdim=True) / samples.shape[1]
-    scales = mono.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8
-    return samples / scales, scales
 
 
 def load_model(folder: Path, device: torch.device) -> Any:

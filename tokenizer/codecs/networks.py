@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -125,29 +124,3 @@ def check_finite(embeddings: torch.Tensor) -> None:
     """
     if not bool(torch.isfinite(embeddings).all()):
         raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """float32 arithmetic as IEEE has it for the length of a `with` block: no TF32 in products, convolutions or LSTMs.
-
-    cuDNN uses TF32 for convolutions and recurrent nets unless told not to; it changes codes.
-    """
-    with arithmetic("exact"):
-        yield
-
-
-@contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """How a GPU computes for the length of a `with` block.
-
-    "exact" is float32 as IEEE has it, everywhere. "fast" lets cuDNN use TF32 for convolutions and LSTMs; products, which means
-    the quantizer's, stay exact: nearest entries found with 10 bits of mantissa are often not the nearest.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "fast"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

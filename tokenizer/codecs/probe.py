@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from tokenizer.codecs.networks import ReferenceNetwork, arithmetic
+from tokenizer.codecs.arithmetic import arithmetic
+from tokenizer.codecs.networks import ReferenceNetwork
 from tokenizer.codecs.precision import PrecisionReport
 
 PROBED_CHUNKS = 256
