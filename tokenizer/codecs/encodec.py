@@ -76,7 +76,8 @@ class EncodecCodec(Codec):
         self.batch_chunks = batch_chunks(device)
         self._device = torch.device(device)
         model = load_model(folder, self._device)
-        plain = ReferenceNetwork(model, self._device)
+        # On a GPU every look at it stops it.
+        plain = ReferenceNetwork(model, static=device != "cpu" and not reference)
         self._network: Network = plain
         self._batched: BatchedNetwork | None = None
         if not reference:
@@ -85,17 +86,17 @@ class EncodecCodec(Codec):
                     self._network = TiledNetwork(model, plain)
                 elif spec.chunk_length is not None:
                     self._batched = BatchedNetwork(model, plain, spec.n_q, spec.precision)
-        self._probe = Probe(model, plain) if spec.precision == "fast" else None
+        self._probe = Probe(plain) if spec.precision == "fast" else None
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         if not chunks:
             return []
         checked = [self._checked(chunk) for chunk in chunks]
+        if self._batched is not None:
+            found = self._batched.encode(checked)
+            self._look(checked, found)
+            return found
         with torch.inference_mode(), arithmetic(self.spec.precision):
-            if self._batched is not None:
-                found = self._batched.encode(checked)
-                self._look(checked, found)
-                return found
             samples, scales = self._normalised(self._on_device(checked))
             codes = self._network.encode(samples, self.spec.n_q)
             if self._probe is not None:
@@ -112,13 +113,18 @@ class EncodecCodec(Codec):
 
     def _look(self, chunks: Sequence[NDArray[np.float32]], found: Sequence[ChunkCodes]) -> None:
         """Let the probe see what it still wants to see."""
-        wanted = 0 if self._probe is None else self._probe.wanted(len(chunks))
-        if self._probe is not None and wanted:
-            samples, _ = self._normalised(self._on_device(chunks[:wanted]))
-            codes = [torch.from_numpy(one.codes.astype(np.int64)).to(self._device) for one in found[:wanted]]
-            self._probe.look(samples, codes)
+        if self._probe is None or not self._probe.wanted(1):
+            return
+        with torch.inference_mode(), exact_float32():
+            wanted = self._probe.wanted(len(chunks))
+            if wanted:
+                samples, _ = self._normalised(self._on_device(chunks[:wanted]))
+                codes = [torch.from_numpy(one.codes.astype(np.int64)).to(self._device) for one in found[:wanted]]
+                self._probe.look(samples, codes)
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
+        if self._batched is not None:
+            return self._batched.decode(chunks)
         with torch.inference_mode(), exact_float32():
             codes = [torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks]
             decoded = self._network.decode(codes)
