@@ -251,9 +251,9 @@ class _Slot:
 
     def __init__(self, lane: _Lane, size: int, device: torch.device) -> None:
         self.lane = lane
-        self.host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        self.host = _pinned(size)
         self.device = torch.empty(size, dtype=torch.uint8, device=device)
-        self.back = torch.empty(0, dtype=torch.uint8)
+        self.back = _pinned(0)
         self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         # A thread that waits for it sleeps, and leaves its core to those that decode audio.
         self.done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
@@ -262,8 +262,13 @@ class _Slot:
         """Pinned tensors like these, until the slot's next batch."""
         places, size = _places([(tuple(tensor.shape), tensor.dtype) for tensor in results])
         if self.back.numel() < size:
-            self.back = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            self.back = _pinned(size)
         return _views(self.back, places)
+
+
+def _pinned(size: int) -> torch.Tensor:
+    """Bytes of the host's that a GPU copies by itself."""
+    return torch.empty(size, dtype=torch.uint8, pin_memory=True)
 
 
 @dataclass(frozen=True, slots=True)
