@@ -29,7 +29,7 @@ from tokenizer.codecs.masked import Convolution, MaskedEncoder, plain
 from tokenizer.codecs.networks import ReferenceNetwork
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.codecs.probe import compare_codes
-from tokenizer.codecs.quantizer import half_squares, noise, quantize, quantize_quickly
+from tokenizer.codecs.quantizer import FRAME_NOISE, half_squares, noise, quantize, quantize_quickly
 from tokenizer.codecs.static import StaticNetwork
 
 CPU = torch.device("cpu")
@@ -104,6 +104,23 @@ def test_each_row_of_the_encoder_equals_upstreams_alone(checkpoint: str, request
         full, none = MaskedEncoder(model.encoder)(samples[-1:], None)
         assert none is None
         close(full, model.encoder(samples[-1:]))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_encoder_moves_frames_no_further_than_rounding_does(full: Path, channels_last: bool) -> None:
+    """Sums over a million samples must not lose digits, or codes that seem beyond doubt are not: half of `FRAME_NOISE`."""
+    model, lengths = load_model(full, CPU), [41_055, 25_212, 48_000, 700]
+    samples, known = torch.empty(len(lengths), 2, 48_000), torch.empty(len(lengths), dtype=torch.int64)
+    fill(samples, known, [sound(n, seed=n).samples * 10 for n in lengths])
+    encoder = MaskedEncoder(model.encoder, channels_last)
+    with torch.inference_mode():
+        masked, frames = encoder(samples, known)
+        unmasked, _ = encoder(samples[2:3], None)
+        assert frames is not None
+        rows = [(row, masked[row, :, : frames[row]]) for row in range(len(lengths))] + [(2, unmasked[0])]
+        for row, found in rows:
+            expected = model.encoder(samples[row : row + 1, :, : lengths[row]])[0]
+            assert ((found - expected).norm(dim=0) / expected.norm(dim=0)).max() < FRAME_NOISE / 2
 
 
 @pytest.fixture(scope="module")

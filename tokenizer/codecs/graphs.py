@@ -253,7 +253,7 @@ class _Slot:
         self.lane = lane
         self.host = _pinned(size)
         self.device = torch.empty(size, dtype=torch.uint8, device=device)
-        self.back = _pinned(0)
+        self.back = torch.empty(0, dtype=torch.uint8)
         self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         # A thread that waits for it sleeps, and leaves its core to those that decode audio.
         self.done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]

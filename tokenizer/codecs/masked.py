@@ -220,9 +220,11 @@ def moments(y: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor
     beyond = ~inside(y, lengths)
     count = (lengths * y.shape[1]).to(y.dtype)[:, None, None]
     mean = y.masked_fill(beyond, 0.0).sum((1, 2), keepdim=True) / count
-    # Not from the sum of squares: of a silent row that would be the difference of two almost equal numbers.
+    # Not from the sum of squares of a row as it is: of a silent one that would be the difference of two almost equal numbers.
+    # Nor by `vector_norm`, which on a CPU adds a million squares one after the other.
     spread = (y - mean).masked_fill_(beyond, 0.0)
-    return mean, torch.linalg.vector_norm(spread, dim=(1, 2), keepdim=True).square() / count
+    variance, rest = torch.var_mean(spread, (1, 2), correction=0, keepdim=True)
+    return mean, (variance + rest.square()) * (y.shape[1] * y.shape[2]) / count
 
 
 class _Residual:
