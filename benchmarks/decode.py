@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.encode import Pool, float32_limit, recordings
+from benchmarks.encode import LIMIT_SIZE, Pool, float32_limit, recordings
 from tokenizer import Waveform, load_codec
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
-from tokenizer.codecs.networks import exact_float32
 
 GFLOP = 6.04
 """of the full-size decoder, for a second of audio"""
+ROUND_SECONDS = {"cpu": 45.0, "cuda": 1800.0}
 
 
 def main() -> int:
@@ -36,10 +37,11 @@ def main() -> int:
     parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=6.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--seconds", type=float, default=45.0, help="of audio in a round")
+    parser.add_argument("--seconds", type=float, help=f"of audio in a round: {ROUND_SECONDS} by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--audio", help="a folder of recordings to decode again instead of generated ones")
     options = parser.parse_args()
+    options.seconds = options.seconds or ROUND_SECONDS[options.device]
     waveforms = recordings(options)
     seconds = sum(waveform.seconds for waveform in waveforms)
     arms = make_arms(options, waveforms)
@@ -65,6 +67,7 @@ def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[st
         "transformers, one recording at a time": lambda: [card(model, one) for one in encoded],
         "transformers' modules, a chunk at a time (`--reference`)": lambda: [plain.decode(one).samples for one in codes],
         "ours, one process": lambda: [codec.decode(one).samples for one in codes],
+        "ours, one process, many recordings at once": lambda: [one.samples for one in codec.decode_batch(codes)],
     }
     if options.device == "cpu":
         options.pool = Pool(options, codes, os.cpu_count() or 1, "decode")
@@ -121,9 +124,8 @@ def report(
         ratio = statistics.median(b / t for b, t in zip(times[base], taken, strict=True))
         speed = seconds / statistics.median(taken)
         print(f"| {name} | {speed:.2f} | {ratio:.2f} | {speed * GFLOP / limit:.0%} | {worst[name]:.1e} |")
-    print(
-        f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of 2,048 x 2,048; its share holds for the full-size architecture."
-    )
+    size = LIMIT_SIZE[options.device]
+    print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of {size:,} x {size:,}; its share holds for the full size.")
     print("The furthest sample: its distance from the first row's, over the recording's largest sample.")
     if options.device == "cpu":
         print(f"\nPeak resident memory of a process that decodes only: {options.pool.memory():.0f} MiB.")

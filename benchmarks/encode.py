@@ -2,6 +2,7 @@
 
     python -m tokenizer.codecs.seeded codec --size full
     python benchmarks/encode.py --codec codec --bandwidth 24 > benchmarks/results/encode.md
+    python benchmarks/encode.py --codec codec --device cuda --precision fast        # with an arm in TF32 beside the exact one
 
 Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the rounds' ratios. The card's
 way is `EncodecModel.encode` with one recording at a time, unpadded, which is also what the codes are compared with.
@@ -27,8 +28,9 @@ import numpy as np
 import torch
 
 from tokenizer import Codes, Waveform, load_codec, read_audio
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
-from tokenizer.codecs.networks import exact_float32
+from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.codecs.seeded import synthetic_audio
 from tokenizer.errors import RecordingError
 
@@ -36,6 +38,10 @@ BATCH = 16
 GFLOP = 6.04
 """of the full-size encoder, for a second of audio; the quantizer adds 0.04 for each codebook"""
 N_Q = {3.0: 2, 6.0: 4, 12.0: 8, 24.0: 16}
+LIMIT_SIZE = {"cpu": 2048, "cuda": 8192}
+"""of the products that tell a device's limit: large enough to be bound by its arithmetic"""
+ROUND_SECONDS = {"cpu": 60.0, "cuda": 1800.0}
+"""of audio in a round: on a GPU several batches of its largest shape"""
 SECONDS = (0.4, 1.0, 3.3, 7.7, 12.0, 20.01)
 """lengths of the generated recordings, over and over"""
 
@@ -45,29 +51,31 @@ def main() -> int:
     parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=24.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--seconds", type=float, default=60.0, help="of audio in a round")
+    parser.add_argument("--precision", default="exact", choices=PRECISIONS, help="fast adds an arm")
+    parser.add_argument("--seconds", type=float, help=f"of audio in a round: {ROUND_SECONDS} by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--audio", help="a folder of recordings to encode instead of generated ones")
     options = parser.parse_args()
+    options.seconds = options.seconds or ROUND_SECONDS[options.device]
     waveforms = recordings(options)
     seconds = sum(waveform.seconds for waveform in waveforms)
     arms = make_arms(options, waveforms)
     expected = next(iter(arms.values()))()
     alone = by_one_thread(next(iter(arms.values()))) if options.device == "cpu" else expected
     times: dict[str, list[float]] = {name: [] for name in arms}
-    share = {name: equal_share(arm(), alone if "a core" in name else expected) for name, arm in arms.items()}  # and warms up
+    shares = {name: equal_shares(arm(), alone if "a core" in name else expected) for name, arm in arms.items()}  # and warms up
     for _ in range(options.rounds):
         for name, arm in arms.items():
             began = time.perf_counter()
             arm()
             times[name].append(time.perf_counter() - began)
-    report(options, len(waveforms), seconds, times, share)
+    report(options, len(waveforms), seconds, times, shares)
     if options.device == "cpu":
         print(
             "\nEqual codes: against transformers with as many threads. Its own codes with one thread are equal to those with",
             end=" ",
         )
-        print(f"{torch.get_num_threads()} in {equal_share(alone, expected):.4%}.")
+        print(f"{torch.get_num_threads()} in {np.mean(equal_shares(alone, expected)):.4%}.")
     return 0
 
 
@@ -111,13 +119,19 @@ def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[st
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device)
     plain = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, reference=True)
     stacked = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, reference=True)
-    stacked._network._stacked = BATCH  # type: ignore[attr-defined]
+    stacked._network.stacked = BATCH  # type: ignore[attr-defined]
     arms: dict[str, Callable[[], list[Any]]] = {
         "transformers, one recording at a time": lambda: [card(model, waveform, options) for waveform in waveforms],
         "transformers' modules, a chunk at a time (`--reference`)": lambda: plain.encode_batch(waveforms),
         f"transformers' modules, {BATCH} chunks at a time": lambda: stacked.encode_batch(waveforms),
         "ours, one process": lambda: codec.encode_batch(waveforms),
     }
+    if options.precision == "fast":
+        fast = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, precision="fast")
+        # Its first chunks are compared with the reference's, which is not to be timed.
+        while fast._probe.wanted(1):  # type: ignore[attr-defined]
+            fast.encode_batch(waveforms)
+        arms["ours, one process, `--precision fast`"] = lambda: fast.encode_batch(waveforms)
     if options.device == "cpu":
         options.pool = Pool(options, waveforms, os.cpu_count() or 1)
         arms["ours, a process a core (what `tokenize` runs)"] = options.pool.run
@@ -192,15 +206,15 @@ def work(pipe: Connection, name: str, bandwidth: float, items: list[Any], what: 
                 pipe.send([codec.decode(item) for item in items])
 
 
-def equal_share(found: list[Any], expected: list[Any]) -> float:
-    """Of all codes that transformers gives."""
-    equal = total = 0
+def equal_shares(found: list[Any], expected: list[Any]) -> list[float]:
+    """By level, of all codes that transformers gives."""
+    equal, frames = np.zeros(1), 0
     for one, other in zip(found, expected, strict=True):
         if other is not None:
             codes = one.codes if isinstance(one, Codes) else one
-            equal += int((codes == other).sum())
-            total += other.size
-    return equal / total
+            equal = equal + (codes == other).sum(axis=1)
+            frames += other.shape[1]
+    return [float(share) for share in equal / frames]
 
 
 def full_size(codec: str) -> bool:
@@ -212,8 +226,8 @@ def full_size(codec: str) -> bool:
 
 
 def float32_limit(device: str) -> float:
-    """GFLOP/s of large matrix products on everything there is."""
-    size, best = 2048, float("inf")
+    """GFLOP/s of large matrix products on everything there is, of `LIMIT_SIZE`."""
+    size, best = LIMIT_SIZE[device], float("inf")
     a = torch.randn(size, size, device=device)
     with exact_float32():
         for _ in range(20):
@@ -224,25 +238,32 @@ def float32_limit(device: str) -> float:
 
 
 def report(
-    options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], share: dict[str, float]
+    options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], shares: dict[str, list[float]]
 ) -> None:
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
     what = "real recordings" if options.audio else "generated recordings"
     print("# Encoding\n")
     print(f"    python benchmarks/encode.py --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")
+    print(" --precision fast" if options.precision == "fast" else "", end="")
     print(f" --seconds {options.seconds:g} --rounds {options.rounds}{' --audio FOLDER' if options.audio else ''}\n")
     print(f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of {options.rounds} rounds.\n")
     print("| | x real time | ratio | of the limit | equal codes |\n|---|---|---|---|---|")
-    limit = float32_limit(options.device)
+    limit, size = float32_limit(options.device), LIMIT_SIZE[options.device]
     flops = None if not full_size(options.codec) else GFLOP + 0.04 * N_Q[options.bandwidth]
     base = next(iter(times))
     for name, taken in times.items():
         ratio = statistics.median(b / t for b, t in zip(times[base], taken, strict=True))
         speed = seconds / statistics.median(taken)
         part = "" if flops is None else f"{speed * flops / limit:.0%}"
-        print(f"| {name} | {speed:.2f} | {ratio:.2f} | {part} | {share[name]:.4%} |")
+        print(f"| {name} | {speed:.2f} | {ratio:.2f} | {part} | {np.mean(shares[name]):.4%} |")
     if flops is not None:
-        print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of 2,048 x 2,048, {limit / flops:.0f} x real time.")
+        print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of {size:,} x {size:,}, {limit / flops:.0f} x real time.")
+    for name in (name for name in shares if min(shares[name]) < 1.0):
+        print(f"\nEqual codes by level, {name}: {', '.join(f'{share:.3%}' for share in shares[name])}.")
+    if options.device == "cuda":
+        print(
+            f"\nPeak GPU memory of the measuring process, with every codec in it: {torch.cuda.max_memory_reserved() >> 20} MiB."
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB", end="")
     print(f"; of one that encodes only: {options.pool.memory():.0f} MiB." if options.device == "cpu" else ".")

@@ -25,8 +25,8 @@ import torch
 from benchmarks.encode import card
 from tokenizer import Codec, Waveform, load_codec, read_audio
 from tokenizer.chunking import chunk_spans
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
-from tokenizer.codecs.networks import exact_float32
 from tokenizer.errors import RecordingError
 
 

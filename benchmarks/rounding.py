@@ -2,11 +2,13 @@
 
     python -m tokenizer.codecs.seeded codec --size full
     python -m benchmarks.rounding FOLDER --codec codec --codec small > benchmarks/results/rounding.md
+    python -m benchmarks.rounding FOLDER --codec codec --network batched [--device cuda]      # what runs on a GPU
 
-Chunks of recordings are encoded by our network and by transformers' own. For every frame and level, with the codes that
-transformers gives for all levels before, the margin of its code is the difference of squared distances to that entry and to the
-next nearest, over the distance between these two. A code can differ where our margin and transformers' have different signs, so
-what counts is how far the two margins are apart, against the bound that decides whether the reference settles a chunk.
+Chunks of recordings are encoded by one of our networks in company, and by transformers' own alone. For every frame and level,
+with the codes that transformers gives for all levels before, the margin of its code is the difference of squared distances to
+that entry and to the next nearest, over the distance between these two. A code can differ where our margin and transformers' have
+different signs, so what counts is how far the two margins are apart, against the bound that decides whether the reference settles
+a chunk.
 
 The expected share of wrong codes is the density of margins about zero times the mean excess over the bound: how often a tie
 comes so near that only an excess could decide it.
@@ -19,7 +21,7 @@ import os
 import platform
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +30,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer import load_codec, read_audio
-from tokenizer.chunking import chunk_spans
-from tokenizer.codecs.encodec import normalise
+from tokenizer import read_audio
+from tokenizer.chunking import chunk_spans, frames_of
+from tokenizer.codecs.arithmetic import exact_float32
+from tokenizer.codecs.batches import batches
+from tokenizer.codecs.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec import load_model
+from tokenizer.codecs.graphs import fill
+from tokenizer.codecs.masked import MaskedEncoder
 from tokenizer.codecs.quantizer import SCORE_NOISE, noise
+from tokenizer.codecs.scales import normalise, row_scales
 from tokenizer.codecs.seanet import SeaNet
 from tokenizer.errors import RecordingError
 
 Floats = NDArray[np.float64]
-BATCH = 8
+BATCH = {"tiled": 8, "batched": 64}
 """chunks that our network takes at once"""
+Network = Callable[[list[torch.Tensor]], list[torch.Tensor]]
+"""chunks float32 `[1, 2, n]` as they are, to embeddings `[dim, frames]`"""
 NEAR = 1e-3
 """margins below it, as a share of the chunk's RMS, tell the density of margins about zero"""
 
@@ -62,7 +72,10 @@ def main() -> int:
     parser.add_argument("folder", help="recordings; two chunks of each are taken")
     parser.add_argument("--codec", action="append", required=True, help="checkpoint folders or names")
     parser.add_argument("--files", type=int, default=120, help="most recordings")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--network", choices=sorted(BATCH), help="the device's own by default")
     options = parser.parse_args()
+    options.network = options.network or ("tiled" if options.device == "cpu" else "batched")
     torch.set_num_threads(1)
     files = sorted(path for path in Path(options.folder).rglob("*") if path.is_file())
     rng = random.Random(1)
@@ -70,17 +83,17 @@ def main() -> int:
     chunks = list(some_chunks(files, rng))
     names = " ".join(f"--codec {Path(name).name}" for name in options.codec)
     print("# What rounding moves\n")
-    print(f"    python -m benchmarks.rounding FOLDER {names} --files {options.files}\n")
-    print(
-        f"{os.cpu_count()} cores, {platform.machine()}; torch {torch.__version__}; {len(chunks)} chunks of {len(files)} files.\n"
-    )
+    print(f"    python -m benchmarks.rounding FOLDER {names} --files {options.files}", end="")
+    print(f" --device {options.device} --network {options.network}\n")
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
+    print(f"{device}; torch {torch.__version__}; {len(chunks)} chunks of {len(files)} files.\n")
     print(
         "| codec | codes | a frame moves, median | most | beyond the bound | most, of it | uncertain codes | chunks settled",
         end="",
     )
     print(" | expected wrong |\n|---|---|---|---|---|---|---|---|---|")
     for name in options.codec:
-        print(row(Path(name).name, [moves for moves in compare(name, chunks) if moves is not None]), flush=True)
+        print(row(Path(name).name, [moves for moves in compare(name, chunks, options) if moves is not None]), flush=True)
     return 0
 
 
@@ -97,21 +110,49 @@ def some_chunks(files: list[Path], rng: random.Random) -> Iterator[torch.Tensor]
 
 
 @torch.inference_mode()
-def compare(name: str, chunks: list[torch.Tensor]) -> Iterator[Moves | None]:
+def compare(name: str, chunks: list[torch.Tensor], options: argparse.Namespace) -> Iterator[Moves | None]:
     """None: the codec's output is not finite."""
-    codec: Any = load_codec(name, device="cpu", threads=1, reference=True)
-    model = codec._network._model
+    model = load_model(find_checkpoint(name).folder, torch.device(options.device))
+    network = tiled(model) if options.network == "tiled" else batched(model)
+    size = BATCH[options.network]
+    for start in range(0, len(chunks), size):
+        group = [chunk.to(options.device) for chunk in chunks[start : start + size]]
+        with exact_float32():
+            found = [
+                measure(model, model.encoder(normalise(chunk)[0])[0].t().contiguous(), ours.t().contiguous())
+                for chunk, ours in zip(group, network(group), strict=True)
+            ]
+        yield from found
+
+
+def tiled(model: Any) -> Network:
+    """What runs on a CPU."""
     encoder = SeaNet(model.encoder)
-    for start in range(0, len(chunks), BATCH):
-        inputs = [normalise(chunk)[0] for chunk in chunks[start : start + BATCH]]
-        for sound, ours in zip(inputs, encoder([sound[0] for sound in inputs]), strict=True):
-            theirs = model.encoder(sound)[0].t().contiguous()
-            finite = bool(torch.isfinite(theirs).all()) and bool(torch.isfinite(ours).all())
-            yield measure(model, theirs, ours.t().contiguous()) if finite else None
+    return lambda chunks: encoder([normalise(chunk)[0][0] for chunk in chunks])
 
 
-def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor) -> Moves:
-    """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours."""
+def batched(model: Any) -> Network:
+    """What runs on a GPU: full chunks in one batch, and the others masked in another."""
+    encoder = MaskedEncoder(model.encoder)
+
+    def network(chunks: list[torch.Tensor]) -> list[torch.Tensor]:
+        results = list(chunks)
+        for shape, indices in batches([chunk.shape[2] for chunk in chunks], 48_000, (BATCH["batched"],)):
+            samples, lengths = torch.empty(shape.rows, 2, shape.width), torch.empty(shape.rows, dtype=torch.int64)
+            fill(samples, lengths, [chunks[i][0].cpu().numpy() for i in indices])
+            samples, known = samples.to(chunks[0].device), lengths.to(chunks[0].device) if shape.masked else None
+            embeddings, _ = encoder(samples / row_scales(samples, known)[:, None, None], known)
+            for row, i in enumerate(indices):
+                results[i] = embeddings[row, :, : frames_of(chunks[i].shape[2], 320)]
+        return results
+
+    return network
+
+
+def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor) -> Moves | None:
+    """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours; None where they are not finite."""
+    if not bool(torch.isfinite(theirs).all()) or not bool(torch.isfinite(ours).all()):
+        return None
     rms = ours.square().mean().sqrt()
     share = (ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-20)
     allowed, levels = noise(ours, rms), []
@@ -126,8 +167,8 @@ def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor) -> Moves:
         bound = allowed + SCORE_NOISE * residuals[1].square().sum(1) / apart
         levels.append([(margins[1] - margins[0]).abs(), bound, margins[1]])
         residuals = [residual - book[code] for residual in residuals]
-    moved, bounds, margin = (torch.stack(part).double().numpy() for part in zip(*levels, strict=True))
-    return Moves(moved, bounds, margin, float(rms), share.double().numpy())
+    moved, bounds, margin = (torch.stack(part).double().cpu().numpy() for part in zip(*levels, strict=True))
+    return Moves(moved, bounds, margin, float(rms), share.double().cpu().numpy())
 
 
 def scores(residual: torch.Tensor, book: torch.Tensor) -> torch.Tensor:

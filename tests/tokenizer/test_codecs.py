@@ -54,6 +54,14 @@ def test_the_exact_length_comes_back(codec: Codec) -> None:
         assert np.isfinite(decoded.samples).all()
 
 
+def test_any_batch_decodes_to_what_each_decodes_to_alone(codec: Codec) -> None:
+    codes = codec.encode_batch(sounds(codec))
+    codec.batch_chunks = 3
+    for one, waveform in zip(codes, codec.decode_batch(codes), strict=True):
+        np.testing.assert_allclose(waveform.samples, codec.decode(one).samples, atol=2e-6)
+    assert codec.decode_batch([]) == []
+
+
 def test_blocks_of_a_decoded_stream_are_the_decoded_whole(codec: Codec) -> None:
     codec.batch_chunks = 2
     codes = codec.encode(sound(200_000, codec.channels, codec.sample_rate))

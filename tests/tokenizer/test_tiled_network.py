@@ -20,7 +20,7 @@ from tokenizer import load_codec
 from tokenizer.codecs import quantizer
 from tokenizer.codecs.encodec import EncodecCodec, load_model
 from tokenizer.codecs.networks import TiledNetwork
-from tokenizer.codecs.quantizer import SCORE_NOISE, TILE_ROWS, TiledQuantizer, noise, quantize
+from tokenizer.codecs.quantizer import SCORE_NOISE, TILE_ROWS, TiledQuantizer, half_squares, noise, quantize
 from tokenizer.codecs.seanet import SeaNet, similar
 from tokenizer.codecs.tiles import (
     Convolution,
@@ -177,6 +177,10 @@ def test_similar_lengths_share_a_batch() -> None:
     assert similar([]) == []
 
 
+def halves(codebooks: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [half_squares(codebook) for codebook in codebooks]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     frames=st.integers(1, 700),
@@ -190,7 +194,7 @@ def test_certainty_is_that_of_the_least_certain_level(frames: int, levels: int, 
     codebooks = [torch.randn(entries, 6) for _ in range(levels)]
     x = torch.randn(frames, 6)
     moved = noise(x, 0.5)
-    codes, certainty = TiledQuantizer(codebooks)(x, levels, moved) if tiled else quantize(x, codebooks, moved)
+    codes, certainty = TiledQuantizer(codebooks)(x, levels, moved) if tiled else quantize(x, codebooks, halves(codebooks), moved)
     residual, least = x.double(), torch.full((frames,), torch.inf, dtype=torch.float64)
     for level, codebook in enumerate(codebooks):
         distances = torch.cdist(residual, codebook.double()).square()
@@ -219,7 +223,7 @@ def test_two_equal_entries_leave_no_certainty(tiled: bool) -> None:
     codebooks = [torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])]
     frames = torch.tensor([[0.1, 5.0], [7.0, 0.1]])
     moved = noise(frames, 1.0)
-    _, certainty = TiledQuantizer(codebooks)(frames, 1, moved) if tiled else quantize(frames, codebooks, moved)
+    _, certainty = TiledQuantizer(codebooks)(frames, 1, moved) if tiled else quantize(frames, codebooks, halves(codebooks), moved)
     assert (certainty < 1).tolist() == [True, False]
 
 

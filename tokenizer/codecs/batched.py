@@ -1,4 +1,4 @@
-"""EnCodec's encoder in batches of fixed shapes: what runs on a GPU, where small kernels and waiting cost more than arithmetic.
+"""EnCodec in batches of fixed shapes: what runs on a GPU, where small kernels and waiting cost more than arithmetic.
 
 Full chunks share batches without masks; shorter ones share batches whose width is the next of a few, each row masked to its own
 length (`tokenizer.codecs.masked`). Rows are independent, so that a batch may be filled up with silent ones. From samples to codes
@@ -7,83 +7,58 @@ nothing is read back: scales, codes and what must be looked at again come to the
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.chunking import frames_of, in_groups
+from tokenizer.chunking import frames_of
 from tokenizer.codecs import quantizer
+from tokenizer.codecs.arithmetic import arithmetic
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.graphs import EagerRunner, GraphRunner, Runner, Shape
+from tokenizer.codecs.batches import ROWS, Batch, Batcher, Plan, batches, filled, groups, rows_that_fit
+from tokenizer.codecs.graphs import EagerRunner, GraphRunner, Layout, Runner, Shape, Work, fill
 from tokenizer.codecs.masked import MaskedEncoder, inside
 from tokenizer.codecs.networks import ReferenceNetwork
 from tokenizer.codecs.quantizer import half_squares, noise, quantize, quantize_quickly
+from tokenizer.codecs.scales import normalise, row_scales
 from tokenizer.errors import FailureKind, RecordingError
 
-ROWS = (4, 16, 64, 256)
-"""rows that a batch may have"""
-PARTS = (64, 16, 4, 2, 1)
-"""of a chunk: widths of batches of shorter ones"""
-BYTES_PER_SAMPLE = 1536
-"""of a GPU's memory, for a sample of a row: some ten tensors of 32 channels at the full rate, which is the widest layer"""
+LANES = 4
+"""near ties that are settled at the same time: alone, a chunk leaves most of a GPU idle"""
 
 
 class BatchedNetwork:
-    """Chunks of samples to codes in batches of fixed shapes.
+    """Chunks of samples to codes and back, in batches of fixed shapes.
 
-    With "exact" precision, chunks with a code that rounding could have decided are encoded again by the reference, as
-    `TiledNetwork` does and for the reasons given there. Scales are sums over a row of a batch, and may differ from those of a
-    chunk alone in a float32's last bit.
+    With "exact" precision, a chunk with a code that rounding could have decided is encoded again alone, by transformers'
+    operations in transformers' order, and has those codes and that scale whatever they are: libraries choose their algorithms
+    by a batch's shape, so that in company even those round differently. Other scales are sums over a row of a batch, and may
+    differ from those of a chunk alone in a float32's last bit.
 
-    Not to be shared between threads.
+    Threads may share it: while one waits for results, others start batches.
     """
 
     def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int, precision: str = "exact") -> None:
-        """
-        Raises:
-            UnknownLayer: the model has layers that `MaskedEncoder` cannot run, or no chunks.
-        """
-        config = model.config
-        self._encoder = MaskedEncoder(model.encoder)
-        self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
-        self._halves = [half_squares(codebook) for codebook in self._codebooks]
-        self._reference, self._n_q, self._exact = reference, n_q, precision == "exact"
-        self._normalised, self._hop, self._width = bool(config.normalize), int(config.hop_length), int(config.chunk_length)
-        device = self._codebooks[0].device
-        self._rows = ROWS if device.type == "cpu" else rows_that_fit(torch.cuda.mem_get_info(device)[0], self._width)
-        self._runner: Runner
-        if device.type == "cpu":
-            self._runner = EagerRunner(self.step, config.audio_channels)
-        else:
-            largest = Shape(self._rows[-1], self._width, masked=False)
-            self._runner = GraphRunner(self.step, config.audio_channels, device, largest)
-        self.repeated = 0
-        """chunks that the reference has settled so far"""
+        """`reference` has the same modules and does not look at the device.
 
-    def step(self, samples: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-        """A batch float32 `[rows, channels, width]` to int16 codes `[n_q, rows, frames]` and, for each row, its scale, whether
-        the encoder's output is finite, and whether rounding could have decided one of its codes.
+        Raises:
+            UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
         """
-        scales = row_scales(samples, lengths)
-        normalised = samples / scales[:, None, None] if self._normalised else samples
-        embeddings, frames = self._encoder(normalised, lengths)
-        rows, dim, count = embeddings.shape
-        flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
-        own = torch.ones_like(embeddings[:, :1], dtype=torch.bool) if frames is None else inside(embeddings, frames)
-        finite = (torch.isfinite(embeddings) | ~own).all(dim=2).all(dim=1)
-        near = torch.zeros_like(finite)
-        if self._exact:
-            squares = embeddings.square().where(own, embeddings.new_zeros(()))
-            sizes = (squares.sum((1, 2)) / (own.sum((1, 2)) * dim)).sqrt()
-            codes, certainty = quantize(flat, self._codebooks, noise(flat, sizes.repeat_interleave(count)))
-            near = certainty.view(rows, count).masked_fill(~own[:, 0], torch.inf).amin(1) < quantizer.CERTAIN
-        else:
-            codes = quantize_quickly(flat, self._codebooks, self._halves)
-        return codes.view(len(self._codebooks), rows, count).to(torch.int16), scales, finite, near
+        self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
+        self._normalised = bool(model.config.normalize)
+        self._encoding = EncodeWork(model, n_q, precision == "exact")
+        self._settling, self._decoding = SettleWork(model, reference, n_q), DecodeWork(reference)
+        self._precision, self._n_q = precision, n_q
+        self._device = next(model.parameters()).device
+        self._batchers: dict[Work, Batcher] = {}
+        self._lock = Lock()
+        self.repeated = 0
+        """chunks that have been encoded again so far"""
 
     def encode(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         """float32 `[channels, n]` each, of any lengths up to the codec's, each as if it were alone.
@@ -92,68 +67,173 @@ class BatchedNetwork:
             RecordingError: an encoder's output is not finite.
         """
         results: list[Any] = [None] * len(chunks)
-        again: list[int] = []
-        for indices, (codes, scales, finite, near) in self._run(chunks):
+        for indices, (codes, scales, finite, near) in self._encoder().run(chunks):
             if not finite[: len(indices)].all():
                 raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
             for row, i in enumerate(indices):
-                frames = frames_of(chunks[i].shape[1], self._hop)
-                scale = float(scales[row]) if self._normalised else None
-                results[i] = ChunkCodes(codes[:, row, :frames].astype(np.uint16), scale)
-                if near[row]:
-                    again.append(i)
-        self._settle(again, chunks, results)
+                results[i] = self._coded(chunks[i], codes[:, row], scales[row])
+            self._settle([i for row, i in enumerate(indices) if near[row]], chunks, results)
         return results
 
-    def _run(self, chunks: Sequence[NDArray[np.float32]]) -> Iterator[tuple[list[int], tuple[NDArray[Any], ...]]]:
-        """Every batch, with the next ones under way while its results are looked at."""
-        under_way: deque[tuple[list[int], Any]] = deque()
-        for shape, indices in batches([chunk.shape[1] for chunk in chunks], self._width, self._rows):
-            if len(under_way) >= self._runner.ahead:
-                done, ticket = under_way.popleft()
-                yield done, self._runner.result(ticket)
-            under_way.append((indices, self._runner.submit(shape, [chunks[i] for i in indices])))
-        for done, ticket in under_way:
-            yield done, self._runner.result(ticket)
+    def decode(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
+        """Chunks of any lengths, each alone, to float32 `[channels, frames * hop]` each, scaled."""
+        results: list[Any] = [None] * len(chunks)
+        for indices, (samples,) in self._decoder().run(chunks):
+            for row, i in enumerate(indices):
+                results[i] = samples[row]
+        return results
 
     def _settle(self, again: Sequence[int], chunks: Sequence[NDArray[np.float32]], results: list[ChunkCodes]) -> None:
-        device = self._codebooks[0].device
-        samples = [torch.from_numpy(chunks[i]).to(device) for i in again]
-        if self._normalised:
-            samples = [chunk / row_scales(chunk[None], None) for chunk in samples]
-        for i, codes in zip(again, self._reference.encode(samples, self._n_q) if again else [], strict=True):
-            results[i] = ChunkCodes(codes.cpu().numpy().astype(np.uint16), results[i].scale)
-        self.repeated += len(again)
+        """Encode some alone, beside the batches that are under way."""
+        if not again:
+            return
+        for places, (codes, scales) in self._settler().run([chunks[i] for i in again]):
+            for place in places:
+                results[again[place]] = self._coded(chunks[again[place]], codes[:, 0], scales[0])
+        with self._lock:
+            self.repeated += len(again)
+
+    def _coded(self, chunk: NDArray[np.float32], codes: NDArray[Any], scale: Any) -> ChunkCodes:
+        frames = frames_of(chunk.shape[1], self._hop)
+        return ChunkCodes(codes[:, :frames].astype(np.uint16), float(scale) if self._normalised else None)
+
+    def _encoder(self) -> Batcher:
+        return self._batcher(self._encoding, self._precision, self._plan, Shape(1, self._width, masked=True))
+
+    def _settler(self) -> Batcher:
+        return self._batcher(self._settling, "exact", alone, Shape(1, self._width), LANES)
+
+    def _decoder(self) -> Batcher:
+        row = Shape(1, frames_of(self._width, self._hop), levels=self._n_q)
+        return self._batcher(self._decoding, "exact", self._plan_codes, row)
+
+    def _plan(self, chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[Batch]:
+        return batches([chunk.shape[1] for chunk in chunks], self._width, rows)
+
+    def _plan_codes(self, chunks: Sequence[ChunkCodes], rows: tuple[int, ...]) -> list[Batch]:
+        """Full chunks in a few shapes, and shorter ones with others of their length."""
+        full = frames_of(self._width, self._hop)
+        found: list[Batch] = []
+        for (levels, frames), indices in groups([chunk.codes.shape for chunk in chunks], rows[-1]):
+            # A shape of a length of its own is not captured, and needs no empty rows.
+            sizes = rows if frames == full else (len(indices),)
+            found += filled(indices, Shape(1, frames, levels=levels), sizes)
+        return found
+
+    def _batcher(self, work: Work, precision: str, plan: Plan, row: Shape, lanes: int = 1) -> Batcher:
+        """Made when it is first needed, so that what is never done takes no memory."""
+        with arithmetic(precision):  # no other thread captures meanwhile
+            if work not in self._batchers:
+                rows = self._rows() if lanes == 1 else (1,)
+                largest = replace(row, rows=rows[-1])
+                self._batchers[work] = Batcher(self._runner(work, precision, largest, lanes), plan, rows)
+            return self._batchers[work]
+
+    def _rows(self) -> tuple[int, ...]:
+        if self._device.type == "cpu":
+            return ROWS
+        return rows_that_fit(torch.cuda.mem_get_info(self._device)[0], self._width)
+
+    def _runner(self, work: Work, precision: str, largest: Shape, lanes: int) -> Runner:
+        if self._device.type == "cpu":
+            return EagerRunner(work, precision)
+        return GraphRunner(work, precision, self._device, largest, lanes)
 
 
-def row_scales(samples: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """The RMS of each row's mono mix plus 1e-8, `[rows]`, of `[rows, channels, width]` with zeros beyond each row's end."""
-    mono = samples.sum(1) / samples.shape[1]
-    if lengths is None:
-        return mono.square().mean(1).sqrt() + 1e-8
-    return (mono.square().sum(1) / lengths).sqrt() + 1e-8
+def alone(chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[Batch]:
+    """A batch for each."""
+    return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
 
 
-def rows_that_fit(free_bytes: int, width: int) -> tuple[int, ...]:
-    """Those of `ROWS` whose batches leave half of a device's free memory alone; at least the fewest."""
-    most = free_bytes // 2 // (BYTES_PER_SAMPLE * width)
-    return tuple(rows for rows in ROWS if rows <= most) or ROWS[:1]
+class EncodeWork(Work):
+    """Samples to codes, and whether they are beyond doubt."""
+
+    def __init__(self, model: Any, n_q: int, exact: bool) -> None:
+        """
+        Raises:
+            UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
+        """
+        self._channels, self._normalised = int(model.config.audio_channels), bool(model.config.normalize)
+        # Tensor cores, which only "fast" uses, would have every tensor turned around before and after each convolution.
+        self._encoder = MaskedEncoder(model.encoder, channels_last=not exact)
+        self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
+        self._halves = [half_squares(codebook) for codebook in self._codebooks]
+        self._exact = exact
+
+    def layout(self, shape: Shape) -> Layout:
+        samples = ((shape.rows, self._channels, shape.width), torch.float32)
+        return [samples, ((shape.rows,), torch.int64)] if shape.masked else [samples]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
+        lengths = inputs[1] if len(inputs) > 1 else torch.empty(inputs[0].shape[0], dtype=torch.int64)
+        fill(inputs[0], lengths, items)
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """A batch float32 `[rows, channels, width]` to int16 codes `[n_q, rows, frames]` and, for each row, its scale, whether
+        the encoder's output is finite, and whether rounding could have decided one of its codes.
+        """
+        samples, lengths = inputs if len(inputs) > 1 else (inputs[0], None)
+        scales = row_scales(samples, lengths)
+        divided = samples / scales[:, None, None] if self._normalised else samples
+        embeddings, frames = self._encoder(divided, lengths)
+        rows, dim, count = embeddings.shape
+        flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
+        # What lies beyond a row's end is zero, which is finite and has no size.
+        finite = torch.isfinite(embeddings).all(dim=2).all(dim=1)
+        near = torch.zeros_like(finite)
+        if self._exact:
+            own = count if frames is None else frames
+            sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
+            moved = noise(flat, sizes[:, None].expand(rows, count).reshape(-1))
+            codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
+            certainty = certainty.view(rows, count)
+            if frames is not None:
+                certainty = certainty.masked_fill(~inside(embeddings, frames)[:, 0], torch.inf)
+            near = certainty.amin(1) < quantizer.CERTAIN
+        else:
+            codes = quantize_quickly(flat, self._codebooks, self._halves)
+        return codes.view(len(self._codebooks), rows, count).to(torch.int16), scales, finite, near
 
 
-def batches(lengths: Sequence[int], width: int, rows: Sequence[int]) -> Iterator[tuple[Shape, list[int]]]:
-    """Indices of chunks in batches of fixed shapes: full chunks first, then shorter ones by the width that takes them.
+class SettleWork(Work):
+    """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
 
-    Args:
-        lengths: of the chunks, in samples, 1 to `width`.
-        width: of a full chunk.
-        rows: numbers of rows that a batch may have, rising.
-    """
-    groups: dict[tuple[bool, int], list[int]] = {}
-    for i, length in enumerate(lengths):
-        masked = length < width
-        fitting = next(-(-width // part) for part in PARTS if length <= -(-width // part))
-        groups.setdefault((masked, fitting), []).append(i)
-    for (masked, wide), indices in sorted(groups.items(), key=lambda item: (item[0][0], -item[0][1])):
-        for group in in_groups(len(indices), rows[-1]):
-            some = indices[group]
-            yield Shape(next(count for count in rows if len(some) <= count), wide, masked), some
+    def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int) -> None:
+        self._channels, self._normalised = int(model.config.audio_channels), bool(model.config.normalize)
+        self._reference, self._n_q = reference, n_q
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.rows, self._channels, shape.width), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
+        inputs[0][0].copy_(torch.from_numpy(items[0]))
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[1, channels, n]`, to int16 codes `[n_q, 1, frames]` and the scale `[1]`."""
+        samples, scales = normalise(inputs[0])
+        embeddings = self._reference.encoder(samples if self._normalised else inputs[0])
+        return self._reference.quantize(embeddings, self._n_q).to(torch.int16), scales.view(-1)
+
+
+class DecodeWork(Work):
+    """Codes to samples."""
+
+    def __init__(self, reference: ReferenceNetwork) -> None:
+        self._reference = reference
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.levels, shape.rows, shape.width), torch.int64), ((shape.rows, 1, 1), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[ChunkCodes]) -> None:
+        codes, scales = inputs
+        codes.zero_()
+        scales.fill_(1.0)
+        for row, chunk in enumerate(items):
+            codes[:, row] = torch.from_numpy(chunk.codes.astype(np.int64))
+            if chunk.scale is not None:
+                scales[row] = chunk.scale
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """int64 `[n_q, rows, frames]` and scales `[rows, 1, 1]`, to samples float32 `[rows, channels, frames * hop]`."""
+        codes, scales = inputs
+        return (self._reference.decoder(self._reference.dequantize(codes)) * scales,)

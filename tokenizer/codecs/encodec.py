@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
-from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,11 +20,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tokenizer.codecs import batch_chunks
+from tokenizer.codecs.arithmetic import arithmetic, exact_float32
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.batched import BatchedNetwork
-from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork, arithmetic, exact_float32
+from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.codecs.probe import Probe
+from tokenizer.codecs.scales import normalise
 from tokenizer.codecs.tiles import UnknownLayer
 from tokenizer.errors import CodecLoadError, ShapeError
 
@@ -64,7 +65,7 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
 
 
 class EncodecCodec(Codec):
-    """An EnCodec checkpoint at one bandwidth, on one device."""
+    """An EnCodec checkpoint at one bandwidth, on one device. Threads may share it, and take turns."""
 
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
         """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration.
@@ -75,7 +76,8 @@ class EncodecCodec(Codec):
         self.batch_chunks = batch_chunks(device)
         self._device = torch.device(device)
         model = load_model(folder, self._device)
-        plain = ReferenceNetwork(model, self._device)
+        # On a GPU every look at it stops it.
+        plain = ReferenceNetwork(model, static=device != "cpu" and not reference)
         self._network: Network = plain
         self._batched: BatchedNetwork | None = None
         if not reference:
@@ -84,18 +86,17 @@ class EncodecCodec(Codec):
                     self._network = TiledNetwork(model, plain)
                 elif spec.chunk_length is not None:
                     self._batched = BatchedNetwork(model, plain, spec.n_q, spec.precision)
-        self._probe = Probe(model, plain) if spec.precision == "fast" else None
-        self._lock = Lock()
+        self._probe = Probe(plain) if spec.precision == "fast" else None
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         if not chunks:
             return []
         checked = [self._checked(chunk) for chunk in chunks]
-        with torch.inference_mode(), arithmetic(self.spec.precision), self._lock:
-            if self._batched is not None:
-                found = self._batched.encode(checked)
-                self._look(checked, found)
-                return found
+        if self._batched is not None:
+            found = self._batched.encode(checked)
+            self._look(checked, found)
+            return found
+        with torch.inference_mode(), arithmetic(self.spec.precision):
             samples, scales = self._normalised(self._on_device(checked))
             codes = self._network.encode(samples, self.spec.n_q)
             if self._probe is not None:
@@ -112,14 +113,19 @@ class EncodecCodec(Codec):
 
     def _look(self, chunks: Sequence[NDArray[np.float32]], found: Sequence[ChunkCodes]) -> None:
         """Let the probe see what it still wants to see."""
-        wanted = 0 if self._probe is None else self._probe.wanted(len(chunks))
-        if self._probe is not None and wanted:
-            samples, _ = self._normalised(self._on_device(chunks[:wanted]))
-            codes = [torch.from_numpy(one.codes.astype(np.int64)).to(self._device) for one in found[:wanted]]
-            self._probe.look(samples, codes)
+        if self._probe is None or not self._probe.wanted(1):
+            return
+        with torch.inference_mode(), exact_float32():
+            wanted = self._probe.wanted(len(chunks))
+            if wanted:
+                samples, _ = self._normalised(self._on_device(chunks[:wanted]))
+                codes = [torch.from_numpy(one.codes.astype(np.int64)).to(self._device) for one in found[:wanted]]
+                self._probe.look(samples, codes)
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        with torch.inference_mode(), exact_float32(), self._lock:
+        if self._batched is not None:
+            return self._batched.decode(chunks)
+        with torch.inference_mode(), exact_float32():
             codes = [torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks]
             decoded = self._network.decode(codes)
             return [self._scaled(samples, chunk.scale) for samples, chunk in zip(decoded, chunks, strict=True)]
@@ -146,17 +152,6 @@ class EncodecCodec(Codec):
     def _scaled(self, samples: torch.Tensor, scale: float | None) -> NDArray[np.float32]:
         scaled: NDArray[np.float32] = (samples if scale is None else samples * scale).float().cpu().numpy()
         return scaled
-
-
-def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide each chunk of `[batch, channels, n]` by the RMS of its mono mix plus 1e-8, as EnCodec does.
-
-    Returns:
-        The chunks and the scales `[batch, 1, 1]`.
-    """
-    mono = samples.sum(1, keepdim=True) / samples.shape[1]
-    scales = mono.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8
-    return samples / scales, scales
 
 
 def load_model(folder: Path, device: torch.device) -> Any:

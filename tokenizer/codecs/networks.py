@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
-from tokenizer.chunking import in_groups
 from tokenizer.codecs import quantizer
+from tokenizer.codecs.batches import groups
 from tokenizer.codecs.quantizer import TiledQuantizer, noise
 from tokenizer.codecs.seanet import SeaNet
+from tokenizer.codecs.static import StaticNetwork
 from tokenizer.errors import FailureKind, RecordingError
-
-STACKED_CHUNKS = {"cpu": 1, "cuda": 64}
-"""chunks that go through transformers' modules at once; on a CPU more are slower"""
 
 
 class Network(ABC):
@@ -37,46 +33,57 @@ class Network(ABC):
 
 
 class ReferenceNetwork(Network):
-    """transformers' modules on stacks of equally long chunks: what `EncodecModel.encode` computes, and on any device."""
+    """transformers' modules on a chunk at a time: what `EncodecModel.encode` computes, on any device."""
 
-    def __init__(self, model: Any, device: torch.device) -> None:
-        self._model = model
-        self._stacked = STACKED_CHUNKS[device.type]
+    def __init__(self, model: Any, static: bool = False) -> None:
+        """With `static` their operations alone, without waiting for the device: bit for bit the same, see `StaticNetwork`."""
+        wrap: Callable[[Any], Any] = StaticNetwork if static else lambda module: module
+        self.encoder, self.decoder = wrap(model.encoder), wrap(model.decoder)
+        self._quantizer = model.quantizer
+        self.stacked = 1
+        """chunks that go through the modules at once: in company they are rounded differently, and on a CPU slower"""
 
     def encode(self, chunks: Sequence[torch.Tensor], n_q: int) -> list[torch.Tensor]:
         results: list[torch.Tensor] = list(chunks)
+        finite = []
         for indices in self._stacks([chunk.shape[1] for chunk in chunks]):
-            embeddings = self._model.encoder(torch.stack([chunks[i] for i in indices]))
-            check_finite(embeddings)
-            codes = self._quantize(embeddings, n_q)
+            embeddings = self.encoder(torch.stack([chunks[i] for i in indices]))
+            finite.append(torch.isfinite(embeddings).all())
+            codes = self.quantize(embeddings, n_q)
             for place, i in enumerate(indices):
                 results[i] = codes[:, place]
+        if finite:
+            check_finite(torch.stack(finite))
         return results
 
-    def _quantize(self, embeddings: torch.Tensor, n_q: int) -> torch.Tensor:
-        """As `EncodecResidualVectorQuantizer.encode` does, which takes a bandwidth where this takes its number of codebooks."""
+    def quantize(self, embeddings: torch.Tensor, n_q: int) -> torch.Tensor:
+        """float32 `[rows, dim, frames]` to int64 `[n_q, rows, frames]`.
+
+        As `EncodecResidualVectorQuantizer.encode` does, which takes a bandwidth where this takes its number of codebooks.
+        """
         residual, levels = embeddings, []
-        for layer in self._model.quantizer.layers[:n_q]:
+        for layer in self._quantizer.layers[:n_q]:
             indices = layer.encode(residual)
             residual = residual - layer.decode(indices)
             levels.append(indices)
         return torch.stack(levels)
 
+    def dequantize(self, codes: torch.Tensor) -> torch.Tensor:
+        """int64 `[n_q, rows, frames]` to float32 `[rows, dim, frames]`."""
+        embeddings: torch.Tensor = self._quantizer.decode(codes)
+        return embeddings
+
     def decode(self, codes: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         results: list[torch.Tensor] = list(codes)
         for indices in self._stacks([one.shape[1] for one in codes]):
             stacked = torch.stack([codes[i] for i in indices], dim=1)
-            for i, samples in zip(indices, self._model.decoder(self._model.quantizer.decode(stacked)), strict=True):
+            for i, samples in zip(indices, self.decoder(self.dequantize(stacked)), strict=True):
                 results[i] = samples
         return results
 
     def _stacks(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        same: defaultdict[int, list[int]] = defaultdict(list)
-        for i, length in enumerate(lengths):
-            same[length].append(i)
-        for indices in same.values():
-            for group in in_groups(len(indices), self._stacked):
-                yield indices[group]
+        for _, indices in groups(lengths, self.stacked):
+            yield indices
 
 
 class TiledNetwork(Network):
@@ -104,7 +111,7 @@ class TiledNetwork(Network):
         embeddings = [embedding.t().contiguous() for embedding in self._encoder(chunks)]
         frames = [embedding.shape[0] for embedding in embeddings]
         joined = torch.cat(embeddings)
-        check_finite(joined)
+        check_finite(torch.isfinite(joined).all())
         sizes = torch.cat([embedding.square().mean().sqrt().expand(len(embedding)) for embedding in embeddings])
         codes, certainty = self._quantize(joined, n_q, noise(joined, sizes))
         results: list[torch.Tensor] = list(codes.split(frames, dim=1))  # type: ignore[no-untyped-call]
@@ -118,36 +125,10 @@ class TiledNetwork(Network):
         return self._decoder([self._quantizer.decode(one[:, None])[0] for one in codes])
 
 
-def check_finite(embeddings: torch.Tensor) -> None:
+def check_finite(finite: torch.Tensor) -> None:
     """
     Raises:
-        RecordingError: NaN or infinity among them.
+        RecordingError: something is not.
     """
-    if not bool(torch.isfinite(embeddings).all()):
+    if not bool(finite.all()):
         raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """float32 arithmetic as IEEE has it for the length of a `with` block: no TF32 in products, convolutions or LSTMs.
-
-    cuDNN uses TF32 for convolutions and recurrent nets unless told not to; it changes codes.
-    """
-    with arithmetic("exact"):
-        yield
-
-
-@contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """How a GPU computes for the length of a `with` block.
-
-    "exact" is float32 as IEEE has it, everywhere. "fast" lets cuDNN use TF32 for convolutions and LSTMs; products, which means
-    the quantizer's, stay exact: nearest entries found with 10 bits of mantissa are often not the nearest.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "fast"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from tokenizer.codecs.networks import ReferenceNetwork, arithmetic
+from tokenizer.codecs.arithmetic import arithmetic
+from tokenizer.codecs.networks import ReferenceNetwork
 from tokenizer.codecs.precision import PrecisionReport
 
 PROBED_CHUNKS = 256
 """of a codec's first ones: half a million codes at 24 kbps, and seconds of work"""
 
 
-def compare_codes(
-    model: Any, reference: ReferenceNetwork, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]
-) -> PrecisionReport:
+def compare_codes(reference: ReferenceNetwork, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> PrecisionReport:
     """Compare codes with those of the reference.
 
     Args:
-        model: the `EncodecModel` of both.
-        reference: its modules as they are.
+        reference: the modules of both, as they are.
         chunks: float32 `[channels, n]` each, normalised.
         found: int64 codes `[n_q, frames]` of each, by whatever network is to be judged.
     """
@@ -29,8 +26,8 @@ def compare_codes(
     with torch.inference_mode(), arithmetic("exact"):
         expected = reference.encode(chunks, found[0].shape[0])
         for chunk, mine, theirs in zip(chunks, found, expected, strict=True):
-            embedding = model.encoder(chunk[None])[0]
-            errors = [float((embedding - model.quantizer.decode(codes[:, None])[0]).square().sum()) for codes in (mine, theirs)]
+            embedding = reference.encoder(chunk[None])[0]
+            errors = [float((embedding - reference.dequantize(codes[:, None])[0]).square().sum()) for codes in (mine, theirs)]
             equal = tuple((mine == theirs).sum(dim=1).tolist())
             one = PrecisionReport(1, mine.shape[1], equal, *errors)
             report = one if report is None else report + one
@@ -40,8 +37,8 @@ def compare_codes(
 class Probe:
     """Keeps the comparison over a codec's first chunks."""
 
-    def __init__(self, model: Any, reference: ReferenceNetwork, most: int = PROBED_CHUNKS) -> None:
-        self._model, self._reference, self._left = model, reference, most
+    def __init__(self, reference: ReferenceNetwork, most: int = PROBED_CHUNKS) -> None:
+        self._reference, self._left = reference, most
         self.report: PrecisionReport | None = None
         """None before the first chunk"""
 
@@ -50,7 +47,7 @@ class Probe:
         wanted = self.wanted(len(chunks))
         if not wanted:
             return
-        report = compare_codes(self._model, self._reference, chunks[:wanted], found[:wanted])
+        report = compare_codes(self._reference, chunks[:wanted], found[:wanted])
         self._left -= wanted
         self.report = report if self.report is None else self.report + report
 

@@ -35,12 +35,15 @@ def noise(frames: torch.Tensor, chunk_rms: torch.Tensor | float) -> torch.Tensor
     return FRAME_NOISE * frames.square().mean(1).sqrt() + CHUNK_NOISE * chunk_rms
 
 
-def quantize(frames: torch.Tensor, codebooks: Sequence[torch.Tensor], moved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def quantize(
+    frames: torch.Tensor, codebooks: Sequence[torch.Tensor], halves: Sequence[torch.Tensor], moved: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Quantize frames with every codebook in turn.
 
     Args:
         frames: float32 `[frames, dim]`.
         codebooks: float32 `[entries, dim]` each, on the same device.
+        halves: `half_squares` of each.
         moved: what `noise` gives for the frames.
 
     Returns:
@@ -51,15 +54,15 @@ def quantize(frames: torch.Tensor, codebooks: Sequence[torch.Tensor], moved: tor
     codes = torch.empty(len(codebooks), frames.shape[0], dtype=torch.int64, device=frames.device)
     certainty = torch.full((frames.shape[0],), torch.inf, device=frames.device)
     residual = frames
-    for level, codebook in enumerate(codebooks):
-        scores = _scores(residual, codebook.t(), codebook.square().sum(1))
+    for level, (codebook, half) in enumerate(zip(codebooks, halves, strict=True)):
+        scores = torch.addmm(half, residual, codebook.t())
         best, chosen = scores.max(dim=1)
         scores.scatter_(1, chosen[:, None], -torch.inf)
         second, other = scores.max(dim=1)
         apart = (codebook[chosen] - codebook[other]).norm(dim=1)
         bound = (moved * apart + SCORE_NOISE * residual.square().sum(1)).clamp_min(1e-20)
-        torch.minimum(certainty, (best - second) / bound, out=certainty)
-        codes[level] = chosen
+        torch.minimum(certainty, 2.0 * (best - second) / bound, out=certainty)
+        codes[level].copy_(chosen)
         residual = residual - codebook[chosen]
     return codes, certainty
 
@@ -110,10 +113,3 @@ def quantize_quickly(frames: torch.Tensor, codebooks: Sequence[torch.Tensor], ha
 def half_squares(codebook: torch.Tensor) -> torch.Tensor:
     """Minus half of each entry's squared size, `[entries]`: with the product it ranks entries as their distances do."""
     return codebook.square().sum(1).mul(-0.5)
-
-
-def _scores(frames: torch.Tensor, entries: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
-    """Negative squared distances `[frames, entries]`, rounded step by step as `EncodecEuclideanCodebook.quantize` does."""
-    own = frames.pow(2).sum(1, keepdim=True)
-    products = (2 * frames) @ entries
-    return products.neg_().add_(own).add_(squares).neg_()

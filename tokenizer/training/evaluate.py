@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.codecs.networks import exact_float32
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.training.data import usable
 from tokenizer.training.losses import MelLoss, si_snr
 from tokenizer.training.model import to_model_level

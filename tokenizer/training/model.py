@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tokenizer.codecs.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec import normalise
+from tokenizer.codecs.scales import normalise
 from tokenizer.errors import CodecLoadError, UsageError
 from tokenizer.training.presets import Preset
 

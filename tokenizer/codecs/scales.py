@@ -1,0 +1,45 @@
+"""The scale of a chunk: the RMS of its mono mix, by which EnCodec divides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+SILENCE = 1e-8
+"""added to every RMS, as EnCodec does: silence is divided by it"""
+
+
+def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Divide each chunk of `[batch, channels, n]` by the RMS of its mono mix plus 1e-8, as EnCodec does.
+
+    Returns:
+        The chunks and the scales `[batch, 1, 1]`; on a CPU the same with any number of threads.
+    """
+    mono = samples.sum(1, keepdim=True) / samples.shape[1]
+    with _one_thread() if samples.device.type == "cpu" else nullcontext():
+        scales = mono.pow(2).mean(dim=-1, keepdim=True).sqrt() + SILENCE
+    return samples / scales, scales
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch splits a long sum over its threads, and rounds it differently for each number of them."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def row_scales(samples: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """The RMS of each row's mono mix plus 1e-8, `[rows]`, of `[rows, channels, width]` with zeros beyond each row's end."""
+    mono = samples.sum(1) / samples.shape[1]
+    if lengths is None:
+        return mono.square().mean(1).sqrt() + SILENCE
+    return (mono.square().sum(1) / lengths).sqrt() + SILENCE
