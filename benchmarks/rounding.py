@@ -52,6 +52,10 @@ NEAR = 1e-3
 """margins below it, as a share of the chunk's RMS, tell the density of margins about zero"""
 
 
+BEGINNING = 4.0
+"""seconds of a recording that a codec without windows is given"""
+
+
 @dataclass(frozen=True, slots=True)
 class Moves:
     """Of all codes of one chunk, `[levels, frames]` each."""
@@ -78,48 +82,50 @@ def main() -> int:
     options.network = options.network or ("tiled" if options.device == "cpu" else "batched")
     torch.set_num_threads(1)
     files = sorted(path for path in Path(options.folder).rglob("*") if path.is_file())
-    rng = random.Random(1)
-    files = rng.sample(files, min(options.files, len(files)))
-    chunks = list(some_chunks(files, rng))
+    files = random.Random(1).sample(files, min(options.files, len(files)))
     names = " ".join(f"--codec {Path(name).name}" for name in options.codec)
     print("# What rounding moves\n")
     print(f"    python -m benchmarks.rounding FOLDER {names} --files {options.files}", end="")
     print(f" --device {options.device} --network {options.network}\n")
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
-    print(f"{device}; torch {torch.__version__}; {len(chunks)} chunks of {len(files)} files.\n")
+    print(f"{device}; torch {torch.__version__}; {len(files)} files.\n")
     print(
         "| codec | codes | a frame moves, median | most | beyond the bound | most, of it | uncertain codes | chunks settled",
         end="",
     )
     print(" | expected wrong |\n|---|---|---|---|---|---|---|---|---|")
     for name in options.codec:
-        print(row(Path(name).name, [moves for moves in compare(name, chunks, options) if moves is not None]), flush=True)
+        print(row(Path(name).name, [moves for moves in compare(name, files, options) if moves is not None]), flush=True)
     return 0
 
 
-def some_chunks(files: list[Path], rng: random.Random) -> Iterator[torch.Tensor]:
-    """float32 `[1, 2, n]`, two of each file that can be read."""
+def some_chunks(files: list[Path], config: Any) -> Iterator[torch.Tensor]:
+    """float32 `[1, channels, n]`, two of each file that can be read; its beginning for a codec without windows."""
+    rng = random.Random(2)
     for path in files:
         try:
-            samples = read_audio(path, 48_000, 2).samples
+            samples = read_audio(path, config.sampling_rate, config.audio_channels).samples
         except RecordingError:
             continue
-        spans = chunk_spans(samples.shape[1], 48_000, 47_520)
+        if config.chunk_length is None:
+            samples = samples[:, : round(BEGINNING * config.sampling_rate)]
+        spans = chunk_spans(samples.shape[1], config.chunk_length, config.chunk_stride)
         for start, stop in rng.sample(spans, min(2, len(spans))):
             yield torch.from_numpy(np.ascontiguousarray(samples[:, start:stop]))[None]
 
 
 @torch.inference_mode()
-def compare(name: str, chunks: list[torch.Tensor], options: argparse.Namespace) -> Iterator[Moves | None]:
+def compare(name: str, files: list[Path], options: argparse.Namespace) -> Iterator[Moves | None]:
     """None: the codec's output is not finite."""
     model = load_model(find_checkpoint(name).folder, torch.device(options.device))
+    chunks = list(some_chunks(files, model.config))
     network = tiled(model) if options.network == "tiled" else batched(model)
     size = BATCH[options.network]
     for start in range(0, len(chunks), size):
         group = [chunk.to(options.device) for chunk in chunks[start : start + size]]
         with exact_float32():
             found = [
-                measure(model, model.encoder(normalise(chunk)[0])[0].t().contiguous(), ours.t().contiguous())
+                measure(model, model.encoder(ready(model, chunk))[0].t().contiguous(), ours.t().contiguous())
                 for chunk, ours in zip(group, network(group), strict=True)
             ]
         yield from found
@@ -128,7 +134,11 @@ def compare(name: str, chunks: list[torch.Tensor], options: argparse.Namespace) 
 def tiled(model: Any) -> Network:
     """What runs on a CPU."""
     encoder = SeaNet(model.encoder)
-    return lambda chunks: encoder([normalise(chunk)[0][0] for chunk in chunks])
+    return lambda chunks: encoder([ready(model, chunk)[0] for chunk in chunks])
+
+
+def ready(model: Any, chunk: torch.Tensor) -> torch.Tensor:
+    return normalise(chunk)[0] if model.config.normalize else chunk
 
 
 def batched(model: Any) -> Network:
@@ -164,7 +174,7 @@ def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor) -> Moves | Non
         next_one = distances[0].scatter(1, code[:, None], torch.inf).argmin(1)
         apart = (book[code] - book[next_one]).norm(dim=1).clamp_min(1e-20)
         margins = [(take(found, next_one) - take(found, code)) / apart for found in distances]
-        bound = allowed + SCORE_NOISE * residuals[1].square().sum(1) / apart
+        bound = torch.hypot(allowed, SCORE_NOISE * residuals[1].square().sum(1) / apart)
         levels.append([(margins[1] - margins[0]).abs(), bound, margins[1]])
         residuals = [residual - book[code] for residual in residuals]
     moved, bounds, margin = (torch.stack(part).double().cpu().numpy() for part in zip(*levels, strict=True))

@@ -201,7 +201,7 @@ def test_certainty_is_that_of_the_least_certain_level(frames: int, levels: int, 
         two = distances.topk(2, dim=1, largest=False)
         assert torch.equal(codes[level], two.indices[:, 0])
         apart = (codebook[two.indices[:, 0]] - codebook[two.indices[:, 1]]).double().norm(dim=1)
-        bound = moved * apart + SCORE_NOISE * residual.square().sum(1)
+        bound = torch.hypot(moved * apart, SCORE_NOISE * residual.square().sum(1))
         least = torch.minimum(least, (two.values[:, 1] - two.values[:, 0]) / bound)
         residual = residual - codebook.double()[codes[level]]
     assert torch.allclose(certainty.double(), least, rtol=1e-3, atol=3.0)  # whose own rounding is of the size of the bound

@@ -138,7 +138,8 @@ class EncodecCodec(Codec):
 
     def _normalised(self, chunks: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         if not self.spec.has_scales:
-            return list(chunks), None
+            # Each in memory of its own: where a chunk lies in a batch's would decide how products of it are rounded.
+            return [chunk.clone() for chunk in chunks], None
         pairs = [normalise(chunk[None]) for chunk in chunks]
         return [samples[0] for samples, _ in pairs], torch.cat([scale.view(1) for _, scale in pairs])
 

@@ -138,7 +138,7 @@ def take_nearest(
             apart += difference * difference
             size += ours[i] * ours[i]
             ours[i] -= first[i]
-        bound = max(moved[frame] * np.sqrt(apart) + np.float32(score_noise) * size, TINY)
+        bound = max(np.hypot(moved[frame] * np.sqrt(apart), np.float32(score_noise) * size), TINY)
         certainty[frame] = min(certainty[frame], np.float32(2.0) * (best - second) / bound)
         codes[frame] = code
 

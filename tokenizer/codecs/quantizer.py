@@ -6,7 +6,8 @@ Two ways to add the same float32 numbers differ in the last bits, and so do the 
 near as that. How far rounding moves a frame against the plane halfway between its two nearest entries has three parts, which
 `benchmarks/rounding.py` measures: the encoder's output differs by a share of the frame's size, and by a smaller share of its
 chunk's; and the distances themselves, which upstream computes as differences of large numbers, by a share of the residual's
-squared size. The certainty of a code is how wide the gap between the two entries is against the sum of these bounds.
+squared size. The certainty of a code is how wide the gap between the two entries is against these bounds; the encoder's and the
+distances' are added as independent errors are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tokenizer.codecs.kernels import take_nearest
 
 TILE_ROWS = 256
 """frames that are compared with a codebook at a time on a CPU: their scores stay in a core's cache"""
-FRAME_NOISE, CHUNK_NOISE, SCORE_NOISE = 7e-6, 2e-6, 4e-7
+FRAME_NOISE, CHUNK_NOISE, SCORE_NOISE = 7e-6, 2e-6, 1e-6
 """bounds of the three parts: of the frame's RMS, of its chunk's RMS, of the residual's squared size over the entries' distance"""
 CERTAIN = 1.0
 """certainty from which on a code is beyond doubt"""
@@ -48,8 +49,8 @@ def quantize(
 
     Returns:
         Codes, int64 `[codebooks, frames]`, and certainty, float32 `[frames]`, that of the least certain level: the difference
-        of the squared distances to the nearest entry and the second, over `moved` times the distance between these two plus
-        `SCORE_NOISE` times the residual's squared size.
+        of the squared distances to the nearest entry and the second, over the root of the sum of the squares of `moved` times
+        the distance between these two and of `SCORE_NOISE` times the residual's squared size.
     """
     codes = torch.empty(len(codebooks), frames.shape[0], dtype=torch.int64, device=frames.device)
     certainty = torch.full((frames.shape[0],), torch.inf, device=frames.device)
@@ -60,7 +61,7 @@ def quantize(
         scores.scatter_(1, chosen[:, None], -torch.inf)
         second, other = scores.max(dim=1)
         apart = (codebook[chosen] - codebook[other]).norm(dim=1)
-        bound = (moved * apart + SCORE_NOISE * residual.square().sum(1)).clamp_min(1e-20)
+        bound = torch.hypot(moved * apart, SCORE_NOISE * residual.square().sum(1)).clamp_min(1e-20)
         torch.minimum(certainty, 2.0 * (best - second) / bound, out=certainty)
         codes[level].copy_(chosen)
         residual = residual - codebook[chosen]
