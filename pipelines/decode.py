@@ -20,6 +20,8 @@ from tokenizer.errors import CodecLoadError, OutputError, UsageError
 
 _SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
 """float WAV keeps what a codec decodes beyond full scale; other formats have their own default"""
+LARGEST_WAV = (1 << 32) - (1 << 20)
+"""bytes of samples that a RIFF header can tell of; beyond them a `.wav` is RF64 (EBU Tech 3306), which players read as well"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +91,48 @@ def decode_recording(out: str, id: str, output: str, *, codec: str | None = None
     loaded = load_codec(codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision)
     if loaded.spec.weights_sha256 != spec.weights_sha256:
         raise CodecLoadError(f"codec {loaded.spec.codec} has other weights than the one that wrote {out}")
-    _write(output, loaded.decode_stream(row.codes), loaded.sample_rate, loaded.channels)
+    sound = Blocks(loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels)
+    _write(output, sound)
     return Written(row.codes.num_samples, loaded.sample_rate)
 
 
-def _write(output: str, blocks: Iterator[NDArray[np.float32]], sample_rate: int, channels: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A waveform that comes block by block."""
+
+    blocks: Iterator[NDArray[np.float32]]
+    """each `[channels, n]`"""
+    num_samples: int
+    """of all"""
+    sample_rate: int
+    channels: int
+
+
+def _write(output: str, sound: Blocks) -> None:
     """Write blocks to a file under a temporary name, and give it its own once it is whole."""
     target = Path(output)
-    form = target.suffix.lstrip(".").upper()
-    form = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(form, form)
-    if form not in soundfile.available_formats():
-        raise UsageError(f"{output}: cannot write {target.suffix or 'a file without an ending'}: use .wav, .flac, .ogg or .mp3")
-    subtype = "OPUS" if target.suffix.lower() == ".opus" else _SUBTYPES.get(form)
+    form, subtype = _format(target, sound)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with soundfile.SoundFile(temporary, "w", sample_rate, channels, subtype, format=form) as file:
-            for block in blocks:
-                file.write(block.T)
+        with soundfile.SoundFile(temporary, "w", sound.sample_rate, sound.channels, subtype, format=form) as file:
+            for block in sound.blocks:
+                # libsndfile crashes when it is given a minute or more of Vorbis at once.
+                for start in range(0, block.shape[1], sound.sample_rate):
+                    file.write(block[:, start : start + sound.sample_rate].T)
         temporary.replace(target)
     except (soundfile.LibsndfileError, OSError) as error:
         raise OutputError(f"{output} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _format(target: Path, sound: Blocks) -> tuple[str, str | None]:
+    """libsndfile's names for a file's format, by its ending, and for its samples."""
+    form = target.suffix.lstrip(".").upper()
+    form = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(form, form)
+    if form not in soundfile.available_formats():
+        raise UsageError(f"{target}: cannot write {target.suffix or 'a file without an ending'}: use .wav, .flac, .ogg or .mp3")
+    subtype = "OPUS" if target.suffix.lower() == ".opus" else _SUBTYPES.get(form)
+    if form == "WAV" and sound.num_samples * sound.channels * np.float32().nbytes > LARGEST_WAV:
+        form = "RF64"
+    return form, subtype

@@ -257,6 +257,31 @@ def test_decoding_gives_the_exact_length(make_corpus: Maker, tmp_path: Path) -> 
     assert not (tmp_path / "y.wav").exists()
 
 
+def test_what_is_too_long_for_wave_is_written_as_rf64(
+    make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = make_corpus(), tmp_path / "out"
+    tokenize_corpus(config(corpus), str(out), HERE)
+    decode_recording(str(out), "000.wav", str(tmp_path / "short.wav"))
+    monkeypatch.setattr("pipelines.decode.LARGEST_WAV", 1_000)
+    decode_recording(str(out), "000.wav", str(tmp_path / "long.wav"))
+    assert (tmp_path / "short.wav").read_bytes()[:4] == b"RIFF" and (tmp_path / "long.wav").read_bytes()[:4] == b"RF64"
+    assert np.array_equal(read_audio(tmp_path / "long.wav").samples, read_audio(tmp_path / "short.wav").samples)
+
+
+def test_a_minute_of_vorbis_is_written(tmp_path: Path) -> None:
+    """More than libsndfile can take at once; in a process of its own, since it would crash."""
+    code = f"""
+import numpy as np
+from pathlib import Path
+from pipelines.decode import Blocks, _write
+noise = np.random.default_rng(0).standard_normal((2, 4_000_000), np.float32) * np.float32(0.1)
+_write({str(tmp_path / "a.ogg")!r}, Blocks(iter([noise]), noise.shape[1], 48_000, 2))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert read_audio(tmp_path / "a.ogg").num_samples == 4_000_000
+
+
 def test_a_codec_that_moved_is_known_by_its_weights(make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]) -> None:
     corpus, out = make_corpus(count=3), tmp_path / "out"
     moved = write_seeded(tmp_path / "moved", size="reduced")
