@@ -1,6 +1,6 @@
 """How large an audit's page is, and how long a browser takes to open it.
 
-    python benchmarks/audit_page.py [--recordings 100] [--seconds 30] [--rows 10000]
+    python -m benchmarks.audit_page [--recordings 100] [--seconds 30] [--rows 10000]
 
 Makes a synthetic corpus, tokenizes it with the weight-free codec, audits all of it, and opens the page from its file in a
 headless Chromium, three times; then a page of as many rows, 100 of which have sound: those results, again and again under other

@@ -10,8 +10,6 @@ less at the end of a shard for one encoder alone, and less on its way.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
@@ -19,6 +17,7 @@ import time
 import numpy as np
 import torch
 
+from benchmarks.machine import machine
 from tokenizer import load_codec
 from tokenizer.allocator import keep_freed_memory
 
@@ -46,7 +45,7 @@ def main() -> int:
     sizes = " ".join(map(str, options.sizes))
     print(f"    python -m benchmarks.batch_size --codec CODEC --bandwidth {options.bandwidth:g} --sizes {sizes}", end=" ")
     print(f"--rounds {options.rounds}\n")
-    print(f"One thread of {os.cpu_count()} cores, {platform.machine()}; torch {torch.__version__}; {len(chunks)} full chunks;")
+    print(f"One thread of {machine()}; torch {torch.__version__}; {len(chunks)} full chunks;")
     print(f"median of {options.rounds} rounds.\n")
     print("| chunks a batch | ms a chunk | x real time | ratio to the fastest |")
     print("|---|---|---|---|")

@@ -29,6 +29,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from benchmarks.machine import machine
 from pipelines.manifest import Manifest, hash_file
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
@@ -59,7 +60,7 @@ def main() -> int:
     shapes = "" if options.shapes == list(SHAPES) else " --shapes " + " ".join(f'"{shape}"' for shape in options.shapes)
     print("# Clips of one second\n")
     print(f"    python -m benchmarks.clips --files {options.files} --rounds {options.rounds}{shapes}\n")
-    print(f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}; median of {options.rounds} rounds.\n")
+    print(f"{machine()}, Python {platform.python_version()}; median of {options.rounds} rounds.\n")
     headings = ["a clip, ms", "of it a second of sound, ms", "of it the file, ms", "a clip in the bare loop, ms"]
     headings += ["clips a second", "a shard, s", "start and end of a run, s"]
     print("| clips | files | " + " | ".join(headings) + " |")

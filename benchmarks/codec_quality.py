@@ -1,7 +1,7 @@
 """How a codec sounds on recordings that it was not trained on, at each of its bandwidths, beside Opus.
 
     codecshards train-codec CORPUS RUN --pack pack --pack-only [the hold-out options of the training]
-    python benchmarks/codec_quality.py pack --codec small > benchmarks/results/codec_small.md
+    python -m benchmarks.codec_quality pack --codec small > benchmarks/results/codec_small.md
 
 Takes what the pack holds out: stretches of 10 s, evenly spread over recordings that are longer, recordings of 1 s and more as
 they are. Each goes through the codec as a user's would (chunks, scales, overlaps, exact length) and through libopus. ViSQOL
@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opus import through_opus
 
+from benchmarks.opus import through_opus
 from pipelines.auditing.measures import Measures
 from tokenizer import Codec, Codes, Waveform, load_codec
 from tokenizer.codecs.checkpoint import find_checkpoint
@@ -142,7 +142,7 @@ def open_visqol() -> Visqol | None:
 
 
 def header(options: argparse.Namespace, stretches: Sequence[Stretch]) -> None:
-    command = shlex.join(["python", "benchmarks/codec_quality.py", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "benchmarks.codec_quality", *sys.argv[1:]])
     print(f"`{command}`\n\ntorch {torch.__version__}, Python {platform.python_version()}\n")
     for kind in kinds(stretches):
         parts = [stretch for stretch in stretches if stretch.kind == kind]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.encode import LIMIT_SIZE, Pool, float32_limit, recordings
+from benchmarks.machine import machine
 from tokenizer import Waveform, load_codec
 from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
@@ -112,7 +112,7 @@ def furthest(found: list[Any], expected: list[Any]) -> float:
 def report(
     options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], worst: dict[str, float]
 ) -> None:
-    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
+    device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     what = "real recordings" if options.audio else "generated recordings"
     print("# Decoding\n")
     print(f"    python -m benchmarks.decode --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")

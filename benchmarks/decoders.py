@@ -10,8 +10,6 @@ other lengths.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,6 +22,7 @@ import av
 import numpy as np
 import soundfile
 
+from benchmarks.machine import machine
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio.pyav import PyAVReader
 from tokenizer.audio.sndfile import SoundFileReader
@@ -55,7 +54,7 @@ def main() -> int:
     print("# Decoders\n")
     lengths = " ".join(f"{seconds:g}" for seconds in options.seconds)
     print(f"    python -m benchmarks.decoders --seconds {lengths} --rounds {options.rounds}\n")
-    print(f"{os.cpu_count()} cores, {platform.machine()}, PyAV {av.__version__}, soundfile {soundfile.__version__};")
+    print(f"{machine()}, PyAV {av.__version__}, soundfile {soundfile.__version__};")
     print(f"median of {options.rounds} rounds, CPU time of a core; stereo at 44.1 kHz, Opus at 48.\n")
     print("| format | seconds | PyAV, ms | soundfile, ms | PyAV, x real time | soundfile, x real time | samples |")
     print("|---|---|---|---|---|---|---|", flush=True)

@@ -1,8 +1,8 @@
 """Encoding speed: ours and transformers the model card's way, in turns in one run.
 
     python -m tokenizer.codecs.seeded codec --size full
-    python benchmarks/encode.py --codec codec --bandwidth 24 > benchmarks/results/encode.md
-    python benchmarks/encode.py --codec codec --device cuda --precision fast        # with an arm in TF32 beside the exact one
+    python -m benchmarks.encode --codec codec --bandwidth 24 > benchmarks/results/encode.md
+    python -m benchmarks.encode --codec codec --device cuda --precision fast        # with an arm in TF32 beside the exact one
 
 Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the rounds' ratios. The card's
 way is `EncodecModel.encode` with one recording at a time, unpadded, which is also what the codes are compared with.
@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.machine import machine
 from tokenizer import Codes, Waveform, load_codec, read_audio
 from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.codecs.encodec import load_model
@@ -240,10 +240,10 @@ def float32_limit(device: str) -> float:
 def report(
     options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], shares: dict[str, list[float]]
 ) -> None:
-    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
+    device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     what = "real recordings" if options.audio else "generated recordings"
     print("# Encoding\n")
-    print(f"    python benchmarks/encode.py --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")
+    print(f"    python -m benchmarks.encode --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")
     print(" --precision fast" if options.precision == "fast" else "", end="")
     print(f" --seconds {options.seconds:g} --rounds {options.rounds}{' --audio FOLDER' if options.audio else ''}\n")
     print(f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of {options.rounds} rounds.\n")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import platform
 import sys
 import time
 from collections import defaultdict
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.encode import card
+from benchmarks.machine import machine
 from tokenizer import Codec, Waveform, load_codec, read_audio
 from tokenizer.chunking import chunk_spans
 from tokenizer.codecs.arithmetic import exact_float32
@@ -123,7 +123,7 @@ def upstream_by_chunk(model: Any, codec: Codec, waveform: Waveform, options: arg
 
 
 def report(options: argparse.Namespace, found: list[Outcome], taken: float) -> None:
-    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
+    device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     every = f" --every {options.every}" if options.every > 1 else ""
     print("# Equality with transformers on a folder of recordings\n")
     given = f"--codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}{every}"

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.codes_data import bytes_of, random_lengths, repeat_shards, write_data_set
+from benchmarks.machine import machine
 from benchmarks.peers.run import PEERS
 from pipelines import CodesDataset
 
@@ -114,9 +115,7 @@ class Peers:
 def head(options: argparse.Namespace, about: dict[str, dict[str, Any]]) -> None:
     print("# Loading random crops\n")
     print(f"    {shlex.join(['python', '-m', 'benchmarks.loader', *sys.argv[1:]])}\n")
-    print(
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {options.hours:g} h of random codes"
-    )
+    print(f"{machine()}, Python {platform.python_version()}; {options.hours:g} h of random codes")
     print(f"in recordings of {options.mean / 2:g} to {options.mean * 1.5:g} s; crops of 10 chunks (1,500 frames), batches of 32;")
     print(f"median of {options.rounds} rounds of {options.seconds:g} CPU seconds each.\n")
     for peer, one in about.items():

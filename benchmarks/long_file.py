@@ -1,6 +1,6 @@
 """Memory on one very long file: tokenizes a generated recording, decodes it again, audits it, and watches every process.
 
-    python benchmarks/long_file.py --hours 10 --codec FOLDER > benchmarks/results/long_file.md
+    python -m benchmarks.long_file --hours 10 --codec FOLDER > benchmarks/results/long_file.md
 
 The recording is a 44.1 kHz stereo FLAC, so that decoding, resampling and encoding all take part. The peak is the kernel's own
 `VmHWM` of each process, sampled while a run lasts.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from benchmarks.machine import machine
 
 RATE = 44_100
 PATTERN_SECONDS = 30
@@ -137,8 +138,8 @@ def kind_of(command: str) -> str:
 def report(options: argparse.Namespace, summary: dict, decoded: float, runs: dict[str, Run]) -> None:
     seconds = summary["hours"] * 3600
     print("# Memory on one long file\n")
-    print(f"    python benchmarks/long_file.py --hours {options.hours:g} --codec CODEC --bandwidth {options.bandwidth}\n")
-    print(f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}, Python {platform.python_version()}.")
+    print(f"    python -m benchmarks.long_file --hours {options.hours:g} --codec CODEC --bandwidth {options.bandwidth}\n")
+    print(f"{machine()}, Python {platform.python_version()}.")
     print(f"One 44.1 kHz stereo FLAC of {summary['hours']:.2f} h: {summary['chunks']} chunks, {summary['frames']} frames;")
     print(f"decoded again it has {decoded / 3600:.2f} h. Times include the start of Ray and of the model.\n")
     print("| command | s | x real time | process | peak resident memory, MiB |\n|---|---|---|---|---|")

@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import soundfile
 import torch
 
 from benchmarks.encode import Pool, card
+from benchmarks.machine import machine
 from pipelines.manifest import Manifest
 from pipelines.storage import open_storage
 from tokenizer import Waveform, read_audio
@@ -162,7 +162,7 @@ def head(options: argparse.Namespace) -> None:
     print("# Whole runs\n")
     print(f"    python -m benchmarks.pipeline --codec CODEC --bandwidth {options.bandwidth:g}", end=" ")
     print(f"--seconds {options.seconds:g} --rounds {options.rounds}{audio}\n")
-    print(f"{os.cpu_count()} cores, {platform.machine()}; torch {torch.__version__}; median of {options.rounds} rounds.\n")
+    print(f"{machine()}; torch {torch.__version__}; median of {options.rounds} rounds.\n")
     print("| corpus | workers | script, x real time | tokenize, x real time | ratio | encoder alone, x real time | efficiency |")
     print("|---|---|---|---|---|---|---|", flush=True)
 

@@ -17,8 +17,6 @@ comes so near that only an excess could decide it.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine
 from tokenizer import read_audio
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.arithmetic import exact_float32
@@ -87,7 +86,7 @@ def main() -> int:
     print("# What rounding moves\n")
     print(f"    python -m benchmarks.rounding FOLDER {names} --files {options.files}", end="")
     print(f" --device {options.device} --network {options.network}\n")
-    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
+    device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     print(f"{device}; torch {torch.__version__}; {len(files)} files.\n")
     print(
         "| codec | codes | a frame moves, median | most | beyond the bound | most, of it | uncertain codes | chunks settled",

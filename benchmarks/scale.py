@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import os
 import platform
 import resource
 import sys
@@ -31,6 +30,7 @@ import numpy as np
 import soundfile
 import torch
 
+from benchmarks.machine import machine
 from pipelines.manifest import CommitRecord, Manifest, hash_file, pack_counts
 from pipelines.plan import Plan, make_plan
 from pipelines.ray import BATCHES_AHEAD, WINDOW_BYTES, connect
@@ -88,7 +88,7 @@ def main() -> int:
     print(
         f"--encode-speed {options.encode_speed:g} --cores {options.cores} --hours {options.hours:g} --format {options.format}\n"
     )
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.\n\n## Growing corpora, measured\n")
+    print(f"{machine()}, Python {platform.python_version()}.\n\n## Growing corpora, measured\n")
     print(
         "| recordings | list, s | plan, s | store plan, s | read it, s | commit, ms a shard | resume, s | plan, MB | peak MiB |"
     )

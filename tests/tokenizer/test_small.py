@@ -86,7 +86,7 @@ def test_a_folder_of_its_name_does_not_hide_it(tmp_path, monkeypatch) -> None:  
 
 def test_its_card_tells_where_it_comes_from() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    for word in ("CC0", "CC BY", "train-codec", "codec_quality.py", "SI-SNR", "ViSQOL", "perplexity", "Opus", "steps", "hours"):
+    for word in ("CC0", "CC BY", "train-codec", "codec_quality", "SI-SNR", "ViSQOL", "perplexity", "Opus", "steps", "hours"):
         assert word in card, word
     assert not re.search(r"fsdd[^\n]*trained on", card)
     config = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
