@@ -7,11 +7,11 @@ nothing from a batch, and alone a chunk's tiles stay in the cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
+from tokenizer.codecs.threads import Threads
 from tokenizer.codecs.tiles import Convolution, Signal, TransposedConvolution, UnknownLayer, Workspace, plain
 
 LSTM_WASTE = 0.8
@@ -34,7 +34,7 @@ class SeaNet:
         self._after: list[Step] = []
         self._lstm: Any = None
         self._spaces: list[Workspace] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Threads()
         elu = False
         for layer in module.layers:
             kind, steps = type(layer).__name__, self._after if self._lstm is not None else self._before
@@ -55,13 +55,7 @@ class SeaNet:
         return [frames.t() for frames in self._run_all(self._after, self._through_lstm(reached))]
 
     def _run_all(self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        threads = min(torch.get_num_threads(), len(sequences))
-        if threads < 2:
-            return [self._run(steps, sequence) for sequence in sequences]
-        if self._pool is None:
-            # In each of its threads torch computes with that one.
-            self._pool = ThreadPoolExecutor(torch.get_num_threads(), "seanet", lambda: torch.set_num_threads(1))
-        return list(self._pool.map(lambda sequence: self._run(steps, sequence), sequences))
+        return self._threads.map(lambda sequence: self._run(steps, sequence), sequences)
 
     @torch.inference_mode()
     def _run(self, steps: Sequence[Step], sequence: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,28 @@
+"""Work on a CPU that is shared by whole items, because each is too small to be shared itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Threads:
+    """As many threads as torch has where it is first used, each of which computes alone."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """The result for each item, in order; without threads where there is one of either."""
+        if min(torch.get_num_threads(), len(items)) < 2:
+            return [work(item) for item in items]
+        if self._pool is None:
+            # In each of its threads torch computes with that one.
+            self._pool = ThreadPoolExecutor(torch.get_num_threads(), "codec", lambda: torch.set_num_threads(1))
+        return list(self._pool.map(work, items))
