@@ -15,7 +15,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from benchmarks.encode import LIMIT_SIZE, Pool, float32_limit, recordings
 from benchmarks.machine import machine
 from tokenizer import Waveform, load_codec
 from tokenizer.codecs.arithmetic import exact_float32
+from tokenizer.codecs.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec import load_model
 
 GFLOP = 6.04
@@ -59,7 +59,7 @@ def main() -> int:
 
 def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[str, Callable[[], list[Any]]]:
     how = {"bandwidth": options.bandwidth, "device": options.device}
-    model = load_model(Path(options.codec), torch.device(options.device))
+    model = load_model(find_checkpoint(options.codec).folder, torch.device(options.device))
     codec, plain = load_codec(options.codec, **how), load_codec(options.codec, **how, reference=True)
     codes = codec.encode_batch(waveforms)
     encoded = [encode(model, waveform, options) for waveform in waveforms]

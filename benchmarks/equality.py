@@ -26,6 +26,7 @@ from benchmarks.machine import machine
 from tokenizer import Codec, Waveform, load_codec, read_audio
 from tokenizer.chunking import chunk_spans
 from tokenizer.codecs.arithmetic import exact_float32
+from tokenizer.codecs.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec import load_model
 from tokenizer.errors import RecordingError
 
@@ -77,7 +78,9 @@ def main() -> int:
 def prepare(options: argparse.Namespace) -> None:
     """In each process, once."""
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, threads=1)
-    _state.update(options=options, codec=codec, model=load_model(Path(options.codec), torch.device(options.device)))
+    _state.update(
+        options=options, codec=codec, model=load_model(find_checkpoint(options.codec).folder, torch.device(options.device))
+    )
 
 
 def compare(name: str) -> Outcome:

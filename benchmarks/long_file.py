@@ -138,7 +138,9 @@ def kind_of(command: str) -> str:
 def report(options: argparse.Namespace, summary: dict, decoded: float, runs: dict[str, Run]) -> None:
     seconds = summary["hours"] * 3600
     print("# Memory on one long file\n")
-    print(f"    python -m benchmarks.long_file --hours {options.hours:g} --codec {options.codec} --bandwidth {options.bandwidth}\n")
+    print(
+        f"    python -m benchmarks.long_file --hours {options.hours:g} --codec {options.codec} --bandwidth {options.bandwidth}\n"
+    )
     print(f"{machine()}, Python {platform.python_version()}.")
     print(f"One 44.1 kHz stereo FLAC of {summary['hours']:.2f} h: {summary['chunks']} chunks, {summary['frames']} frames;")
     print(f"decoded again it has {decoded / 3600:.2f} h. Times include the start of Ray and of the model.\n")

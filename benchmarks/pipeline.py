@@ -33,6 +33,7 @@ from benchmarks.machine import machine
 from pipelines.manifest import Manifest
 from pipelines.storage import open_storage
 from tokenizer import Waveform, read_audio
+from tokenizer.codecs.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec import load_model
 from tokenizer.errors import RecordingError
 
@@ -139,7 +140,7 @@ def script(corpus: Path, out: Path, options: argparse.Namespace) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    model = load_model(Path(options.codec), torch.device("cpu"))
+    model = load_model(find_checkpoint(options.codec).folder, torch.device("cpu"))
     options.device = "cpu"
     began, seconds, rows = time.perf_counter(), 0.0, []
     for path in sorted(path for path in corpus.rglob("*") if path.is_file()):
