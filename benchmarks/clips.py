@@ -12,7 +12,6 @@ same files in many shards takes longer than one that puts them in few. The stage
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import resource
 import shutil
@@ -77,10 +76,6 @@ def main() -> int:
     for name, figures in stages.items():
         print(f"| {name} | " + " | ".join(f"{1000 * value:.2f}" for value in figures.values()) + " |")
     return 0
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write_corpora(folder: Path, files: int, form: str, rate: int, channels: int) -> None:
