@@ -50,6 +50,18 @@ def failure(*args: object, **kwargs: object) -> RecordingError:
     return caught.value
 
 
+@pytest.mark.parametrize("rate", [48_000, 44_100, 22_050])
+@pytest.mark.parametrize("seconds", [0.3, 2.0, 7.0])
+def test_an_mp3_in_memory_has_the_samples_of_the_file(tmp_path: Path, rate: int, seconds: float) -> None:
+    """Against libsndfile's own mpg123, which reads through no handle of ours."""
+    path = encode(tmp_path / "a.mp3", sound(int(seconds * rate), sample_rate=rate).samples, rate, "libmp3lame")
+    there, truth = io.BytesIO(path.read_bytes()), soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    there.seek(100)  # where its last reader left it
+    assert np.array_equal(read_audio(path).samples, read_audio(there).samples)
+    assert read_audio(path).samples.shape == truth.shape
+    assert np.abs(read_audio(path).samples - truth).max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"), ("a.aiff", None)]
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tokenizer import RecordingError
+from tokenizer import RecordingError, read_audio
 from tokenizer.audio import stream_audio
 from tokenizer.audio.stream import AudioReport
 
@@ -83,3 +85,9 @@ def test_ordinary_recordings_all_decode(shared_audio: Path, folder: str) -> None
     for path in {*files[::9], *first_of_kind.values()}:
         found = outcome(path)
         assert isinstance(found, AudioReport), found
+
+
+def test_real_mp3s_in_memory_have_the_samples_of_the_files(shared_audio: Path) -> None:
+    files = sorted(path for path in (shared_audio / "effects").rglob("*.mp3") if path.stat().st_size < 300_000)
+    for path in files[::6]:
+        assert np.array_equal(read_audio(path).samples, read_audio(io.BytesIO(path.read_bytes())).samples), path

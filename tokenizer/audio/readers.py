@@ -73,15 +73,20 @@ class Reader(Protocol):
 
 @contextmanager
 def opened(file: AudioFile) -> Iterator[BinaryIO]:
-    """A file as bytes, to look at its header; closed again if it was opened here."""
+    """A file as bytes, from its start, to look at its header; a handle is left at the place where it was.
+
+    A decoder that reads through the same handle goes on from there: moving it shifts what is decoded next.
+    """
     if isinstance(file, str):
         with Path(file).open("rb") as handle:
             yield handle
         return
+    place = file.tell()
+    file.seek(0)
     try:
         yield file
     finally:
-        file.seek(0)
+        file.seek(place)
 
 
 def check_facts(name: str, sample_rate: int, channels: int) -> None:

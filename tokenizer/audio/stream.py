@@ -121,6 +121,7 @@ class AudioStream:
         plain = self._plain(file)
         if plain is not None:
             return plain
+        _rewind(file)
         try:
             reader = PyAVReader(file, self.name)
         except NotOpened as error:
@@ -135,6 +136,7 @@ class AudioStream:
         with opened(file) as handle:
             if not is_plain_wav(handle):
                 return None
+        _rewind(file)
         try:
             reader = SoundFileReader(file, self.name)
         except RecordingError:  # it looks at a file's name, too
@@ -151,6 +153,7 @@ class AudioStream:
         """Try libsndfile on what FFmpeg cannot open."""
         with opened(file) as handle:
             known = handle.read(4) in MAGIC
+        _rewind(file)
         try:
             if known:
                 return SoundFileReader(file, self.name)
@@ -165,11 +168,13 @@ class AudioStream:
         """Jump to the start where that is exact; elsewhere keep the reader, and decode up to it."""
         if reader.facts.container.upper() not in SEEKABLE:
             return reader
-        if not isinstance(file, str):
-            file.seek(0)
+        place = None if isinstance(file, str) else file.tell()
+        _rewind(file)
         try:
             exact = SoundFileReader(file, self.name, start)
         except RecordingError:
+            if place is not None and not isinstance(file, str):  # the first reader goes on where it was
+                file.seek(place)
             return reader
         reader.close()
         self._skipped = start
@@ -362,6 +367,12 @@ def _require_regular_file(path: str) -> None:
         raise RecordingError(FailureKind.UNREADABLE, f"{path}: permission denied", "open")
     if not status.st_size:
         raise RecordingError(FailureKind.NOT_AUDIO, f"{path}: an empty file", "open")
+
+
+def _rewind(file: AudioFile) -> None:
+    """Decoders read a handle from the place where it is."""
+    if not isinstance(file, str):
+        file.seek(0)
 
 
 def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
