@@ -40,6 +40,7 @@ from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.sampling import Chosen
 from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
+from pipelines.machine import usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
@@ -115,7 +116,7 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         return
     ray.init(
         address="local",  # without it Ray joins whatever cluster it finds on this machine
-        num_cpus=workers or os.cpu_count() or 1,
+        num_cpus=workers or usable_cores(),
         num_gpus=gpus,
         include_dashboard=False,
         object_store_memory=_store_bytes(gpus),
