@@ -43,6 +43,7 @@ from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
 from pipelines.machine import usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
+from pipelines.ray_token import require_token
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
@@ -151,6 +152,7 @@ def _knock(address: str) -> None:
         return  # `auto`, or a form that Ray checks
     with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
         pass
+    require_token(f"{host}:{port}", client=address.startswith(CLIENT))
 
 
 def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Cluster:
