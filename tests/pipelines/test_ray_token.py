@@ -60,9 +60,7 @@ def test_a_wrong_token_is_called_that(guarded: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("place", ["variable", "file", "home"])
-def test_the_token_is_found_where_ray_finds_it(
-    guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
-) -> None:
+def test_the_token_is_found_where_ray_finds_it(guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
     if place == "variable":
         monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     elif place == "file":
