@@ -1,12 +1,31 @@
-"""How much of this machine a run may use: less than all of it in a container, a job of a scheduler, or under `taskset`."""
+"""What a run may use of this machine, and how it starts other processes on it."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
+_HERE = Path(__file__).resolve().parent.parent
+"""the folder that holds this package"""
+
+
+def own_command(module: str, *arguments: str) -> Sequence[str]:
+    """A command that runs `main` of one of this project's modules in a process of its own.
+
+    Only the interpreter's own folders are searched for modules, and the one that holds this package: with `-m`, a `queue.py` or
+    `tokenizer.py` in the user's working folder would be run instead.
+    """
+    start = f"import sys; sys.path += {own_paths()!r}; from {module} import main; main()"
+    return [sys.executable, "-P", "-c", start, *arguments]
+
+
+def own_paths() -> list[str]:
+    """Folders beyond the interpreter's own in which this package is found; none where it is installed."""
+    return [] if _HERE.name in ("site-packages", "dist-packages") else [str(_HERE)]
 
 
 def usable_cores() -> int:
