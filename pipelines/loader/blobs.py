@@ -16,7 +16,7 @@ from threading import Lock
 from typing import IO, Any
 
 from pipelines.loader.cache import ByteCache
-from tokenizer.errors import ShardError
+from tokenizer.errors import OutputError, ShardError
 
 
 class Blob(ABC):
@@ -148,7 +148,7 @@ class RemoteBlob(Blob):
     def _fetch(self) -> bytes:
         try:
             content: bytes = self._fs.cat_file(self._path)
-        except OSError as error:
+        except (OSError, OutputError) as error:
             raise ShardError(f"{self.name}: cannot be read: {error}") from error
         self._compare(len(content), None if self._sha256 is None else hashlib.sha256(content).hexdigest())
         return content

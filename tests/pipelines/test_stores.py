@@ -37,7 +37,7 @@ from pipelines.sources.base import open_file
 from pipelines.storage import open_storage
 from pipelines.verify import verify
 from tokenizer.audio import read_audio
-from tokenizer.errors import FailureKind, OutputError, RecordingError, SourceUnavailable, UsageError
+from tokenizer.errors import FailureKind, OutputError, RecordingError, ShardError, SourceUnavailable, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "1"))
@@ -493,11 +493,29 @@ def test_every_command_works_on_an_output_on_s3(
     assert main(["decode", out, "000.wav", "-o", str(tmp_path / "x.wav")]) == 0
     assert main(["audit", out, "--all", "--workers", "0", "--quiet"]) == 0
     assert "some/out/audit/report.json" in bucket.keys("some/out/")
+    bucket.proxy.rule = lambda request: None
     data = CodesDataset(out)
     assert len(data) == len(expected)
     assert {sample.id: sample.codes.tolist() for sample in (data[i] for i in range(len(data)))} == {
         id: codes for id, (codes, _) in expected.items()
     }
+
+
+def test_a_loader_names_what_its_store_does_not_give(
+    bucket: Bucket, corpus: Path, expected: dict[str, Any], patience: Callable[[float], None]
+) -> None:
+    """And gives it once the store is back."""
+    from pipelines import CodesDataset
+
+    tokenize_corpus(config(str(corpus)), bucket.url("out"), HERE)
+    data = CodesDataset(bucket.url("out"))
+    patience(0.5)
+    bucket.proxy.rule = lambda request: Fault(status=503)
+    with pytest.raises(ShardError, match=r"train-00000-of.*cannot be read.*does not answer"):
+        data[0]
+    patience(30)
+    bucket.proxy.rule = for_seconds(1, Fault(status=503))
+    assert data[0].codes.tolist() == expected[data[0].id][0]
 
 
 # ------------------------------------------------------------------------------------------------ kills, and two at a time
