@@ -86,6 +86,8 @@ class Decoding:
 
         Raises:
             RecordingError: the recording cannot be decoded, or its decoder crashed or hung.
+            SourceUnavailable: the corpus's store does not answer.
+            SourceError: it cannot be opened from here: credentials, a package.
         """
         while not self._ended:
             kind, body = self._decoder.receive(self.recording)
