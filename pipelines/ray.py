@@ -45,6 +45,7 @@ from pipelines.machine import own_paths, usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.ray_token import require_token
+from pipelines.remote import store_environment, work_for
 from pipelines.signals import kept_signals
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
@@ -325,6 +326,7 @@ class _Runner:
 
     def __init__(self, settings: WorkSettings, feed: _Feed, number: int) -> None:
         keep_freed_memory()
+        work_for()
         actors = feed.seen_from(self.where(), number)
         self._worker = ShardWorker(settings, RayEncoder(actors, feed.batch_chunks, feed.window))
         self._worker.decoder.start()
@@ -434,7 +436,7 @@ class Driver:
     def _new_encoder(self) -> Any:
         options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 3, "scheduling_strategy": "SPREAD"}
         options |= {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS} if self._cluster.gpus else {"num_cpus": 1}
-        actor_class: Any = ray.remote(**options)(_EncodeActor)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_EncodeActor)
         return actor_class.remote(self._codec)
 
     def _feed_of(self, nodes: tuple[str, ...], runners: int) -> _Feed:
@@ -449,7 +451,7 @@ class Driver:
         # On a CPU the encoders hold every core, and runners must not wait for one.
         cores = 1 if self._cluster.gpus else 0
         options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
-        actor_class: Any = ray.remote(**options)(_Runner)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_Runner)
         return actor_class.remote(self._settings, self._feed, number)
 
     def _settled(self, number: int, actor: Any) -> _Slot:
@@ -566,7 +568,7 @@ def audit_on_ray(
     device = "cuda" if cluster.gpus else "cpu"
     precision = settings.codec.precision if cluster.gpus else "exact"
     settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
-    actor_class: Any = ray.remote(**options)(_AuditActor)
+    actor_class: Any = ray.remote(**options, **_store_settings(cluster))(_AuditActor)
     idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
     for error in ray.get([actor.load.remote() for actor in idle]):
         if error is not None:
@@ -590,6 +592,12 @@ def audit_on_ray(
             if isinstance(result, CodecshardsError):
                 raise result
             finished(chosen, result)
+
+
+def _store_settings(cluster: Cluster) -> dict[str, Any]:
+    """What actors on other machines need of this process's environment to reach the same stores."""
+    variables = {} if cluster.local else store_environment()
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def _is_alive(node_id: str) -> bool:
