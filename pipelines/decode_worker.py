@@ -78,6 +78,7 @@ class _Worker:
                 end=recording.end,
                 downmix=self._settings.downmix,
                 allow_truncated=self._settings.allow_truncated,
+                allow_damaged=self._settings.allow_damaged,
                 name=_name(recording),
             )
             for block in stream:

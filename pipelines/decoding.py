@@ -47,6 +47,7 @@ class DecodeSettings:
     channels: int
     downmix: bool = False
     allow_truncated: bool = False
+    allow_damaged: bool = False
     timeout: float = 120.0
     """seconds without a sign of life after which the child is killed"""
 
