@@ -31,7 +31,7 @@ _EXACT = {"flac", "wv", "tta", "ape"}
 """containers that count samples"""
 _CLOSE = {"mov,mp4,m4a,3gp,3g2,mj2", "ogg", "avi"}
 """containers that time-stamp each track's end"""
-_TOGETHER = {"matroska,webm", "asf"}
+_TOGETHER = {"matroska,webm", "asf", "flv"}
 """containers that say how long all tracks are together"""
 _UNTIMED = {"wav", "w64", "aiff", "caf", "au", "voc", "iff", "nistsphere", "sox"}
 """containers whose samples lie in a row, without time stamps"""
@@ -204,6 +204,8 @@ class PyAVReader:
             samples: int = round(self._stream.duration * self._stream.time_base * rate)
             return samples
         duration = self._container.duration
+        if len(self._container.streams) > 1:  # that is the longest of all tracks
+            return None
         return None if duration is None else round(duration * rate / 1_000_000)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -261,9 +263,16 @@ class PyAVReader:
                 digest.add(found)
             yield found
         if last is not None and not self._is_behind(last):
-            yield last
+            yield self._to_the_end(last)
         elif digest is not None and not self.gaps and digest.is_wrong:
             yield Gap(0, 0, "its samples are not those of its MD5")
+
+    def _to_the_end(self, gap: Gap) -> Gap:
+        """The last thing that was found, with nothing behind it: what was declared says how much is missing."""
+        declared = self.facts.declared
+        if gap.samples or declared is None or declared == CUT_OFF:
+            return gap
+        return replace(gap, samples=max(0, declared - gap.start))
 
     def _is_behind(self, gap: Gap) -> bool:
         """Whether only what stands behind the sound does not decode, or what is left of a packet that is cut."""

@@ -186,6 +186,8 @@ class AudioStream:
         missing = wanted is not None and samples < wanted - rounding
         if not short and not missing:
             return
+        if short and not missing and any(not gap.samples for gap in self._reader.gaps):
+            return  # it lacks what did not decode, which its report says
         whole = facts.declared if short and facts.declared is not None else samples
         if self._first(facts.sample_rate) >= whole:  # begins behind the end, wherever that is: there is nothing to keep
             return

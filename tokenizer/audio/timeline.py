@@ -73,6 +73,8 @@ class Timestamps:
         error: str | None = None
         for one in decoded:
             error = one.error or error
+            if one.error is not None and self._due is None and one.packet.pts is not None:  # nothing has come yet
+                self._due = float(one.packet.pts * one.packet.time_base) * self._rate
             for frame in one.frames:
                 late = self._late(frame)
                 if late or error is not None:
