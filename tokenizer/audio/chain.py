@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,13 +115,8 @@ class ChainReader:
 
     def _open(self, link: Link) -> PyAVReader:
         self._part = Part(self._file, link.start, link.stop)
-        return PyAVReader(
-            self._part,
-            self._name,
-            allow_damaged=self._allow_damaged,
-            link=link,
-            origin=link.start,  # type: ignore[arg-type]
-        )
+        part = cast(BinaryIO, self._part)
+        return PyAVReader(part, self._name, allow_damaged=self._allow_damaged, link=link, origin=link.start)
 
     def _next(self, link: Link, number: int) -> PyAVReader:
         try:

@@ -204,9 +204,9 @@ def _asf(file: BinaryIO, end: int) -> bool:
         head = file.read(24)
         if len(head) < 24:
             return False
-        size = struct.unpack("<Q", head[16:])[0]
+        size: int = struct.unpack("<Q", head[16:])[0]
         if head[:16] == _ASF_DATA:  # a broadcast declares its head alone
-            return size > 50 and size < _UNKNOWN_64 and at + size > end
+            return 50 < size < _UNKNOWN_64 and at + size > end
         if size < 24:
             return False
         at += size

@@ -71,8 +71,10 @@ class Reader(Protocol):
     """A file that is open: facts, then blocks float32 `[channels, n]` at its own rate."""
 
     facts: SourceFacts
-    gaps: list[Gap]
-    """what was found missing so far, where that is allowed"""
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What was found missing so far, where that is allowed."""
 
     def blocks(self) -> Iterator[NDArray[np.float32]]: ...
     def close(self) -> None: ...
