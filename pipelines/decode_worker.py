@@ -80,6 +80,7 @@ class _Worker:
                 allow_truncated=self._settings.allow_truncated,
                 allow_damaged=self._settings.allow_damaged,
                 name=_name(recording),
+                second=self._settings.second,
             )
             for block in stream:
                 self._send(BLOCK, block.tobytes())

@@ -240,7 +240,7 @@ def by_opusdec(path: Path) -> np.ndarray:
 EXACT, LOSSY = 0.0, 2e-3
 ORACLES = {
     **{name: (by_libsndfile, EXACT) for name in FORMATS if name.endswith((".wav", ".aiff", ".au", ".caf", ".w64"))},
-    **dict.fromkeys(("piped.wav", "ms.wav", "ima.wav"), (by_ffmpeg_itself, EXACT)),
+    **dict.fromkeys(("piped.wav", "ms.wav"), (by_ffmpeg_itself, EXACT)),
     "a.flac": (by_flac_itself, EXACT),
     "a24.flac": (by_flac_itself, EXACT),
     "lame.mp3": (by_mpg123, LOSSY),

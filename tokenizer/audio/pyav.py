@@ -19,7 +19,7 @@ from tokenizer.audio.headers import read_wav_header, wav_may_hide
 from tokenizer.audio.mpeg import before_tags, read_xing
 from tokenizer.audio.ogg import Link
 from tokenizer.audio.readers import CUT_OFF, AudioFile, SourceFacts, check_facts, opened, usual_layout
-from tokenizer.audio.timeline import Clock, Decoded, Gap, PageCounts, Timestamps, Untimed
+from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
 FORMATS = (
@@ -159,6 +159,7 @@ class PyAVReader:
             or container.startswith("mov")
             or (container == "mp3" and declared is not None and tolerance < _XING_FRAMES),
             tracks=len(self._container.streams.audio),
+            track=[one.index for one in self._container.streams.audio].index(self._stream.index),
         )
 
     def _declared(self, file: AudioFile, container: str, rate: int) -> tuple[int | None, int]:
@@ -292,7 +293,8 @@ class PyAVReader:
             except StopIteration:
                 return
             except FFmpegError as error:  # the container itself is broken from here on
-                raise self._damaged(_reason(error)) from error
+                yield Decoded(Nothing(), (), _reason(error))
+                return
             if self._tags_at is not None and packet.size and (packet.pos or 0) >= self._tags_at:
                 continue
             yield self._decode(packet)

@@ -61,6 +61,8 @@ class SourceFacts:
     """whether up to a packet beyond the declared length is padding that the decoder left on"""
     tracks: int = 1
     """of sound; the one that the file calls its default is read, or else the first"""
+    track: int = 0
+    """the one that is read"""
 
     @property
     def channels(self) -> int:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tokenizer.audio.channels import apply_mapping, mapping_matrix
 from tokenizer.audio.meter import SignalMeter
 from tokenizer.audio.opening import open_reader, require_regular_file
-from tokenizer.audio.readers import CUT_OFF, AudioFile, trimmed
+from tokenizer.audio.readers import CUT_OFF, AudioFile, Reader, trimmed
+from tokenizer.audio.second import SecondReader
 from tokenizer.codecs.base import check_samples
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Waveform
@@ -40,7 +41,7 @@ class AudioReport:
     container: str
     codec: str
     decoder: str
-    """ "pyav" or "soundfile" """
+    """ "pyav" or "soundfile"; of a second reading, which way that was (`tokenizer.audio.second`)"""
     flags: tuple[str, ...]
     """of "silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks" """
     gaps: tuple[tuple[float, float], ...] = ()
@@ -65,14 +66,18 @@ class AudioStream:
         allow_truncated: bool = False,
         allow_damaged: bool = False,
         name: str | None = None,
+        second: bool = False,
     ) -> None:
         source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
         self.name = name or (source if isinstance(source, str) else str(getattr(source, "name", "audio")))
         self._start, self._end = start, end
-        self._allow_truncated = allow_truncated
+        self._allow_truncated = allow_truncated or second
         if isinstance(source, str):
             require_regular_file(source)
-        self._reader, self._skipped = open_reader(source, self.name, start or 0.0, allow_damaged)
+        self._reader: Reader
+        self._reader, self._skipped = open_reader(source, self.name, 0.0 if second else start or 0.0, allow_damaged)
+        if second:
+            self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
         self.sample_rate = sample_rate or facts.sample_rate
         self.channels = channels or facts.channels
@@ -256,6 +261,7 @@ def stream_audio(
     allow_truncated: bool = False,
     allow_damaged: bool = False,
     name: str | None = None,
+    second: bool = False,
 ) -> AudioStream:
     """Open a recording for reading in bounded memory, however long it is.
 
@@ -270,6 +276,7 @@ def stream_audio(
         allow_damaged: keep a file in which something is missing or does not decode: silence stands for what is missing, where its
             length is known, and the report has the flag "damaged" and the places.
         name: what errors call the file.
+        second: read it by another way, to hold the first against it; lengths and damage are then not judged.
 
     A file of several tracks of sound gives the one that it calls its default, or else the first. Samples begin with the first one
     of the track, also where the track begins later than the file's other ones, and `start` and `end` count from there.
@@ -287,6 +294,7 @@ def stream_audio(
         allow_truncated=allow_truncated,
         allow_damaged=allow_damaged,
         name=name,
+        second=second,
     )
 
 

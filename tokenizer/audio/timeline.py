@@ -29,6 +29,15 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """In a packet's place where the container gives no more."""
+
+    size: int = 0
+    pos: int | None = None
+    pts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What came out of a packet."""
 
