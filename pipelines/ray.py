@@ -35,13 +35,17 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.job_config import JobConfig
 
 from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.sampling import Chosen
 from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
+from pipelines.machine import own_paths, usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
+from pipelines.ray_token import require_token
+from pipelines.signals import kept_signals
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
@@ -82,6 +86,18 @@ class Cluster:
     local: bool
 
 
+class _OwnPaths(JobConfig):
+    """A job whose workers do not search the driver's working folder, nor its script's, for modules: a user's `tokenizer.py`
+    there would be run in place of this package."""
+
+    def __init__(self) -> None:
+        super().__init__(_py_driver_sys_path=own_paths())
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        # Only then does Ray leave those two folders away.
+        return True
+
+
 @contextmanager
 def connect(address: str | None, workers: int | None, gpus: int | None) -> Iterator[Cluster]:
     """Start Ray on this machine, or join a cluster, for the length of a `with` block.
@@ -90,12 +106,16 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
         UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
     """
     try:
-        _init(address, workers, gpus)
+        with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
+            _init(address, workers, gpus)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = _reason(error)
         raise UsageError(
             f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
         ) from error
+    except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
+        ray.shutdown()
+        raise
     try:
         yield _cluster(address, workers, gpus)
     except RayError as error:
@@ -115,17 +135,21 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         return
     ray.init(
         address="local",  # without it Ray joins whatever cluster it finds on this machine
-        num_cpus=workers or os.cpu_count() or 1,
+        num_cpus=workers or usable_cores(),
         num_gpus=gpus,
         include_dashboard=False,
         object_store_memory=_store_bytes(gpus),
+        job_config=_OwnPaths(),
         **quiet,
     )
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
     """Connect to a running cluster. A busy head may need a while until it can start the process that serves a client."""
-    for pause in CLIENT_PAUSES if address.startswith(CLIENT) else ():
+    client = address.startswith(CLIENT)
+    if not client:  # a client's workers search no folder of this machine
+        quiet = {**quiet, "job_config": _OwnPaths()}
+    for pause in CLIENT_PAUSES if client else ():
         try:
             ray.init(address=address, **quiet)
             return
@@ -150,6 +174,7 @@ def _knock(address: str) -> None:
         return  # `auto`, or a form that Ray checks
     with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
         pass
+    require_token(f"{host}:{port}", client=address.startswith(CLIENT))
 
 
 def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Cluster:

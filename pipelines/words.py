@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def fixed(value: float, digits: int, sign: bool = False) -> str:
     """With so many digits behind the point, and never a zero with a minus; `sign` puts a plus before what is above zero."""
@@ -15,7 +17,14 @@ def many(count: int, word: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey: control characters and those that turn the direction of text, written as escapes."""
+    """Without what a terminal would obey: control characters, and those that turn the direction of text, written as escapes."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c.encode("unicode_escape").decode() if _commands(c) else c for c in text)
+
+
+def _commands(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    turns = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")

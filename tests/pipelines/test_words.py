@@ -16,7 +16,7 @@ from pipelines.devices import gpus_to_ask_for, require_device
 from pipelines.inspect import CodebookUse, counted_use
 from pipelines.manifest import Manifest
 from pipelines.storage import open_storage
-from pipelines.words import fixed, many
+from pipelines.words import fixed, many, printable
 from tokenizer.codecs import CODECS
 from tokenizer.codecs.checkpoint import WEIGHT_FREE
 from tokenizer.errors import UsageError
@@ -43,6 +43,12 @@ def test_no_zero_has_a_minus(value: float, digits: int, text: str) -> None:
 def test_signs_and_plurals() -> None:
     assert [fixed(value, 1, sign=True) for value in (3.0, -0.01, 0.01, -3.0)] == ["+3.0", "0.0", "0.0", "-3.0"]
     assert [many(count, "recording") for count in (0, 1, 2)] == ["0 recordings", "1 recording", "2 recordings"]
+
+
+def test_names_do_not_command_a_terminal() -> None:
+    assert printable("a\x1b[2J\rb\u202e\ud800") == "a\\x1b[2J\\rb\\u202e\\ud800"
+    for name in ("caf\u00e9 \u0645\u0631\u062d\u0628\u0627", "two\nlines", "\u3000\u00a0", "\u06cc\u200c\u0647"):
+        assert printable(name) == name
 
 
 def test_a_codebook_of_which_one_code_is_used_has_no_entropy() -> None:
