@@ -47,6 +47,9 @@ class DecodeSettings:
     channels: int
     downmix: bool = False
     allow_truncated: bool = False
+    allow_damaged: bool = False
+    second: bool = False
+    """read each by a second way, to hold the first against it"""
     timeout: float = 120.0
     """seconds without a sign of life after which the child is killed"""
 

@@ -46,6 +46,7 @@ from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.ray_token import require_token
 from pipelines.remote import store_environment, work_for
+from pipelines.signals import kept_signals
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
@@ -106,12 +107,16 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
         UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
     """
     try:
-        _init(address, workers, gpus)
+        with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
+            _init(address, workers, gpus)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = _reason(error)
         raise UsageError(
             f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
         ) from error
+    except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
+        ray.shutdown()
+        raise
     try:
         yield _cluster(address, workers, gpus)
     except RayError as error:

@@ -90,7 +90,10 @@ def test_a_missing_hub_codec_is_one_line_and_exit_code_2(make_corpus: Maker, tmp
     assert len(ended.stderr.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminal has gone")],
+)
 def test_interruptions_end_within_seconds_and_say_how_to_resume(tmp_path: Path, number: int, code: int, word: str) -> None:
     corpus, out = write_corpus(tmp_path / "corpus", 90), tmp_path / "out"
     arguments = ["tokenize", str(corpus), str(out), "--codec", "mulaw", "--workers", "0", "--shard-hours", "0.002"]
