@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, BinaryIO, TypeVar, cast
+from typing import IO, Any, BinaryIO, Literal, TypeVar, cast
 
 import fsspec
 from fsspec.utils import get_protocol
@@ -226,9 +226,9 @@ class RemoteFileSystem:
         self._fs()
         return cast(tuple[int, Any, str], self._made)[2]
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str, mode: Literal["rb"] = "rb") -> IO[bytes]:
         """A file to read, patient too."""
-        file = patiently(lambda: self._fs().open(path, "rb"), self._uri, self._blame)
+        file = patiently(lambda: self._fs().open(path, mode), self._uri, self._blame)
         cache: Any = getattr(file, "cache", None)
         if hasattr(cache, "fetcher"):
             cache.fetcher = _in_pieces(cache.fetcher, self._uri, self._blame)
