@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from pipelines.devices import require_known
 from pipelines.shards import SHARD_FORMATS
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
@@ -110,8 +111,7 @@ class RunOptions:
             raise UsageError(f"--workers {self.workers}: give 0 or more")
         if self.gpus is not None and self.gpus < 0:
             raise UsageError(f"--gpus {self.gpus}: give 0 or more")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"--device {self.device}: choose auto, cpu or cuda")
+        require_known(self.device)
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")
         if self.audit is not None and not 0 < self.audit <= 1:

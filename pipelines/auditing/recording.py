@@ -132,6 +132,7 @@ class _Pass:
         comparison = self._reencoder.comparison if self._reencoder else None
         return replace(
             plain,
+            source_seconds=round(report.audio.num_samples / self._auditor.codec.sample_rate, 6),
             figures=self.meters.figures(),
             series=self.meters.series(),
             findings=(*self.meters.findings(self._row, report, comparison), *self._refused(), *self._readers(way)),
