@@ -64,7 +64,8 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"
     """Ends before the length that its own header declares (kept with `allow_truncated`)."""
     DAMAGED = "damaged"
-    """Packets that do not decode, or more or other audio than the header declares."""
+    """Packets that are missing, do not decode or have wrong checksums, or other audio than the header declares (kept with
+    `allow_damaged`, but for the last)."""
     BAD_HEADER = "bad_header"
     """A sample rate, channel count or sample format that cannot be."""
     CHANNELS = "channels"

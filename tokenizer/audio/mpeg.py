@@ -1,4 +1,4 @@
-"""MPEG audio: what its Xing frame declares, and where the tags behind it begin."""
+"""MPEG audio: what its Xing frame declares, where the tags behind it begin, and how long a frame (also of AC-3) should be."""
 
 from __future__ import annotations
 
@@ -45,6 +45,47 @@ def read_xing(file: BinaryIO) -> Xing | None:
     delays = int.from_bytes(frame[tag + 21 : tag + 24], "big")
     behind = max(0, (delays & 0xFFF) - _DECODER_DELAY)
     return Xing(max(0, samples - (delays >> 12) - _DECODER_DELAY - behind), exact=True)
+
+
+def frame_bytes(frame: bytes, codec: str) -> int | None:
+    """How long a frame of MPEG audio, layer 2 or 3, or of AC-3 is by its header; None where that does not say."""
+    if len(frame) < 6:
+        return None
+    if codec in ("ac3", "eac3"):
+        return _ac3_bytes(frame)
+    layer, version = frame[1] >> 1 & 3, frame[1] >> 3 & 3
+    rate_index, bit_index = frame[2] >> 2 & 3, frame[2] >> 4
+    if (
+        frame[0] != 0xFF
+        or frame[1] & 0xE0 != 0xE0
+        or layer not in (1, 2)
+        or version == 1
+        or rate_index == 3
+        or bit_index in (0, 15)
+    ):
+        return None
+    rate = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    kbps = (_LOW_KBPS if version != 3 else _KBPS_3 if layer == 1 else _KBPS_2)[bit_index - 1]
+    samples = 576 if version != 3 and layer == 1 else 1_152
+    return samples // 8 * kbps * 1_000 // rate + (frame[2] >> 1 & 1)
+
+
+_KBPS_3 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBPS_2 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+_LOW_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_KBPS_AC3 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+
+
+def _ac3_bytes(frame: bytes) -> int | None:
+    if frame[:2] != b"\x0b\x77":
+        return None
+    if frame[5] >> 3 > 10:  # E-AC-3
+        return 2 * ((frame[2] & 7) << 8 | frame[3]) + 2
+    rate, code = frame[4] >> 6, frame[4] & 63
+    if rate == 3 or code >> 1 >= len(_KBPS_AC3):
+        return None
+    kbps = _KBPS_AC3[code >> 1]
+    return 2 * (2 * kbps, kbps * 320 // 147 + (code & 1), 3 * kbps)[rate]
 
 
 def after_id3(file: BinaryIO) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizer.audio.digest import FlacDigest
 from tokenizer.audio.extents import is_cut
 from tokenizer.audio.headers import read_wav_header, wav_may_hide
-from tokenizer.audio.mpeg import before_tags, read_xing
+from tokenizer.audio.mpeg import before_tags, frame_bytes, read_xing
 from tokenizer.audio.ogg import Link
 from tokenizer.audio.readers import CUT_OFF, AudioFile, SourceFacts, check_facts, opened, usual_layout
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
@@ -51,6 +51,9 @@ _SUMMED = {
     "mp2float",
 }
 """codecs whose packets carry checksums, which FFmpeg looks at only when asked"""
+_FRAMED = {"ac3", "eac3", "mp3", "mp3float", "mp2", "mp2float"}
+"""codecs whose frames say how long they are"""
+_CUT_PACKET = "a packet is cut"
 _XING_FRAMES = 2 * 1_152
 """samples by which encoders that do not say what they put before and behind may miscount"""
 _LONGEST_SILENCE = 3_600
@@ -263,7 +266,9 @@ class PyAVReader:
             if digest is not None:
                 digest.add(found)
             yield found
-        if last is not None and not self._is_behind(last):
+        if last is not None and last.reason == _CUT_PACKET and not last.samples and self.facts.declared is None:
+            self.facts = replace(self.facts, declared=CUT_OFF)
+        elif last is not None and not self._is_behind(last):
             yield self._to_the_end(last)
         elif digest is not None and not self.gaps and digest.is_wrong:
             yield Gap(0, 0, "its samples are not those of its MD5")
@@ -305,8 +310,16 @@ class PyAVReader:
         except FFmpegError as error:
             padding = _is_padding(bytes(packet))
             return Decoded(packet, (), None if padding else f"a packet does not decode: {_reason(error)}")
-        cut = packet.is_corrupt and self.facts.container not in _UNTIMED
-        return Decoded(packet, frames, "a packet is cut" if cut else None)
+        cut = (packet.is_corrupt and self.facts.container not in _UNTIMED) or self._is_short(packet)
+        return Decoded(packet, frames, _CUT_PACKET if cut else None)
+
+    def _is_short(self, packet: Any) -> bool:
+        """Whether a frame breaks off, which decoders make up for."""
+        codec = self.facts.codec
+        if codec not in _FRAMED or not packet.size:
+            return False
+        size = frame_bytes(bytes(packet)[:6], codec)
+        return size is not None and packet.size < size
 
     def _damaged(self, what: str) -> RecordingError:
         return RecordingError(FailureKind.DAMAGED, f"{self._name}: {what}", "decode")

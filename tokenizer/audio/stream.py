@@ -245,7 +245,7 @@ class AudioStream:
         found = []
         for gap in self._reader.gaps:
             start, end = gap.start - first, gap.start + gap.samples - first
-            if start < self._used and (end > 0 or not gap.samples):
+            if start <= self._used and (end > 0 or not gap.samples):
                 found.append((round(max(0, start) / rate, 4), round(max(0, min(end, self._used)) / rate, 4)))
         return tuple(found)
 
