@@ -250,10 +250,10 @@ class LiveDisplay:
     def update(self, progress: RunProgress) -> None:
         self._bars.bar_width = max(5, min(30, self._bar.console.width // 5))
         words = fitted(progress, self._bar.console.width - self._bars.bar_width - len("100%  "))
-        shown = {"percent": f"{percent(progress):>3}%", "words": words}
+        done = f"{percent(progress):>3}%"
         if self._task is None:
-            self._task = self._bar.add_task("", total=1.0, **shown)
-        self._bar.update(self._task, completed=progress.share, **shown)
+            self._task = self._bar.add_task("", total=1.0, percent=done, words=words)
+        self._bar.update(self._task, completed=progress.share, percent=done, words=words)
 
     def message(self, text: str) -> None:
         self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

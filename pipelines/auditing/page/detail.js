@@ -88,6 +88,10 @@ const Detail = (() => {
       const outside = time < page.start - 0.01 || (time > stop - 0.01 && stop < row.seconds - 0.01);
       said.textContent = outside ? `${clock(time)} cannot be heard: the page has ${clock(page.start)} to ${clock(stop)} of it.` : "";
       if (outside) return;
+      if (time - page.start >= player.ends) {
+        said.textContent = `${page.versions[player.current].name} has ended at ${clock(page.start + player.ends)}: another version may go on.`;
+        return;
+      }
       player.seek(time - page.start);
       player.play();
     };

@@ -40,6 +40,7 @@ class Player {
   }
 
   get now() { return this.audio[this.current]; }
+  get ends() { return Number.isFinite(this.now.duration) ? this.now.duration : this.seconds; }
   get time() { return this.wanted === null ? this.now.currentTime : this.wanted; }
   get playing() { return !this.now.paused && !this.now.ended; }
 
@@ -72,7 +73,9 @@ class Player {
     this.now.pause();
     this.current = index;
     this.place(time);
-    if (this.started) this.play();
+    // A version that is over by then is silent there, and does not begin anew.
+    if (this.started && time < this.ends) this.play();
+    else this.started = false;
     this.tick();
   }
 

@@ -589,6 +589,20 @@ def test_a_shorter_source_ends_where_it_ends(speech: Any) -> None:
     assert set(last[int(0.7 * len(last)) :]) == {0xA6}, "grey: there is no sound of it"
 
 
+def test_what_has_ended_does_not_begin_anew(speech: Any) -> None:
+    choose(speech, 6)
+    until(lambda: all(run(speech, "auditPage.player.audio.map((audio) => audio.readyState >= 1)")))
+    assert run(speech, "auditPage.player.audio.map((audio) => audio.duration)") == pytest.approx([2.0, 3.0, 3.0, 3.0], abs=0.05)
+    click_at(speech, ".track:has(canvas)", 0.95)
+    assert "source has ended at 0:02.0" in speech.find_element("id", "said").text
+    assert not run(speech, "auditPage.player.playing")
+    press(speech, "4")
+    click_at(speech, ".track:has(canvas)", 0.75)
+    until(lambda: run(speech, "auditPage.player.playing"))
+    press(speech, "1")
+    assert not run(speech, "auditPage.player.playing") and run(speech, "auditPage.player.time") > 1.9
+
+
 def test_a_longer_source_is_not_pressed_into_the_codes_length(speech: Any) -> None:
     assert "0:03.000 (its source: 0:04.000)" in choose(speech, 7)
     assert all(column is not None for column in columns_of(speech, "source"))
