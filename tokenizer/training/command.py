@@ -47,7 +47,7 @@ def run_training(options: argparse.Namespace, pack: Pack, run_dir: Path) -> Outc
     if options.batch is not None:
         if options.batch < 1:
             raise UsageError(f"--batch {options.batch}: give at least 1")
-        preset = replace(preset, batch=options.batch)
+        preset = replace(preset, batch=options.batch, total_batch=None)
     if options.learning_rate is not None:
         if not options.learning_rate > 0:
             raise UsageError(f"--learning-rate {options.learning_rate}: give a factor above 0")
