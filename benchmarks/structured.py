@@ -1,6 +1,6 @@
 """Silence, constants, impulses and the like against transformers' `EncodecModel.encode`, and how far rounding moves margins.
 
-    PYTHONPATH=.:tests python -m benchmarks.structured [--seeds 50] > benchmarks/results/structured.md
+    PYTHONPATH=.:tests python -m benchmarks.structured [--seeds 50]
 
 A reduced checkpoint per seed, and a recording of a second of every kind with it. "Of the bound" is the most that rounding moved a
 margin, over the bound that decides whether the reference settles the chunk; see `benchmarks/rounding.py`.

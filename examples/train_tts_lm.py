@@ -17,7 +17,7 @@ import torch
 from curve import draw_curve
 from small_lm import CODEC, CodesLM, spell, stream, tokenized, train, unigram_entropy
 
-from pipelines import Batch, CodesDataset, CodesLoader, Crop, Delay
+from pipelines import Batch, CodesDataset, CodesLoader, Delay
 from tokenizer import Codes, load_codec
 
 LETTERS = 32
@@ -37,14 +37,16 @@ def main() -> int:
     torch.manual_seed(0)
     data = CodesDataset(tokenized(options.out, options.source, "speech", options.codec, 12.0), n_q=2)
     size = data.spec.codebook_size
-    pattern, crop = Delay(pad=size, begin=True), Crop(chunks=2, random=False)
-    loader = CodesLoader(data, 8, crop=crop, pattern=pattern, fields=("text",), steps=options.steps)
-    model = CodesLM(data.n_q, size, letters=256)
+    pattern = Delay(pad=size, begin=True)
+    # Whole utterances: a text is that of all of its recording, so the loader gives none beside a crop.
+    loader = CodesLoader(data, 8, pattern=pattern, fields=("text",), steps=options.steps)
+    longest = max(pattern.steps(data.n_q, data.frames(number)) for number in range(len(data)))
+    model = CodesLM(data.n_q, size, longest=max(longest, 1024) + LETTERS, letters=256)
     floor = unigram_entropy(loader, size)
     print(f"{data}: unigram entropy {floor:.3f} nats per code")
     losses = train(model, stream(loader, LETTERS), options.steps)
     draw_curve(options.out / "loss.png", losses, floor)
-    own, other = compare_texts(model, CodesLoader(data, 8, crop=crop, pattern=pattern, fields=("text",), epochs=1))
+    own, other = compare_texts(model, CodesLoader(data, 8, pattern=pattern, fields=("text",), epochs=1))
     print(f"nats per code given the utterance's own text {own:.3f}, given another's {other:.3f}")
     first, second = (speak(model, text) for text in options.say)
     print(

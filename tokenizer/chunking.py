@@ -79,14 +79,16 @@ class OverlapAdd:
     """Joins decoded chunks with EnCodec's triangle window, handing samples out as soon as they are final.
 
     The window and its normalisation are those of EnCodec's `_linear_overlap_add` (Défossez et al. 2022): each chunk is
-    weighted by a triangle over the chunk's length and the sum is divided by the sum of the weights.
+    weighted by a triangle and the sum is divided by the sum of the weights. The triangle is as long as the first chunk is
+    decoded to: that is shorter than a chunk where the first one ends with the recording, and longer where a frame's length does
+    not divide the chunk's.
     """
 
-    def __init__(self, channels: int, num_samples: int, chunk_length: int, chunk_stride: int) -> None:
+    def __init__(self, channels: int, num_samples: int, chunk_stride: int, window: int | None = None) -> None:
+        """`window` is the triangle's length; None: the first chunk that is pushed is the recording's first, and has it."""
         self._num_samples = num_samples
         self._stride = chunk_stride
-        ramp = np.linspace(0, 1, chunk_length + 2, dtype=np.float32)[1:-1]
-        self._weight = np.float32(0.5) - np.abs(ramp - np.float32(0.5))
+        self._weight = np.zeros(0, np.float32) if window is None else triangle(window)
         self._sum = np.zeros((channels, 0), np.float32)
         self._weights = np.zeros(0, np.float32)
         self._start = 0
@@ -95,7 +97,12 @@ class OverlapAdd:
         """sample at which the next chunk begins"""
 
     def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add the next decoded chunk, float32 `[channels, n]`; returns the samples that no later chunk can touch."""
+        """Add the next decoded chunk, float32 `[channels, n]`; returns the samples that no later chunk can touch.
+
+        No chunk may be longer than the first.
+        """
+        if not self._weight.size:
+            self._weight = triangle(chunk.shape[1])
         end = min(self._next + chunk.shape[1], self._num_samples)
         used = end - self._next
         self._grow(end)
@@ -121,6 +128,13 @@ class OverlapAdd:
         self._sum, self._weights = self._sum[:, count:], self._weights[count:]
         self._start += count
         return ready
+
+
+def triangle(length: int) -> NDArray[np.float32]:
+    """Weights of a window's samples: rising from next to nothing to a half in its middle, and falling."""
+    ramp = np.linspace(0, 1, length + 2, dtype=np.float32)[1:-1]
+    weights: NDArray[np.float32] = np.float32(0.5) - np.abs(ramp - np.float32(0.5))
+    return weights
 
 
 def in_groups(count: int, size: int) -> Iterator[slice]:

@@ -179,7 +179,7 @@ def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
     first = max(0, stretch.start // spec.chunk_stride - 1)
     last = min(len(chunks), -(-stretch.stop // spec.chunk_stride))
     at = first * spec.chunk_stride
-    joined = OverlapAdd(spec.channels, codes.num_samples - at, spec.chunk_length, spec.chunk_stride)
+    joined = OverlapAdd(spec.channels, codes.num_samples - at, spec.chunk_stride, int(codes.chunk_frames[0]) * spec.frame_length)
     parts = []
     for start in range(first, last, codec.batch_chunks):
         group = chunks[start : min(last, start + codec.batch_chunks)]

@@ -80,7 +80,7 @@ class Watched:
         self._meters = Meters(spec, options.metrics, options.clip_seconds if options.page else None)
         self._joined = None
         if spec.chunk_length is not None and spec.chunk_stride is not None:
-            self._joined = OverlapAdd(spec.channels, _ENDLESS, spec.chunk_length, spec.chunk_stride)
+            self._joined = OverlapAdd(spec.channels, _ENDLESS, spec.chunk_stride)
         self._waiting: list[Block] = []
         self._done = 0
         """chunks that are compared and forgotten"""

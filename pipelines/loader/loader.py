@@ -280,35 +280,6 @@ class _Steps(IterableDataset[tuple[Batch | PackedBatch, tuple[int, int, int]]]):
     def __init__(self, loader: CodesLoader) -> None:
         self._loader = loader
 
-    def set_epoch(self, epoch: int) -> None:
-        """The next loop is the one that follows `epoch` whole ones, from its beginning: what samplers of torch call so.
-
-        Raises:
-            UsageError: a negative number, or a loader that neither epochs nor, with batches of one size, steps end.
-        """
-        if epoch < 0:
-            raise UsageError(f"set_epoch({epoch}): give 0 or more")
-        begin = Cursor()
-        if epoch:
-            begin = self._beginning(epoch)
-        self._start_turn(epoch)
-        self._cursor, self._worker_state, self._ended = begin, None, False
-
-    def _beginning(self, turn: int) -> Cursor:
-        """Of a turn that may be any."""
-        fixed, whole = isinstance(self._planner, FixedPlanner), self._stream.turn
-        if self._steps is not None and whole is None and fixed:
-            return self._planner.skip(Cursor(), turn * self._steps)
-        if whole is None or self._steps is not None:
-            raise UsageError("set_epoch: this loader's loops do not end at whole epochs: give epochs, and not steps")
-        # The number of batches is for logs; which they are is decided by the position.
-        return Cursor(turn * -(-whole // (self._batch_size or 1)) if fixed else 0, turn * whole)
-
-    def _start_turn(self, turn: int) -> None:
-        self._turn = turn
-        if self._stream.turn is not None:
-            self._stream.end = (turn + 1) * self._stream.turn
-
     def __iter__(self) -> Iterator[tuple[Batch | PackedBatch, tuple[int, int, int]]]:
         return ((batch, (at.step, at.position, at.offset)) for batch, at in self._loader.steps())
 

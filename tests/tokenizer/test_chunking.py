@@ -109,7 +109,7 @@ def test_overlap_add_is_the_formula_in_any_slices(total: int, length: int, overl
     # Decoded chunks are whole frames long: a partial one may reach beyond the end of the recording.
     sizes = [min((b - a + 3) // 4 * 4, length) for a, b in spans]
     chunks = [rng.standard_normal((2, size)).astype(np.float32) for size in sizes]
-    joined = OverlapAdd(2, total, length, stride)
+    joined = OverlapAdd(2, total, stride, length)
     blocks = [joined.push(chunk) for chunk in chunks]
     out = np.concatenate([*blocks, joined.finish()], axis=1)
     assert out.shape == (2, total)
@@ -119,7 +119,7 @@ def test_overlap_add_is_the_formula_in_any_slices(total: int, length: int, overl
 
 def test_overlap_add_of_equal_parts_is_the_whole() -> None:
     whole = np.sin(np.arange(130_000, dtype=np.float32))[None]
-    joined = OverlapAdd(1, 130_000, LENGTH, STRIDE)
+    joined = OverlapAdd(1, 130_000, STRIDE)
     blocks = [joined.push(whole[:, a:b]) for a, b in chunk_spans(130_000, LENGTH, STRIDE)]
     np.testing.assert_allclose(np.concatenate([*blocks, joined.finish()], axis=1), whole, atol=1e-6)
 

@@ -22,6 +22,8 @@ ABSURD_SAMPLE = 1e4
 """80 dB above full scale: no recording, and near the range in which float32 arithmetic overflows in a codec"""
 MAX_CHUNK_FRAMES = 65_535
 """what `Codes.chunk_frames` (uint16) can hold; only codecs without windows come near"""
+MAX_CODEBOOK = 65_536
+"""entries whose numbers `Codes.codes` (uint16) can hold"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class Codec(ABC):
         if self.spec.chunk_length is None or self.spec.chunk_stride is None:
             yield decoded[0][:, :num_samples]
             return
-        joined = OverlapAdd(self.channels, num_samples, self.spec.chunk_length, self.spec.chunk_stride)
+        joined = OverlapAdd(self.channels, num_samples, self.spec.chunk_stride)
         for chunk in decoded:
             yield joined.push(chunk)
         yield joined.finish()
@@ -173,7 +175,7 @@ class Codec(ABC):
         if self.spec.chunk_length is None or self.spec.chunk_stride is None:
             yield self.decode_chunks(chunks)[0][:, : codes.num_samples]
             return
-        joined = OverlapAdd(self.channels, codes.num_samples, self.spec.chunk_length, self.spec.chunk_stride)
+        joined = OverlapAdd(self.channels, codes.num_samples, self.spec.chunk_stride)
         for group in in_groups(len(chunks), self.batch_chunks):
             ready = [joined.push(chunk) for chunk in self.decode_chunks(chunks[group])]
             yield np.concatenate(ready, axis=1)

@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 
 from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.arithmetic import arithmetic, exact_float32
-from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.base import MAX_CHUNK_FRAMES, MAX_CODEBOOK, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.batched import BatchedNetwork
 from tokenizer.codecs.networks import Network, ReferenceNetwork, TiledNetwork
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.codecs.probe import Probe
+from tokenizer.codecs.proven import unproven
 from tokenizer.codecs.scales import normalise
 from tokenizer.codecs.tiles import UnknownLayer
 from tokenizer.errors import CodecLoadError, ShapeError
@@ -38,7 +39,8 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
     """The facts of a checkpoint at one bandwidth, from its configuration alone.
 
     Raises:
-        CodecLoadError: a bandwidth that the checkpoint was not trained for, or chunks without an overlap to join them by.
+        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an overlap to join them by, or
+            codes that 16 bits do not hold.
     """
     offered = [float(b) for b in config.target_bandwidths]
     if float(bandwidth) not in offered:
@@ -47,13 +49,16 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
     chunk, stride = config.chunk_length, config.chunk_stride
     if (chunk is None) != (stride is None):
         raise CodecLoadError(f"codec {codec}: its configuration has chunk_length_s without overlap, or the reverse")
-    kbps_per_codebook = math.log2(config.codebook_size) * config.frame_rate / 1000
+    if config.codebook_size > MAX_CODEBOOK:
+        raise CodecLoadError(f"codec {codec}: codebooks of {config.codebook_size:,} entries; 16 bits hold {MAX_CODEBOOK:,}")
+    if config.num_quantizers < 1:
+        raise CodecLoadError(f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one codebook")
     return CodecSpec(
         codec=codec,
         revision=revision,
         weights_sha256=weights,
         bandwidth=float(bandwidth),
-        n_q=min(max(1, math.floor(bandwidth / kbps_per_codebook)), config.num_quantizers),
+        n_q=_codebooks(config, float(bandwidth)),
         codebook_size=config.codebook_size,
         sample_rate=config.sampling_rate,
         channels=config.audio_channels,
@@ -64,13 +69,20 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
     )
 
 
+def _codebooks(config: EncodecConfig, bandwidth: float) -> int:
+    """As `EncodecResidualVectorQuantizer.get_num_quantizers_for_bandwidth` counts them, operation by operation."""
+    bits_per_codebook = math.log2(config.codebook_size) * config.frame_rate
+    return min(int(max(1, math.floor(bandwidth * 1000 / bits_per_codebook))), config.num_quantizers)
+
+
 class EncodecCodec(Codec):
     """An EnCodec checkpoint at one bandwidth, on one device. Threads may share it, and take turns."""
 
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
         """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration.
 
-        With `reference`, transformers' own modules compute, where a faster way to the same codes is the default.
+        With `reference`, transformers' own modules compute, where a faster way to the same codes is the default; so they do for
+        checkpoints that this way was not proven on.
         """
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
@@ -80,7 +92,7 @@ class EncodecCodec(Codec):
         plain = ReferenceNetwork(model, static=device != "cpu" and not reference)
         self._network: Network = plain
         self._batched: BatchedNetwork | None = None
-        if not reference:
+        if not reference and not unproven(model.config):
             with suppress(UnknownLayer):  # an architecture that only transformers runs
                 if self._device.type == "cpu":
                     self._network = TiledNetwork(model, plain)

@@ -15,7 +15,9 @@ def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Divide each chunk of `[batch, channels, n]` by the RMS of its mono mix plus 1e-8, as EnCodec does.
 
     Returns:
-        The chunks and the scales `[batch, 1, 1]`; on a CPU the same with any number of threads.
+        The chunks and the scales `[batch, 1, 1]`; on a CPU the same with any number of threads: those that transformers gives
+        with one. With several it adds chunks of more than 32,768 samples up in parts, and some scales differ in a float32's last
+        bit, which no run with another number of encoders could repeat.
     """
     mono = samples.sum(1, keepdim=True) / samples.shape[1]
     with _one_thread() if samples.device.type == "cpu" else nullcontext():

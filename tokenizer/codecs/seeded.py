@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ _SECONDS = 20
 """of synthetic audio to draw codebooks from"""
 
 
-def write_seeded(folder: str | Path, *, model: str = "48khz", size: str = "full", seed: int = 0) -> Path:
+def write_seeded(
+    folder: str | Path, *, model: str = "48khz", size: str = "full", seed: int = 0, changes: Mapping[str, Any] | None = None
+) -> Path:
     """Write a seeded checkpoint with `save_pretrained`.
 
     Args:
@@ -45,6 +47,7 @@ def write_seeded(folder: str | Path, *, model: str = "48khz", size: str = "full"
         model: a row of `MODELS`.
         size: a row of `SIZES`.
         seed: of the weights and codebooks; the same seed gives the same codes on one machine.
+        changes: other settings of `EncodecConfig` than the model and size have.
 
     Raises:
         UsageError: no such model or size.
@@ -57,7 +60,7 @@ def write_seeded(folder: str | Path, *, model: str = "48khz", size: str = "full"
     # The caller's random state stays as it is.
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
-        net = EncodecModel(EncodecConfig(**MODELS[model], **SIZES[size])).eval()  # type: ignore[no-untyped-call]
+        net = EncodecModel(EncodecConfig(**{**MODELS[model], **SIZES[size], **(changes or {})})).eval()  # type: ignore[no-untyped-call]
         _fill_codebooks(net)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     net.save_pretrained(folder)

@@ -20,7 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--preset", help="paper, small, small-cpu, tiny; or finetune (default: small; with --init finetune)")
     what.add_argument("--init", metavar="CODEC", help="start from a checkpoint: hub id or save_pretrained folder")
     what.add_argument("--steps", type=int, metavar="N", help="length of the run; may change later, the last phase follows")
-    what.add_argument("--batch", type=int, metavar="N", help="examples a step and device (default: the preset's)")
+    what.add_argument(
+        "--batch", type=int, metavar="N", help="examples a step and device (default: the preset's; paper's 64 are of all devices)"
+    )
     what.add_argument("--learning-rate", type=float, metavar="X", help="multiplies the preset's (default: 1)")
     what.add_argument("--precision", default="float32", help="float32 or bfloat16 (default: %(default)s)")
     what.add_argument("--reverb", type=float, default=0.0, metavar="P", help="probability of a room (default: %(default)s)")
@@ -47,7 +49,7 @@ def run_training(options: argparse.Namespace, pack: Pack, run_dir: Path) -> Outc
     if options.batch is not None:
         if options.batch < 1:
             raise UsageError(f"--batch {options.batch}: give at least 1")
-        preset = replace(preset, batch=options.batch)
+        preset = replace(preset, batch=options.batch, total_batch=None)
     if options.learning_rate is not None:
         if not options.learning_rate > 0:
             raise UsageError(f"--learning-rate {options.learning_rate}: give a factor above 0")

@@ -1,7 +1,9 @@
 """The multi-scale STFT discriminator (Défossez et al. 2022, section 3.4, figure 2).
 
-One network per window looks at the complex STFT as an image of time by frequency: real and imaginary parts of every channel
-are its input channels. At 48 kHz the windows are twice those at 24 kHz.
+One network per window looks at the complex STFT as an image of time by frequency, whose channels are real and imaginary parts.
+Left and right are judged one by one, as the paper does ("we process separately the left and right channels"), and no frame
+reaches beyond the ends, as in the released code (`center=False`). At 48 kHz the windows are twice those at 24 kHz. There are
+five, as in the paper; the released code's default is three of them.
 """
 
 from __future__ import annotations
@@ -27,19 +29,18 @@ def windows_at(sample_rate: int) -> tuple[int, ...]:
 class StftDiscriminator(nn.Module):
     """One scale."""
 
-    def __init__(self, channels: int, window: int, filters: int) -> None:
+    def __init__(self, window: int, filters: int) -> None:
         super().__init__()
-        self._channels, self._window = channels, window
-        self.layers = nn.ModuleList([_conv(2 * channels, filters, (3, 9))])
+        self._window = window
+        self.layers = nn.ModuleList([_conv(2, filters, (3, 9))])
         for dilation in _DILATIONS:
             self.layers.append(_conv(filters, filters, (3, 9), stride=(1, 2), dilation=(dilation, 1)))
         self.layers.append(_conv(filters, filters, (3, 3)))
         self.last = _conv(filters, 1, (3, 3))
 
     def forward(self, samples: torch.Tensor) -> Judgement:
-        """Judge `[batch, channels, samples]`."""
-        parts = torch.view_as_real(stft(samples, self._window))
-        image = parts.permute(0, 3, 1, 2).reshape(len(samples), 2 * self._channels, *parts.shape[1:3])
+        """Judge `[batch, channels, samples]`, at least a window long: logits and features `[batch × channels, …]`."""
+        image = torch.view_as_real(stft(samples, self._window, centred=False)).permute(0, 3, 1, 2)
         features = []
         for layer in self.layers:
             image = leaky_relu(layer(image), _SLOPE)
@@ -50,9 +51,9 @@ class StftDiscriminator(nn.Module):
 class MultiScaleDiscriminator(nn.Module):
     """All scales."""
 
-    def __init__(self, channels: int, sample_rate: int, filters: int = 32) -> None:
+    def __init__(self, sample_rate: int, filters: int = 32) -> None:
         super().__init__()
-        self.scales = nn.ModuleList([StftDiscriminator(channels, window, filters) for window in windows_at(sample_rate)])
+        self.scales = nn.ModuleList([StftDiscriminator(window, filters) for window in windows_at(sample_rate)])
 
     def forward(self, samples: torch.Tensor) -> list[Judgement]:
         """Judge `[batch, channels, samples]` at every scale."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -82,6 +82,7 @@ def train(config: TrainConfig, pack: Pack, run_dir: Path, sitting: Sitting, say:
     torch.set_float32_matmul_precision("high")
     if workers.device.type == "cpu":
         keep_freed_memory()
+    config = replace(config, world=workers.count, preset=config.preset.on(workers.count))
     config = settle(config, run_dir, sitting, write=workers.first)
     return _Run(config, pack, run_dir, sitting, workers, say).go()
 

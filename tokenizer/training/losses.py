@@ -3,6 +3,11 @@
 Défossez et al. 2022, section 3.4: L1 in time; L1 and L2 over 64-bin mel spectrograms with windows 2^5 to 2^11 and a hop of a
 quarter window, each STFT normalised by its window, the L2 over logarithms as in the authors' released training code. For the
 waveform-faithful start: the logarithm of the relative error, and L1 over complex STFTs.
+
+Where this deviates from that code (audiocraft's `MultiScaleMelSpectrogramLoss`), on purpose: mel bands begin at 0 Hz, where it
+sets `f_min` to 64, since music has bass below that; the L2 is a root mean square per frame, as the norm in the paper's formula,
+where it takes the mean square; spectrograms are reflected at their ends, so that an example's edges count; and the windows are
+the paper's 2^5 to 2^11, where its configuration begins at 2^6. The shipped codec was trained, and evaluations are made, so.
 """
 
 from __future__ import annotations
@@ -35,10 +40,14 @@ def relative_error(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (error / energy.clamp(min=1e-12) + 1e-6).log10().mean()
 
 
-def stft(samples: torch.Tensor, window: int) -> torch.Tensor:
-    """Complex spectrogram `[batch × channels, frames, window / 2 + 1]`: Hann, hop a quarter, divided by the window's norm."""
+def stft(samples: torch.Tensor, window: int, *, centred: bool = True) -> torch.Tensor:
+    """Complex spectrogram `[batch × channels, frames, window / 2 + 1]`: Hann, hop a quarter, divided by the window's norm.
+
+    Without `centred` the first frame begins with the first sample, and nothing is reflected at the ends.
+    """
     flat = samples.reshape(-1, 1, samples.shape[-1]).float()
-    padded = torch.nn.functional.pad(flat, (window // 2, window // 2), mode="reflect")[:, 0]
+    room = (window // 2, window // 2) if centred else (0, 0)
+    padded = torch.nn.functional.pad(flat, room, mode="reflect")[:, 0]
     spectrum: torch.Tensor = _Stft.apply(padded, _hann(window, samples.device))  # type: ignore[no-untyped-call]
     return spectrum
 

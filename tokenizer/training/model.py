@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from tokenizer.codecs.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec import load_model
 from tokenizer.codecs.scales import normalise
-from tokenizer.errors import CodecLoadError, UsageError
+from tokenizer.errors import UsageError
 from tokenizer.training.presets import Preset
 
 
@@ -27,16 +28,9 @@ def initial_model(name: str) -> Any:
     """The `EncodecModel` of a checkpoint, in float32, every part of it trainable.
 
     Raises:
-        CodecLoadError: there is no such checkpoint.
+        CodecLoadError: there is no such checkpoint, or it lacks weights.
     """
-    from transformers import EncodecModel
-
-    checkpoint = find_checkpoint(name)
-    try:
-        model = EncodecModel.from_pretrained(checkpoint.folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CodecLoadError(f"codec {name}: its weights do not load: {error}") from error
-    return model.train()
+    return load_model(find_checkpoint(name).folder, torch.device("cpu")).train().requires_grad_(True)
 
 
 def require_fit(model: Any, sample_rate: int, channels: int, folder: str | Path) -> None:

@@ -57,6 +57,8 @@ class Preset:
     phases: tuple[Phase, ...]
     batch: int
     """examples a step and device"""
+    total_batch: int | None = None
+    """examples a step over all devices, of which each has its share: `batch` where this is given"""
     start: str = "random"
     """initial weights: a row of `STARTS`"""
     betas: tuple[float, float] = (0.5, 0.9)
@@ -82,6 +84,20 @@ class Preset:
     @property
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
+
+    def on(self, world: int) -> Preset:
+        """The preset on a number of devices.
+
+        Raises:
+            UsageError: they cannot share its batch.
+        """
+        if self.total_batch is None:
+            return self
+        if self.total_batch % world:
+            raise UsageError(
+                f"preset {self.name} has a batch of {self.total_batch}, which {world} devices cannot share: give --batch"
+            )
+        return replace(self, batch=self.total_batch // world)
 
     def phase_at(self, step: int) -> tuple[Phase, int]:
         """The phase of a step, and the step's number within it."""
@@ -136,8 +152,9 @@ PAPER = Preset(
     architecture=_48KHZ,
     phases=(Phase("all", 600_000, _PAPER_WEIGHTS),),
     batch=64,
+    total_batch=64,
 )
-"""Défossez et al. 2022 at 48 kHz: 300 epochs of 2,000 updates"""
+"""Défossez et al. 2022 at 48 kHz: 300 epochs of 2,000 updates of 64 examples, which all devices share"""
 
 FINETUNE = Preset(
     name="finetune",
@@ -262,6 +279,8 @@ class TrainConfig:
     """of the networks: a row of `PRECISIONS`; quantizer and losses are always float32"""
     reverb: float = 0.0
     """probability of reverberation"""
+    world: int = 1
+    """devices that train together: with others, batches and thresholds would be others"""
     pack: Mapping[str, Any] = field(default_factory=dict)
     """facts of the pack: hours, recordings"""
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import embedding, mse_loss
 
+from tokenizer.codecs.arithmetic import exact_float32
 from tokenizer.errors import UsageError
 from tokenizer.training.workers import Workers
 
@@ -21,7 +22,8 @@ _EPSILON = 1e-5
 DEAD = 0.2
 """a code is dead below this share of the mean use. The paper's threshold of 2 vectors a batch is this share at its batch of
 64 s (9,600 vectors for 1,024 codes); as a number it would kill every code at a batch of 4"""
-KMEANS_ITERATIONS = 10
+KMEANS_ITERATIONS = 50
+"""as the released quantizer has it (`kmeans_iters`)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +50,8 @@ class QuantizerTrainer:
             if bool(codebook.embed.any()) and not bool(codebook.cluster_size.any()):
                 codebook.embed_avg.copy_(codebook.embed)
                 codebook.cluster_size.fill_(1.0)
+        self.rescaled = not self.initialised
+        """whether use is counted in vectors of a step here; a checkpoint's was, of whatever its steps had"""
 
     @property
     def initialised(self) -> bool:
@@ -114,6 +118,8 @@ class QuantizerTrainer:
             How many codes were replaced.
         """
         residual = embeddings.detach().float().transpose(1, 2).reshape(-1, embeddings.shape[1])
+        if not self.rescaled:
+            self._rescale(float(workers.sum(residual.new_tensor(float(len(residual))))))
         replaced = 0
         for codebook, index in zip(self._levels, codes.reshape(len(codes), -1), strict=False):
             chosen = codebook.embed[index]
@@ -126,6 +132,17 @@ class QuantizerTrainer:
             replaced += self._replace_dead(codebook, residual, float(stats[:, dim].sum()), generator, workers)
             residual = residual - chosen
         return replaced
+
+    def _rescale(self, vectors: float) -> None:
+        """Count every code's use in steps of `vectors`, in all of the levels, as the averages would after many such steps.
+
+        The threshold below which a code is dead is a share of a step's vectors. A checkpoint that says 1.0 for each code would
+        lose nearly all of them in the first step of more than a few vectors a code.
+        """
+        for codebook in self._levels:
+            codebook.cluster_size.mul_(vectors / codebook.cluster_size.sum())
+            codebook.embed_avg.copy_(codebook.embed * codebook.cluster_size[:, None])
+        self.rescaled = True
 
     def _move(self, codebook: Any, sums: torch.Tensor, counts: torch.Tensor) -> None:
         codebook.cluster_size.lerp_(counts, 1.0 - self._decay)
@@ -155,9 +172,13 @@ class QuantizerTrainer:
 
 
 def nearest(vectors: torch.Tensor, embed: torch.Tensor) -> torch.Tensor:
-    """Index of the nearest row of `embed` `[size, dim]` for each of `vectors` `[n, dim]`, by squared distance."""
-    distance = embed.pow(2).sum(1) - 2.0 * vectors @ embed.T
-    return distance.argmin(1)
+    """Index of the nearest row of `embed` `[size, dim]` for each of `vectors` `[n, dim]`, by squared distance.
+
+    In float32 also where training computes in TF32: with its 10 bits the nearest is often another, and not the codec's.
+    """
+    with exact_float32():
+        distance = embed.pow(2).sum(1) - 2.0 * vectors @ embed.T
+        return distance.argmin(1)
 
 
 def kmeans(

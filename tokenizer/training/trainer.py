@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.errors import CodecshardsError
+from tokenizer.errors import CodecshardsError, OutputError
 from tokenizer.training.adversarial import discriminator_hinge, feature_matching, generator_hinge
 from tokenizer.training.balancer import Balancer
 from tokenizer.training.checkpoints import TrainState, optimizer_tensors, restore_optimizer, under
@@ -51,9 +51,7 @@ class Trainer:
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + _DISCRIMINATOR)
-            self.discriminator = MultiScaleDiscriminator(
-                int(self.model.config.audio_channels), rate, preset.discriminator_filters
-            ).to(workers.device)
+            self.discriminator = MultiScaleDiscriminator(rate, preset.discriminator_filters).to(workers.device)
         self._judge = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=preset.betas)
         self._balancers = {phase.name: Balancer(phase.weights, balanced=phase.balanced) for phase in preset.phases}
         self._bandwidths = [float(bandwidth) for bandwidth in self.model.config.target_bandwidths]
@@ -163,12 +161,21 @@ class Trainer:
         tensors |= {f"discriminator.{name}": tensor for name, tensor in self.discriminator.state_dict().items()}
         tensors |= optimizer_tensors(self._optimizer, "optimizer") | optimizer_tensors(self._judge, "judge")
         balancers = {name: balancer.state() for name, balancer in self._balancers.items()}
-        return TrainState(step, tensors, {"balancers": balancers, "seconds": seconds})
+        return TrainState(step, tensors, {"balancers": balancers, "seconds": seconds, "rescaled": self.quantizer.rescaled})
 
     def restore(self, state: TrainState) -> None:
-        """The inverse of `state`."""
-        self.model.load_state_dict(under(state.tensors, "model"))
-        self.discriminator.load_state_dict(under(state.tensors, "discriminator"))
+        """The inverse of `state`.
+
+        Raises:
+            OutputError: it is of other networks than these.
+        """
+        try:
+            self.model.load_state_dict(under(state.tensors, "model"))
+            self.discriminator.load_state_dict(under(state.tensors, "discriminator"))
+        except RuntimeError as error:
+            message = "the run's state is of another version of codecshards, with other networks: start anew in another folder"
+            raise OutputError(message) from error
+        self.quantizer.rescaled = bool(state.numbers.get("rescaled", True))
         restore_optimizer(self._optimizer, state.tensors, "optimizer")
         restore_optimizer(self._judge, state.tensors, "judge")
         balancers: Mapping[str, Any] = state.numbers["balancers"]

@@ -130,14 +130,16 @@ def test_feature_matching_is_relative_and_spares_the_judge() -> None:
 
 def test_the_discriminator_judges_every_scale_and_hears_both_channels_and_phase() -> None:
     torch.manual_seed(0)
-    judge, x = MultiScaleDiscriminator(2, 48_000, filters=2), audio(samples=12_000)
+    judge, x = MultiScaleDiscriminator(48_000, filters=2), audio(samples=12_000)
     assert windows_at(48_000) == (4096, 2048, 1024, 512, 256) and windows_at(24_000) == (2048, 1024, 512, 256, 128)
     judged = judge(x)
     assert len(judged) == 5 and all(len(judgement.features) == 5 for judgement in judged)
-    assert judged[0].logits.shape[:3] == (2, 1, 12_000 // 1024 + 1)
+    assert judged[0].logits.shape[:3] == (4, 1, (12_000 - 4096) // 1024 + 1), "each channel, and no frame beyond the ends"
+    left = judge(x[:, :1])[0]
+    assert torch.allclose(judged[0].logits[::2], left.logits, atol=1e-5), "as if it were alone"
     for changed in (-x, x.flip(1), x * torch.tensor([1.0, 0.0])[:, None]):
         assert not torch.allclose(judge(changed)[0].logits, judged[0].logits, atol=1e-4)
-    assert torch.allclose(judge(x[:1])[2].logits, judged[2].logits[:1], atol=1e-5)  # examples are judged alone
+    assert torch.allclose(judge(x[:1])[2].logits, judged[2].logits[:2], atol=1e-5)  # examples are judged alone
 
 
 def gradients(balancer: Balancer, output: torch.Tensor, a: float, b: float) -> torch.Tensor:

@@ -163,3 +163,47 @@ def test_a_checkpoint_without_averages_can_be_trained_on() -> None:
     embeddings = torch.randn(2, DIM, 150, generator=generator(1))
     quantizer.update(embeddings, quantizer(embeddings, 1).codes, generator(), CPU)
     assert (codebook.embed - before).abs().max() < 1.0 and torch.isfinite(codebook.embed).all()
+
+
+def test_a_checkpoints_counts_are_taken_to_the_batch_before_codes_are_called_dead() -> None:
+    """A checkpoint that counts 1.0 for every code, as exported ones do, and a batch of 100 vectors a code."""
+    net, quantizer = trained(torch.randn(4000, DIM, generator=generator()))
+    assert quantizer.rescaled, "k-means counts in vectors of this run"
+    for layer in net.quantizer.layers:
+        layer.codebook.cluster_size.fill_(1.0)
+        layer.codebook.embed_avg.copy_(layer.codebook.embed)
+    quantizer = QuantizerTrainer(net)
+    assert not quantizer.rescaled
+    before = net.quantizer.layers[0].codebook.embed.clone()
+    embeddings = torch.randn(4, DIM, 1600, generator=generator(1))
+    assert quantizer.update(embeddings, quantizer(embeddings, 1).codes, generator(), CPU) == 0
+    for layer in net.quantizer.layers:  # also those that this step did not use
+        assert layer.codebook.cluster_size.sum().item() == pytest.approx(6400, rel=1e-4)
+    assert (net.quantizer.layers[0].codebook.embed - before).abs().max() < 0.2
+    again = net.quantizer.layers[1].codebook.cluster_size.clone()
+    quantizer.update(embeddings[:1], quantizer(embeddings[:1], 1).codes, generator(), CPU)
+    assert torch.equal(net.quantizer.layers[1].codebook.cluster_size, again), "once"
+
+
+def matmul_precision() -> str:
+    """Of a GPU's products, which torch has a setting of its own for from 2.9 on."""
+    matmul: Any = torch.backends.cuda.matmul
+    return str(getattr(matmul, "fp32_precision", torch.get_float32_matmul_precision()))
+
+
+def test_nearest_is_exact_whatever_training_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    inner = torch.Tensor.__matmul__
+
+    def product(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        seen.append(matmul_precision())
+        return inner(self, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    torch.set_float32_matmul_precision("high")
+    try:
+        kmeans(torch.randn(80, DIM), 8, generator(), iterations=1)
+        nearest(torch.randn(9, DIM), torch.randn(4, DIM))
+        assert len(seen) == 2 and set(seen) <= {"ieee", "highest"} and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tokenizer import load_codec
 from tokenizer.codecs.seeded import write_seeded
-from tokenizer.errors import CodecshardsError, OutputError, UsageError
+from tokenizer.errors import CodecLoadError, CodecshardsError, OutputError, UsageError
 from tokenizer.training.__main__ import main
 from tokenizer.training.checkpoints import read_state
 from tokenizer.training.data import DataOptions, Mixer
@@ -251,6 +251,26 @@ def test_bfloat16_keeps_weights_quantizer_and_losses_in_float32() -> None:
     report = trainer.step(9, batch)
     assert report["adversarial"] > 0 and report["commitment"] >= 0
     assert {tensor.dtype for tensor in trainer.model.state_dict().values()} == {torch.float32}
+
+
+def test_the_papers_batch_is_shared_by_all_devices_and_their_number_is_kept(
+    undisturbed: Path, pack_folder: Path, tmp_path: Path
+) -> None:
+    assert [PAPER.on(world).batch for world in (1, 2, 8, 64)] == [64, 32, 8, 1]
+    assert find_preset("small").on(3).batch == 8
+    with pytest.raises(UsageError, match="3 devices cannot share"):
+        PAPER.on(3)
+    assert differences(TrainConfig(PAPER, world=1), TrainConfig(PAPER, world=2)) == ["world: 1 there, 2 now"]
+    assert json.loads((undisturbed / "config.json").read_text())["world"] == 1
+
+
+def test_a_checkpoint_without_some_weights_is_not_trained_on(tmp_path: Path) -> None:
+    folder = write_seeded(tmp_path / "seeded", size="reduced")
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("encoder.layers.0.conv.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CodecLoadError, match="lack 1 tensor"):
+        initial_model(str(folder))
 
 
 def test_presets_are_what_they_say_and_survive_json() -> None:
