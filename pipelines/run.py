@@ -243,6 +243,7 @@ class _Run:
             ),
             max_chunk_seconds=config.max_chunk_seconds,
             passing=self._passing(),
+            missing_allowed=self._options.max_failures is not None,
         )
 
     def _passing(self) -> PassingSettings | None:
