@@ -1,7 +1,8 @@
-"""The child process that decodes: `python -m pipelines.decode_worker FD PARENT`. Started by `pipelines.decoding`."""
+"""The child process that decodes: `main`, with FD PARENT as arguments. Started by `pipelines.decoding`."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import pickle
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +19,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.decoding import BEAT, BLOCK, END, FAILED, DecodeReport, DecodeSettings
+from av.error import FFmpegError
+
+from pipelines.blame import EXIT_NO_MEMORY
+from pipelines.decoding import BEAT, BEGUN, BLOCK, END, FAILED, DecodeReport, DecodeSettings
 from pipelines.remote import work_for
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
-from tokenizer.errors import FailureKind, RecordingError, UsageError
+from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
 _HASH_BLOCK = 1 << 20
@@ -62,17 +67,23 @@ class _Worker:
 
     def work(self, recording: Recording) -> None:
         try:
+            self._send(BEGUN, b"")
             report = self._decode(recording)
             self._send(END, pickle.dumps(report))
         except (RecordingError, UsageError) as error:  # what cannot be used now, and why, is the parent's to say
             self._send(FAILED, pickle.dumps(error))
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
+        except MemoryError as error:
+            if not isinstance(error, FFmpegError):  # whose word for sizes that cannot be is the same
+                os._exit(EXIT_NO_MEMORY)
+            self._send(FAILED, pickle.dumps(RecordingError(FailureKind.DAMAGED, f"{recording.uri}: {error}", "decode")))
+        except OSError as error:
+            self._send(FAILED, pickle.dumps(_input_output(recording, error)))
         except Exception as error:  # whatever a decoder raises is this recording's failure, never the run's
             reason = str(error).splitlines()[0] if str(error) else ""
-            kind = FailureKind.UNREADABLE if isinstance(error, OSError) else FailureKind.DAMAGED
             message = f"{recording.uri}: {type(error).__name__}: {reason}"
-            self._send(FAILED, pickle.dumps(RecordingError(kind, message, "decode")))
+            self._send(FAILED, pickle.dumps(RecordingError(FailureKind.DAMAGED, message, "decode")))
 
     def _decode(self, recording: Recording) -> DecodeReport:
         began = time.process_time()
@@ -108,6 +119,22 @@ class _Worker:
     def _send(self, kind: bytes, body: bytes) -> None:
         with self._sending:
             self._connection.send_bytes(kind + body)
+
+
+_OF_THE_MACHINE = {
+    errno.ENOSPC: f"{tempfile.gettempdir()} is full: make room, or set TMPDIR to another folder",
+    errno.EDQUOT: f"the quota of {tempfile.gettempdir()} is used up: make room, or set TMPDIR to another folder",
+    errno.EMFILE: "too many open files: raise `ulimit -n`",
+    errno.ENFILE: "too many open files on this machine",
+}
+"""errors that reading a recording gives, and that are not of the recording"""
+
+
+def _input_output(recording: Recording, error: OSError) -> RecordingError | UsageError:
+    if error.errno in _OF_THE_MACHINE and not isinstance(error, FFmpegError):
+        return SourceUnavailable(f"{_OF_THE_MACHINE[error.errno]}, then run the same command again ({recording.uri})")
+    reason = str(error).splitlines()[0] if str(error) else ""
+    return RecordingError(FailureKind.UNREADABLE, f"{recording.uri}: {type(error).__name__}: {reason}", "decode")
 
 
 def _name(recording: Recording) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from corpora import write_corpus
 
+from pipelines.blame import LIMITS, DeathKind
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import inspect
 from pipelines.manifest import Manifest
-from pipelines.ray import DEATHS_BEFORE_ISOLATION
 from pipelines.run import tokenize_corpus
 from pipelines.storage import open_storage
 from pipelines.verify import verify
@@ -213,7 +213,7 @@ def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, rou
 
 
 def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(scene: Scene, tmp_path: Path) -> None:
-    """Stands for a recording that makes the runner die: it is killed over that recording's shard, and when it is named."""
+    """Stands for a recording that makes the runner die: it aborts over that recording's shard, and whenever it is named."""
     out = tmp_path / "out"
     fatal = max((path for path in scene.corpus.rglob("*.flac")), key=lambda path: path.stat().st_size)
     id = str(fatal.relative_to(scene.corpus))
@@ -221,17 +221,42 @@ def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(
     wait_for(lambda: (out / "manifest" / "config.json").exists() or process.poll() is not None)
     shards = Manifest(open_storage(str(out))).read_plan().shards
     number = next(i for i, shard in enumerate(shards) if any(recording.id == id for recording in shard.recordings))
-    for _ in range(DEATHS_BEFORE_ISOLATION):
-        wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
-        kill(actors("_Runner.run"))
+    wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
+    kill(actors("_Runner.run"), signal.SIGABRT)
     journal = out / "manifest" / "journal"
-    wait_for(lambda: id in texts(journal) or process.poll() is not None)
-    kill(actors("_Runner.run"))
+    for _ in range(LIMITS[DeathKind.CRASHED]):
+        wait_for(lambda: (id in texts(journal) and actors("_Runner.run")) or process.poll() is not None)
+        kill(actors("_Runner.run"), signal.SIGABRT)
     error = process.communicate(timeout=300)[1]
     assert process.returncode == 3, error
     assert {f.id: f.kind for f in inspect(str(out)).failures} == {"broken.wav": "truncated", id: "quarantined"}, error
-    assert f"{id} kills its process and is quarantined" in error
+    assert f"{id} kills its process" in error and "is quarantined" in error
     assert verify(str(out)) == []
+
+
+def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> None:
+    """Of decoders, runners and encoders, as the kernel kills when memory runs out."""
+    out, chance, kills = tmp_path / "out", random.Random(0), 0
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+    while process.poll() is None and kills < 9:
+        pids = {"decoder": decoders(), "runner": actors("_Runner.run"), "encoder": actors("_EncodeActor.encode")}
+        chosen = pids[("decoder", "runner", "encoder")[kills % 3]]
+        if chosen:
+            kills += 1
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(chosen), signal.SIGKILL)
+            time.sleep(chance.uniform(0.5, 2.0))
+        time.sleep(0.02)
+    error = process.communicate(timeout=240)[1]
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(out)
+
+
+def decoders() -> list[int]:
+    """Process ids of decoders below the tests' own runners."""
+    runners = set(actors("_Runner"))
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(int(entry.name)) in runners]
 
 
 def texts(folder: Path) -> list[str]:
@@ -242,10 +267,10 @@ def texts(folder: Path) -> list[str]:
     return found
 
 
-def kill(pids: list[int]) -> None:
-    """Send SIGKILL, and see them go."""
+def kill(pids: list[int], number: int) -> None:
+    """Send a signal, and see them go."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     wait_for(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
 
 
