@@ -98,7 +98,9 @@ class _Worker:
                 end=recording.end,
                 downmix=self._settings.downmix,
                 allow_truncated=self._settings.allow_truncated,
+                allow_damaged=self._settings.allow_damaged,
                 name=_name(recording),
+                second=self._settings.second,
             )
             for block in stream:
                 self._send(BLOCK, block.tobytes())

@@ -60,6 +60,9 @@ class DecodeSettings:
     channels: int
     downmix: bool = False
     allow_truncated: bool = False
+    allow_damaged: bool = False
+    second: bool = False
+    """read each by a second way, to hold the first against it"""
     timeout: float = 120.0
     """seconds without a sign of life after which the child is killed; those in which it, or this process, is stopped do not
     count"""
@@ -102,7 +105,7 @@ class Decoding:
 
         Raises:
             RecordingError: the recording cannot be decoded, or its decoder crashed or hung on it, alone and again.
-            SourceUnavailable: the corpus, its store or this machine is not as it was: no recording's fault.
+            SourceUnavailable: the corpus's store does not answer, or this machine is not as it was: no recording's fault.
             SourceError: it cannot be opened from here: credentials, a package.
             UsageError: the decoder's process does not start.
         """

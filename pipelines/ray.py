@@ -51,6 +51,7 @@ from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from pipelines.ray_local import HeadWatch, private_folder
 from pipelines.ray_token import require_token
+from pipelines.remote import store_environment, work_for
 from pipelines.signals import kept_signals
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
@@ -477,6 +478,7 @@ class _Runner:
     def __init__(self, settings: WorkSettings, feed: _Feed, number: int) -> None:
         self._words, self._place = _settle_down()
         keep_freed_memory()
+        work_for()
         self._encoder = RayEncoder(self._place.node, number, feed)
         self._worker = ShardWorker(settings, self._encoder)
         self._worker.decoder.start()
@@ -718,7 +720,7 @@ class Driver:
     def _new_encoder(self, number: int) -> Any:
         options: dict[str, Any] = {"max_restarts": 0, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
         options |= {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS} if self._cluster.gpus else {"num_cpus": 1}
-        actor_class: Any = ray.remote(**options)(_EncodeActor)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_EncodeActor)
         return actor_class.remote(self._codec)
 
     def _feed_of(self, encoders: Sequence[_Member]) -> _Feed:
@@ -734,7 +736,7 @@ class Driver:
         # On a CPU the encoders hold every core, and runners must not wait for one.
         cores = 1 if self._cluster.gpus else 0
         options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
-        actor_class: Any = ray.remote(**options)(_Runner)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_Runner)
         return actor_class.remote(self._settings, self._feed, number)
 
     def _settle(self, answer: Any, task: _Task, progress: RunProgress, planned: dict[str, float]) -> ShardJob | None:
@@ -884,7 +886,7 @@ def audit_on_ray(
     device = "cuda" if cluster.gpus else "cpu"
     precision = settings.codec.precision if cluster.gpus else "exact"
     settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
-    actor_class: Any = ray.remote(**options)(_AuditActor)
+    actor_class: Any = ray.remote(**options, **_store_settings(cluster))(_AuditActor)
     idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
     for error in ray.get([actor.load.remote() for actor in idle]):
         if error is not None:
@@ -908,6 +910,12 @@ def audit_on_ray(
             if isinstance(result, CodecshardsError):
                 raise result
             finished(chosen, result)
+
+
+def _store_settings(cluster: Cluster) -> dict[str, Any]:
+    """What actors on other machines need of this process's environment to reach the same stores."""
+    variables = {} if cluster.local else store_environment()
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def _is_alive(node_id: str) -> bool:

@@ -42,7 +42,7 @@ def visqol_library() -> ModuleType:
     try:
         return import_module("visqol")
     except ImportError:
-        lacking("visqol-python is not installed: pip install 'codecshards[eval]'", "CODECSHARDS_EXPECT_VISQOL")
+        lacking("visqol-python is not installed: pip install '.[eval]'", "CODECSHARDS_EXPECT_VISQOL")
 
 
 @pytest.fixture(scope="session")
