@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from importlib.metadata import version
@@ -49,6 +49,7 @@ from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
 from pipelines.machine import own_paths, usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
+from pipelines.ray_local import HeadWatch, private_folder
 from pipelines.ray_token import require_token
 from pipelines.remote import store_environment, work_for
 from pipelines.signals import kept_signals
@@ -84,6 +85,7 @@ CLIENT = "ray://"
 CLIENT_PAUSES = (1.0, 5.0, 15.0)
 """seconds to wait before a head node is asked again that listens and cannot serve a client yet"""
 KNOCK_SECONDS = 10.0
+LOOPBACK = "127.0.0.1"
 CORES_PER_RUNNER = 4
 """CPU encoders that one runner can feed: decoding is some 100 times faster than encoding"""
 BATCHES_AHEAD = 2
@@ -125,26 +127,41 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
     Raises:
         UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
     """
-    try:
-        with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
-            _init(address, workers, gpus)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        reason = _reason(error)
-        raise UsageError(
-            f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
-        ) from error
-    except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
-        ray.shutdown()
-        raise
-    try:
-        yield _cluster(address, workers, gpus)
-    except RayError as error:
-        raise UsageError(f"Ray failed ({_last_line(error)}); run the same command again to go on") from error
-    finally:
-        ray.shutdown()
+    with private_folder() if address is None else nullcontext() as folder:
+        try:
+            with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
+                _init(address, workers, gpus, folder)
+        except CodecshardsError:
+            raise
+        except Exception as error:  # Ray's own, of any class: `Exception` itself where a busy machine lets it wait too long
+            place = f"no Ray cluster at --address {address}" if address else "Ray could not start on this machine"
+            raise UsageError(f"{place} ({_reason(error)})") from error
+        except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
+            ray.shutdown()
+            raise
+        watch = _watch_head(address)
+        try:
+            yield _cluster(address, workers, gpus)
+        except (RayError, ConnectionError) as error:
+            raise UsageError(f"Ray failed ({_last_line(error)}); run the same command again to go on") from error
+        except KeyboardInterrupt:
+            if watch is not None and watch.lost:
+                raise UsageError(watch.message) from None
+            raise
+        finally:
+            ray.shutdown()
+            if watch is not None:
+                watch.close()
 
 
-def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
+def _watch_head(address: str | None) -> HeadWatch | None:
+    """None for Ray's client, which has no connection to the head of its own, and notices by itself."""
+    if address is not None and address.startswith(CLIENT):
+        return None
+    return HeadWatch(ray.get_runtime_context().gcs_address)
+
+
+def _init(address: str | None, workers: int | None, gpus: int | None, folder: str | None = None) -> None:
     if ray.is_initialized():  # a caller's own session, or the tests'
         raise RuntimeError("this process is connected to Ray already; call ray.shutdown() first")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -153,15 +170,40 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         _knock(address)
         _join(address, quiet)
         return
-    ray.init(
-        address="local",  # without it Ray joins whatever cluster it finds on this machine
-        num_cpus=workers or usable_cores(),
-        num_gpus=gpus,
-        include_dashboard=False,
-        object_store_memory=_store_bytes(gpus),
-        job_config=_OwnPaths(),
+    own: dict[str, Any] = {
+        "address": "local",  # without it Ray joins whatever cluster it finds on this machine
+        "num_cpus": workers or usable_cores(),
+        "num_gpus": gpus,
+        "include_dashboard": False,
+        "object_store_memory": _store_bytes(gpus),
+        "_temp_dir": folder,
+        "_node_ip_address": LOOPBACK,
         **quiet,
-    )
+    }
+    with _on_loopback():
+        try:
+            ray.init(**own, job_config=_OwnPaths())
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()  # a busy machine: once more, now that its programs are in memory
+            ray.init(**own, job_config=_OwnPaths())
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started listen on this machine alone: on Linux it takes the address of the network otherwise."""
+    constants, name = ray._private.ray_constants, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    before, environment = getattr(constants, "ENABLE_RAY_CLUSTER", None), os.environ.get(name)
+    constants.ENABLE_RAY_CLUSTER = False
+    os.environ[name] = "0"  # for the processes that it starts
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
+        if environment is not None:
+            os.environ[name] = environment
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
@@ -231,12 +273,19 @@ def _read_last_words(path: str) -> Death:
     return LastWords.read(Path(path))
 
 
+def _own_node() -> str | None:
+    """The node that this process is on; None for a client, which is on none."""
+    return None if ray.util.client.ray.is_connected() else str(ray.get_runtime_context().get_node_id())  # type: ignore[no-untyped-call]
+
+
 def _death(place: _Place | None, error: BaseException) -> Death:
     """How an actor's process died; asked on its node, while there is one."""
     if place is None:
         return Death(DeathKind.LOST, "a death before it had begun")
     if "low on memory" in str(error) or "OutOfMemory" in type(error).__name__:  # Ray's own watch over memory
         return Death(DeathKind.MEMORY, "Ray's limit on a node's memory")
+    if place.node == _own_node():
+        return _read_last_words(place.words)
     gone = Death(DeathKind.LOST, "the loss of its node")
     if not _is_alive(place.node):
         return gone
