@@ -26,6 +26,7 @@ from pipelines.commands import (
     train_codec,
     verify,
 )
+from pipelines.terminal import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 
 
@@ -60,7 +61,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"codecshards: {text}", file=sys.stderr)
+    print(f"codecshards: {printable(text)}", file=sys.stderr)
     return code
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from pipelines.terminal import printable
 from tokenizer.errors import UsageError
 
 PLAIN_EVERY = 10.0
@@ -190,7 +191,7 @@ class PlainDisplay:
             self.message(describe(progress))
 
     def message(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
 
 class LiveDisplay:
@@ -215,7 +216,7 @@ class LiveDisplay:
         self._bar.update(self._task, completed=progress.share, description=describe(progress))
 
     def message(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(printable(text), markup=False, highlight=False)
 
 
 class SilentDisplay(PlainDisplay):
