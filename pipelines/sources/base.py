@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 _ENDINGS = """
-    3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff alac amr ape asf au avi avr awb bwf caf dff
-    dsf dts dtshd eac3 f4a f4v flac flv gsm iff ircam isma ismv m1a m2a m2ts m4a m4b m4p m4r m4v mk3d
-    mka mks mkv mlp mogg mov mp1 mp2 mp3 mp4 mpa mpc mpeg mpg mpga mpp mts mxf nist oga ogg ogm
-    ogv ogx oma omg opus paf psp pvf qcp ra rf64 rm rmvb rso sd2 sds sf shn snd sox sph spx
-    svx tak thd trp truehd ts tta vob voc w64 wav wave weba webm wma wmv wv wve xwma
+    3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff alac amr ape apl asf au avi avr awb bwf caf
+    dff dsf dts dtshd eac3 ec3 f4a f4v flac flv gsm iff ircam isma ismv m1a m2a m2ts m4a m4b m4p m4r
+    m4v mac mk3d mka mks mkv mlp mogg mov mp1 mp2 mp3 mp4 mpa mpc mpeg mpg mpga mpp mts mxf nist
+    oga ogg ogm ogv ogx oma omg opus paf psp pvf qcp ra rf64 rm rmvb rso sd2 sds sf shn snd
+    sox sph spx svx tak thd trp truehd ts tta vob voc w64 wav wave weba webm wma wmv wv wve xwma
 """
 AUDIO_EXTENSIONS = frozenset(_ENDINGS.split())
 """endings of what is taken for a recording, without the dot: those of what FFmpeg and libsndfile read; others are counted"""

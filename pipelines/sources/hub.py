@@ -109,8 +109,8 @@ class HubSource(Source):
 
         try:
             data = datasets.load_from_disk(self._name)
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{self._name}: not a folder written by save_to_disk: {_first_line(error)}") from error
+        except Exception as error:  # an empty split is an IndexError, a missing file what Arrow makes of it
+            raise SourceError(f"{self._name}: empty, or not a folder written by save_to_disk: {_first_line(error)}") from error
         if not isinstance(data, datasets.DatasetDict):
             return data
         if self._split in data:

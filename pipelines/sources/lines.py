@@ -34,6 +34,8 @@ class Rows:
     empty: int = 0
     """rows of nothing but separators, which are passed over"""
     header: list[str] = field(default_factory=list)
+    unended: bool = False
+    """the last line of a CSV or TSV has no line end: it may have been cut"""
 
     def jsonl(self, file: Any) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         """One JSON object a line."""
@@ -77,6 +79,7 @@ class Rows:
             else:
                 # A CSV has no way to say null but to say nothing.
                 yield number, {name: cell for name, cell in zip(self.header, cells, strict=True) if cell != ""}
+        self.unended = not source.last.endswith(("\n", "\r"))
 
     def parquet(self, file: Any) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         """Rows of a Parquet file, columns of bytes left out."""
@@ -85,7 +88,7 @@ class Rows:
         from pipelines.sources.parquet import holds_bytes
 
         self.word, number = "row", 0
-        table = pq.ParquetFile(file, pre_buffer=False)
+        table = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
         self.header = list(table.schema_arrow.names)
         self._refuse_twice()
         columns = [field.name for field in table.schema_arrow if not holds_bytes(field.type)]
@@ -145,10 +148,12 @@ class _Lines:
         self._back: list[str] = []
         self.number = 0
         """of the line taken last"""
+        self.last = ""
 
     def take(self) -> str | None:
         line = self._back.pop() if self._back else next(self._text, None)
-        self.number += line is not None
+        if line is not None:
+            self.number, self.last = self.number + 1, line
         return line
 
     def put_back(self, lines: Sequence[str]) -> None:

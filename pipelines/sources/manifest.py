@@ -50,6 +50,8 @@ class ManifestSource(Source):
                 yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, f"{place}: {clean(str(error))}")
         if rows.empty:
             self.note(f"passed over: {rows.empty} empty rows")
+        if rows.unended:
+            self.note("the table's last line has no line end: if the file was cut there, its last word is not whole")
         if first and not used:
             raise SourceError(f"no {rows.word} of it can be used; {first}")
 

@@ -83,13 +83,13 @@ class ParquetSource(Source):
         if self._group is None or self._group[0] != (uri, number):
             try:
                 with _opened(uri) as handle:
-                    file = pq.ParquetFile(handle, pre_buffer=False)
+                    file = pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True)
                     if number >= file.num_row_groups:
                         raise changed(uri, f"has {file.num_row_groups} row groups, others")
                     self._group = ((uri, number), _Group(uri, file, number))
             except FileNotFoundError as error:
                 raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "open") from error
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise RecordingError(FailureKind.UNREADABLE, f"{uri}: {error}", "open") from error
         return self._group[1]
 
@@ -108,7 +108,7 @@ class _Group:
         children = {child.name for child in file.schema_arrow.field(column).type} if nested else set()
         others = [name for name in file.schema_arrow.names if name not in self.left_out and name != column]
         wanted = [*others, column] if read_audio else [*others, *([f"{column}.path"] if "path" in children else [])]
-        table = file.read_row_group(number, columns=wanted, use_threads=False) if wanted else None
+        table: Any = file.read_row_group(number, columns=wanted, use_threads=False) if wanted else None
         self.audio: Any = table[column] if table is not None and read_audio else None
         with_paths = table is not None and "path" in children
         self._paths: Any = pc.struct_field(table[column], "path").to_pylist() if with_paths else None
@@ -177,8 +177,8 @@ class _Table:
     def _file(self) -> Iterator[pq.ParquetFile]:
         try:
             with _opened(self._uri) as handle:
-                yield pq.ParquetFile(handle, pre_buffer=False)
-        except (pa.ArrowException, OSError, RecordingError) as error:
+                yield pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError, RecordingError) as error:  # ValueError: names that are not UTF-8
             raise SourceError(f"{self._uri}: not a readable Parquet file: {error}") from error
 
 
