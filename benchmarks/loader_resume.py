@@ -27,7 +27,7 @@ from benchmarks.codes_data import random_lengths, write_data_set
 from pipelines import Buckets, CodesDataset, CodesLoader, Crop, Delay, Flatten, Mixture, Pack, mix
 
 KINDS: dict[str, dict[str, Any]] = {
-    "crops of a mix": {"batch_size": 8, "crop": Crop(chunks=2), "pattern": Delay(), "fields": ("text", "scales")},
+    "crops of a mix": {"batch_size": 8, "crop": Crop(chunks=2), "pattern": Delay(), "fields": ("speaker", "scales")},
     "packed": {"batch_size": 4, "batching": Pack(600), "pattern": Flatten(), "fields": ("text",)},
     "buckets": {"batching": Buckets(8000, window=64, multiple=4), "pattern": Delay(), "fields": ("text", "scales")},
 }

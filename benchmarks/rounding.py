@@ -45,8 +45,8 @@ from tokenizer.errors import RecordingError
 Floats = NDArray[np.float64]
 BATCH = {"tiled": 8, "batched": 64}
 """chunks that our network takes at once"""
-Network = Callable[[list[torch.Tensor]], list[torch.Tensor]]
-"""chunks float32 `[1, 2, n]` as they are, to embeddings `[dim, frames]`"""
+Network = Callable[[list[torch.Tensor]], list[tuple[torch.Tensor, float]]]
+"""chunks float32 `[1, 2, n]` as they are, to embeddings `[dim, frames]` and conditions"""
 NEAR = 1e-3
 """margins below it, as a share of the chunk's RMS, tell the density of margins about zero"""
 
@@ -124,8 +124,8 @@ def compare(name: str, files: list[Path], options: argparse.Namespace) -> Iterat
         group = [chunk.to(options.device) for chunk in chunks[start : start + size]]
         with exact_float32():
             found = [
-                measure(model, model.encoder(ready(model, chunk))[0].t().contiguous(), ours.t().contiguous())
-                for chunk, ours in zip(group, network(group), strict=True)
+                measure(model, model.encoder(ready(model, chunk))[0].t().contiguous(), ours.t().contiguous(), condition)
+                for chunk, (ours, condition) in zip(group, network(group), strict=True)
             ]
         yield from found
 
@@ -133,7 +133,7 @@ def compare(name: str, files: list[Path], options: argparse.Namespace) -> Iterat
 def tiled(model: Any) -> Network:
     """What runs on a CPU."""
     encoder = SeaNet(model.encoder)
-    return lambda chunks: encoder([ready(model, chunk)[0] for chunk in chunks])
+    return lambda chunks: list(zip(*encoder.conditioned([ready(model, chunk)[0] for chunk in chunks]), strict=True))
 
 
 def ready(model: Any, chunk: torch.Tensor) -> torch.Tensor:
@@ -144,27 +144,27 @@ def batched(model: Any) -> Network:
     """What runs on a GPU: full chunks in one batch, and the others masked in another."""
     encoder = MaskedEncoder(model.encoder)
 
-    def network(chunks: list[torch.Tensor]) -> list[torch.Tensor]:
-        results = list(chunks)
+    def network(chunks: list[torch.Tensor]) -> list[tuple[torch.Tensor, float]]:
+        results = [(chunk, 1.0) for chunk in chunks]
         for shape, indices in batches([chunk.shape[2] for chunk in chunks], 48_000, (BATCH["batched"],)):
             samples, lengths = torch.empty(shape.rows, 2, shape.width), torch.empty(shape.rows, dtype=torch.int64)
             fill(samples, lengths, [chunks[i][0].cpu().numpy() for i in indices])
             samples, known = samples.to(chunks[0].device), lengths.to(chunks[0].device) if shape.masked else None
-            embeddings, _ = encoder(samples / row_scales(samples, known)[:, None, None], known)
+            embeddings, _, conditions = encoder.conditioned(samples / row_scales(samples, known)[:, None, None], known)
             for row, i in enumerate(indices):
-                results[i] = embeddings[row, :, : frames_of(chunks[i].shape[2], 320)]
+                results[i] = embeddings[row, :, : frames_of(chunks[i].shape[2], 320)], float(conditions[row])
         return results
 
     return network
 
 
-def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor) -> Moves | None:
+def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor, condition: float) -> Moves | None:
     """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours; None where they are not finite."""
     if not bool(torch.isfinite(theirs).all()) or not bool(torch.isfinite(ours).all()):
         return None
     rms = ours.square().mean().sqrt()
     share = (ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-20)
-    allowed, levels = noise(ours, rms), []
+    allowed, levels = noise(ours, rms, condition), []
     residuals = [theirs, ours]
     for layer in model.quantizer.layers:
         book = layer.codebook.embed

@@ -12,6 +12,7 @@ from pipelines.manifest import CommitRecord
 from pipelines.shards import shard_format
 from pipelines.shards.schema import ARROW_SCHEMA
 from pipelines.storage import Storage
+from pipelines.words import many
 
 CARD = "README.md"
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
@@ -39,10 +40,9 @@ def make_card(stored: Mapping[str, Any], records: Collection[CommitRecord]) -> s
 
 # Audio codes
 
-{rows} recordings, {hours:.2f} hours, as discrete codes of a neural audio codec; {failures} recordings of the source could not
-be tokenized and are listed in `manifest/commits/`.
+{many(rows, "recording")}, {_length(hours)}, as discrete codes of a neural audio codec{_failed(failures)}.
 
-| | |
+| property | value |
 |---|---|
 | codec | `{codec["codec"]}`{f" at revision `{codec['revision']}`" if codec["revision"] else ""} |
 | weights | SHA-256 `{codec["weights_sha256"]}` |
@@ -57,6 +57,16 @@ be tokenized and are listed in `manifest/commits/`.
 
 {_usage(config["format"], config["split"])}
 """
+
+
+def _length(hours: float) -> str:
+    return f"{hours:.2f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+
+
+def _failed(failures: int) -> str:
+    if not failures:
+        return ""
+    return f"; {many(failures, 'recording')} of the source could not be tokenized: `manifest/commits/` says which and why"
 
 
 def _precision(codec: Mapping[str, Any]) -> str:

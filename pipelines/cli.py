@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from types import FrameType
 
 from pipelines.commands import (
     EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_TERMINATED,
     EXIT_USAGE,
     EXIT_WRONG,
     audit,
@@ -26,24 +23,21 @@ from pipelines.commands import (
     train_codec,
     verify,
 )
-from pipelines.terminal import printable
+from pipelines.signals import Stopped, stoppable
+from pipelines.words import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: a job scheduler's way to press Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        code: int = options.run(options)
-        sys.stdout.flush()
-        return code
-    except Terminated:
-        return _say("terminated", EXIT_TERMINATED)
+        with stoppable():
+            code: int = options.run(options)
+            sys.stdout.flush()
+            return code
+    except Stopped as stop:
+        return _say(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         return _say("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
@@ -54,10 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:
         return _say(str(error), EXIT_USAGE)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _say(text: str, code: int) -> int:

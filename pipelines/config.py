@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from pipelines.devices import require_known
 from pipelines.shards import SHARD_FORMATS
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
@@ -21,7 +22,7 @@ SPEC_FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 """Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash says it all."""
 
 
-_UNSAID = {"codec.precision": "exact", "config.follow_links": False}
+_UNSAID = {"codec.precision": "exact", "config.allow_damaged": False, "config.follow_links": False}
 """what a setting is where a stored form does not have it"""
 
 
@@ -47,6 +48,8 @@ class TokenizeConfig:
     """mix more than two channels down (ITU); False makes them failures"""
     allow_truncated: bool = False
     """keep what is there of files that end early, flagged in `meta`"""
+    allow_damaged: bool = False
+    """keep files in which something is missing or does not decode, with silence there and the places in `meta`"""
     max_chunk_seconds: float = 300.0
     """longest recording for codecs without windows, which encode a recording in one piece"""
     precision: str = "exact"
@@ -111,8 +114,7 @@ class RunOptions:
             raise UsageError(f"--workers {self.workers}: give 0 or more")
         if self.gpus is not None and self.gpus < 0:
             raise UsageError(f"--gpus {self.gpus}: give 0 or more")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"--device {self.device}: choose auto, cpu or cuda")
+        require_known(self.device)
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")
         if self.audit is not None and not 0 < self.audit <= 1:
@@ -155,6 +157,8 @@ def with_device(spec: CodecSpec, device: str) -> CodecSpec:
 
 def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     flat = {f"config.{name}": value for name, value in stored["config"].items()}
+    if not flat.get("config.allow_damaged"):  # as it was before there was a choice
+        flat.pop("config.allow_damaged", None)
     # A checkpoint may lie in another folder next time, or be given by another name: its weights are what matters. What precision
     # there was, its spec says.
     for name in ("codec", "revision", "precision"):

@@ -12,6 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from pipelines.config import spec_from_dict
+from pipelines.devices import require_device
 from pipelines.manifest import Manifest, data_name
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
@@ -84,6 +85,7 @@ def decode_recording(out: str, id: str, output: str, *, codec: str | None = None
     """
     from tokenizer.codecs import load_codec
 
+    require_device(device)
     row = find_row(out, id)
     stored = Manifest(open_storage(out)).require_config()
     spec = spec_from_dict(stored["codec"])

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.blame import Death
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
 
 Chunk = NDArray[np.float32]
@@ -17,7 +18,11 @@ Chunk = NDArray[np.float32]
 
 
 class EncoderLost(Exception):
-    """The process that encoded a batch died, every time the batch was tried."""
+    """The process that had a batch died; `death` says how. The batch may be submitted again."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(f"an encoder's process died of {death.what}")
+        self.death = death
 
 
 class Encoder(Protocol):
@@ -40,7 +45,7 @@ class Encoder(Protocol):
 
         Raises:
             RecordingError: a chunk that the codec refuses.
-            EncoderLost: the batch killed its process.
+            EncoderLost: its process died.
         """
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from pipelines.manifest import CommitRecord, Failure, Manifest, unpack_counts
 from pipelines.progress import format_duration, format_hours
 from pipelines.storage import Storage, open_storage
-from pipelines.terminal import printable
+from pipelines.words import fixed, printable
 from tokenizer.codecs.precision import PrecisionReport
 
 
@@ -176,7 +176,7 @@ def counted_use(counts: NDArray[np.int64]) -> tuple[CodebookUse, ...]:
 
 def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
     shares = counts[counts > 0] / counts.sum()
-    entropy = float(-(shares * np.log2(shares)).sum())
+    entropy = max(0.0, -float((shares * np.log2(shares)).sum()))  # of a single code: not minus zero
     return CodebookUse(level, round(2**entropy, 2), round(float((counts > 0).mean()), 4), round(entropy, 3))
 
 
@@ -218,7 +218,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("codec", f"{codec['codec']}, {codec['bandwidth']:g} kbps, {codec['n_q']} codebooks of {codec['codebook_size']}"),
         ("weights", f"{codec['weights_sha256'][:16]}"),
         ("shards", f"{summary.shards} of {summary.shards_planned} {config['format']} ({state})"),
-        ("recordings", f"{summary.recordings} of {summary.recordings_planned}, {len(summary.failures)} failed"),
+        ("recordings", f"{summary.recordings} of {summary.recordings_planned}{_failed(summary)}"),
         ("audio", f"{format_hours(summary.hours * 3600)}, {summary.frames} frames in {summary.chunks} chunks"),
         (
             "size",
@@ -240,6 +240,10 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     return facts
 
 
+def _failed(summary: Summary) -> str:
+    return f", {len(summary.failures)} failed" if summary.failures else ""
+
+
 def _time_line(timings: Mapping[str, float]) -> str:
     """Where the time went. Decoding and encoding go on beside the processes that write, so they are no shares of their time."""
     seconds = Counter(timings)
@@ -255,7 +259,9 @@ def _audit_line(audit: Mapping[str, Any]) -> str:
     state = "passed" if audit["passed"] else "FAILED"
     parts = [f"{state} on {audit['finished'][:10]}, {audit['audited']['recordings']} recordings"]
     parts += [
-        f"{name} {spread['mean']:.2f} {spread['unit']}".strip() for name, spread in audit["figures"].items() if "mean" in spread
+        f"{name} {fixed(spread['mean'], 2)} {spread['unit']}".strip()
+        for name, spread in audit["figures"].items()
+        if "mean" in spread
     ]
     parts += [f"{found['name']} {found['recordings']}" for found in audit["findings"]]
     return ", ".join([*parts, *(found["name"] for found in audit["corpus_findings"])])

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.blame import Trial
 from pipelines.encoders import Chunk, Encoder, EncoderLost
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.errors import FailureKind, RecordingError
@@ -122,14 +123,24 @@ class Packer:
         for pending in dict.fromkeys(place.pending for place in batch):
             places = [place for place in batch if place.pending is pending]
             try:
-                ticket = self._encoder.submit([place.chunk for place in places])
-                self._deliver(places, self._encoder.result(ticket))
+                self._alone(pending.recording, places)
             except RecordingError as error:
                 named = RecordingError(error.kind, f"{pending.recording.uri}: {error.message}", "encode")
                 pending.fail(named)
-            except EncoderLost as error:
-                message = f"{pending.recording.uri}: the encoder's process died on it ({error})"
-                pending.fail(RecordingError(FailureKind.QUARANTINED, message, "encode"))
+
+    def _alone(self, recording: Recording, places: list[_Place]) -> None:
+        """One recording's part of a batch, until it has its codes, or there is evidence that it kills encoders."""
+        trial = Trial(recording.id)
+        while True:
+            ticket = self._encoder.submit([place.chunk for place in places])
+            try:
+                self._deliver(places, self._encoder.result(ticket))
+                return
+            except EncoderLost as lost:
+                verdict = trial.died(lost.death, alone=True)
+            if verdict is not None:
+                raise RecordingError(FailureKind.QUARANTINED, f"while it was encoded, {verdict}", "encode")
+            time.sleep(trial.pause)
 
     @staticmethod
     def _deliver(places: list[_Place], codes: list[ChunkCodes]) -> None:

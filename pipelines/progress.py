@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from types import TracebackType
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
-from pipelines.terminal import printable
+from pipelines.words import printable
 from tokenizer.errors import UsageError
 
 PLAIN_EVERY = 10.0
 """seconds between plain lines"""
+NOTEBOOK_EVERY = 0.5
+"""seconds between pictures in a notebook"""
+MOST_MESSAGES = 500
+"""that a notebook's cell holds, the latest"""
 
 
 @dataclass(slots=True)
@@ -146,6 +154,33 @@ def describe(progress: RunProgress) -> str:
     return ", ".join(parts)
 
 
+def fitted(progress: RunProgress, width: int) -> str:
+    """As much of it as fits in `width` columns, what matters most first."""
+    eta = f"ETA {format_duration(progress.remaining)}" if progress.remaining is not None and progress.share < 1 else ""
+    parts = [
+        f"{progress.shards_done}/{progress.shards} shards",
+        eta,
+        f"{progress.all_failures} failed" if progress.all_failures else "",
+        f"{progress.speed:.1f}x real time",
+        format_hours(progress.seconds),
+        f"{progress.all_recordings} recordings",
+        "" if progress.all_failures else "0 failed",
+        f"waiting: decode {progress.waiting('decode'):.0%}, encode {progress.waiting('encode'):.0%}",
+    ]
+    text = ""
+    for part in filter(None, parts):
+        longer = f"{text}, {part}" if text else part
+        if len(longer) > width:
+            break
+        text = longer
+    return text
+
+
+def percent(progress: RunProgress) -> int:
+    """Of the audio that is done, rounded down: 100 means done."""
+    return int(100 * progress.share)
+
+
 def format_duration(seconds: float) -> str:
     """`42s`, `3m 05s`, `2h 04m`."""
     whole = round(seconds)
@@ -188,19 +223,21 @@ class PlainDisplay:
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now
-            self.message(describe(progress))
+            self.message(f"{percent(progress)}%: {describe(progress)}")
 
     def message(self, text: str) -> None:
         print(printable(text), file=self._stream, flush=True)
 
 
 class LiveDisplay:
-    """A bar that stays in place, for terminals."""
+    """A bar that stays in place, for terminals; it and its words take one line of any width."""
 
     def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            TextColumn("{task.percentage:>3.0f}%"), BarColumn(30), TextColumn("{task.description}"), console=console
-        )
+        self._bars = BarColumn()
+        whole = Column(no_wrap=True, overflow="crop")
+        # Without markup: brackets in the words are brackets.
+        columns = (TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=whole) for name in ("percent", "words"))
+        self._bar = Progress(next(columns), self._bars, next(columns), console=console)
         self._task: TaskID | None = None
 
     def __enter__(self) -> LiveDisplay:
@@ -211,12 +248,76 @@ class LiveDisplay:
         self._bar.stop()
 
     def update(self, progress: RunProgress) -> None:
+        self._bars.bar_width = max(5, min(30, self._bar.console.width // 5))
+        words = fitted(progress, self._bar.console.width - self._bars.bar_width - len("100%  "))
+        shown = {"percent": f"{percent(progress):>3}%", "words": words}
         if self._task is None:
-            self._task = self._bar.add_task("", total=1.0)
-        self._bar.update(self._task, completed=progress.share, description=describe(progress))
+            self._task = self._bar.add_task("", total=1.0, **shown)
+        self._bar.update(self._task, completed=progress.share, **shown)
 
     def message(self, text: str) -> None:
-        self._bar.console.print(printable(text), markup=False, highlight=False)
+        self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class NotebookDisplay:
+    """A bar and the messages below it, as one output of a notebook's cell that is replaced again and again."""
+
+    def __init__(self, show: Callable[[str], Callable[[str], None]]) -> None:
+        """`show` makes an output of HTML, and returns what replaces it."""
+        self._show = show
+        self._replace: Callable[[str], None] | None = None
+        self._progress: RunProgress | None = None
+        self._messages: list[str] = []
+        self._last = 0.0
+
+    def __enter__(self) -> NotebookDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._draw()
+
+    def update(self, progress: RunProgress) -> None:
+        self._progress = progress
+        if time.monotonic() - self._last >= NOTEBOOK_EVERY:
+            self._draw()
+
+    def message(self, text: str) -> None:
+        self._messages.append(text)
+        if time.monotonic() - self._last >= NOTEBOOK_EVERY:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._last = time.monotonic()
+        if self._replace is None:
+            self._replace = self._show(self._html())
+        else:
+            self._replace(self._html())
+
+    def _html(self) -> str:
+        parts = []
+        if self._progress is not None:
+            share, words = percent(self._progress), escape(describe(self._progress))
+            parts.append(f'<progress max="100" value="{share}" style="width: 20em"></progress> {share}%<br>{words}')
+        lines = escape("\n".join(self._messages[-MOST_MESSAGES:]))
+        # A box whose content runs from the bottom stays scrolled to its end.
+        box = "display: flex; flex-direction: column-reverse; max-height: 12em; overflow: auto"
+        parts.append(f'<div style="{box}"><pre style="margin: 0; white-space: pre-wrap">{lines}</pre></div>')
+        return "\n".join(parts)
+
+
+def open_notebook() -> NotebookDisplay | None:
+    """The display of the notebook whose kernel this process is; None in any other process."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if getattr(shell, "kernel", None) is None:
+        return None
+
+    def show(html: str) -> Callable[[str], None]:
+        output = ipython.display
+        handle = output.display(output.HTML(html), display_id=True)
+        return lambda later: handle.update(output.HTML(later))
+
+    return NotebookDisplay(show)
 
 
 class SilentDisplay(PlainDisplay):
@@ -236,5 +337,19 @@ def open_display(quiet: bool = False) -> Display:
     """The display that fits standard error."""
     if quiet:
         return SilentDisplay()
+    notebook = open_notebook()
+    if notebook is not None:
+        return notebook
     console = Console(stderr=True)
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(sys.stderr)
+    return LiveDisplay(console) if _moves(console) else PlainDisplay(sys.stderr)
+
+
+def _moves(console: Console) -> bool:
+    """Whether a line can be written over. In a notebook's `!command` standard error looks like a terminal and is none."""
+    return console.is_terminal and not console.is_dumb_terminal and sys.stderr.isatty() and not _under_a_notebook(os.environ)
+
+
+def _under_a_notebook(environment: Mapping[str, str]) -> bool:
+    """Whether a notebook's kernel started this process: Jupyter says so, and ipykernel sets these three for its commands."""
+    marks = {"TERM": "xterm-color", "PAGER": "cat", "GIT_PAGER": "cat"}
+    return "JPY_PARENT_PID" in environment or all(environment.get(name) == value for name, value in marks.items())

@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import reduce
+from importlib.metadata import version
 from operator import add
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any
 
 # Before ray is imported: no telemetry, and no advice about other people's settings on a user's terminal.
@@ -34,24 +37,42 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import numpy as np
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.job_config import JobConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.sampling import Chosen
+from pipelines.blame import Death, DeathKind, LastWords, Trial
 from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
+from pipelines.machine import own_paths, usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
+from pipelines.ray_token import require_token
+from pipelines.remote import store_environment, work_for
+from pipelines.signals import kept_signals
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, UsageError
 
-DEATHS_BEFORE_ISOLATION = 3
-"""times that a shard's process may die before its recordings are taken one at a time"""
+DEATHS_BEFORE_ISOLATION = {DeathKind.CRASHED: 1, DeathKind.MEMORY: 2, DeathKind.KILLED: 16}
+"""deaths of a shard's processes, by kind, before its recordings are taken one at a time"""
+MOST_DEATHS = 120
+"""of one shard's processes, when no recording can be named"""
 STARTS = 5
-"""times that a runner may die before it has begun"""
+"""times in a row that a process may die before it has begun"""
+DECODE_TRIES = 4
+WORDS_SECONDS = 60.0
+"""to ask a node how one of its processes died"""
+LOOK_SECONDS = 2.0
+"""between looks at the encoders"""
+COUNT_SECONDS = 10.0
+"""between looks at how many nodes there are"""
+SAY_SECONDS = 30.0
+"""between messages while nothing can be done"""
 POLL_SECONDS = 0.5
 OBJECT_STORE_BYTES = 2 << 30
 """at least, where this run starts Ray"""
@@ -80,6 +101,21 @@ class Cluster:
     cores: int
     gpus: int
     local: bool
+    most_cores: int | None = None
+    """what was asked for; None takes all there are, and those of nodes that join"""
+    most_gpus: int | None = None
+
+
+class _OwnPaths(JobConfig):
+    """A job whose workers do not search the driver's working folder, nor its script's, for modules: a user's `tokenizer.py`
+    there would be run in place of this package."""
+
+    def __init__(self) -> None:
+        super().__init__(_py_driver_sys_path=own_paths())
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        # Only then does Ray leave those two folders away.
+        return True
 
 
 @contextmanager
@@ -90,12 +126,16 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
         UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
     """
     try:
-        _init(address, workers, gpus)
+        with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
+            _init(address, workers, gpus)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = _reason(error)
         raise UsageError(
             f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
         ) from error
+    except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
+        ray.shutdown()
+        raise
     try:
         yield _cluster(address, workers, gpus)
     except RayError as error:
@@ -115,17 +155,21 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         return
     ray.init(
         address="local",  # without it Ray joins whatever cluster it finds on this machine
-        num_cpus=workers or os.cpu_count() or 1,
+        num_cpus=workers or usable_cores(),
         num_gpus=gpus,
         include_dashboard=False,
         object_store_memory=_store_bytes(gpus),
+        job_config=_OwnPaths(),
         **quiet,
     )
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
     """Connect to a running cluster. A busy head may need a while until it can start the process that serves a client."""
-    for pause in CLIENT_PAUSES if address.startswith(CLIENT) else ():
+    client = address.startswith(CLIENT)
+    if not client:  # a client's workers search no folder of this machine
+        quiet = {**quiet, "job_config": _OwnPaths()}
+    for pause in CLIENT_PAUSES if client else ():
         try:
             ray.init(address=address, **quiet)
             return
@@ -150,6 +194,7 @@ def _knock(address: str) -> None:
         return  # `auto`, or a form that Ray checks
     with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
         pass
+    require_token(f"{host}:{port}", client=address.startswith(CLIENT))
 
 
 def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Cluster:
@@ -161,20 +206,63 @@ def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Clus
         cores=min(cores, workers) if workers else max(cores, 1),
         gpus=cards if gpus is None else gpus,
         local=address is None,
+        most_cores=workers,
+        most_gpus=gpus,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an actor runs."""
+
+    node: str
+    words: str
+    """file on that node in which it says how it died"""
+
+
+def _settle_down() -> tuple[LastWords, _Place]:
+    """Have this actor's process say how it dies."""
+    context = ray.get_runtime_context()
+    path = Path(tempfile.gettempdir(), f"codecshards-{os.getuid()}", f"{context.get_actor_id()}.{os.getpid()}")
+    return LastWords(path), _Place(str(context.get_node_id()), str(path))
+
+
+def _read_last_words(path: str) -> Death:
+    return LastWords.read(Path(path))
+
+
+def _death(place: _Place | None, error: BaseException) -> Death:
+    """How an actor's process died; asked on its node, while there is one."""
+    if place is None:
+        return Death(DeathKind.LOST, "a death before it had begun")
+    if "low on memory" in str(error) or "OutOfMemory" in type(error).__name__:  # Ray's own watch over memory
+        return Death(DeathKind.MEMORY, "Ray's limit on a node's memory")
+    gone = Death(DeathKind.LOST, "the loss of its node")
+    if not _is_alive(place.node):
+        return gone
+    there = NodeAffinitySchedulingStrategy(place.node, soft=False)
+    options: dict[str, Any] = {"num_cpus": 0, "max_retries": 3, "scheduling_strategy": there}
+    task: Any = ray.remote(**options)(_read_last_words)
+    try:
+        found: Death = ray.get(task.remote(place.words), timeout=WORDS_SECONDS)
+    except RayError:
+        return gone
+    return found
 
 
 class _EncodeActor:
     """Holds one codec and encodes batches with it."""
 
     def __init__(self, settings: CodecSettings) -> None:
+        self._words, self._place = _settle_down()
         keep_freed_memory()
         self._settings = settings
         self._codec: Any = None
         self._loading = Lock()
 
-    def where(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
+    @ray.method(concurrency_group="status")
+    def where(self) -> _Place:
+        return self._place
 
     def load(self) -> CodecshardsError | None:
         """Load the codec now; an error is returned, since one that is raised loses its type."""
@@ -219,6 +307,7 @@ class _EncodeActor:
             yield
         except RuntimeError as error:
             if self._settings.device == "cuda" and "CUDA" in str(error):
+                self._words.say(_last_line(error))
                 os._exit(1)
             raise
 
@@ -228,9 +317,9 @@ class _Feed:
     """Where a runner may send its chunks, and how many at a time."""
 
     actors: tuple[Any, ...]
-    """encode actors"""
-    nodes: tuple[str, ...]
-    """id of each one's node"""
+    """encode actors that are ready"""
+    places: tuple[_Place, ...]
+    """each one's"""
     nearby: bool
     """send only to those on the runner's own node, where there are any: what a GPU takes would fill a network"""
     batch_chunks: int
@@ -239,35 +328,55 @@ class _Feed:
 
     def seen_from(self, node: str, number: int) -> tuple[Any, ...]:
         """The actors that runner `number` on `node` sends to, the one that gets its first batch in front."""
-        near = [actor for actor, place in zip(self.actors, self.nodes, strict=True) if place == node]
+        near = [actor for actor, place in zip(self.actors, self.places, strict=True) if place.node == node]
         chosen = near if self.nearby and near else list(self.actors)
-        first = number % len(chosen)
+        first = number % len(chosen) if chosen else 0
         return tuple(chosen[first:] + chosen[:first])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ticket:
+    """A batch under way."""
+
+    answer: Any
+    actor: Any
+
+
 class RayEncoder:
-    """Sends each batch to the encode actor that has the fewest of this runner's, so that none waits for a slower one."""
+    """Sends each batch to the encode actor that has the fewest of this runner's, so that none waits for a slower one.
 
-    def __init__(self, actors: Sequence[Any], batch_chunks: int, window: int) -> None:
-        self.batch_chunks, self.window, self.lanes = batch_chunks, window, len(actors)
+    The driver says which actors there are, and again whenever that changes; while there are none, `submit` waits.
+    """
+
+    def __init__(self, node: str, number: int, feed: _Feed) -> None:
         self.busy = 0.0
-        self._actors = list(actors)
+        self._node, self._number = node, number
         self._under_way: dict[Any, Any] = {}
-        """actor by ticket"""
+        """actor by answer"""
+        self._changed = Condition()
+        self.refeed(feed)
 
-    def submit(self, chunks: Sequence[Chunk]) -> Any:
+    def refeed(self, feed: _Feed) -> None:
+        """Take over which actors there are; on any thread."""
+        with self._changed:
+            self._feed = feed
+            self._actors = list(feed.seen_from(self._node, self._number))
+            self.batch_chunks, self.window, self.lanes = feed.batch_chunks, max(feed.window, 1), max(len(self._actors), 1)
+            self._changed.notify_all()
+
+    def submit(self, chunks: Sequence[Chunk]) -> _Ticket:
         actor = self._idlest()
-        ticket = actor.encode.remote(list(chunks))
-        self._under_way[ticket] = actor
-        return ticket
+        answer = actor.encode.remote(list(chunks))
+        self._under_way[answer] = actor
+        return _Ticket(answer, actor)
 
-    def result(self, ticket: Any) -> list[ChunkCodes]:
+    def result(self, ticket: _Ticket) -> list[ChunkCodes]:
         try:
-            found = ray.get(ticket)
+            found = ray.get(ticket.answer)
         except RayActorError as error:
-            raise EncoderLost("after several tries") from error
+            raise EncoderLost(self._lost(ticket.actor, error)) from error
         finally:
-            self._under_way.pop(ticket, None)
+            self._under_way.pop(ticket.answer, None)
         if isinstance(found, CodecshardsError):
             raise found
         codes, seconds = found
@@ -275,37 +384,66 @@ class RayEncoder:
         return list(codes)
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
-        try:
-            samples = ray.get(self._idlest().decode.remote(list(chunks)))
-        except RayActorError as error:
-            raise RecordingError(FailureKind.ENCODER, "decoding it killed its process, after several tries", "decode") from error
-        if isinstance(samples, CodecshardsError):
-            raise samples
-        return list(samples)
+        for _ in range(DECODE_TRIES):
+            actor = self._idlest()
+            try:
+                samples = ray.get(actor.decode.remote(list(chunks)))
+            except RayActorError as error:
+                self._lost(actor, error)
+                continue
+            if isinstance(samples, CodecshardsError):
+                raise samples
+            return list(samples)
+        raise RecordingError(FailureKind.ENCODER, f"its process died {DECODE_TRIES} times while it was decoded", "decode")
+
+    def _lost(self, actor: Any, error: RayActorError) -> Death:
+        """An actor is gone: send it no more, until the driver says so."""
+        if isinstance(error, ActorUnavailableError):  # it may be there again
+            return Death(DeathKind.LOST, "a connection that broke")
+        with self._changed:
+            if actor in self._actors:
+                self._actors.remove(actor)
+            feed = self._feed
+        places = [place for known, place in zip(feed.actors, feed.places, strict=True) if known == actor]
+        return _death(places[0], error) if places else Death(DeathKind.LOST, "a death that was known of")
 
     def _idlest(self) -> Any:
         """The actor with the fewest unfinished batches; of several, the one whose turn it is."""
-        done, _ = ray.wait(list(self._under_way), num_returns=len(self._under_way), timeout=0) if self._under_way else ([], [])
-        for ticket in done:
-            self._under_way.pop(ticket)
+        under_way = list(self._under_way)
+        done, _ = ray.wait(under_way, num_returns=len(under_way), timeout=0) if under_way else ([], [])
+        for answer in done:
+            self._under_way.pop(answer)
         busy = list(self._under_way.values())
-        actor = min(self._actors, key=busy.count)
-        self._actors.remove(actor)
-        self._actors.append(actor)
-        return actor
+        with self._changed:
+            while not self._actors:
+                self._changed.wait()
+            actor = min(self._actors, key=busy.count)
+            self._actors.remove(actor)
+            self._actors.append(actor)
+            return actor
 
 
 class _Runner:
     """Works on one shard at a time; answers `progress` meanwhile on a thread of its own."""
 
     def __init__(self, settings: WorkSettings, feed: _Feed, number: int) -> None:
+        self._words, self._place = _settle_down()
         keep_freed_memory()
-        actors = feed.seen_from(self.where(), number)
-        self._worker = ShardWorker(settings, RayEncoder(actors, feed.batch_chunks, feed.window))
+        work_for()
+        self._encoder = RayEncoder(self._place.node, number, feed)
+        self._worker = ShardWorker(settings, self._encoder)
         self._worker.decoder.start()
 
-    def where(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
+    @ray.method(concurrency_group="status")
+    def where(self) -> _Place:
+        return self._place
+
+    def load(self) -> None:
+        """Nothing is loaded here, but for what has been on construction."""
+
+    @ray.method(concurrency_group="status")
+    def refeed(self, feed: _Feed) -> None:
+        self._encoder.refeed(feed)
 
     def run(self, job: ShardJob) -> ShardResult | CodecshardsError:
         try:
@@ -319,20 +457,117 @@ class _Runner:
 
 
 @dataclass(slots=True, eq=False)
-class _Slot:
-    """One runner and what it is doing."""
+class _Member:
+    """One actor, on its way into use: placed, then loaded, then asked now and then whether it is there."""
 
-    number: int
     actor: Any
-    node: str
-    job: ShardJob | None = None
+    number: int
+    asked: Any
+    """an answer that is waited for; an error in its place says that the actor is dead"""
+    place: _Place | None = None
+    ready: bool = False
+
+
+class _Team:
+    """Actors of one kind: as many as there is room for. Those that die are replaced, wherever there is room then.
+
+    An actor that cannot be placed waits for a place and holds nobody up.
+    """
+
+    def __init__(self, what: str, new: Callable[[int], Any], display: Display) -> None:
+        self.what = what
+        self.members: list[_Member] = []
+        self._new = new
+        self._display = display
+        self._started = 0
+        self._false_starts = 0
+        self._looked = 0.0
+
+    @property
+    def ready(self) -> list[_Member]:
+        return [member for member in self.members if member.ready]
+
+    def resize(self, count: int) -> None:
+        """Grow to `count`, or let go of those above it that have no place."""
+        while len(self.members) < count:
+            self._add()
+        surplus = len(self.members) - count
+        for member in [member for member in self.members if member.place is None][: max(surplus, 0)]:
+            self.members.remove(member)
+            ray.kill(member.actor)
+
+    def look(self) -> bool:
+        """Take in what has changed; returns whether other members are ready than before.
+
+        Raises:
+            CodecshardsError: what the actors hold cannot be loaded.
+        """
+        asked = {member.asked: member for member in self.members if member.asked is not None}
+        done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0) if asked else ([], [])
+        changed = [self._take(asked[answer]) for answer in done]
+        now = time.monotonic()
+        if now - self._looked > LOOK_SECONDS:
+            self._looked = now
+            for member in self.members:
+                if member.asked is None:
+                    member.asked = member.actor.where.remote()
+        return any(changed)
+
+    def bury(self, member: _Member, error: BaseException) -> None:
+        """A member is dead: another in its place."""
+        if member not in self.members:
+            return
+        self.members.remove(member)
+        _require_package(error)
+        if member.ready:
+            self._false_starts = 0
+        elif member.place is None or _is_alive(member.place.node):
+            self._false_starts += 1
+        if self._false_starts >= STARTS:
+            raise UsageError(
+                f"{self.what} died {STARTS} times in a row as it started ({_last_line(error)}): if memory is short, "
+                "take fewer with --workers, as each holds a codec; then run the same command again"
+            )
+        self._add()
+
+    def _add(self) -> None:
+        actor = self._new(self._started)
+        self.members.append(_Member(actor, self._started, actor.where.remote()))
+        self._started += 1
+
+    def _take(self, member: _Member) -> bool:
+        answer, member.asked = member.asked, None
+        try:
+            found = ray.get(answer)
+        except (RayActorError, RayTaskError) as error:
+            self.bury(member, error)
+            return member.ready
+        if isinstance(found, CodecshardsError):
+            raise found
+        if member.place is None:
+            member.place = found
+            member.asked = member.actor.load.remote()
+            return False
+        if not member.ready:
+            member.ready = True
+            self._false_starts = 0
+            return True
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A shard that a runner works on."""
+
+    runner: _Member
+    job: ShardJob
     asked: Any = None
     """an unanswered request for progress"""
     seen: ShardProgress | None = None
 
 
 class Driver:
-    """Gives shards to runners until every shard is done; replaces runners that die."""
+    """Gives shards to runners until every shard is done; replaces runners and encoders that die."""
 
     def __init__(
         self,
@@ -349,10 +584,15 @@ class Driver:
         self._journal = journal
         self._display = display
         self._max_failures = max_failures
-        self._deaths: dict[str, int] = {}
-        self._slots: list[_Slot] = []
-        self._actors: list[Any] = []
-        self._feed = _Feed((), (), False, 0, 0)
+        self._deaths: dict[str, dict[DeathKind, int]] = {}
+        """of processes that worked on a shard, by shard and kind"""
+        self._trials: dict[str, Trial] = {}
+        """by recording"""
+        self._busy: dict[Any, _Task] = {}
+        self._feed = _Feed((), (), False, codec.batch_chunks, 1)
+        self._encoders = _Team("an encoder", self._new_encoder, display)
+        self._runners = _Team("a runner", self._new_runner, display)
+        self._counted = self._said = 0.0
 
     def run(self, shards: Sequence[PlannedShard], progress: RunProgress) -> None:
         """Do every shard.
@@ -362,89 +602,102 @@ class Driver:
         """
         todo = deque(ShardJob.of(shard) for shard in shards)
         planned = {shard.name: shard.seconds for shard in shards}
-        self._slots = self._start(min(self._runners(), len(todo)))
-        busy: dict[Any, _Slot] = {}
-        while todo or busy:
-            for slot in self._slots:
-                if slot.job is None and todo:
-                    slot.job = todo.popleft()
-                    busy[slot.actor.run.remote(slot.job)] = slot
-            done, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
-            for ref in done:
-                slot = busy.pop(ref)
-                job, slot.job, slot.seen = slot.job, None, None
-                if job is None:
-                    continue
-                retry = self._settle(ref, slot, job, progress, planned)
+        self._said = time.monotonic()
+        self._count(len(todo))
+        encoders = len(self._encoders.members)
+        self._display.message(f"loading {self._codec.codec} in {encoders} process{'es' if encoders > 1 else ''} …")
+        while todo or self._busy:
+            self._tend(len(todo))
+            for runner in self._idle() if self._feed.actors else ():
+                if todo:
+                    job = todo.popleft()
+                    self._busy[runner.actor.run.remote(job)] = _Task(runner, job)
+            for answer in self._done():
+                retry = self._settle(answer, self._busy.pop(answer), progress, planned)
                 if retry is not None:
                     todo.appendleft(retry)
             self._poll(progress)
 
     def precision_report(self) -> PrecisionReport | None:
         """Of all encoders together; None where codes are exact."""
-        reports: list[PrecisionReport | None] = ray.get([actor.precision_report.remote() for actor in self._actors])
-        known = [report for report in reports if report is not None]
+        known = []
+        for member in self._encoders.ready:
+            with suppress(RayActorError):  # it died with what it knew
+                report = ray.get(member.actor.precision_report.remote())
+                known += [report] if report is not None else []
         return reduce(add, known) if known else None
 
-    def _runners(self) -> int:
+    def _done(self) -> list[Any]:
+        """Answers of runners, waited for a little."""
+        if not self._busy:
+            time.sleep(POLL_SECONDS)
+            return []
+        return list(ray.wait(list(self._busy), timeout=POLL_SECONDS)[0])
+
+    def _idle(self) -> list[_Member]:
+        busy = [task.runner for task in self._busy.values()]
+        return [runner for runner in self._runners.ready if runner not in busy]
+
+    def _tend(self, todo: int) -> None:
+        """See to encoders and runners: those that died, those that have come into use, nodes that came and went."""
+        if time.monotonic() - self._counted > COUNT_SECONDS:
+            self._count(todo)
+        self._runners.look()
+        if self._encoders.look():
+            self._feed = self._feed_of(self._encoders.ready)
+            for runner in self._runners.members:
+                runner.actor.refeed.remote(self._feed)
+        self._say_what_is_waited_for()
+
+    def _count(self, todo: int) -> None:
+        """Fit the numbers of encoders and runners to what there is now, and to what is left to do."""
+        self._counted = time.monotonic()
+        self._cluster = _recount(self._cluster)
         cluster = self._cluster
-        if cluster.gpus:
-            return max(cluster.cores - cluster.gpus, 1)  # a GPU's process fills batches on a core of its own
-        return max(1, -(-cluster.cores // CORES_PER_RUNNER))
+        # A GPU's process fills batches on a core of its own.
+        runners = cluster.cores - cluster.gpus if cluster.gpus else -(-cluster.cores // CORES_PER_RUNNER)
+        self._encoders.resize(max(cluster.gpus or cluster.cores, 1))
+        self._runners.resize(max(min(runners, todo + len(self._busy)), 1))
 
-    def _start(self, runners: int) -> list[_Slot]:
-        """Start every process; runners start while the encoders load."""
-        encoders = self._cluster.gpus or self._cluster.cores
-        self._display.message(f"loading {self._codec.codec} in {encoders} process{'es' if encoders > 1 else ''} …")
-        self._actors = [self._new_encoder() for _ in range(encoders)]
-        places = [actor.where.remote() for actor in self._actors]
-        loads = [actor.load.remote() for actor in self._actors]
-        self._feed = self._feed_of(tuple(ray.get(places)), runners)
-        started = [self._new_runner(number) for number in range(runners)]
-        for error in ray.get(loads):
-            if error is not None:
-                raise error
-        return [self._settled(number, actor) for number, actor in enumerate(started)]
+    def _say_what_is_waited_for(self) -> None:
+        now = time.monotonic()
+        lacking = [team for team in (self._encoders, self._runners) if not team.ready]
+        if not lacking:
+            self._said = now
+        elif now - self._said > SAY_SECONDS:
+            self._said = now
+            self._display.message(_what_is_lacking(lacking, "GPU" if self._cluster.gpus else "CPU"))
 
-    def _new_encoder(self) -> Any:
-        options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 3, "scheduling_strategy": "SPREAD"}
+    def _new_encoder(self, number: int) -> Any:
+        options: dict[str, Any] = {"max_restarts": 0, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
         options |= {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS} if self._cluster.gpus else {"num_cpus": 1}
-        actor_class: Any = ray.remote(**options)(_EncodeActor)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_EncodeActor)
         return actor_class.remote(self._codec)
 
-    def _feed_of(self, nodes: tuple[str, ...], runners: int) -> _Feed:
+    def _feed_of(self, encoders: Sequence[_Member]) -> _Feed:
         gpus, batch, spec = self._cluster.gpus, self._codec.batch_chunks, self._settings.spec
-        window = BATCHES_AHEAD * len(nodes)
+        window = BATCHES_AHEAD * len(encoders)
         if gpus and spec.chunk_length is not None:
             size = batch * spec.channels * spec.chunk_length * np.float32().nbytes
-            window = min(window, max(WINDOW_BYTES * gpus // (runners * size), 1))
-        return _Feed(tuple(self._actors), nodes, gpus > 0, batch, window)
+            window = min(window, WINDOW_BYTES * len(encoders) // (len(self._runners.members) * size))
+        places = tuple(member.place for member in encoders if member.place is not None)
+        return _Feed(tuple(member.actor for member in encoders), places, gpus > 0, batch, max(window, 1))
 
     def _new_runner(self, number: int) -> Any:
         # On a CPU the encoders hold every core, and runners must not wait for one.
         cores = 1 if self._cluster.gpus else 0
         options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
-        actor_class: Any = ray.remote(**options)(_Runner)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_Runner)
         return actor_class.remote(self._settings, self._feed, number)
 
-    def _settled(self, number: int, actor: Any) -> _Slot:
-        """A runner once it is there; another in its place when it dies as it starts."""
-        for _ in range(STARTS):
-            try:
-                return _Slot(number, actor, ray.get(actor.where.remote()))
-            except RayActorError:
-                self._display.message(f"runner {number} died as it started, trying again")
-                actor = self._new_runner(number)
-        raise UsageError(
-            f"runner {number} died {STARTS} times as it started: look for lack of memory, then run the same command again"
-        )
-
-    def _settle(self, ref: Any, slot: _Slot, job: ShardJob, progress: RunProgress, planned: dict[str, float]) -> ShardJob | None:
+    def _settle(self, answer: Any, task: _Task, progress: RunProgress, planned: dict[str, float]) -> ShardJob | None:
         """Take in a shard's outcome; returns the job to try again, if it must be."""
+        job = task.job
         try:
-            outcome = ray.get(ref)
-        except RayActorError:
-            return self._bury(slot, job)
+            outcome = ray.get(answer)
+        except RayActorError as error:
+            self._runners.bury(task.runner, error)
+            return self._judge(job, _death(task.runner.place, error))
         except RayTaskError as error:
             raise UsageError(f"shard {job.name}: {_last_line(error)} (a fault in codecshards: please report it)") from error
         if isinstance(outcome, RecordingError) or not isinstance(outcome, ShardResult):
@@ -453,49 +706,92 @@ class Driver:
         refuse_more_failures(progress, self._max_failures)
         return None
 
-    def _bury(self, slot: _Slot, job: ShardJob) -> ShardJob:
-        """A runner died: start another, and decide how its shard is tried again."""
-        node_died = not _is_alive(slot.node)
-        fresh = self._settled(slot.number, self._new_runner(slot.number))
-        slot.actor, slot.node, slot.asked = fresh.actor, fresh.node, None
-        if node_died:  # says nothing about the shard
+    def _judge(self, job: ShardJob, death: Death) -> ShardJob:
+        """How a shard is tried again after the death of its runner."""
+        if death.kind is DeathKind.LOST:  # says nothing about the shard
+            self._display.message(f"shard {job.name}: its process is gone with {death.what}, trying again")
             return job
-        deaths = self._deaths[job.name] = self._deaths.get(job.name, 0) + 1
-        self._display.message(f"shard {job.name}: its process died ({deaths}), trying again")
-        if deaths < DEATHS_BEFORE_ISOLATION:
-            return job
-        return self._isolate(job, deaths)
-
-    def _isolate(self, job: ShardJob, deaths: int) -> ShardJob:
-        suspect = self._journal.read(job.name) if job.careful else None
-        if suspect is not None and suspect not in job.quarantined:
-            self._display.message(f"shard {job.name}: {suspect} kills its process and is quarantined")
-            self._deaths[job.name] = DEATHS_BEFORE_ISOLATION
-            return replace(job, quarantined=(*job.quarantined, suspect))
-        if deaths >= 2 * DEATHS_BEFORE_ISOLATION:
+        deaths = self._deaths.setdefault(job.name, {})
+        deaths[death.kind] = deaths.get(death.kind, 0) + 1
+        self._display.message(f"shard {job.name}: its process died of {death.what} ({deaths[death.kind]}), trying again")
+        if sum(deaths.values()) >= MOST_DEATHS:
             raise UsageError(
-                f"shard {job.name}: its process died {deaths} times and no recording is at fault; "
-                "look for lack of memory on its machine"
+                f"shard {job.name}: its process died {MOST_DEATHS} times, the last time of {death.what}, and no recording is at "
+                "fault; look for lack of memory on its machine, then run the same command again"
             )
-        return replace(job, careful=True)
+        if not job.careful:
+            return replace(job, careful=deaths[death.kind] >= DEATHS_BEFORE_ISOLATION.get(death.kind, 1))
+        return self._try_alone(job, death)
+
+    def _try_alone(self, job: ShardJob, death: Death) -> ShardJob:
+        """A runner died that took one recording at a time: it may have been that one's doing."""
+        suspect = self._journal.read(job.name)
+        self._journal.clear(job.name)  # the next process may die before it writes its own
+        if suspect is None or suspect in job.quarantined:
+            return job
+        trial = self._trials.setdefault(suspect, Trial(suspect))
+        if trial.died(death, alone=True) is None:
+            return job
+        self._display.message(f"shard {job.name}: {suspect} kills its process ({death.what}) and is quarantined")
+        return replace(job, quarantined=(*job.quarantined, suspect))
 
     def _poll(self, progress: RunProgress) -> None:
-        for slot in self._slots:
-            if slot.job is None:
-                continue
-            if slot.asked is None:
-                slot.asked = slot.actor.progress.remote()
+        for task in self._busy.values():
+            if task.asked is None:
+                task.asked = task.runner.actor.progress.remote()
             try:
-                seen = ray.get(slot.asked, timeout=0)
-                slot.asked = None
-                if seen.name == slot.job.name:
-                    slot.seen = seen
+                seen = ray.get(task.asked, timeout=0)
+                task.asked = None
+                if seen.name == task.job.name:
+                    task.seen = seen
             except GetTimeoutError:
                 continue
             except RayError:
-                slot.asked = None
-        progress.under_way = [slot.seen for slot in self._slots if slot.job is not None and slot.seen is not None]
+                task.asked = None
+        progress.under_way = [task.seen for task in self._busy.values() if task.seen is not None]
         self._display.update(progress)
+
+
+def _recount(cluster: Cluster) -> Cluster:
+    """What there is now: nodes may have come or gone. On one machine, and of what was asked for, no more than at the start."""
+    if cluster.local:
+        return cluster
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if cluster.most_cores:
+        cores = min(cores, cluster.most_cores)
+    if cluster.most_gpus is not None:
+        gpus = min(gpus, cluster.most_gpus)
+    if cluster.gpus:  # a run that began on GPUs stays there: other devices may have other codes
+        return replace(cluster, cores=cores, gpus=max(gpus, 1))
+    return replace(cluster, cores=cores)
+
+
+def _what_is_lacking(teams: Sequence[_Team], resource: str) -> str:
+    """One line: what is waited for, and what the cluster has of it."""
+    unplaced = [team for team in teams if not any(member.place for member in team.members)]
+    if not unplaced:
+        return f"waiting for {' and '.join(team.what for team in teams)} to load …"
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    held = f"{free.get(resource, 0):g} of {total.get(resource, 0):g} {resource}s of the cluster are free"
+    return f"waiting for a place for {' and '.join(team.what for team in unplaced)}: {held} …"
+
+
+def _require_package(error: BaseException) -> None:
+    """Say what to install, where a node lacks it.
+
+    Raises:
+        UsageError: a process died of a missing module.
+    """
+    missing = re.search(r"No module named '([\w.]+)'", str(error))
+    if missing is None:
+        return
+    python = ".".join(map(str, sys.version_info[:2]))
+    raise UsageError(
+        f"a node of the cluster lacks the module {missing[1]}: install codecshards {version('codecshards')} there, with Python "
+        f"{python} and ray=={ray.__version__} as here, then run the same command again"
+    )
 
 
 class _AuditActor:
@@ -541,7 +837,7 @@ def audit_on_ray(
     device = "cuda" if cluster.gpus else "cpu"
     precision = settings.codec.precision if cluster.gpus else "exact"
     settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
-    actor_class: Any = ray.remote(**options)(_AuditActor)
+    actor_class: Any = ray.remote(**options, **_store_settings(cluster))(_AuditActor)
     idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
     for error in ray.get([actor.load.remote() for actor in idle]):
         if error is not None:
@@ -565,6 +861,12 @@ def audit_on_ray(
             if isinstance(result, CodecshardsError):
                 raise result
             finished(chosen, result)
+
+
+def _store_settings(cluster: Cluster) -> dict[str, Any]:
+    """What actors on other machines need of this process's environment to reach the same stores."""
+    variables = {} if cluster.local else store_environment()
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def _is_alive(node_id: str) -> bool:

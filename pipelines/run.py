@@ -11,6 +11,7 @@ from pipelines.auditing.passing import PassingSettings, limit
 from pipelines.card import write_card
 from pipelines.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
 from pipelines.decoding import DecodeSettings
+from pipelines.devices import gpus_to_ask_for, require_cluster_gpus, require_device, usable_gpu
 from pipelines.encoders import LocalEncoder
 from pipelines.manifest import Manifest
 from pipelines.plan import Plan, PlannedShard, make_plan
@@ -67,24 +68,18 @@ def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None
         return run.finish()
 
 
-def gpu_here() -> bool:
-    """Whether torch sees a GPU on this machine."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
 class _Run:
     """One run over one output folder."""
 
     def __init__(self, config: TokenizeConfig, out: str, options: RunOptions, display: Display) -> None:
+        require_device(options.device, options.address if options.workers != 0 else None, options.gpus)
         self._options = options
         self._display = display
         self._out = out
         self._spec = describe_codec(
             config.codec, bandwidth=config.bandwidth, revision=config.revision, precision=config.precision
         )
-        if self._spec.precision == "fast" and (options.device == "cpu" or not (options.address or gpu_here())):
+        if self._spec.precision == "fast" and (options.device == "cpu" or not (options.address or usable_gpu())):
             raise UsageError("--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower there")
         self._source = open_source(config.source, follow_links=config.follow_links)
         self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
@@ -109,6 +104,7 @@ class _Run:
     def _begin(self) -> Plan:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is known to work."""
         self._display.message(f"listing {self._source.spec} …")
+        self._require_gpus_there()
         plan = make_plan(self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split)
         plan = replace(plan, notes=self._source.notes)
         self._manifest.begin(self._stored, plan)
@@ -119,6 +115,15 @@ class _Run:
         for note in plan.notes:
             self._display.message(note)
         return plan
+
+    def _require_gpus_there(self) -> None:
+        """What a cluster has is asked before OUT is written, where the run cannot do without."""
+        options = self._options
+        if options.device == "cuda" and options.address is not None and options.workers != 0:
+            from pipelines.ray import connect
+
+            with connect(options.address, options.workers, options.gpus) as cluster:
+                require_cluster_gpus(options.device, cluster.gpus)
 
     def work(self) -> None:
         """Do every shard that is not committed yet."""
@@ -197,10 +202,9 @@ class _Run:
         from pipelines.ray import Driver, connect
 
         options = self._options
-        gpus = 0 if options.device == "cpu" and options.gpus is None else options.gpus
+        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
         with connect(options.address, options.workers, gpus) as cluster:
-            if options.device == "cuda" and not cluster.gpus:
-                raise UsageError("--device cuda: Ray sees no GPU; use --device cpu")
+            require_cluster_gpus(options.device, cluster.gpus)
             device = "cuda" if cluster.gpus and options.device != "cpu" else "cpu"
             if self._spec.precision == "fast" and device == "cpu":
                 raise UsageError("--precision fast: needs GPUs, and Ray sees none; choose another OUT with --precision exact")
@@ -244,10 +248,12 @@ class _Run:
                 channels=spec.channels,
                 downmix=config.downmix,
                 allow_truncated=config.allow_truncated,
+                allow_damaged=config.allow_damaged,
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
             passing=self._passing(),
+            missing_allowed=self._options.max_failures is not None,
         )
 
     def _passing(self) -> PassingSettings | None:

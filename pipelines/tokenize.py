@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pipelines.absence import Absence
 from pipelines.auditing.passing import PassingAudit, PassingSettings, Watched
 from pipelines.decoding import Decoder, DecodeSettings, Decoding
 from pipelines.encoders import Chunk, Encoder, EncoderCodec
@@ -69,6 +70,8 @@ class WorkSettings:
     max_chunk_seconds: float
     passing: PassingSettings | None = None
     """what is audited in passing; None is nothing"""
+    missing_allowed: bool = False
+    """recordings that are not there fail however many they are; False stops when the whole corpus seems to be away"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +138,14 @@ class ShardWorker:
         self._manifest = Manifest(self._storage)
         self._format = shard_format(settings.format)
         self.journal = Journal(self._storage)
+        self.absence = Absence(settings.decode.source.spec, settings.missing_allowed)
 
     def run(self, job: ShardJob) -> ShardResult:
         """Do one shard and commit it.
 
         Raises:
             OutputError: OUT cannot be written.
+            SourceUnavailable: the corpus is away, or seems to be.
         """
         self.progress = ShardProgress(name=job.name)
         shard = _Shard(self, job)
@@ -215,6 +220,7 @@ class _Shard:
         self._stats = ShardStats()
         self._failures: dict[str, Failure] = {}
         self._flags: Counter[str] = Counter()
+        self._uris = [recording.uri for recording in job.recordings]
         self._began = time.perf_counter()
         self._waited_before, self._decoded_before = worker.decoder.waited, worker.decoder.busy
         self._encoded_before = worker.encoder.busy
@@ -282,7 +288,9 @@ class _Shard:
                 self._advance(block.shape[1])
             pending.facts = decoding.report
             self._send(pending, cutter.finish(), watched)
+            self._worker.absence.found()
         except RecordingError as error:
+            self._worker.absence.failed(error, self._uris)
             pending.fail(error)
         progress.planned = planned + estimated(decoding.recording)
         pending.num_samples = cutter.num_samples
@@ -329,6 +337,10 @@ class _Shard:
         if report.audio.flags:
             meta["flags"] = list(report.audio.flags)
             self._flags.update(report.audio.flags)
+        if report.audio.gaps:
+            meta["gaps"] = [list(gap) for gap in report.audio.gaps]
+        if report.audio.tracks > 1:
+            meta["audio_tracks"] = report.audio.tracks
         for name in ("start", "end"):
             if getattr(recording, name) is not None:
                 meta[name] = getattr(recording, name)

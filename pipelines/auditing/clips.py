@@ -83,7 +83,8 @@ class PageFiles:
             "worst_segment": stretch.worst,
             "versions": self._audio(folder, sounds),
             "images": self._images(folder, sounds),
-            "peaks": {name: peaks(sound) for name, sound in (sounds[0], sounds[-1])},
+            "source_seconds": sounds[0][1].shape[1] / spec.sample_rate if sounds[0][0] == "source" else None,
+            "peaks": {name: peaks(sound, stretch.stop - stretch.start) for name, sound in (sounds[0], sounds[-1])},
         }
 
     def _affordable(self, stretch: Stretch, lower: int, num_samples: int) -> Stretch:
@@ -119,12 +120,11 @@ class PageFiles:
         return versions
 
     def _images(self, folder: str, sounds: list[tuple[str, Block]]) -> dict[str, str]:
-        pictures = {"decoded": mel_image(sounds[-1][1], self._codec.sample_rate)}
+        span = max(sound.shape[1] for _, sound in sounds)  # one clock for all: what is shorter ends before
+        pictures = {"decoded": mel_image(sounds[-1][1], self._codec.sample_rate, span)}
         content = {}
         if sounds[0][0] == "source":
-            pictures = {"source": mel_image(sounds[0][1], self._codec.sample_rate), **pictures}
-            columns = min(picture.shape[1] for picture in pictures.values())
-            pictures = {name: picture[:, :columns] for name, picture in pictures.items()}
+            pictures = {"source": mel_image(sounds[0][1], self._codec.sample_rate, span), **pictures}
             content["difference"] = difference_png(pictures["decoded"], pictures["source"])
         content |= {name: spectrogram_png(picture) for name, picture in pictures.items()}
         for name, png in content.items():
@@ -189,8 +189,12 @@ def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
     return np.concatenate(parts, axis=1)[:, stretch.start - at : stretch.stop - at]
 
 
-def peaks(sound: Block) -> list[list[int]]:
-    """Lowest and highest sample of the mono mix in each column, in 127ths of full scale."""
+def peaks(sound: Block, span: int) -> list[list[int] | None]:
+    """Lowest and highest sample of the mono mix in each column of `span` samples, in 127ths of full scale.
+
+    None in columns that begin after the sound's end, so that all sounds are drawn on one clock.
+    """
     mono = np.clip(sound.mean(axis=0), -1.0, 1.0) * 127
-    columns = np.array_split(mono, min(PEAKS, len(mono)))
-    return [[round(float(column.min())), round(float(column.max()))] for column in columns]
+    count = max(1, min(PEAKS, span))
+    columns = [mono[i * span // count : (i + 1) * span // count] for i in range(count)]
+    return [[round(float(c.min())), round(float(c.max()))] if c.size else None for c in columns]

@@ -16,6 +16,7 @@ from pipelines.auditing.measures import SILENT_RMS, PairSums
 from pipelines.auditing.results import Finding, Severity
 from pipelines.auditing.survey import Entry
 from pipelines.inspect import CodebookUse
+from pipelines.words import fixed
 
 
 class Flag(StrEnum):
@@ -66,7 +67,7 @@ def silence_flag(flags: Sequence[str], sums: PairSums) -> Iterator[Finding]:
         yield Finding(Flag.SILENCE, Severity.WARNING, "the source is digital silence (below -120 dBFS)")
     elif sums.n and sums.rms() < SILENT_RMS:
         level = 20 * np.log10(max(sums.rms(), 1e-10))
-        yield Finding(Flag.SILENCE, Severity.WARNING, f"the source is silent ({level:.0f} dBFS)")
+        yield Finding(Flag.SILENCE, Severity.WARNING, f"the source is silent ({fixed(float(level), 0)} dBFS)")
 
 
 def meter_flags(flags: Sequence[str]) -> Iterator[Finding]:
@@ -123,7 +124,7 @@ def level_flag(entry: Entry, levels: NDArray[np.float64]) -> Iterator[Finding]:
     middle = float(np.median(levels))
     spread = 1.4826 * float(np.median(np.abs(levels - middle)))
     if abs(entry.level - middle) > max(4 * spread, FAR_DB):
-        detail = f"level {entry.level:.1f} dB, the corpus has {middle:.1f} ± {spread:.1f} dB"
+        detail = f"level {fixed(entry.level, 1)} dB, the corpus has {fixed(middle, 1)} ± {fixed(spread, 1)} dB"
         yield Finding(Flag.SCALE_OUTLIER, Severity.WARNING, detail)
 
 

@@ -13,6 +13,7 @@ from pipelines.auditing.causes import Cause
 from pipelines.auditing.measures import SILENT_RMS
 from pipelines.auditing.pairs import Block
 from pipelines.auditing.results import Finding, Severity
+from pipelines.words import fixed
 
 ALIKE = 0.5
 """correlation from which two signals are taken for the same"""
@@ -70,7 +71,8 @@ class HeardMeter:
             there = _correlation(sums)
             if there > ALIKE and there > 2 * abs(here):
                 yield _warning(
-                    Cause.SHIFTED, f"the reconstruction comes one chunk {how} (correlation {there:.2f} against {here:.2f})"
+                    Cause.SHIFTED,
+                    f"the reconstruction comes one chunk {how} (correlation {fixed(there, 2)} against {fixed(here, 2)})",
                 )
 
     def _gone(self, energy: np.ndarray, usual: float) -> Iterator[Finding]:
@@ -86,7 +88,7 @@ def _factor(levels: np.ndarray, alike: float) -> Iterator[Finding]:
     middle = float(np.median(levels))
     beyond = middle > LOUDER_DB or middle < 20 * np.log10(alike) - LOUDER_DB
     if beyond and float(np.median(np.abs(levels - middle))) < STEADY_DB:
-        yield _warning(Cause.WRONG_SCALE, f"every chunk is {middle:+.1f} dB off: x{10 ** (middle / 20):.3g}")
+        yield _warning(Cause.WRONG_SCALE, f"every chunk is {fixed(middle, 1, sign=True)} dB off: x{10 ** (middle / 20):.3g}")
 
 
 def _moments(a: Block, b: Block) -> np.ndarray:

@@ -74,7 +74,7 @@ class Meters:
     def series(self) -> dict[str, tuple[float | None, ...]]:
         """A value a segment."""
         series = {**self._measures.series, **{windowed.metric: windowed.series for windowed in self._windowed}}
-        return {name: tuple(None if v is None else round(v, 4) for v in series[name]) for name in self._metrics}
+        return {name: tuple(None if v is None else round(v, 4) + 0.0 for v in series[name]) for name in self._metrics}
 
     def findings(self, row: Row, report: DecodeReport, comparison: Comparison | None) -> Iterator[Finding]:
         """What can be said of the recording alone, without the rest of its corpus."""
@@ -104,6 +104,9 @@ def record(row: Row, shard: str, chosen: str, segment: int) -> RecordingAudit:
         segment_seconds=segment / row.codes.sample_rate,
         source_sample_rate=row.source_sample_rate,
         source_channels=row.source_channels,
+        text=row.text,
+        language=row.language,
+        speaker=row.speaker,
     )
 
 
@@ -115,5 +118,5 @@ def _badness(mel: float | None, visqol: float | None) -> tuple[float, float] | N
 
 
 def _rounded(figure: Figure) -> Figure:
-    """With as many digits as mean anything."""
-    return figure if figure.value is None else Figure(round(figure.value, 6))
+    """With as many digits as mean anything; adding 0 takes the minus from a zero."""
+    return figure if figure.value is None else Figure(round(figure.value, 6) + 0.0)

@@ -11,11 +11,14 @@ from pipelines.auditing.clips import AUDIT
 from pipelines.auditing.results import UNITS, Metric, RecordingAudit
 from pipelines.auditing.site import media, worst_first
 from pipelines.storage import Storage, open_storage
+from pipelines.words import fixed
 
 MOST = 12
 """recordings that are shown"""
 MOST_BYTES = 16_000_000
 """of their files, which grow by a third in a notebook; at least one recording is shown whatever its size"""
+MOST_TEXT = 5_000
+"""characters of a transcript that are shown"""
 _ROW = "display: flex; flex-wrap: wrap; gap: 4px 12px; margin-bottom: 6px"
 _TYPES = {"flac": "audio/flac", "ogg": "audio/ogg", "png": "image/png"}
 
@@ -55,6 +58,7 @@ def _recording(storage: Storage, recording: RecordingAudit) -> str:
         for name, figure in recording.figures.items()
     ]
     lines = [f"<h4>{escape(recording.id)}</h4>", f"<p>{escape(', '.join(figures))}</p>"]
+    lines += _spoken(recording)
     lines += [f"<p><b>{escape(finding.name)}</b>: {escape(finding.detail)}</p>" for finding in recording.findings]
     if recording.page is not None:
         players = [_player(storage, version) for version in recording.page["versions"]]
@@ -62,6 +66,16 @@ def _recording(storage: Storage, recording: RecordingAudit) -> str:
         images = [_image(storage, name, files[name]) for name in ("source", "decoded", "difference") if name in files]
         lines += [f'<div style="{_ROW}">{"".join(row)}</div>' for row in (players, images)]
     return "\n".join(lines)
+
+
+def _spoken(recording: RecordingAudit) -> list[str]:
+    """Who speaks, in what language, and what."""
+    facts = [f"{name} {value}" for name in ("speaker", "language") if (value := getattr(recording, name))]
+    lines = [f'<p dir="auto">{escape(", ".join(facts))}</p>'] if facts else []
+    if recording.text:
+        text = recording.text if len(recording.text) <= MOST_TEXT else f"{recording.text[:MOST_TEXT]} …"
+        lines.append(f'<p dir="auto" style="max-height: 8em; overflow: auto; white-space: pre-wrap">{escape(text)}</p>')
+    return lines
 
 
 def _player(storage: Storage, version: Mapping[str, str]) -> str:
@@ -81,4 +95,4 @@ def _inline(storage: Storage, name: str) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    return f"{value:.2f} {UNITS[Metric(metric)]}".strip()
+    return f"{fixed(value, 2)} {UNITS[Metric(metric)]}".strip()

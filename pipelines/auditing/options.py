@@ -10,6 +10,8 @@ from typing import Any
 
 from pipelines.auditing.measures import CHEAP
 from pipelines.auditing.results import HIGHER_IS_BETTER, Metric, RecordingAudit
+from pipelines.devices import require_known
+from pipelines.words import fixed
 from tokenizer.errors import UsageError
 
 DEFAULT_SAMPLE = 20
@@ -55,6 +57,7 @@ class AuditOptions:
             raise UsageError(f"--clip-seconds {self.clip_seconds}: give seconds above 0")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: give 0 or more")
+        require_known(self.device)
         if not self.metrics:
             raise UsageError("--metrics: give one or more")
         known = [metric.value for metric in Metric]
@@ -90,7 +93,7 @@ class LimitMissed:
         """One line."""
         side = "at least" if Metric(self.metric) in HIGHER_IS_BETTER else "at most"
         what = "in the mean of its size" if self.metric == Metric.LEVEL else "in the mean"
-        mean = "not applicable to any recording" if self.mean is None else f"{self.mean:.3f} {what}"
+        mean = "not applicable to any recording" if self.mean is None else f"{fixed(self.mean, 3)} {what}"
         return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (f"; worst: {self.worst}" if self.worst else "")
 
 

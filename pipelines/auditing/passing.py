@@ -131,6 +131,7 @@ class Watched:
             return None
         found = replace(
             record(row, shard, WHY, self._meters.segment),
+            source_seconds=round(report.audio.num_samples / self._codec.sample_rate, 6),
             figures=self._meters.figures(),
             series=self._meters.series(),
             findings=tuple(self._meters.findings(row, report, None)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.auditing.options import LimitMissed, badness
-from pipelines.auditing.results import UNITS, Finding, Metric, RecordingAudit, Severity
+from pipelines.auditing.results import UNITS, Finding, Metric, RecordingAudit, Severity, common_findings
 from pipelines.auditing.survey import BIN_DB, Entry
 from pipelines.progress import format_hours
+from pipelines.words import fixed, many
 
 SCHEMA_VERSION = 1
 NOTES = {Metric.STOI: "of speech only: of other sounds it says nothing"}
@@ -74,7 +75,8 @@ def summarise(
             "seconds": round(sum(recording.seconds for recording in recordings), 3),
         },
         "figures": {metric: _spread(metric, recordings) for metric in facts["options"]["metrics"]},
-        "findings": _counted(findings),
+        "findings": _counted(findings, common_findings(recordings)),
+        "second_readers": dict(Counter(r.second_reader for r in recordings if r.second_reader is not None)),
         "limits_missed": [asdict(one) | {"message": one.describe()} for one in missed],
         "recordings": [_without_page(recording) for recording in recordings],
     }
@@ -103,11 +105,11 @@ def _spread(metric: str, recordings: Sequence[RecordingAudit]) -> dict[str, Any]
     return spread
 
 
-def _counted(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+def _counted(findings: Sequence[Finding], common: Collection[str]) -> list[dict[str, Any]]:
     counts = Counter((str(finding.severity), finding.name) for finding in findings)
     order = {severity.value: number for number, severity in enumerate(Severity)}
     return [
-        {"name": name, "severity": severity, "recordings": count}
+        {"name": name, "severity": severity, "recordings": count, "common": severity != Severity.ERROR and name in common}
         for (severity, name), count in sorted(counts.items(), key=lambda item: (order[item[0][0]], -item[1], item[0][1]))
     ]
 
@@ -142,12 +144,18 @@ def to_parquet(recordings: Sequence[RecordingAudit], metrics: Sequence[str]) -> 
             ("segment_seconds", pa.float64()),
             ("source_sample_rate", pa.int32()),
             ("source_channels", pa.int32()),
+            ("source_seconds", pa.float64()),
             ("error", pa.string()),
         )
     }
+    for name in ("text", "language", "speaker"):
+        values = [getattr(recording, name) for recording in recordings]
+        # A lone surrogate is no UTF-8.
+        columns[name] = pa.array([v and v.encode("utf-8", "backslashreplace").decode() for v in values], pa.string())
     columns["failed"] = pa.array([recording.failed for recording in recordings], pa.bool_())
     names = [[finding.name for finding in recording.findings] for recording in recordings]
     columns["findings"] = pa.array(names, pa.list_(pa.string()))
+    columns["second_reader"] = pa.array([recording.second_reader for recording in recordings], pa.string())
     columns["equal_codes"] = pa.array([r.equal_codes for r in recordings], pa.list_(pa.float64()))
     for metric in metrics:
         name = metric.replace("-", "_")
@@ -175,10 +183,13 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
     for metric, spread in report["figures"].items():
         if spread["note"]:
             console.print(f"  {metric}: {spread['note']}", markup=False)
+    if ways := report.get("second_readers"):
+        said = ", ".join(f"{way} {count}" for way, count in ways.items())
+        console.print(f"  sources read a second time, by another decoder: {said}", markup=False)
     for finding in corpus["findings"]:
         console.print(f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False)
     for counted in report["findings"]:
-        console.print(f"  {counted['severity']}: {counted['name']}: {_recordings(counted['recordings'])}", markup=False)
+        console.print(f"  {counted['severity']}: {counted['name']}: {_how_many(counted, audited)}", markup=False)
         for line in _examples(report, counted["name"], 3 if counted["severity"] == Severity.ERROR else 1):
             console.print(f"    {line}", markup=False)
     for missed in report["limits_missed"]:
@@ -187,13 +198,14 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
         console.print(f"  listen: {report['out']}/audit/index.html", markup=False)
 
 
+def _how_many(counted: Mapping[str, Any], audited: Mapping[str, Any]) -> str:
+    shared = f" of {audited['recordings']}, so of the corpus rather than of any of them" if counted["common"] else ""
+    return many(counted["recordings"], "recording") + shared
+
+
 def _rest(audited: Mapping[str, Any]) -> str:
     left = audited["recordings"] - audited["compared"]
     return f" ({left} could not be)" if left else ""
-
-
-def _recordings(count: int) -> str:
-    return f"{count} recording{'s' if count > 1 else ''}"
 
 
 def _examples(report: Mapping[str, Any], name: str, most: int) -> list[str]:
@@ -208,7 +220,7 @@ def _figure_table(report: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="left" if words else "right", no_wrap=heading == "measure")
     for metric, spread in report["figures"].items():
         unit = f" {spread['unit']}" if spread["unit"] else ""
-        values = [f"{spread[name]:.3f}" if name in spread else "-" for name in ("mean", "median", "worst")]
+        values = [fixed(spread[name], 3) if name in spread else "-" for name in ("mean", "median", "worst")]
         counts = [str(spread["recordings"]), str(spread["not_applicable"])]
         table.add_row(f"{metric}{unit}", *values, *counts, escape(spread.get("worst_id", "")))
     return table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -33,6 +34,9 @@ class Metric(StrEnum):
 UNITS = {Metric.SI_SNR: "dB", Metric.LEVEL: "dB", Metric.MEL: "dB", Metric.CONVERGENCE: "", Metric.VISQOL: "MOS", Metric.STOI: ""}
 HIGHER_IS_BETTER = frozenset({Metric.SI_SNR, Metric.VISQOL, Metric.STOI})
 """the others are distances: smaller is better; a level difference counts by its size"""
+
+COMMON = 5
+"""recordings at the least that must share a finding before it is the corpus's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,12 @@ class RecordingAudit:
     """time from one value of `series` to the next"""
     source_sample_rate: int
     source_channels: int
+    source_seconds: float | None = None
+    """length of the source at the codec's rate, as it is now; None when it was not read to its end"""
+    text: str | None = None
+    """the transcript, as the row has it; so are `language` and `speaker`"""
+    language: str | None = None
+    speaker: str | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """by metric, over the whole recording"""
     series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
@@ -84,6 +94,8 @@ class RecordingAudit:
     findings: tuple[Finding, ...] = ()
     equal_codes: tuple[float, ...] | None = None
     """share of equal codes per codebook level, after encoding the source again; None when that was not asked for"""
+    second_reader: str | None = None
+    """by which second way the source was read and held against the first, or why it was not; None when that was not asked for"""
     error: str | None = None
     """why it could not be compared; None when it was"""
     page: Mapping[str, Any] | None = None
@@ -110,6 +122,14 @@ class RecordingAudit:
         own["findings"] = tuple(finding_from_json(finding) for finding in own["findings"])
         own["equal_codes"] = None if own["equal_codes"] is None else tuple(own["equal_codes"])
         return cls(**own)
+
+
+def common_findings(recordings: Sequence[RecordingAudit]) -> frozenset[str]:
+    """Names of warnings and notes that most recordings share: they tell of the corpus, and of no recording in particular."""
+    counts = Counter(
+        name for recording in recordings for name in {f.name for f in recording.findings if f.severity is not Severity.ERROR}
+    )
+    return frozenset(name for name, count in counts.items() if count >= COMMON and 2 * count > len(recordings))
 
 
 def finding_from_json(values: Mapping[str, Any]) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import count
@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.auditing.clips import MOST_HEARD
 from pipelines.auditing.flags import collapse_flags, duplicate_flag, duplicates, level_flag
 from pipelines.auditing.leftovers import media_of, remove_media, remove_page, reported_media
-from pipelines.auditing.options import DEFAULT_SAMPLE, AuditOptions, missed_limits
+from pipelines.auditing.options import AuditOptions, missed_limits
 from pipelines.auditing.parts import Parts, PassingParts
 from pipelines.auditing.passing import ALL, PassingSettings, limit
 from pipelines.auditing.passing import WHY as IN_PASSING
@@ -29,6 +29,7 @@ from pipelines.auditing.survey import Entry, Survey, take_survey
 from pipelines.auditing.windows import open_windowed
 from pipelines.config import TokenizeConfig, spec_from_dict
 from pipelines.decoding import DecodeSettings
+from pipelines.devices import gpus_to_ask_for, require_cluster_gpus, require_device
 from pipelines.inspect import counted_use
 from pipelines.manifest import Manifest
 from pipelines.progress import Display, open_display
@@ -37,6 +38,7 @@ from pipelines.sources import open_source
 from pipelines.storage import open_storage
 from pipelines.tokenize import CodecSettings
 from tokenizer.codecs import batch_chunks
+from tokenizer.errors import UsageError
 
 MOST_LEVELS = 10_000
 """recordings' levels that tell what is usual in the corpus"""
@@ -66,24 +68,37 @@ class AuditReport:
         return f"AuditReport({self.out}, {len(self.recordings)} recordings, {'passed' if self.passed else 'failed'})"
 
 
-def audit(out: str, sample: int = DEFAULT_SAMPLE, options: AuditOptions | None = None) -> AuditReport:
+def audit(out: str, sample: int | None = None, options: AuditOptions | None = None, **asked: Any) -> AuditReport:
     """Decode a sample of what `tokenize` wrote to `out`, measure it against the sources, and make a page to listen to.
 
     An audit that was interrupted goes on where it stopped when it is asked for again.
 
     Args:
         out: output folder of `tokenize`.
-        sample: recordings to draw; ignored when `options` are given.
-        options: everything else; see `AuditOptions`.
+        sample: recordings to draw, 20 unless something else is said.
+        options: everything else at once.
+        asked: fields of `AuditOptions` by name, as `workers=0` or `all=True`; they win over those of `options`.
 
     Raises:
         OutputError: not an output of `tokenize`, or OUT cannot be written.
         UsageError: nothing to audit, no such id, a codec of other weights, a package that a measure needs.
         SourceError: the corpus has gone.
     """
-    options = options or AuditOptions(sample=sample)
+    options = _with(options or AuditOptions(), asked if sample is None else {**asked, "sample": sample})
     with open_display(options.quiet) as display:
         return _Audit(out, options, display, None).work()
+
+
+def _with(options: AuditOptions, asked: Mapping[str, Any]) -> AuditOptions:
+    known = [field.name for field in fields(AuditOptions)]
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"audit has no option {name!r}: choose from {', '.join(known)}")
+    if isinstance(asked.get("metrics"), str):  # as on the command line
+        asked = {**asked, "metrics": tuple(name.strip() for name in asked["metrics"].split(",") if name.strip())}
+    if isinstance(asked.get("ids"), str):
+        asked = {**asked, "ids": (asked["ids"],)}
+    return replace(options, **asked)
 
 
 def audit_share(out: str, share: float, options: AuditOptions) -> AuditReport:
@@ -106,6 +121,7 @@ class _Audit:
 
     def __init__(self, out: str, options: AuditOptions, display: Display, share: float | None) -> None:
         self._out, self._options, self._display, self._share = out, options, display, share
+        require_device(options.device, options.address if options.workers != 0 else None, options.gpus)
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
@@ -200,8 +216,9 @@ class _Audit:
         from pipelines.ray import audit_on_ray, connect
 
         options = self._options
-        gpus = 0 if options.device == "cpu" and options.gpus is None else options.gpus
+        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
         with connect(options.address, options.workers, gpus) as cluster:
+            require_cluster_gpus(options.device, cluster.gpus)
             audit_on_ray(cluster, settings, todo, finished)
 
     def _precision(self) -> str:
@@ -237,6 +254,7 @@ class _Audit:
                 channels=spec.channels,
                 downmix=config.downmix,
                 allow_truncated=config.allow_truncated,
+                allow_damaged=config.allow_damaged,
                 timeout=options.decode_timeout,
             ),
             options=options,

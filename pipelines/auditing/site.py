@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.auditing.clips import AUDIT
 from pipelines.auditing.options import badness
-from pipelines.auditing.results import HIGHER_IS_BETTER, UNITS, Metric, RecordingAudit, Severity
+from pipelines.auditing.results import HIGHER_IS_BETTER, UNITS, Metric, RecordingAudit, Severity, common_findings
 from pipelines.auditing.windows import WINDOW_SECONDS
 from pipelines.storage import Storage
 
@@ -22,6 +22,8 @@ PAGE = ("index.html", "style.css", "common.js", "plots.js", "player.js", "detail
 DATA = "data.js"
 POINTS = 600
 """of a measure over time: a screen shows no more"""
+TEXT_HEARD, TEXT_LISTED = 50_000, 500
+"""characters of a transcript that the page has, of a recording that can be heard and of another"""
 FIRST = 3
 """recordings that the page says to listen to first"""
 
@@ -41,10 +43,16 @@ def write_site(storage: Storage, report: Mapping[str, Any], recordings: Sequence
 
 
 def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:
-    """Those with errors, those with warnings, the others, each by spectral distance; what could not be compared comes last."""
+    """Those with errors, those with warnings, the others, each by spectral distance; what could not be compared comes last.
+
+    A warning that most recordings share puts none of them before the others.
+    """
+    recordings = list(recordings)
+    common = common_findings(recordings)
 
     def key(recording: RecordingAudit) -> tuple[bool, int, int, float]:
-        severity = min((list(Severity).index(finding.severity) for finding in recording.findings), default=len(Severity))
+        own = [f for f in recording.findings if f.severity is Severity.ERROR or f.name not in common]
+        severity = min((list(Severity).index(finding.severity) for finding in own), default=len(Severity))
         known = {name: figure.value for name, figure in recording.figures.items() if figure.value is not None}
         rank, metric = next(((i, m) for i, m in enumerate((Metric.MEL, *Metric)) if m in known), (len(Metric) + 1, None))
         return (not recording.figures, severity, rank, -badness(metric, known[metric]) if metric else 0.0)
@@ -60,6 +68,9 @@ def _row(recording: RecordingAudit) -> dict[str, Any]:
     series = recording.series if recording.page is not None else {}
     values["series"] = {metric: thinned(metric, numbers, every) for metric, numbers in series.items()}
     values["series_step"] = every
+    most = TEXT_HEARD if recording.page is not None else TEXT_LISTED
+    if recording.text is not None and len(recording.text) > most:
+        values["text"], values["text_cut"] = recording.text[:most], len(recording.text)
     return values
 
 

@@ -68,7 +68,9 @@ def _api() -> Any:
     try:
         from visqol import VisqolApi
     except ImportError as error:
-        raise UsageError("--metrics visqol needs the package visqol-python: pip install 'codecshards[eval]'") from error
+        raise UsageError(
+            "--metrics visqol needs a package: pip install visqol-python (or '.[eval]' in a clone of codecshards)"
+        ) from error
     api = VisqolApi()
     api.create(mode="audio")
     return api

@@ -29,6 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--follow-links", action="store_true", help="read also what links and paths in the data lead to outside of SOURCE"
     )
     what.add_argument(
+        "--allow-damaged", action="store_true", help="keep files in which something is missing, with silence there, noted in meta"
+    )
+    what.add_argument(
         "--max-chunk-seconds",
         type=float,
         default=300.0,
@@ -75,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
         split=options.split,
         downmix=options.downmix,
         allow_truncated=options.allow_truncated,
+        allow_damaged=options.allow_damaged,
         max_chunk_seconds=options.max_chunk_seconds,
         precision=options.precision,
         follow_links=options.follow_links,

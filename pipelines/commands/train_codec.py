@@ -30,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
+    from pipelines.devices import require_device
     from pipelines.train import PackConfig, prepare_pack
     from tokenizer.training.command import run_training
 
@@ -44,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
         downmix=options.downmix,
         seed=options.seed,
     )
+    if not options.pack_only:  # asked before hours of decoding, not after
+        require_device(options.device)
     run_dir = Path(options.run_dir)
     pack = prepare_pack(config, Path(options.pack) if options.pack else run_dir / "pack", options.init, options.preset)
     if options.pack_only:

@@ -33,7 +33,10 @@ Step = tuple[Batch | PackedBatch, Cursor, Cursor]
 class CodesLoader(IterableDataset[Batch | PackedBatch]):
     """Batches of codes for training; iterate it, or give it to a `DataLoader(loader, batch_size=None, num_workers=…)`.
 
-    Iterating goes on where it stopped, whether the last loop was left early or a state was loaded; after the end it begins anew.
+    Iterating goes on where it stopped, whether the last loop was left early or a state was loaded. After the end the next loop
+    goes on with the epochs (or steps) that follow, in another order and with other cuts, so that epochs may as well be counted
+    outside; validation that must see the same each time gives `shuffle="none"` and no random crop, or loads its first state. In
+    worker processes that somebody else's DataLoader starts anew for every loop, nothing remembers the last: call `set_epoch`.
 
     Args:
         data: a data set, or a `mix` of several.
@@ -42,10 +45,11 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         crop: how much of each recording; None is all of it.
         pattern: `Parallel()`, `Delay()`, `Flatten()` or `CoarseFirst()`.
         batching: None, `Pack(tokens)` or `Buckets(tokens)`.
-        fields: what to give beside the codes: text, language, speaker, source_uri, meta, scales, alignment.
+        fields: what to give beside the codes: text, language, speaker, source_uri, meta, scales, alignment. A text is that of a
+            whole recording, and not to be had with a crop; an alignment is cut along.
         seed: of order, cuts and buckets.
-        epochs: end after every recording has come this often, the last batch being what is left; None is endless.
-        steps: end after this many batches.
+        epochs: end a loop after every recording has come this often, the last batch being what is left; None is endless.
+        steps: end a loop after this many batches.
         shuffle: "full" is a permutation of all recordings; "blocks" shuffles within a few shards at a time; "auto" is "full" for
             local data and "blocks" for remote; "none" is the order of the shards.
         rank, world: this process among those that train; None finds out (process group, torchrun).
@@ -81,13 +85,14 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         pin_memory: bool | None = None,
     ) -> None:
         _check_numbers(epochs=epochs, steps=steps)
+        _check_text(fields, crop)
         mixture = data if isinstance(data, Mixture) else mix({data: 1})
         if threads is None:
             threads = 2 if any(dataset.remote for dataset in mixture.datasets) else 1
         if min(threads, workers) < 0 or prefetch < 1:
             raise UsageError(f"threads={threads}, workers={workers}, prefetch={prefetch}: give 0, 0 and 1 or more")
         pattern = Parallel() if pattern is None else pattern
-        stream = Stream(mixture, crop, seed, shuffle, epochs)
+        self._stream = stream = Stream(mixture, crop, seed, shuffle, epochs)
         pattern.check(stream.n_q, stream.spec.codebook_size)
         self._planner = _planner(stream, batch_size, batching, pattern, seed)
         width = batching.tokens if isinstance(batching, Pack) else None
@@ -105,6 +110,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             "batching": "None" if batching is None else f"{batching} of {pattern}",
         }
         self._steps = steps
+        self._turn = 0
+        """loops that have come to their end, or that `set_epoch` says have"""
         self._given_rank = (rank, world)
         self._batch_size = batch_size
         self._threads, self._prefetch, self._workers = threads, prefetch, workers
@@ -122,6 +129,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         """Where the loader is, behind the last batch that it handed out: a few integers, and what they belong to."""
         at = self._cursor
         state: dict[str, Any] = {"version": STATE_VERSION, "step": at.step, "position": at.position, "offset": at.offset}
+        state["turn"] = self._turn
         if self._worker_state is not None:  # in a worker of somebody else's DataLoader, which asks each worker for its own
             state["worker"] = list(self._worker_state)
         return {**state, "of": dict(self._identity)}
@@ -143,9 +151,39 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         if changed:
             raise UsageError(f"the state belongs to another stream of batches: {'; '.join(changed)}")
         self._cursor = Cursor(int(state["step"]), int(state["position"]), int(state["offset"]))
+        self._start_turn(int(state.get("turn", 0)))
         worker = state.get("worker")
         self._worker_state = None if worker is None else (int(worker[0]), int(worker[1]))
         self._ended = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next loop is the one that follows `epoch` whole ones, from its beginning: what samplers of torch call so.
+
+        Raises:
+            UsageError: a negative number, or a loader that neither epochs nor, with batches of one size, steps end.
+        """
+        if epoch < 0:
+            raise UsageError(f"set_epoch({epoch}): give 0 or more")
+        begin = Cursor()
+        if epoch:
+            begin = self._beginning(epoch)
+        self._start_turn(epoch)
+        self._cursor, self._worker_state, self._ended = begin, None, False
+
+    def _beginning(self, turn: int) -> Cursor:
+        """Of a turn that may be any."""
+        fixed, whole = isinstance(self._planner, FixedPlanner), self._stream.turn
+        if self._steps is not None and whole is None and fixed:
+            return self._planner.skip(Cursor(), turn * self._steps)
+        if whole is None or self._steps is not None:
+            raise UsageError("set_epoch: this loader's loops do not end at whole epochs: give epochs, and not steps")
+        # The number of batches is for logs; which they are is decided by the position.
+        return Cursor(turn * -(-whole // (self._batch_size or 1)) if fixed else 0, turn * whole)
+
+    def _start_turn(self, turn: int) -> None:
+        self._turn = turn
+        if self._stream.turn is not None:
+            self._stream.end = (turn + 1) * self._stream.turn
 
     def __iter__(self) -> Iterator[Batch | PackedBatch]:
         return (batch for batch, _ in self.steps())
@@ -156,7 +194,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         if os.getpid() != self._process:  # a forked worker: locks may have been held, so everything is opened anew
             self.__dict__.update(pickle.loads(pickle.dumps(self)).__dict__)
         if self._ended:
-            self._cursor, self._worker_state, self._ended = Cursor(), None, False
+            self._start_turn(self._turn + 1)
+            self._worker_state, self._ended = None, False
         rank, world = self._rank()
         own = self._workers and torch.utils.data.get_worker_info() is None
         source = self._from_processes(rank, world) if own else self._from_here(worker, workers, rank, world)
@@ -215,9 +254,17 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         return self._collator.packed(rows) if isinstance(self._planner, PackPlanner) else self._collator.batch(rows)
 
     def _left(self, cursor: Cursor) -> bool:
-        return (self._steps is None or cursor.step < self._steps) and self._planner.left(cursor)
+        return (self._steps is None or cursor.step < self._last_step) and self._planner.left(cursor)
+
+    @property
+    def _last_step(self) -> int:
+        """At which the present turn ends, where steps end it."""
+        return (self._turn + 1) * (self._steps or 0)
 
     def _ahead(self, cursor: Cursor, batches: int) -> Cursor:
+        """Some batches later, but no further than the turn's end, where all workers meet."""
+        if self._steps is not None:
+            batches = max(0, min(batches, self._last_step - cursor.step))
         return self._planner.skip(cursor, batches) if batches else cursor
 
     def _rank(self) -> tuple[int, int]:
@@ -232,6 +279,35 @@ class _Steps(IterableDataset[tuple[Batch | PackedBatch, tuple[int, int, int]]]):
 
     def __init__(self, loader: CodesLoader) -> None:
         self._loader = loader
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next loop is the one that follows `epoch` whole ones, from its beginning: what samplers of torch call so.
+
+        Raises:
+            UsageError: a negative number, or a loader that neither epochs nor, with batches of one size, steps end.
+        """
+        if epoch < 0:
+            raise UsageError(f"set_epoch({epoch}): give 0 or more")
+        begin = Cursor()
+        if epoch:
+            begin = self._beginning(epoch)
+        self._start_turn(epoch)
+        self._cursor, self._worker_state, self._ended = begin, None, False
+
+    def _beginning(self, turn: int) -> Cursor:
+        """Of a turn that may be any."""
+        fixed, whole = isinstance(self._planner, FixedPlanner), self._stream.turn
+        if self._steps is not None and whole is None and fixed:
+            return self._planner.skip(Cursor(), turn * self._steps)
+        if whole is None or self._steps is not None:
+            raise UsageError("set_epoch: this loader's loops do not end at whole epochs: give epochs, and not steps")
+        # The number of batches is for logs; which they are is decided by the position.
+        return Cursor(turn * -(-whole // (self._batch_size or 1)) if fixed else 0, turn * whole)
+
+    def _start_turn(self, turn: int) -> None:
+        self._turn = turn
+        if self._stream.turn is not None:
+            self._stream.end = (turn + 1) * self._stream.turn
 
     def __iter__(self) -> Iterator[tuple[Batch | PackedBatch, tuple[int, int, int]]]:
         return ((batch, (at.step, at.position, at.offset)) for batch, at in self._loader.steps())
@@ -256,6 +332,14 @@ def _planner(
     if isinstance(batching, Pack):
         return PackPlanner(stream, batch_size, batching.tokens, pattern)
     return FixedPlanner(stream, batch_size)
+
+
+def _check_text(fields: Sequence[str], crop: Crop | None) -> None:
+    if crop is not None and "text" in fields:
+        raise UsageError(
+            f'fields=("text",) with {crop}: a text is of a whole recording, a crop gives a part of its codes: leave crop out '
+            '(Buckets and Pack batch by length), or ask for "alignment", which is cut along'
+        )
 
 
 def _check_numbers(**numbers: int | None) -> None:

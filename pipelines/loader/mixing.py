@@ -5,14 +5,20 @@ Discrete Mathematics 32, 1980): after any number of positions, each of `k` data 
 `1 - 1 / (2k - 2)`. A window is the difference of two such counts, so it is off by less than two recordings, wherever it lies.
 The schedule repeats after a period, within which the shares are exact; it is computed once for a period and answers at any
 position in constant time.
+
+Shares whose common period is too long for that (a weight of one in a billion) are split in two again and again instead: of the
+first `n` positions of a group, its first half has `floor(n × its share)`, the other half the rest. That is as exact and answers
+as directly, in whole numbers of any size; after any number of positions a data set of `k` is off by less than `1 + log2(k)`
+recordings, rounded up.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, gcd, isfinite, lcm
+from math import isfinite, lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +27,7 @@ from pipelines.loader.dataset import CodesDataset
 from tokenizer.errors import UsageError
 
 LONGEST_PERIOD = 10_000
-"""weights are kept to this fraction; tenths, thirds and percents are exact"""
+"""positions that a schedule is computed for beforehand; tenths, thirds and percents need few"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,11 +71,46 @@ def mix(weights: Mapping[CodesDataset | Mixture, float]) -> Mixture:
     return Mixture(tuple(datasets), tuple(shares))
 
 
-class Schedule:
-    """Positions of the stream to data sets and to positions in their own streams."""
+class Schedule(ABC):
+    """Positions of the stream to data sets and to positions in their own streams, with exactly the shares asked for."""
 
-    def __init__(self, shares: tuple[Fraction, ...]) -> None:
-        parts = whole_parts(shares)
+    @abstractmethod
+    def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each position: the data set's number, and how often it has been drawn from before."""
+
+
+def schedule(shares: tuple[Fraction, ...]) -> Schedule:
+    """Shares add up to 1."""
+    parts = whole_parts(shares)
+    return Periodic(parts) if sum(parts) <= LONGEST_PERIOD else Halving(parts)
+
+
+class Halving(Schedule):
+    """For a period that is too long to be computed beforehand."""
+
+    def __init__(self, parts: list[int]) -> None:
+        # Small shares together: one among large ones would wait on theirs.
+        self._parts = dict(sorted(enumerate(parts), key=lambda item: item[1]))
+
+    def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        places = [self._place(position) for position in positions.tolist()]
+        sources, earlier = zip(*places, strict=True) if places else ((), ())
+        return np.array(sources, np.int64), np.array(earlier, np.int64)
+
+    def _place(self, position: int) -> tuple[int, int]:
+        group = list(self._parts)
+        while len(group) > 1:
+            first, rest = group[: len(group) // 2], group[len(group) // 2 :]
+            part, whole = (sum(self._parts[source] for source in some) for some in (first, group))
+            before, behind = position * part // whole, (position + 1) * part // whole
+            group, position = (first, before) if behind > before else (rest, position - before)
+        return group[0], position
+
+
+class Periodic(Schedule):
+    """From a table of one period."""
+
+    def __init__(self, parts: list[int]) -> None:
         self.period = sum(parts)
         self._parts = np.array(parts, np.int64)
         turns = tijdeman(parts)
@@ -82,25 +123,15 @@ class Schedule:
         self._earlier = earlier
 
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each position: the data set's number, and how often it has been drawn from before."""
         periods, within = np.divmod(positions, self.period)
         sources = self._sources[within]
         return sources, periods * self._parts[sources] + self._earlier[within]
 
 
 def whole_parts(shares: tuple[Fraction, ...]) -> list[int]:
-    """Shares as whole parts of a period: exact when their denominators allow it, else by largest remainder."""
+    """Shares as whole parts of the shortest period in which they are exact."""
     period = lcm(*(share.denominator for share in shares))
-    if period > LONGEST_PERIOD:
-        period = LONGEST_PERIOD
-        parts = [max(1, floor(share * period)) for share in shares]
-        remainders = sorted(range(len(shares)), key=lambda i: parts[i] - shares[i] * period)
-        for i in remainders[: max(0, period - sum(parts))]:
-            parts[i] += 1
-    else:
-        parts = [int(share * period) for share in shares]
-    common = gcd(*parts)
-    return [part // common for part in parts]
+    return [int(share * period) for share in shares]
 
 
 def tijdeman(parts: list[int]) -> list[int]:

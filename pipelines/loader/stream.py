@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
-from pipelines.loader.mixing import Mixture, Schedule
+from pipelines.loader.mixing import Mixture, schedule
 from pipelines.loader.order import BlockShuffle, FullShuffle, InOrder, Order, key_of
 from pipelines.loader.sample import Span
 from tokenizer.errors import UsageError
@@ -58,12 +58,14 @@ class Stream:
         self.crop = crop
         self._units = None if crop is None else crop.units(self.spec)
         self._seed = seed
-        self._schedule = Schedule(mixture.shares)
+        self._schedule = schedule(mixture.shares)
         self._orders = [_order(dataset, key_of(seed, number), shuffle) for number, dataset in enumerate(self.datasets)]
         if epochs is not None and len(self.datasets) > 1:
             raise UsageError("a mix has no epochs, since its data sets end at different times: give steps")
-        self.end = None if epochs is None else epochs * len(self.datasets[0])
-        """positions there are; None is endless"""
+        self.turn = None if epochs is None else epochs * len(self.datasets[0])
+        """positions of one turn through the loader; None is endless"""
+        self.end = self.turn
+        """the position at which the present turn ends"""
         self._block_of = lru_cache(maxsize=8)(self._block)
         self._places_of = lru_cache(maxsize=8)(self._place_block)
 

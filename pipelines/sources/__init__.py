@@ -12,8 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-import fsspec
-
+from pipelines.remote import filesystem, open_remote
 from pipelines.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
 from pipelines.sources.listing import list_folder
 from pipelines.sources.places import local_path
@@ -61,7 +60,7 @@ def _holds_audio(spec: str) -> bool:
     from pipelines.sources.parquet import audio_column
 
     try:
-        with fsspec.open(spec, "rb") if is_remote(spec) else Path(spec).open("rb") as file:
+        with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as file:
             return audio_column(pq.ParquetFile(file, pre_buffer=False).schema_arrow) is not None
     except (OSError, pa.ArrowException):
         return False  # the reader of manifests says what is wrong
@@ -75,7 +74,7 @@ def _is_saved_data_set(spec: str) -> bool:
 def _is_folder(spec: str) -> bool:
     if not is_remote(spec):
         return Path(spec).is_dir()
-    fs, root = fsspec.core.url_to_fs(spec)
+    fs, root = filesystem(spec)
     return bool(fs.isdir(root))
 
 

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import fsspec
-
+from pipelines.remote import open_remote
 from pipelines.sources.base import (
     Source,
     estimate_seconds,
@@ -87,7 +86,7 @@ class FolderSource(Source):
             if not Path(path).is_file():  # opening a FIFO would wait for ever
                 raise OSError("not a regular file")
             return Path(path).read_bytes()
-        with fsspec.open(path, "rb") as file:
+        with open_remote(path) as file:
             content: bytes = file.read()
         return content
 

@@ -9,8 +9,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-import fsspec
-
+from pipelines.remote import filesystem
 from pipelines.sources.places import is_remote
 from tokenizer.errors import FailureKind, RecordingError
 
@@ -39,7 +38,7 @@ def file_version(uri: str) -> str | None:
         if not is_remote(uri):
             status = os.stat(uri)  # noqa: PTH116
             return stat_version(status) if stat.S_ISREG(status.st_mode) else None
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = filesystem(uri)
         return info_version(fs.info(path))
     except Exception:  # whatever it is, opening the file says it better
         return None

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import fsspec
-
+from pipelines.remote import filesystem
 from pipelines.sources.base import extension, is_audio, is_remote
 from pipelines.sources.identity import info_version, stat_version
 from pipelines.sources.places import leaves
@@ -129,7 +128,7 @@ def _entry(path: str, folder: str, follow_links: bool) -> Entry:
 
 
 def _walk_remote(spec: str, listing: Listing) -> Iterator[tuple[str, Entry]]:
-    fs, root = fsspec.core.url_to_fs(spec)
+    fs, root = filesystem(spec)
     root = root.rstrip("/")
     found = {path[len(root) :].lstrip("/"): info for path, info in fs.find(root, detail=True).items()}
     outputs = {name.removesuffix(mark).rstrip("/") for name in found for mark in _OUTPUT if name.endswith(f"/{mark}")}

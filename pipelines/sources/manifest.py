@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
-
+from pipelines.remote import open_remote
 from pipelines.sources.base import Source, is_remote, open_file, refuse_rejected, rejected
 from pipelines.sources.identity import VERSION, file_version, require_version
 from pipelines.sources.lines import BadLine, Rows
@@ -66,7 +65,7 @@ class ManifestSource(Source):
         import pyarrow as pa
 
         try:
-            with fsspec.open(self.spec, "rb") if is_remote(self.spec) else Path(self.spec).open("rb") as file:
+            with open_remote(self.spec) if is_remote(self.spec) else Path(self.spec).open("rb") as file:
                 if ending == "parquet":
                     yield from rows.parquet(file)
                 elif ending in ("csv", "tsv"):

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.remote import open_remote
 from pipelines.sources.base import Source, is_remote, open_file, refuse_rejected, rejected
 from pipelines.sources.identity import VERSION, changed, file_version, row_version
 from pipelines.sources.listing import by_ending, list_folder
@@ -183,7 +183,7 @@ class _Table:
 
 
 def _opened(uri: str) -> Any:
-    return fsspec.open(uri, "rb") if is_remote(uri) else Path(uri).open("rb")
+    return open_remote(uri) if is_remote(uri) else Path(uri).open("rb")
 
 
 def audio_value(value: Any, name: str, folder: str | None, follow: bool = False) -> str | BinaryIO:

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import fsspec
 from braceexpand import braceexpand
 
+from pipelines.remote import open_remote
 from pipelines.sources.base import (
     Source,
     estimate_seconds,
+    fetch_file,
     is_audio,
     is_remote,
     not_opened,
@@ -61,15 +62,19 @@ class TarSource(Source):
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
+        offset, size = int(recording.locator["offset"]), int(recording.locator["size"])
         try:
-            raw = _open_archive(recording.uri)
+            if is_remote(recording.uri):  # with its header, by which it is known
+                raw, offset = fetch_file(recording.uri, offset - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE), tarfile.BLOCKSIZE
+            else:
+                raw = _open_archive(recording.uri)
         except OSError as error:
             raise not_opened(recording.uri, error) from error
-        offset, size, version = (recording.locator.get(name) for name in ("offset", "size", VERSION))
-        if self.check_versions and version and member_version(raw, int(offset or 0), int(size or 0)) != version:
+        version = recording.locator.get(VERSION)
+        if self.check_versions and version and member_version(raw, offset, size) != version:
             raw.close()
             raise changed(f"{recording.uri}/{recording.locator['member']}", "another member is there")
-        part = ByteRange(raw, int(recording.locator["offset"]), int(recording.locator["size"]))
+        part = ByteRange(raw, offset, size)
         return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
 
     def _archives(self) -> tuple[list[str], list[str]]:
@@ -92,7 +97,7 @@ class TarSource(Source):
 
 def _open_archive(uri: str) -> BinaryIO:
     if is_remote(uri):
-        return cast(BinaryIO, fsspec.open(uri, "rb").open())
+        return cast(BinaryIO, open_remote(uri))
     require_regular(uri)
     return Path(uri).open("rb")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -18,10 +20,13 @@ import soundfile
 from corpora import write_corpus
 from sounds import sound
 
+from pipelines import blame
+from pipelines import decoding as decoder_module
 from pipelines.decoding import Decoder, DecodeSettings
 from pipelines.sources import open_source
 from pipelines.sources.base import Source
 from tokenizer import FailureKind, RecordingError, read_audio
+from tokenizer.errors import SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
 
@@ -39,6 +44,17 @@ class TrickySource(Source):
     def open(self, recording: Recording) -> str | BinaryIO:
         if recording.id.startswith("crash"):
             os.kill(os.getpid(), signal.SIGSEGV)
+        if recording.id.startswith("abort"):
+            os.abort()
+        if recording.id.startswith("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if recording.id.startswith("full"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if recording.id.startswith("memory"):
+            raise MemoryError
+        if recording.id.startswith("once") and not Path(self.folder, recording.id).exists():
+            Path(self.folder, recording.id).touch()
+            os.abort()
         if recording.id.startswith("hang"):
             time.sleep(600)
         if recording.id.startswith("bug"):
@@ -113,22 +129,87 @@ def test_crashes_hangs_and_bugs_cost_one_recording_each(tmp_path: Path, sound_fi
     decoder.close()
 
 
-def test_a_killed_child_is_replaced(tmp_path: Path, sound_file: str) -> None:
-    decoder = Decoder(settings(tmp_path))
-    recordings = [Recording(str(n), sound_file) for n in range(40)]
-    results = []
-    for number, decoding in enumerate(decoder.decode(recordings)):
-        if number == 5:
-            assert decoder._child is not None
-            os.kill(decoder._child._process.pid, signal.SIGKILL)
-        try:
-            results.append(sum(block.shape[1] for block in decoding))
-        except RecordingError as error:
-            assert error.kind is FailureKind.CRASHED and "SIGKILL" in error.message
-            results.append(-1)
-    whole = read_audio(sound_file, 48_000, 2).num_samples
-    assert results.count(-1) <= 1 and results.count(whole) >= 39
+def test_kills_change_nothing(tmp_path: Path) -> None:
+    """SIGKILL at any moment, in the middle of a recording too, as the kernel sends it when memory runs out."""
+    recordings = []
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", sound(400_000, seed=number).samples.T, 44_100)
+        recordings.append(Recording(str(number), str(tmp_path / f"{number}.wav")))
+    decoder, chance, kills = Decoder(settings(tmp_path)), random.Random(0), 0
+    for decoding in decoder.decode(recordings):
+        moments = {chance.randrange(9) for _ in range(2)}
+        blocks = []
+        for number, block in enumerate(decoding):
+            blocks.append(block)
+            if number in moments and decoder._child is not None:
+                os.kill(decoder._child._process.pid, signal.SIGKILL)
+                kills += 1
+        expected = read_audio(decoding.recording.uri, 48_000, 2).samples
+        assert np.array_equal(np.concatenate(blocks, axis=1), expected), decoding.recording.id
+        assert decoding.report.audio.num_samples == expected.shape[1]
+    assert kills >= 5
     decoder.close()
+
+
+def test_a_crash_that_does_not_come_again_costs_nothing(tmp_path: Path, sound_file: str) -> None:
+    decoder = Decoder(settings(tmp_path))
+    results = take(decoder, [Recording(id, sound_file) for id in ("a", "once1", "b", "once2")])
+    whole = read_audio(sound_file, 48_000, 2).samples
+    assert all(np.array_equal(result, whole) for result in results)  # type: ignore[arg-type]
+    decoder.close()
+
+
+def test_who_really_kills_its_decoder_is_named(tmp_path: Path, sound_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame, "LIMITS", {**blame.LIMITS, blame.DeathKind.KILLED: 3})
+    monkeypatch.setattr(blame, "MEMORY_PAUSES", (0.0,))
+    ids = ["a", "abort", "b", "kill", "memory", "c"]
+    decoder = Decoder(settings(tmp_path))
+    results = dict(zip(ids, take(decoder, [Recording(id, sound_file) for id in ids]), strict=True))
+    words = {id: error.message for id, error in results.items() if isinstance(error, RecordingError)}
+    assert "SIGABRT 2 times, each time alone" in words.pop("abort")
+    assert "memory runs out" in words.pop("kill") and "ran out of memory" in words.pop("memory")
+    assert not words
+    decoder.close()
+
+
+def test_a_stop_longer_than_the_timeout_costs_nothing(tmp_path: Path, sound_file: str) -> None:
+    decoder = Decoder(settings(tmp_path, timeout=2.0))
+    whole = read_audio(sound_file, 48_000, 2).samples
+    for number, decoding in enumerate(decoder.decode([Recording(id, sound_file) for id in "abc"])):
+        if number == 1:
+            assert decoder._child is not None
+            os.kill(decoder._child._process.pid, signal.SIGSTOP)
+        assert np.array_equal(np.concatenate(list(decoding), axis=1), whole)
+    decoder.close()
+
+
+def test_a_file_that_changed_before_it_was_read_again_is_no_mixture(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", sound(2_400_000).samples.T, 44_100)
+    decoder = Decoder(settings(tmp_path))
+    for decoding in decoder.decode([Recording("x", str(tmp_path / "x.wav"))]):
+        blocks = iter(decoding)
+        next(blocks)
+        soundfile.write(tmp_path / "x.wav", sound(2_400_000, seed=7).samples.T, 44_100)
+        assert decoder._child is not None
+        os.kill(decoder._child._process.pid, signal.SIGKILL)
+        with pytest.raises(RecordingError, match="other samples the second time"):
+            list(blocks)
+    decoder.close()
+
+
+def test_a_full_temporary_folder_stops_the_run(tmp_path: Path, sound_file: str) -> None:
+    decoder = Decoder(settings(tmp_path))
+    with pytest.raises(SourceUnavailable, match="is full"):
+        take(decoder, [Recording("a", sound_file), Recording("full", sound_file)])
+    decoder.close()
+
+
+def test_a_decoder_that_cannot_start_is_no_recordings_fault(
+    tmp_path: Path, sound_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "own_command", lambda *_: [sys.executable, "-c", "import no_such_package"])
+    with pytest.raises(UsageError, match="cannot start: ModuleNotFoundError: No module named 'no_such_package'"):
+        take(Decoder(settings(tmp_path)), [Recording("a", sound_file)])
 
 
 def test_what_is_not_wanted_is_passed_over(tmp_path: Path, sound_file: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.blame import Death, DeathKind
 from pipelines.encoders import Chunk, EncoderLost
 from pipelines.packing import Packer, Pending
 from tokenizer.codecs.base import ChunkCodes
@@ -39,7 +40,7 @@ class EchoEncoder:
         self._under_way -= 1
         first = [float(chunk[0, 0]) for chunk in ticket]
         if LETHAL in first:
-            raise EncoderLost("three times")
+            raise EncoderLost(Death(DeathKind.CRASHED, "SIGSEGV"))
         if POISON in first:
             raise RecordingError(FailureKind.ENCODER, "refused", "encode")
         return [ChunkCodes(np.array([[value]], np.uint16), value) for value in first]
@@ -109,3 +110,21 @@ def test_a_recording_that_fails_while_it_is_read_comes_back_as_failed() -> None:
     assert [p.recording.id for p in ended] == ["a", "b"]
     assert ended[0].error is not None and not ended[0].chunks
     assert encoder.batches == [2, 2], "chunks that were on their way still go: batches must not depend on timing"
+
+
+class KilledEncoder(EchoEncoder):
+    """Its process is killed from outside the first thirty times."""
+
+    kills = 30
+
+    def result(self, ticket: list[Chunk]) -> list[ChunkCodes]:
+        if self.kills:
+            self.kills -= 1
+            raise EncoderLost(Death(DeathKind.KILLED, "SIGKILL"))
+        return super().result(ticket)
+
+
+def test_thirty_kills_of_encoders_cost_no_recording() -> None:
+    ended = feed(Packer(KilledEncoder(batch_chunks=3, window=2)), [[1.0, 2.0], [3.0], [4.0, 5.0]])
+    assert [pending.error for pending in ended] == [None] * 3
+    assert [code.scale for pending in ended for code in pending.in_order()] == [1.0, 2.0, 3.0, 4.0, 5.0]

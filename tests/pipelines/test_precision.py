@@ -37,7 +37,7 @@ def test_a_fast_corpus_says_so_everywhere(
         return EncodecCodec(checkpoint, describe_codec(settings.codec, precision=settings.precision), "cpu")
 
     monkeypatch.setattr(CodecSettings, "load", load)
-    monkeypatch.setattr(run, "gpu_here", lambda: True)
+    monkeypatch.setattr(run, "usable_gpu", lambda: True)
     config = TokenizeConfig(str(make_corpus(3, broken=False)), codec=str(checkpoint), precision="fast", shard_hours=0.0004)
     out = tmp_path / "out"
     tokenize_corpus(config, str(out), HERE)
@@ -69,7 +69,7 @@ def test_fast_without_a_gpu_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match="needs GPUs"):
         config = TokenizeConfig(str(corpus), codec=str(checkpoint), precision="fast")
         tokenize_corpus(config, str(out), RunOptions(workers=0, quiet=True, device="cpu"))
-    monkeypatch.setattr(run, "gpu_here", lambda: False)
+    monkeypatch.setattr(run, "usable_gpu", lambda: False)
     with pytest.raises(UsageError, match="needs GPUs"):
         tokenize_corpus(config, str(out), HERE)
     assert not out.exists()

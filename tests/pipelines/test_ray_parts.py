@@ -11,7 +11,8 @@ from tokenizer.errors import UsageError
 
 
 def feed(nearby: bool) -> runs._Feed:
-    return runs._Feed(("a", "b", "c", "d"), ("one", "one", "two", "two"), nearby, 16, 4)
+    places = tuple(runs._Place(node, "") for node in ("one", "one", "two", "two"))
+    return runs._Feed(("a", "b", "c", "d"), places, nearby, 16, 4)
 
 
 def test_runners_near_gpus_send_to_those_and_take_turns_at_the_first() -> None:

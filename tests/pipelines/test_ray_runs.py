@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 from corpora import write_corpus
+from s3 import Bucket
 
+from pipelines.blame import LIMITS, DeathKind
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import inspect
 from pipelines.manifest import Manifest
-from pipelines.ray import DEATHS_BEFORE_ISOLATION
 from pipelines.run import tokenize_corpus
 from pipelines.storage import open_storage
 from pipelines.verify import verify
@@ -42,7 +43,7 @@ class Scene:
     expected: dict[str, bytes]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def command(self, out: Path, *more: str) -> list[str]:
+    def command(self, out: Path | str, *more: str) -> list[str]:
         base = [sys.executable, "-m", "pipelines", "tokenize", str(self.corpus), str(out)]
         where = [] if "--workers" in more else ["--address", self.address]
         return [*base, "--codec", self.codec, "--shard-hours", "0.004", *where, *more]
@@ -52,7 +53,7 @@ class Scene:
         self.started.append(process)
         return process
 
-    def finish(self, out: Path, *more: str) -> str:
+    def finish(self, out: Path | str, *more: str) -> str:
         ended = subprocess.run(self.command(out, *more), cwd=ROOT, capture_output=True, text=True, check=False)
         assert ended.returncode == 3, ended.stderr
         return ended.stderr
@@ -145,6 +146,13 @@ def test_on_cpus_the_result_is_that_of_one_process(scene: Scene, tmp_path: Path)
     assert "real time" in text and "recordings failed" in text
 
 
+def test_nodes_reach_the_driver_s_store(scene: Scene, bucket: Bucket) -> None:
+    """Its variables say where it is and who asks; the cluster was started without them."""
+    scene.finish(bucket.url("out"), "--device", "cpu")
+    names = [key.rsplit("/", 1)[-1] for key in bucket.keys("out/data/")]
+    assert {name: bucket.get(f"out/data/{name}") for name in names} == scene.expected
+
+
 def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: Path) -> None:
     """Though a cluster runs on this machine, which is none of its business."""
     process = scene.start(tmp_path / "out", "--device", "cpu", "--workers", "2")
@@ -213,7 +221,7 @@ def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, rou
 
 
 def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(scene: Scene, tmp_path: Path) -> None:
-    """Stands for a recording that makes the runner die: it is killed over that recording's shard, and when it is named."""
+    """Stands for a recording that makes the runner die: it aborts over that recording's shard, and whenever it is named."""
     out = tmp_path / "out"
     fatal = max((path for path in scene.corpus.rglob("*.flac")), key=lambda path: path.stat().st_size)
     id = str(fatal.relative_to(scene.corpus))
@@ -221,17 +229,42 @@ def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(
     wait_for(lambda: (out / "manifest" / "config.json").exists() or process.poll() is not None)
     shards = Manifest(open_storage(str(out))).read_plan().shards
     number = next(i for i, shard in enumerate(shards) if any(recording.id == id for recording in shard.recordings))
-    for _ in range(DEATHS_BEFORE_ISOLATION):
-        wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
-        kill(actors("_Runner.run"))
+    wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
+    kill(actors("_Runner.run"), signal.SIGABRT)
     journal = out / "manifest" / "journal"
-    wait_for(lambda: id in texts(journal) or process.poll() is not None)
-    kill(actors("_Runner.run"))
+    for _ in range(LIMITS[DeathKind.CRASHED]):
+        wait_for(lambda: (id in texts(journal) and actors("_Runner.run")) or process.poll() is not None)
+        kill(actors("_Runner.run"), signal.SIGABRT)
     error = process.communicate(timeout=300)[1]
     assert process.returncode == 3, error
     assert {f.id: f.kind for f in inspect(str(out)).failures} == {"broken.wav": "truncated", id: "quarantined"}, error
-    assert f"{id} kills its process and is quarantined" in error
+    assert f"{id} kills its process" in error and "is quarantined" in error
     assert verify(str(out)) == []
+
+
+def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> None:
+    """Of decoders, runners and encoders, as the kernel kills when memory runs out."""
+    out, chance, kills = tmp_path / "out", random.Random(0), 0
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+    while process.poll() is None and kills < 9:
+        pids = {"decoder": decoders(), "runner": actors("_Runner.run"), "encoder": actors("_EncodeActor.encode")}
+        chosen = pids[("decoder", "runner", "encoder")[kills % 3]]
+        if chosen:
+            kills += 1
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(chosen), signal.SIGKILL)
+            time.sleep(chance.uniform(0.5, 2.0))
+        time.sleep(0.02)
+    error = process.communicate(timeout=240)[1]
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(out)
+
+
+def decoders() -> list[int]:
+    """Process ids of decoders below the tests' own runners."""
+    runners = set(actors("_Runner"))
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(int(entry.name)) in runners]
 
 
 def texts(folder: Path) -> list[str]:
@@ -242,22 +275,22 @@ def texts(folder: Path) -> list[str]:
     return found
 
 
-def kill(pids: list[int]) -> None:
-    """Send SIGKILL, and see them go."""
+def kill(pids: list[int], number: int) -> None:
+    """Send a signal, and see them go."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     wait_for(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
 
 
-def test_ctrl_c_ends_a_run_on_ray_cleanly(scene: Scene, tmp_path: Path) -> None:
-    process = scene.start(tmp_path / "out", "--device", "cpu")
-    wait_for(lambda: commits(tmp_path / "out") or process.poll() is not None)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error
-    assert "run the same command again" in error and "Traceback" not in error
-    assert time.monotonic() - began < 30
+def test_signals_end_a_run_on_ray_cleanly(scene: Scene, tmp_path: Path) -> None:
+    """One after the other on the same folder, and then to its end."""
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process, before = scene.start(tmp_path / "out", "--device", "cpu"), len(commits(tmp_path / "out"))
+        wait_for(lambda: len(commits(tmp_path / "out")) > before or process.poll() is not None)  # noqa: B023
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == code, error
+        assert "run the same command again" in error and "Traceback" not in error and "received at" not in error
     scene.finish(tmp_path / "out", "--device", "cpu")
     scene.assert_undisturbed(tmp_path / "out")
 

@@ -16,7 +16,7 @@ from pipelines.plan import Plan, make_plan
 from pipelines.sources import open_source
 from pipelines.sources.base import Source, is_audio
 from pipelines.sources.places import is_remote
-from pipelines.terminal import printable
+from pipelines.words import printable
 from tokenizer.audio.pyav import FORMATS
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording

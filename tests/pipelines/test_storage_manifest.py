@@ -42,10 +42,13 @@ PARQUET = shard_format("parquet")
 SHARD = "train-00000-of-00001"
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     if request.param == "local":
         yield open_storage(str(tmp_path / "out"))
+        return
+    if request.param == "s3":
+        yield open_storage(request.getfixturevalue("bucket").url("out"))
         return
     root = f"/{uuid.uuid4().hex}"
     yield open_storage(f"memory:/{root}")

@@ -175,7 +175,7 @@ class EncodeWork(Work):
         samples, lengths = inputs if len(inputs) > 1 else (inputs[0], None)
         scales = row_scales(samples, lengths)
         divided = samples / scales[:, None, None] if self._normalised else samples
-        embeddings, frames = self._encoder(divided, lengths)
+        embeddings, frames, condition = self._encoder.conditioned(divided, lengths)
         rows, dim, count = embeddings.shape
         flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
         # What lies beyond a row's end is zero, which is finite and has no size.
@@ -184,7 +184,8 @@ class EncodeWork(Work):
         if self._exact:
             own = count if frames is None else frames
             sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
-            moved = noise(flat, sizes[:, None].expand(rows, count).reshape(-1))
+            by_frame = (rows, count)
+            moved = noise(flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition)))
             codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
             certainty = certainty.view(rows, count)
             if frames is not None:

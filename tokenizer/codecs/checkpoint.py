@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from tokenizer.errors import CodecLoadError
 
 BUNDLED = {"small": Path(__file__).resolve().parent.parent / "checkpoints" / "small"}
 """checkpoints that ship with the package, by name; a folder of the same name is meant by ./name"""
+WEIGHT_FREE = ("mulaw",)
+"""rows of `tokenizer.codecs.CODECS`: codecs that need no checkpoint"""
+ON_THE_HUB = ("facebook/encodec_48khz", "facebook/encodec_24khz")
+"""the published checkpoints; any other of `EncodecModel` works too"""
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
 
@@ -42,7 +47,7 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     elif folder.is_dir():
         found = Checkpoint(folder.resolve(), str(folder.resolve()), None)
     elif _looks_like_a_path(name):
-        raise CodecLoadError(f"codec {name}: there is no such folder (one written by save_pretrained is expected)")
+        raise CodecLoadError(f"codec {name}: there is no such folder (one written by save_pretrained is expected){meant(name)}")
     else:
         found = _download(name, revision)
     _require_encodec(found)
@@ -72,6 +77,23 @@ def weights_hash(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
+def meant(name: str) -> str:
+    """What someone may have meant who wrote this, and what there is: the end of a message."""
+    there = f"; with the package come {' and '.join((*BUNDLED, *WEIGHT_FREE))}, on the hub are {' and '.join(ON_THE_HUB)}"
+    return _close(name) + there
+
+
+def _close(name: str) -> str:
+    """The name that is most like this one, as a question; nothing for one that is right."""
+    known = [*BUNDLED, *WEIGHT_FREE, *ON_THE_HUB]
+    if name in known:
+        return ""
+    bare = {full.split("/")[1]: full for full in ON_THE_HUB}  # without the owner, as one speaks of them
+    written = name.lower().removeprefix("./")
+    close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(written, bare, n=1, cutoff=0.7)
+    return f": did you mean {bare.get(close[0], close[0])}?" if close else ""
+
+
 def _looks_like_a_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/") or os.sep not in name
 
@@ -94,14 +116,14 @@ def _download(name: str, revision: str | None) -> Checkpoint:
     except LocalEntryNotFoundError as error:
         raise CodecLoadError(
             f"codec {name} is not in this machine's cache and the hub cannot be reached: fetch it where there is a network "
-            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec"
+            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name)}"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CodecLoadError(f"codec {name}: neither a folder, a codec of this package, nor a checkpoint on the hub") from error
+        raise CodecLoadError(f"codec {name}: neither a folder nor a checkpoint on the hub{meant(name)}") from error
     except Exception as error:  # the hub client passes on whatever its transport raises
         raise CodecLoadError(
             f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where there is a network "
-            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec"
+            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name)}"
         ) from error
     return Checkpoint(folder, name, folder.name)
 

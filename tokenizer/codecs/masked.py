@@ -16,7 +16,7 @@ convolution.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,8 @@ class Signal:
     """likewise"""
     lengths: torch.Tensor | None
     """of the rows, int64 `[rows]`; None: all are full"""
+    condition: torch.Tensor | None = None
+    """float32 `[rows]`: how much the normalisations up to here have grown what rounding does; None: there were none"""
 
     @property
     def width(self) -> int:
@@ -97,10 +99,18 @@ class MaskedEncoder:
         Without lengths every row is as long as the shape. Beyond a row's end there are zeros, going in, coming out and in what
         is convolved: what is garbage in one sample can spoil its neighbours where a device convolves by Fourier transforms.
         """
+        frames, known, _ = self.conditioned(samples, lengths)
+        return frames, known
+
+    def conditioned(
+        self, samples: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """The same, with each row's `Signal.condition`, float32 `[rows]`."""
         signal = plain(samples, lengths)
         for step in self._steps:
             signal = step(signal)
-        return signal.whole(), signal.lengths
+        condition = samples.new_ones(samples.shape[0]) if signal.condition is None else signal.condition
+        return signal.whole(), signal.lengths, condition
 
 
 def _step(kind: str, layer: Any, elu: bool, channels_last: bool) -> Step:
@@ -133,13 +143,17 @@ class Convolution:
     def __call__(self, signal: Signal) -> Signal:
         right = self._right + -signal.width % self._stride
         if signal.lengths is None and signal.width > max(self._left, right):
-            return normalised(self._convolve(self._padded(signal, right)), None, self._norm)
+            return self._normalised(signal, self._convolve(self._padded(signal, right)), None)
         rows = signal.terms[0].shape[0]
         known = signal.lengths
         if known is None:
             known = torch.full((rows,), signal.width, dtype=torch.int64, device=signal.terms[0].device)
         y, frames = self._convolve(self._padded_by_row(signal, known)), -(-known // self._stride)
-        return normalised(y, frames if signal.lengths is not None else None, self._norm)
+        return self._normalised(signal, y, frames if signal.lengths is not None else None)
+
+    def _normalised(self, signal: Signal, y: torch.Tensor, lengths: torch.Tensor | None) -> Signal:
+        found = normalised(y, lengths, self._norm)
+        return replace(found, condition=times(signal.condition, found.condition))
 
     def _convolve(self, padded: torch.Tensor) -> torch.Tensor:
         # In two dimensions, of which one is 1: only there is the order of a tensor's dimensions in memory heeded.
@@ -209,7 +223,15 @@ def normalised(y: torch.Tensor, lengths: torch.Tensor | None, norm: Any) -> Sign
         return Signal((y,), (ones,), torch.zeros_like(ones), lengths)
     mean, variance = moments(y, lengths)
     scale = (variance + norm.eps).rsqrt() * norm.weight[:, None]
-    return Signal((y,), (scale,), norm.bias[:, None] - mean * scale, lengths)
+    condition = ((variance + mean.square()) / (variance + norm.eps)).sqrt().clamp_min(1.0).view(-1)
+    return Signal((y,), (scale,), norm.bias[:, None] - mean * scale, lengths, condition)
+
+
+def times(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
+    """The condition of what went through one and the other."""
+    if one is None or other is None:
+        return one if other is None else other
+    return one * other
 
 
 def moments(y: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -242,9 +264,12 @@ class _Residual:
         x = plain(signal.whole(), signal.lengths)
         branch = self._second(self._first(x))
         if self._shortcut is None:
-            return Signal((*branch.terms, *x.terms), (*branch.scales, torch.ones_like(branch.scales[0])), branch.shift, x.lengths)
+            scales = (*branch.scales, torch.ones_like(branch.scales[0]))
+            condition = times(signal.condition, branch.condition)
+            return Signal((*branch.terms, *x.terms), scales, branch.shift, x.lengths, condition)
         beside = self._shortcut(x)
-        return Signal(branch.terms + beside.terms, branch.scales + beside.scales, _sum(branch, beside), x.lengths)
+        condition = times(signal.condition, times(branch.condition, beside.condition))
+        return Signal(branch.terms + beside.terms, branch.scales + beside.scales, _sum(branch, beside), x.lengths, condition)
 
 
 def _sum(one: Signal, other: Signal) -> torch.Tensor | None:
@@ -260,4 +285,5 @@ class _Recurrence:
     def __call__(self, signal: Signal) -> Signal:
         frames = signal.whole().permute(2, 0, 1).contiguous()
         y = (self._lstm(frames)[0] + frames).permute(1, 2, 0)
-        return plain(y if signal.lengths is None else y.masked_fill(~inside(y, signal.lengths), 0.0), signal.lengths)
+        y = y if signal.lengths is None else y.masked_fill(~inside(y, signal.lengths), 0.0)
+        return replace(plain(y, signal.lengths), condition=signal.condition)

@@ -47,7 +47,7 @@ class ReferenceNetwork(Network):
         results: list[torch.Tensor] = list(chunks)
         finite = []
         for indices in self._stacks([chunk.shape[1] for chunk in chunks]):
-            embeddings = self.encoder(torch.stack([chunks[i] for i in indices]))
+            embeddings = self._embedded(torch.stack([chunks[i] for i in indices]))
             finite.append(torch.isfinite(embeddings).all())
             codes = self.quantize(embeddings, n_q)
             for place, i in enumerate(indices):
@@ -55,6 +55,16 @@ class ReferenceNetwork(Network):
         if finite:
             check_finite(torch.stack(finite))
         return results
+
+    def _embedded(self, samples: torch.Tensor) -> torch.Tensor:
+        try:
+            embeddings: torch.Tensor = self.encoder(samples)
+        except RuntimeError as error:
+            if "padding" not in str(error).lower():
+                raise
+            message = f"the codec's padding does not fit a chunk of {samples.shape[2]} samples: {error}"
+            raise RecordingError(FailureKind.ENCODER, message, "encode") from error
+        return embeddings
 
     def quantize(self, embeddings: torch.Tensor, n_q: int) -> torch.Tensor:
         """float32 `[rows, dim, frames]` to int64 `[n_q, rows, frames]`.
@@ -108,12 +118,14 @@ class TiledNetwork(Network):
         """chunks that the reference has settled so far"""
 
     def encode(self, chunks: Sequence[torch.Tensor], n_q: int) -> list[torch.Tensor]:
-        embeddings = [embedding.t().contiguous() for embedding in self._encoder(chunks)]
+        found, conditions = self._encoder.conditioned(chunks)
+        embeddings = [embedding.t().contiguous() for embedding in found]
         frames = [embedding.shape[0] for embedding in embeddings]
         joined = torch.cat(embeddings)
         check_finite(torch.isfinite(joined).all())
         sizes = torch.cat([embedding.square().mean().sqrt().expand(len(embedding)) for embedding in embeddings])
-        codes, certainty = self._quantize(joined, n_q, noise(joined, sizes))
+        condition = torch.tensor(conditions).repeat_interleave(torch.tensor(frames))
+        codes, certainty = self._quantize(joined, n_q, noise(joined, sizes, condition))
         results: list[torch.Tensor] = list(codes.split(frames, dim=1))  # type: ignore[no-untyped-call]
         for i, certain in enumerate(certainty.split(frames)):  # type: ignore[no-untyped-call]
             if float(certain.min()) < quantizer.CERTAIN:

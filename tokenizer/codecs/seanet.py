@@ -7,6 +7,7 @@ nothing from a batch, and alone a chunk's tiles stay in the cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,14 +52,20 @@ class SeaNet:
 
     def __call__(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[channels, n]` each, of any lengths, to float32 `[out, m]` each."""
-        reached = self._run_all(self._before, [sequence.t() for sequence in sequences])
-        return [frames.t() for frames in self._run_all(self._after, self._through_lstm(reached))]
+        return self.conditioned(sequences)[0]
 
-    def _run_all(self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def conditioned(self, sequences: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[float]]:
+        """The same, with each sequence's `Signal.condition`."""
+        before = self._run_all(self._before, [sequence.t() for sequence in sequences])
+        after = self._run_all(self._after, self._through_lstm([reached for reached, _ in before]))
+        conditions = [one * other for (_, one), (_, other) in zip(before, after, strict=True)]
+        return [frames.t() for frames, _ in after], conditions
+
+    def _run_all(self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, float]]:
         return self._threads.map(lambda sequence: self._run(steps, sequence), sequences)
 
     @torch.inference_mode()
-    def _run(self, steps: Sequence[Step], sequence: torch.Tensor) -> torch.Tensor:
+    def _run(self, steps: Sequence[Step], sequence: torch.Tensor) -> tuple[torch.Tensor, float]:
         space = self._spaces.pop() if self._spaces else Workspace()
         signal = plain(sequence.contiguous())
         for step in steps:
@@ -68,7 +75,7 @@ class SeaNet:
         whole = signal.whole()
         space.give_back(*signal.terms)
         self._spaces.append(space)
-        return whole
+        return whole, signal.condition
 
     def _through_lstm(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         results: list[torch.Tensor] = list(sequences)
@@ -109,7 +116,9 @@ class _Residual:
         branch = self._second(hidden, True, space)
         space.give_back(*hidden.terms)
         # The caller gives the input back, so it is copied where it is a part of the result.
-        return branch + (plain(signal.whole()) if self._shortcut is None else self._shortcut(signal, False, space))
+        if self._shortcut is None:
+            return branch + plain(signal.whole())
+        return branch + self._shortcut(replace(signal, condition=1.0), False, space)
 
 
 def similar(lengths: Sequence[int]) -> list[list[int]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.codecs.kernels import read_one, read_two
+from tokenizer.codecs.kernels import moments, read_one, read_two
 from tokenizer.errors import CodecshardsError
 
 TILE_FLOATS = 1 << 17
@@ -84,6 +84,8 @@ class Signal:
     """each float32 `[repeats * channels]`, see `repeated`"""
     shift: torch.Tensor
     """likewise"""
+    condition: float = 1.0
+    """how much the normalisations up to here have grown what rounding does to it, see `tokenizer.codecs.quantizer`"""
 
     @property
     def length(self) -> int:
@@ -111,11 +113,12 @@ class Signal:
 
     def part(self, start: int, stop: int) -> Signal:
         """Samples `start` to `stop`, in the same memory."""
-        return Signal(tuple(term[start:stop] for term in self.terms), self.scales, self.shift)
+        return Signal(tuple(term[start:stop] for term in self.terms), self.scales, self.shift, self.condition)
 
     def __add__(self, other: Signal) -> Signal:
         """Of two signals of one term each."""
-        return Signal(self.terms + other.terms, self.scales + other.scales, self.shift + other.shift)
+        condition = self.condition * other.condition
+        return Signal(self.terms + other.terms, self.scales + other.scales, self.shift + other.shift, condition)
 
 
 def flat(samples: torch.Tensor) -> NDArray[np.float32]:
@@ -147,30 +150,33 @@ def tiles(rows: int, channels: int) -> Iterator[tuple[int, int]]:
     return pairwise(edges)
 
 
+Moments = tuple[int, float, float]
+"""count, mean, and the sum of squared differences from it, of some of a layer's outputs"""
+
+
 class Norm:
-    """GroupNorm with one group over a whole chunk (`time_group_norm`), from sums gathered tile by tile."""
+    """GroupNorm with one group over a whole chunk (`time_group_norm`), from moments gathered tile by tile."""
 
     def __init__(self, norm: Any, bias: torch.Tensor) -> None:
         self._gain, self._offset, self._eps = norm.weight.detach(), norm.bias.detach(), float(norm.eps)
         self._bias = bias
-        self._bias_sum, self._bias_squares = float(bias.double().sum()), float(bias.double().square().sum())
 
-    def signal(self, raw: torch.Tensor, sums: Sequence[torch.Tensor], squares: Sequence[float]) -> Signal:
-        """A raw output `[samples, channels]` without its bias, to a signal.
+    def signal(self, raw: torch.Tensor, parts: Sequence[Moments]) -> Signal:
+        """A raw output `[samples, channels]` without its bias, to a signal; `parts` are of the output with its bias."""
+        count, mean, squares = joined(parts)
+        deviation = (squares / count + self._eps) ** 0.5
+        scale = self._gain.double() / deviation
+        shift = self._offset.double() + (self._bias.double() - mean) * scale
+        # What rounding leaves in the output is in proportion to its size, and grows with it where that is taken off.
+        condition = max(((squares / count + mean * mean) ** 0.5) / deviation, 1.0)
+        return Signal((raw,), (repeated(scale.float()),), repeated(shift.float()), condition)
 
-        Args:
-            raw: what the products gave.
-            sums: per tile, the sum per channel.
-            squares: per tile, the sum of squares.
-        """
-        rows = raw.shape[0]
-        count = rows * raw.shape[1]
-        by_channel = torch.stack(list(sums)).double().sum(0)
-        mean = (float(by_channel.sum()) + rows * self._bias_sum) / count
-        total = math.fsum(squares) + 2.0 * float(torch.dot(by_channel, self._bias.double())) + rows * self._bias_squares
-        deviation = (max(total / count - mean * mean, 0.0) + self._eps) ** 0.5
-        scale = self._gain / deviation
-        return Signal((raw,), (repeated(scale),), repeated(self._offset + (self._bias - mean) * scale))
+
+def joined(parts: Sequence[Moments]) -> Moments:
+    """The moments of all parts together, of which none is the difference of large numbers (Chan et al. 1983)."""
+    count = sum(part[0] for part in parts)
+    mean = math.fsum(part[0] * part[1] for part in parts) / count
+    return count, mean, math.fsum(part[2] + part[0] * (part[1] - mean) ** 2 for part in parts)
 
 
 class Layer(ABC):
@@ -189,8 +195,7 @@ class Layer(ABC):
         left, right = self._padding(signal.length)
         rows = (left + signal.length + right - self._reach) // self._stride + 1
         raw = space.take(rows, self._width)
-        sums: list[torch.Tensor] = []
-        squares: list[float] = []
+        parts: list[Moments] = []
         for start, stop in tiles(rows, max(self._in * self._stride, self._width)):
             window = space.take((stop - 1 - start) * self._stride + self._reach, self._in)
             self._fill(window, signal, start * self._stride - left, elu)
@@ -198,13 +203,13 @@ class Layer(ABC):
             self._multiply(window, out)
             space.give_back(window)
             if self._norm is not None:
-                numbers = out.view(-1)
-                sums.append(out.view(-1, self._out).sum(0))
-                squares.append(float(torch.dot(numbers, numbers)))
+                mean, squares = moments(flat(out), self._bias.numpy(), self._out)
+                parts.append((out.numel(), mean, squares))
         raw = raw.view(-1, self._out)
         if self._norm is not None:
-            return self._norm.signal(raw, sums, squares)
-        return Signal((raw,), (self._ones,), self._bias)
+            normalised = self._norm.signal(raw, parts)
+            return replace(normalised, condition=normalised.condition * signal.condition)
+        return Signal((raw,), (self._ones,), self._bias, signal.condition)
 
     _reach: int
     """input samples that one output needs"""

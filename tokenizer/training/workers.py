@@ -61,7 +61,9 @@ class AcceleratedWorkers(Workers):
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise UsageError("training on several devices needs accelerate: pip install codecshards[train]") from error
+            raise UsageError(
+                "training on several devices needs accelerate: pip install accelerate (or '.[train]' in a clone of codecshards)"
+            ) from error
         self._accelerator: Any = Accelerator(cpu=self.device.type == "cpu")
         self.device = self._accelerator.device
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes

@@ -20,6 +20,8 @@ const Common = (() => {
   }
 
   const short = (value) => (Math.abs(value) >= 1000 ? value.toFixed(0) : String(+value.toPrecision(3))).replace("-", "−");
+  // With so many digits behind the point, and never a zero with a minus.
+  const fixed = (value, digits) => { const text = value.toFixed(digits); return Number(text) === 0 ? (0).toFixed(digits) : text; };
   const unit = (metric) => (known[metric].unit ? ` ${known[metric].unit}` : "");
   const better = (metric) => (metric === "level" ? "0 is right" : known[metric].higher ? "higher is better" : "lower is better, 0 is best");
   const arrow = (metric) => (metric === "level" ? "→0" : known[metric].higher ? "↑" : "↓");
@@ -36,6 +38,6 @@ const Common = (() => {
     return seconds >= 3600 ? `${(seconds / 3600).toFixed(2)} h` : seconds >= 60 ? `${(seconds / 60).toFixed(1)} min` : `${seconds.toFixed(1)} s`;
   }
 
-  return {make, short, unit, better, arrow, bad, many, clock, length, says: (metric) => SAYS[metric], title: (metric) => TITLES[metric],
+  return {make, short, fixed, unit, better, arrow, bad, many, clock, length, says: (metric) => SAYS[metric], title: (metric) => TITLES[metric],
     window: (metric) => known[metric].window};
 })();

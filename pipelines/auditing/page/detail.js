@@ -6,11 +6,13 @@ const Detail = (() => {
 
   // Shows a row in `box` and returns its player; null when there is nothing to hear.
   function show(box, row) {
-    box.replaceChildren(make("h3", {textContent: row.id}));
+    box.replaceChildren(make("h3", {textContent: row.id, dir: "auto"}));
     const source = row.source_channels ? ` · source ${row.source_sample_rate} Hz, ${row.source_channels} ch` : "";
-    box.append(quiet(`${clock(row.seconds)}${source} · ${row.shard} · chosen: ${row.chosen}`));
+    const other = row.source_seconds !== null && Math.abs(row.source_seconds - row.seconds) > 0.0005 ? ` (its source: ${clock(row.source_seconds, 3)})` : "";
+    box.append(quiet(`${clock(row.seconds, other ? 3 : 1)}${other}${source} · ${row.shard} · chosen: ${row.chosen}`));
+    spoken(box, row);
     if (row.findings.length) {
-      box.append(make("ul", {}, ...row.findings.map((f) => make("li", {}, make("b", {className: f.severity, textContent: f.name}), `: ${f.detail}`))));
+      box.append(make("ul", {}, ...row.findings.map((f) => make("li", {}, make("b", {className: row.own.includes(f) ? f.severity : "info", textContent: f.name}), `: ${f.detail}`))));
     }
     if (row.error) box.append(make("p", {className: "warning", textContent: "It could not be compared with its source."}));
     if (row.equal_codes) box.append(make("p", {textContent: equal(row.equal_codes)}));
@@ -20,8 +22,23 @@ const Detail = (() => {
     if (row.page) return listen(box, row);
     const heard = report.recordings.filter((each) => each.page).length;
     const why = heard ? `the page has it for ${heard} of ${report.recordings.length}, the worst` : "none was written";
-    box.append(quiet(`No sound: ${why}. For this one: codecshards audit OUT --ids '${row.id}'. Its measures over time are in recordings.parquet.`));
+    box.append(quiet(`No sound: ${why}. For this one: codecshards audit OUT --ids '${row.id.replaceAll("'", "'\\''")}'. Its measures over time are in recordings.parquet.`));
     return null;
+  }
+
+  // Who speaks, in what language, and what. All of it is data of strangers: text, never markup, in a direction of its own.
+  function spoken(box, row) {
+    const facts = [["speaker", row.speaker], ["language", row.language]].filter(([, value]) => value);
+    if (facts.length) {
+      box.append(make("p", {className: "facts"}, ...facts.flatMap(([name, value], i) =>
+        [`${i ? " · " : ""}${name} `, make("bdi", {className: name, textContent: value})])));
+    }
+    if (!row.text) return;
+    const text = make("blockquote", {id: "transcript", textContent: row.text, dir: "auto", tabIndex: 0});
+    text.setAttribute("aria-label", "transcript");
+    if (row.language && /^[a-z]{2,3}(-[a-z0-9]{1,8})*$/i.test(row.language)) text.lang = row.language;
+    box.append(text);
+    if (row.text_cut) box.append(quiet(`The transcript goes on: ${row.text_cut.toLocaleString("en")} characters, here are ${row.text.length.toLocaleString("en")}.`));
   }
 
   const quiet = (text) => make("p", {className: "quiet", textContent: text});
@@ -36,8 +53,13 @@ const Detail = (() => {
 
   function worstOf(row) {
     const worst = row.page.worst_segment, segment = row.segment_seconds;
-    return worst === null ? null : [worst * segment, Math.min((worst + 1) * segment, row.seconds)];
+    // Of a single chunk, none is the worst.
+    return worst === null || row.seconds <= segment ? null : [worst * segment, Math.min((worst + 1) * segment, row.seconds)];
   }
+
+  // The measure by which the page's chunk is the worst: another's worst may be another chunk.
+  const judge = (row) => ((row.series.visqol || []).some((value) => value !== null) ? "visqol" : "mel");
+  const judged = (row) => `by ${Common.title(judge(row))}`;
 
   function listen(box, row) {
     const page = row.page, worst = worstOf(row);
@@ -73,11 +95,12 @@ const Detail = (() => {
     play.addEventListener("click", () => player.toggle());
     const controls = make("div", {className: "versions"}, play, ...buttons);
     if (worst) {
-      const button = make("button", {type: "button", id: "worst", textContent: `worst chunk, ${clock(worst[0])}`});
+      const button = make("button", {type: "button", id: "worst", textContent: `worst chunk ${judged(row)}, ${clock(worst[0])}`});
       button.addEventListener("click", player.hearWorst);
       controls.append(button);
     }
     box.append(controls, make("p", {className: "caption"}, at, " ", format), said);
+    player.enlarge = () => {};
     pictures(box, row, worst, player);
     return player;
   }
@@ -89,7 +112,8 @@ const Detail = (() => {
   }
 
   // A picture over time: clicks play, a frame marks the worst chunk, a line follows the sound; y labels left, time below.
-  function chart(child, row, {start, seconds, labels, snap}, worst, player) {
+  // With `open`, clicks and keys call that instead.
+  function chart(child, row, {start, seconds, labels, snap, by, open, ticks}, worst, player) {
     const page = row.page, track = make("div", {className: "track"}, child);
     track.dataset.start = start;
     track.dataset.seconds = seconds;
@@ -102,12 +126,23 @@ const Detail = (() => {
     if (page.start > start + edge) place(make("div", {className: "outside", title: "no sound of it here"}), start, page.start);
     if (stop < end - edge) place(make("div", {className: "outside", title: "no sound of it here"}), stop, end);
     if (worst) {
-      const mark = make("div", {className: "worst", title: "worst chunk: click to hear it"});
-      mark.addEventListener("click", (event) => { event.stopPropagation(); player.hearWorst(); });
+      const mark = make("div", {className: "worst", title: `worst chunk ${by || judged(row)}: click to hear it`});
+      if (open) mark.classList.add("through");
+      else mark.addEventListener("click", (event) => { event.stopPropagation(); player.hear(Math.max(Math.min(page.start, worst[0]), worst[0] - 0.25)); });
       place(mark, worst[0], worst[1]);
     }
     track.append(make("div", {className: "head"}));
-    track.addEventListener("click", (event) => {
+    if (open) {
+      Object.assign(track, {tabIndex: 0, role: "button", title: "enlarge"});
+      track.setAttribute("aria-label", `enlarge: ${child.alt}`);
+      track.classList.add("opens");
+      track.addEventListener("click", open);
+      track.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        open();
+      });
+    } else track.addEventListener("click", (event) => {
       const area = track.getBoundingClientRect(), time = start + (seconds * (event.clientX - area.left)) / area.width;
       const chunk = snap ? Math.floor(time / snap) * snap : time;
       // The chunk that was clicked, or as much of it as there is.
@@ -115,15 +150,18 @@ const Detail = (() => {
     });
     const left = make("div", {className: "y"});
     for (const [share, text] of labels) {
-      const label = make("span", {textContent: text});
+      // What stands for an edge stays within it, clear of the times below.
+      const label = make("span", {textContent: text, className: share === 0 ? "low" : share === 1 ? "high" : ""});
       label.style.bottom = `${100 * share}%`;
       left.append(label);
     }
     const below = make("div", {className: "times"});
-    for (const time of Plots.times(start, start + seconds, 4)) {
-      const label = make("span", {textContent: clock(time, seconds < 3 ? 1 : 0)});
+    const times = Plots.times(start, start + seconds, ticks || 4), digits = times.some((time) => Math.abs(time - Math.round(time)) > 0.01) ? 1 : 0;
+    for (const time of times) {
+      const label = make("span", {textContent: clock(time, digits)});
       label.style.left = `${(100 * (time - start)) / seconds}%`;
-      if (time - start > 0.95 * seconds) label.className = "last";
+      if (time - start > 0.9 * seconds) label.className = "last";
+      else if (time - start < 0.1 * seconds) label.className = "first";
       below.append(label);
     }
     return make("div", {className: "chart"}, left, track, below);
@@ -141,22 +179,54 @@ const Detail = (() => {
     const clip = {start: page.start, seconds: page.seconds};
     const wave = make("canvas");
     const names = first === last ? last : `${first} behind, ${last} in front`;
-    box.append(caption(`waveform: ${names}${worst ? "; red frame: the worst chunk" : ""}`));
+    const early = page.source_seconds !== null && page.source_seconds < page.seconds - 0.001;
+    const ends = early ? `; the source ends at ${clock(page.start + page.source_seconds, 3)}` : "";
+    box.append(caption(`waveform: ${names}${worst ? `; red frame: the worst chunk ${judged(row)}` : ""}${ends}`));
     box.append(chart(wave, row, {...clip, labels: [[1, "+1"], [0.5, "0"], [0, "−1"]]}, worst, player));
     drawWave(wave, {first: page.peaks[first], last: first === last ? null : page.peaks[last]}, getComputedStyle(document.body));
-    const images = make("div", {className: "images"});
+    const images = make("div", {className: "images"}), shown = [];
+    const dialog = make("dialog", {className: "large"});
+    dialog.setAttribute("aria-label", "spectrograms, large");
+    player.enlarge = () => { if (dialog.open) dialog.close(); else { enlarged(dialog, row, shown, worst, player); dialog.showModal(); } };
     const captions = {source: "source, Hz", decoded: `decoded, ${last}`, difference: "difference (red: louder)"};
     for (const name of ["source", "decoded", "difference"]) {
       if (!page.images[name]) continue;
-      const image = make("img", {src: page.images[name], alt: `mel spectrogram, ${captions[name]}`, draggable: false});
-      images.append(make("div", {}, caption(captions[name]),
-        chart(image, row, {...clip, labels: frequencies(report.codec.sample_rate)}, worst, player)));
+      const image = () => make("img", {src: page.images[name], alt: `mel spectrogram, ${captions[name]}`, draggable: false});
+      const how = {...clip, labels: frequencies(report.codec.sample_rate)};
+      images.append(make("div", {}, caption(captions[name]), chart(image(), row, {...how, open: player.enlarge, ticks: 2}, worst, player)));
+      shown.push({text: captions[name], image, how});
     }
     box.append(images);
-    for (const metric of Object.keys(row.series)) series(box, row, metric, worst, player);
+    if (shown.length) box.append(caption("A click on a spectrogram, or key e, enlarges them; grey: there is no sound of it."), dialog);
+    const known = Object.keys(row.series).filter((metric) => row.series[metric].filter((value) => value !== null).length > 1);
+    // A single value needs no axes.
+    if (!known.length && metrics.some((metric) => row.figures[metric] !== null && row.figures[metric] !== undefined)) {
+      const values = metrics.filter((metric) => typeof row.figures[metric] === "number");
+      box.append(caption(`One value a measure: ${values.map((metric) => `${Common.title(metric)} ${short(row.figures[metric])}${Common.unit(metric)}`).join(", ")}.`));
+    }
+    for (const metric of known) series(box, row, metric, player);
   }
 
-  function series(box, row, metric, worst, player) {
+  // All spectrograms below each other on one clock, as wide as the window; clicks play.
+  function enlarged(dialog, row, shown, worst, player) {
+    const close = make("button", {type: "button", className: "close", textContent: "close"});
+    close.addEventListener("click", () => dialog.close());
+    const play = make("button", {type: "button", textContent: "play or pause"});
+    play.addEventListener("click", () => player.toggle());
+    dialog.replaceChildren(make("div", {className: "versions"}, close, play, make("bdi", {textContent: row.id})),
+      ...shown.flatMap(({text, image, how}) => [caption(text), chart(image(), row, {...how, ticks: 10}, worst, player)]));
+    dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
+    dialog.onclose = () => dialog.replaceChildren();
+  }
+
+  // The chunk where a measure is at its worst, in seconds of the recording.
+  function worstBy(metric, values, step, row) {
+    const bad = values.map((value) => (value === null ? -Infinity : Common.bad(metric, value)));
+    const at = bad.indexOf(Math.max(...bad));
+    return [at * step, Math.min((at + 1) * step, row.seconds)];
+  }
+
+  function series(box, row, metric, player) {
     const values = row.series[metric], [low, high] = Plots.extent(values), step = row.segment_seconds * row.series_step;
     if (low > high) return;
     const notes = [Common.better(metric)];
@@ -165,9 +235,9 @@ const Detail = (() => {
     if (row.series_step > 1 && !(window > step)) notes.push(`the worst of each ${clock(step)}`);
     box.append(caption(`${Common.title(metric)}${Common.unit(metric) && `,${Common.unit(metric)}`}, over the whole recording (${notes.join("; ")})`));
     const labels = low === high ? [[0.5, short(low)]] : [[0.93, short(high)], [0.07, short(low)]];
-    const seconds = Math.min(values.length * step, row.seconds);
+    const seconds = row.seconds, worst = low === high || Common.window(metric) ? null : worstBy(metric, values, step, row);
     const line = Plots.line(`${metric} over time`, values, low, high === low ? low + 1 : high, step / seconds);
-    box.append(chart(line, row, {start: 0, seconds, labels, snap: step}, worst, player));
+    box.append(chart(line, row, {start: 0, seconds, labels, snap: step, by: `by ${Common.title(metric)}`}, worst, player));
   }
 
   return {show};

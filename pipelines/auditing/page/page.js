@@ -6,10 +6,15 @@
   const state = {sort: null, descending: false, selected: null, shown: 300, player: null, visible: []};
   const SEVERITIES = ["error", "warning", "info"];
 
+  const common = new Set(report.findings.filter((counted) => counted.common).map((counted) => counted.name));
+
   rows.forEach((row, i) => {
     row.index = i;
-    row.severity = SEVERITIES.find((severity) => row.findings.some((finding) => finding.severity === severity)) || "clean";
-    row.text = [row.id, row.source_uri, row.chosen, row.error || "", ...row.findings.map((f) => `${f.name} ${f.detail}`)].join(" ").toLowerCase();
+    // What most recordings share is said once, above, and marks none of them.
+    row.own = row.findings.filter((finding) => finding.severity === "error" || !common.has(finding.name));
+    row.severity = SEVERITIES.find((severity) => row.own.some((finding) => finding.severity === severity)) || "clean";
+    row.search = [row.id, row.source_uri, row.chosen, row.error, row.speaker, row.language, row.text,
+      ...row.findings.map((f) => `${f.name} ${f.detail}`)].filter(Boolean).join(" ").toLowerCase();
   });
   const indexOf = new Map(rows.map((row) => [row.id, row.index]));
   const compared = rows.filter((row) => !row.error).length, heard = rows.filter((row) => row.page).length;
@@ -26,13 +31,19 @@
       `${codec.bandwidth} kbps, ${many(codec.n_q, "codebook")} · codecshards ${report.version} · ${report.finished.slice(0, 16).replace("T", " ")} UTC`;
     document.title = `Audit: ${report.passed ? "passed" : "failed"} · ${report.out}`;
     for (const id of report.listen_first) {
-      const row = rows[indexOf.get(id)], names = row.findings.map((finding) => finding.name).join(", ");
-      const button = make("button", {type: "button", className: "link", textContent: id});
+      const row = rows[indexOf.get(id)], names = row.own.map((finding) => finding.name).join(", ");
+      const button = make("button", {type: "button", className: "link"}, make("bdi", {textContent: id}));
       button.addEventListener("click", () => { everything(); select(row.index, true); });
       byId("first").append(make("li", {}, button, names ? ` (${names})` : ""));
     }
     byId("first").hidden = !report.listen_first.length;
     for (const metric of metrics) byId("tiles").append(tile(metric, report.figures[metric]));
+  }
+
+  // Which decoders read the sources a second time.
+  function secondReaders() {
+    const ways = Object.entries(report.second_readers || {}).map(([way, count]) => `${way} ${count}`);
+    return ways.length ? ` They were read a second time by another decoder: ${ways.join(", ")}.` : "";
   }
 
   // The verdict in words; it claims no more than was checked.
@@ -43,6 +54,7 @@
     const errors = report.corpus.findings.filter((finding) => finding.severity === "error");
     reasons.push(...new Set(errors.map((finding) => finding.name)));
     const codes = report.options.reencode ? "The sources were encoded again and the codes compared."
+      + secondReaders()
       : "Whether every code is right was not checked: that takes --reencode.";
     const limits = Object.keys(report.options.limits).length ? "no limit was missed" : "no limits were set";
     const text = reasons.join(", ") || `nothing wrong was found, and ${limits}`;
@@ -80,7 +92,8 @@
         table();
         if (state.visible.length) select((state.visible.find((row) => row.page) || state.visible[0]).index, true);
       });
-      list.append(make("li", {}, badge(counted.severity, counted.name), ` ${counted.severity}, `, link));
+      const of = counted.common ? ` of ${rows.length.toLocaleString("en")}: of the corpus rather than of any of them, so it is not marked below` : "";
+      list.append(make("li", {}, badge(counted.severity, counted.name), ` ${counted.severity}, `, link, of));
     }
     if (report.corpus.duplicates) list.append(make("li", {textContent: `${many(report.corpus.duplicates, "recording")} of the corpus are copies of others`}));
     if (list.children.length) return;
@@ -89,20 +102,20 @@
   }
 
   const columns = [
-    {name: "recording", of: (row) => row.id, cell: (row) => make("span", {textContent: row.id, title: row.id}), className: "id"},
-    {name: "findings", of: (row) => [...SEVERITIES, "clean"].indexOf(row.severity), cell: badges},
+    {name: "recording", of: (row) => row.id, cell: (row) => make("span", {textContent: row.id, title: row.id, dir: "auto"}), className: "id"},
+    {name: "findings", className: "findings", of: (row) => [...SEVERITIES, "clean"].indexOf(row.severity), cell: badges},
     {name: "length", number: true, of: (row) => row.seconds, cell: (row) => clock(row.seconds)},
     ...metrics.map((metric) => ({
       name: metric, mark: Common.arrow(metric), about: `${Common.title(metric)}${Common.unit(metric)}: ${Common.better(metric)}`,
       number: true, of: (row) => figure(row, metric), worst: (value) => Common.bad(metric, value),
-      cell: (row) => (figure(row, metric) === null ? "–" : figure(row, metric).toFixed(2)),
+      cell: (row) => (figure(row, metric) === null ? "–" : Common.fixed(figure(row, metric), 2)),
       title: (row) => row.reasons[metric] || "",
     })),
   ];
 
   function badges(row) {
     const box = make("span");
-    for (const finding of row.findings) {
+    for (const finding of row.own) {
       box.append(make("span", {className: `badge ${finding.severity}`, textContent: finding.name, title: finding.detail}), " ");
     }
     return box;
@@ -144,7 +157,7 @@
   function wanted(row) {
     const show = byId("show").value;
     if (show === "sound" ? !row.page : show && row.severity !== show) return false;
-    return row.text.includes(byId("filter").value.trim().toLowerCase());
+    return row.search.includes(byId("filter").value.trim().toLowerCase());
   }
 
   function table() {
@@ -171,11 +184,12 @@
     element.setAttribute("aria-selected", String(row.index === state.selected));
     for (const column of columns) {
       const cell = make("td", {className: column.className || (column.number ? "number" : "")}, column.cell(row));
+      if (column.number) cell.dataset.label = column.name;
       if (column.title) cell.title = column.title(row);
       element.append(cell);
     }
-    element.addEventListener("click", () => select(row.index, window.innerWidth <= 900));
-    element.addEventListener("keydown", (event) => { if (event.key === "Enter") select(row.index, window.innerWidth <= 900); });
+    element.addEventListener("click", () => select(row.index, window.innerWidth <= 1350));
+    element.addEventListener("keydown", (event) => { if (event.key === "Enter") select(row.index, window.innerWidth <= 1350); });
     return element;
   }
 
@@ -193,7 +207,7 @@
     });
     if (state.player) state.player.close();
     state.player = Detail.show(byId("detail"), rows[index]);
-    if (reveal) byId("detail").scrollIntoView({block: window.innerWidth <= 900 ? "start" : "nearest"});
+    if (reveal) byId("detail").scrollIntoView({block: window.innerWidth <= 1350 ? "start" : "nearest"});
   }
 
   function plots() {
@@ -236,6 +250,7 @@
   }
 
   function keys(event) {
+    if (event.defaultPrevented) return;
     const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
     if (event.key === "Escape" && typing) { event.target.blur(); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -247,6 +262,7 @@
     else if (player && event.key === "ArrowLeft") player.seek(player.time - 1);
     else if (player && event.key === "ArrowRight") player.seek(player.time + 1);
     else if (player && event.key === "w") player.hearWorst();
+    else if (player && event.key === "e") player.enlarge();
     else if (player && /^[1-9]$/.test(event.key)) player.use(Number(event.key) - 1);
     else return;
     event.preventDefault();

@@ -94,7 +94,9 @@ function drawWave(canvas, peaks, style) {
     context.globalAlpha = name === "first" ? 1 : 0.65;
     context.fillStyle = style.getPropertyValue(colour);
     const step = canvas.width / peaks[name].length;
-    peaks[name].forEach(([low, high], i) => {
+    peaks[name].forEach((column, i) => {
+      if (!column) return;  // this one has ended
+      const [low, high] = column;
       const top = middle - (high / 127) * middle, bottom = middle - (low / 127) * middle;
       context.fillRect(i * step, top, Math.max(1, step - 0.5), Math.max(1, bottom - top));
     });

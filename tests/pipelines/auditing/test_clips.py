@@ -18,8 +18,8 @@ from pipelines import AuditOptions, audit
 from pipelines.auditing import notebook
 from pipelines.auditing import passing as passing_module
 from pipelines.auditing import run as run_module
-from pipelines.auditing.clips import AUDIT, MOST_HEARD, PAGE_BYTES, PageFiles, Stretch, choose_stretch
-from pipelines.auditing.images import COLUMNS, DIFFERENCE_DB, LOUDEST_DB, RANGE_DB, difference_png, mel_image
+from pipelines.auditing.clips import AUDIT, MOST_HEARD, PAGE_BYTES, PageFiles, Stretch, choose_stretch, peaks
+from pipelines.auditing.images import COLUMNS, DIFFERENCE_DB, LOUDEST_DB, RANGE_DB, difference_png, mel_image, spectrogram_png
 from pipelines.auditing.recording import Auditor
 from pipelines.auditing.results import Figure, Finding, RecordingAudit, Severity
 from pipelines.auditing.run import audit_share
@@ -110,19 +110,41 @@ def test_the_difference_is_the_reconstruction_minus_the_source() -> None:
     source, decoded = (mel_image(sound(RATE, seed=seed).samples, RATE) for seed in (1, 2))
     found, palette = pixels(difference_png(decoded, source))
     expected = np.clip(decoded - source, -DIFFERENCE_DB, DIFFERENCE_DB)
-    np.testing.assert_allclose((found / 255 - 0.5) * 2 * DIFFERENCE_DB, expected, atol=DIFFERENCE_DB / 255 + 1e-3)
-    red, blue = palette[255], palette[0]
+    np.testing.assert_allclose((found / 254 - 0.5) * 2 * DIFFERENCE_DB, expected, atol=DIFFERENCE_DB / 254 + 1e-3)
+    red, blue = palette[254], palette[0]
     assert red[0] > red[2] and blue[2] > blue[0]  # red where the reconstruction is louder
 
 
 def test_the_difference_on_a_page_is_that_of_its_two_pictures(tmp_path: Path) -> None:
     page = written(tmp_path, sound(3 * RATE).samples * 0.5, heard=5)
     images = {name: pixels((tmp_path / AUDIT / file).read_bytes())[0] for name, file in page["images"].items()}
-    source, decoded = (images[name] / 255 * RANGE_DB + LOUDEST_DB - RANGE_DB for name in ("source", "decoded"))
-    difference = (images["difference"] / 255 - 0.5) * 2 * DIFFERENCE_DB
-    inside = np.all([(image > 0) & (image < 255) for image in images.values()], axis=0)
+    source, decoded = (images[name] / 254 * RANGE_DB + LOUDEST_DB - RANGE_DB for name in ("source", "decoded"))
+    difference = (images["difference"] / 254 - 0.5) * 2 * DIFFERENCE_DB
+    inside = np.all([(image > 0) & (image < 254) for image in images.values()], axis=0)
     assert inside.mean() > 0.5
-    np.testing.assert_allclose(difference[inside], (decoded - source)[inside], atol=RANGE_DB / 255 + DIFFERENCE_DB / 255)
+    np.testing.assert_allclose(difference[inside], (decoded - source)[inside], atol=RANGE_DB / 254 + DIFFERENCE_DB / 254)
+
+
+def test_what_is_shorter_ends_before_and_keeps_its_clock() -> None:
+    long = sound(3 * RATE, seed=1).samples
+    short = long[:, : 2 * RATE]
+    whole, part = mel_image(long, RATE), mel_image(short, RATE, span=3 * RATE)
+    assert whole.shape == part.shape
+    known = ~np.isnan(part).any(axis=0)
+    assert known.sum() == pytest.approx(2 / 3 * len(known), abs=8) and not known[int(0.7 * len(known)) :].any()
+    np.testing.assert_allclose(part[:, : known.sum() - 10], whole[:, : known.sum() - 10])
+    found, palette = pixels(spectrogram_png(part))
+    assert (found[:, ~known] == 255).all() and (found[:, known] < 255).all()
+    red, green, blue = palette[255]
+    assert max(red, green, blue) - min(red, green, blue) < 40, "grey"
+    assert (pixels(difference_png(whole, part))[0][:, ~known] == 255).all()
+
+
+def test_peaks_of_all_sounds_are_on_one_clock() -> None:
+    long, short = peaks(sound(3 * RATE).samples, 3 * RATE), peaks(sound(2 * RATE).samples, 3 * RATE)
+    assert len(long) == len(short) and None not in long
+    assert [column is None for column in short] == [i >= 2 / 3 * len(short) for i in range(len(short))]
+    assert peaks(np.full((2, 1), 0.5, np.float32), 1) == [[64, 64]]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 27.5, 30.0])

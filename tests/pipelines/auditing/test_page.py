@@ -69,7 +69,7 @@ def chromium() -> Iterator[Any]:
     try:
         webdriver = importlib.import_module("selenium.webdriver")
     except ImportError:
-        lacking("selenium is not installed: pip install 'codecshards[browser]'", "CODECSHARDS_EXPECT_BROWSER")
+        lacking("selenium is not installed: pip install '.[browser]'", "CODECSHARDS_EXPECT_BROWSER")
     driver_path = shutil.which("chromedriver")
     if CHROMIUM is None or driver_path is None:
         missing = "no Chromium with its driver on this machine: apt-get install chromium chromium-driver"
@@ -327,7 +327,7 @@ def test_a_phone_opens_at_the_verdict_and_does_not_scroll_sideways(browser: Any)
     player, table = (
         run(browser, f"document.querySelector('{name}').getBoundingClientRect().top") for name in ("#detail", ".table")
     )
-    assert player < table
+    assert table < player
     browser.find_element("css selector", "#table tbody tr").click()
     until(lambda: abs(run(browser, "document.querySelector('#detail').getBoundingClientRect().top")) < 5)
     assert browser.find_element("css selector", "#detail h3").text == "a.wav"
@@ -493,3 +493,204 @@ def test_a_page_with_visqol(chromium: Any, page: Path, tmp_path: Path) -> None:
         browser.find_element("css selector", "#table tbody tr").click()
         assert "window of 10 s" in browser.find_element("id", "detail").text
         assert "MOS" in browser.find_element("id", "tiles").text
+
+
+HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+ARABIC = "\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645"
+
+
+@pytest.fixture(scope="module")
+def speech_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight recordings of speech with their words: dull ones but for two, one of a single chunk, two changed since."""
+    root = tmp_path_factory.mktemp("speech")
+    (root / "corpus").mkdir()
+    rows = []
+    texts = {0: "word " * 3000, 1: ARABIC, 2: HOSTILE}
+    for number in range(8):
+        samples = sound(20_000 if number == 3 else 48_000 * 3, seed=number).samples
+        if number < 6:
+            spectrum = np.fft.rfft(samples, axis=1)
+            spectrum[:, int(6_000 / 24_000 * spectrum.shape[1]) :] = 0
+            samples = 0.5 * np.fft.irfft(spectrum, n=samples.shape[1], axis=1)
+            samples *= np.minimum(1.0, np.hanning(samples.shape[1]) * 10)  # without clicks at its ends
+        name = f"o'{number}.wav"
+        soundfile.write(root / "corpus" / name, samples.T, 48_000)
+        language = {1: "ar", 2: HOSTILE}.get(number, "en")
+        rows.append(
+            {"path": name, "text": texts.get(number, f"sentence {number}"), "speaker": f"<i>{number}", "language": language}
+        )
+    manifest = root / "corpus" / "corpus.jsonl"
+    manifest.write_text("\n".join(json.dumps(row) for row in rows))
+    out = root / "out"
+    tokenize_corpus(TokenizeConfig(str(manifest), codec="mulaw", bandwidth=12.0), str(out), RunOptions(workers=0, quiet=True))
+    for number, seconds in ((6, 2), (7, 4)):  # the sources are shorter, and longer, than they were
+        soundfile.write(root / "corpus" / f"o'{number}.wav", sound(48_000 * seconds, seed=number).samples.T, 48_000)
+    audit(str(out), options=AuditOptions(all=True, quiet=True))
+    return out / "audit" / "index.html"
+
+
+@pytest.fixture
+def speech(chromium: Any, speech_page: Path) -> Iterator[Any]:
+    yield from opened(chromium, speech_page.as_uri())
+
+
+def choose(browser: Any, number: int) -> str:
+    """Opens one recording; what its pane says."""
+    run(browser, f"document.querySelectorAll('#table tbody tr')[{number}].click()")
+    return browser.find_element("id", "detail").text
+
+
+def test_what_is_said_and_by_whom_is_shown_as_text(speech: Any) -> None:
+    assert "speaker <i>4 · language en" in choose(speech, 4) and "sentence 4" in choose(speech, 4)
+    assert HOSTILE in choose(speech, 2)
+    assert run(speech, "document.title").startswith("Audit") and not speech.find_elements("css selector", "#detail img[src=x]")
+    assert ARABIC in choose(speech, 1)
+    assert run(speech, "getComputedStyle(document.getElementById('transcript')).direction") == "rtl"
+    assert run(speech, "document.getElementById('transcript').lang") == "ar"
+    choose(speech, 0)
+    height, whole = (run(speech, f"document.getElementById('transcript').{name}") for name in ("clientHeight", "scrollHeight"))
+    assert height < 200 < whole, "a long one scrolls within its box"
+    speech.find_element("id", "filter").send_keys("SENTENCE 5")
+    assert cells(speech, 0) == ["o'5.wav"]
+
+
+def test_what_most_recordings_share_is_one_line(speech: Any, speech_page: Path) -> None:
+    noticed = speech.find_element("id", "noticed").text
+    assert "low bandwidth" in noticed and "6 recordings of 8" in noticed
+    assert "low bandwidth" not in " ".join(cells(speech, 1))
+    assert [finding["common"] for finding in report_of(speech_page)["findings"] if finding["name"] == "low bandwidth"] == [True]
+    assert "low bandwidth" in choose(speech, 4), "each says it for itself"
+    first = [button.text for button in speech.find_elements("css selector", "#first button")]
+    assert set(first[:2]) == {"o'6.wav", "o'7.wav"}, "errors come before what all have"
+    speech.find_element("css selector", "#show option[value=clean]").click()
+    assert len(cells(speech, 0)) == 6
+
+
+def columns_of(browser: Any, name: str) -> list[Any]:
+    return run(browser, f"AUDIT.recordings[auditPage.selected].page.peaks['{name}']")
+
+
+def test_a_shorter_source_ends_where_it_ends(speech: Any) -> None:
+    text = choose(speech, 6)
+    assert "0:03.000 (its source: 0:02.000)" in text and "the source ends at 0:02.000" in text
+    source, decoded = columns_of(speech, "source"), columns_of(speech, "12 kbps")
+    assert len(source) == len(decoded)
+    known = [column is not None for column in source]
+    assert known == sorted(known, reverse=True) and sum(known) == pytest.approx(2 / 3 * len(known), abs=2)
+    until(lambda: run(speech, "[...document.querySelectorAll('#detail img')].every((i) => i.complete)"))
+    assert len(set(run(speech, "[...document.querySelectorAll('#detail img')].map((image) => image.naturalWidth)"))) == 1
+    grey = """(() => { const i = document.querySelector('#detail img'), c = document.createElement('canvas');
+      c.width = i.naturalWidth; c.height = 1; const x = c.getContext('2d'); x.drawImage(i, 0, 0);
+      return [...x.getImageData(0, 0, c.width, 1).data].filter((_, at) => at % 4 === 2); })()"""
+    try:
+        last = run(speech, grey)
+    except Exception:  # a browser that reads no pixels of files
+        return
+    assert set(last[int(0.7 * len(last)) :]) == {0xA6}, "grey: there is no sound of it"
+
+
+def test_a_longer_source_is_not_pressed_into_the_codes_length(speech: Any) -> None:
+    assert "0:03.000 (its source: 0:04.000)" in choose(speech, 7)
+    assert all(column is not None for column in columns_of(speech, "source"))
+    assert run(speech, "AUDIT.recordings[auditPage.selected].page.source_seconds") == 3
+
+
+def test_measures_over_time_span_the_whole_recording(speech: Any) -> None:
+    choose(speech, 6)
+    spans = run(speech, "[...document.querySelectorAll('.track:has(svg)')].map((track) => +track.dataset.seconds)")
+    assert spans == [3, 3, 3, 3]
+
+
+def test_the_worst_chunk_says_by_which_measure(speech: Any) -> None:
+    choose(speech, 5)
+    assert speech.find_element("id", "worst").text.startswith("worst chunk by log-mel distance, ")
+    marks = run(
+        speech, "[...document.querySelectorAll('#detail .chart:has(svg) .worst')].map((mark) => [mark.title, mark.style.left])"
+    )
+    row = run(speech, "AUDIT.recordings[auditPage.selected]")
+    titles = {"SI-SNR": "si-snr", "level difference": "level", "spectral convergence": "convergence", "log-mel distance": "mel"}
+    assert len(marks) == 4
+    for title, left in marks:
+        metric = titles[title.removeprefix("worst chunk by ").partition(":")[0]]
+        values = row["series"][metric]
+        bad = [{"si-snr": -value, "level": abs(value)}.get(metric, value) for value in values]
+        at = bad.index(max(bad)) * row["segment_seconds"] / row["seconds"]
+        assert float(left.rstrip("%")) == pytest.approx(100 * at, abs=0.1), title
+
+
+def test_one_chunk_has_no_boxes_without_lines(speech: Any) -> None:
+    text = choose(speech, 3)
+    assert "One value a measure: SI-SNR" in text
+    assert not speech.find_elements("css selector", "#detail .track svg") and not speech.find_elements("css selector", ".worst")
+    assert not speech.find_elements("id", "worst")
+
+
+def test_labels_of_the_waveform_do_not_collide(speech: Any) -> None:
+    choose(speech, 5)
+    boxes = run(
+        speech,
+        "[...document.querySelectorAll('#detail .chart')].map((chart) => [...chart.querySelectorAll('.y span, .times span')]"
+        ".map((span) => { const b = span.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }))",
+    )
+    assert len(boxes) == 8
+    for labels in boxes:
+        for i, (left, top, right, bottom) in enumerate(labels):
+            for other in labels[i + 1 :]:
+                apart = right <= other[0] or other[2] <= left or bottom <= other[1] + 0.5 or other[3] <= top + 0.5
+                assert apart, (labels[i], other)
+
+
+@pytest.mark.parametrize("way", ["click", "Enter", "key"])
+def test_spectrograms_enlarge_and_escape_closes(speech: Any, way: str) -> None:
+    choose(speech, 5)
+    small = run(speech, "document.querySelector('.images .track').getBoundingClientRect().width")
+    if way == "click":
+        click_at(speech, ".images .track", 0.5)
+    elif way == "Enter":
+        run(speech, "document.querySelector('.images .track').focus()")
+        speech.switch_to.active_element.send_keys("\ue007")
+    else:
+        press(speech, "e")
+    until(lambda: run(speech, "document.querySelector('dialog').open"))
+    wide = run(speech, "[...document.querySelectorAll('dialog .track')].map((track) => track.getBoundingClientRect().width)")
+    assert len(wide) == 3 and min(wide) > 3 * small and min(wide) > 1000
+    ready(speech)
+    click_at(speech, "dialog .track", 0.15)  # before the frame of the worst chunk, which plays that
+    until(lambda: run(speech, "auditPage.player.playing"))
+    assert 0.4 < run(speech, "auditPage.player.time") < 1.4
+    speech.switch_to.active_element.send_keys("\ue00c")
+    until(lambda: not run(speech, "document.querySelector('dialog').open"))
+
+
+def test_on_a_phone_nothing_is_cut_and_all_can_be_touched(speech: Any) -> None:
+    phone(speech)
+    assert run(speech, "document.documentElement.scrollWidth") <= 390
+    assert run(speech, "document.querySelector('.table').scrollWidth - document.querySelector('.table').clientWidth") <= 0
+    cut = "[...document.querySelectorAll('#table td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length"
+    assert run(speech, cut) == 0
+    sizes = "[...document.querySelectorAll('button, input, select')].map((e) => e.getBoundingClientRect()).filter((b) => b.width)"
+    assert min(run(speech, f"{sizes}.map((box) => box.height)")) >= 44
+    assert min(run(speech, f"{sizes}.map((box) => box.width)")) >= 24
+
+
+@pytest.mark.parametrize("width", [700, 1000, 1360, 1400, 1900])
+def test_the_table_fits_at_every_width(speech: Any, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    speech.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    assert run(speech, "document.querySelector('.table').scrollWidth - document.querySelector('.table').clientWidth") <= 0
+    assert (
+        run(speech, "Math.min(...[...document.querySelectorAll('button.link')].map((b) => b.getBoundingClientRect().height))")
+        >= 24
+    )
+    scale = "Math.min(...[...document.querySelectorAll('.plot svg')].map((s) => s.getBoundingClientRect().width / 300))"
+    assert 12.5 * run(speech, scale) >= 11.5, "pixels that the plots' text is high"
+
+
+def test_zeros_have_no_minus(browser: Any) -> None:
+    assert run(browser, "[Common.fixed(-0.001, 2), Common.fixed(-0, 2), Common.fixed(-0.006, 2), Common.short(-0)]") == [
+        "0.00",
+        "0.00",
+        "-0.01",
+        "0",
+    ]
+    assert "-0.00" not in " ".join(cells(browser, 4))

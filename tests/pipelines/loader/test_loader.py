@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 from collections import Counter
@@ -47,7 +48,7 @@ def both(music: CodesDataset, speech: CodesDataset) -> Mixture:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "crops": {"batch_size": 8, "crop": Crop(chunks=3), "pattern": Delay(), "fields": ("text", "scales")},
+    "crops": {"batch_size": 8, "crop": Crop(chunks=3), "pattern": Delay(), "fields": ("speaker", "scales")},
     "pack": {"batch_size": 4, "batching": Pack(500), "pattern": Flatten(), "fields": ("text",)},
     "buckets": {"batching": Buckets(4000, window=64, multiple=4), "pattern": Delay()},
 }
@@ -61,7 +62,7 @@ def as_rows(batch: Batch | PackedBatch) -> list[tuple[Any, ...]]:
     """One entry a row, comparable, without the batch's own padding to its longest row."""
     codes, mask = batch.codes.numpy(), batch.mask.numpy()
     places = batch.start_seconds.tolist() if isinstance(batch, Batch) else batch.start_seconds
-    text = batch.text if "text" in batch.fields else [None] * len(batch)
+    text = batch.text if "text" in batch.fields else batch.fields.get("speaker", [None] * len(batch))
     return [(batch.ids[i], places[i], text[i], codes[i][mask[i]].tobytes(), mask[i].sum().item()) for i in range(len(batch))]
 
 
@@ -153,12 +154,14 @@ def test_states_of_another_stream_are_refused_by_what_changed(both: Mixture, mus
         loader(music, "crops").load_state_dict({"step": 3})
 
 
-def test_an_epoch_is_every_recording_once_and_a_loop_begins_anew_after_the_end(music: CodesDataset, rows: list[Row]) -> None:
+def test_an_epoch_is_every_recording_once_and_a_loop_goes_on_after_the_end(music: CodesDataset, rows: list[Row]) -> None:
     one = CodesLoader(music, 8, epochs=1, seed=1)
     batches = list(one)
     assert [len(batch) for batch in batches] == [8] * 8 + [6]
     assert Counter(id for batch in batches for id in batch.ids) == Counter(row.id for row in rows)
-    assert [batch.ids for batch in one] == [batch.ids for batch in batches]
+    after = [batch.ids for batch in one]
+    assert sorted(id for ids in after for id in ids) == sorted(row.id for row in rows)
+    assert after != [batch.ids for batch in batches]
     two = [id for batch in CodesLoader(music, 8, epochs=2, seed=1) for id in batch.ids]
     assert Counter(two) == Counter({row.id: 2 for row in rows})
     for world in (2, 4):
@@ -171,9 +174,54 @@ def test_an_epoch_is_every_recording_once_and_a_loop_begins_anew_after_the_end(m
     assert [id for batch in in_order for id in batch.ids] == [row.id for row in rows]
 
 
+ENDING = {
+    "fixed": {"batch_size": 8, "epochs": 1},
+    "two epochs": {"batch_size": 8, "epochs": 2},
+    "crops": {"batch_size": 8, "crop": Crop(chunks=1), "epochs": 1},
+    "pack": {"batch_size": 4, "batching": Pack(500), "pattern": Flatten(), "epochs": 1},
+    "buckets": {"batching": Buckets(4000, window=16), "epochs": 1},
+    "steps": {"batch_size": 8, "steps": 5},
+}
+
+
+@pytest.mark.parametrize("kind", ENDING)
+def test_epochs_counted_outside_differ_in_order_and_cuts(music: CodesDataset, rows: list[Row], kind: str) -> None:
+    def make(**more: Any) -> CodesLoader:
+        return CodesLoader(music, seed=1, **{"threads": 0, **ENDING[kind], **more})  # type: ignore[arg-type]
+
+    def loops(one: Any) -> list[list[Any]]:
+        return [[as_rows(batch) for batch in one] for _ in range(3)]
+
+    expected = loops(make())
+    assert all(one != other for one, other in itertools.combinations(expected, 2))
+    if "epochs" in ENDING[kind] and kind != "pack":
+        wanted = Counter({row.id: ENDING[kind]["epochs"] for row in rows})
+        assert all(Counter(row[0] for batch in loop for row in batch) == wanted for loop in expected)
+    assert loops(make(threads=2)) == expected
+    # Somebody else's DataLoader, whose workers stay.
+    assert loops(DataLoader(make(), batch_size=None, num_workers=2, persistent_workers=True)) == expected
+    # In the middle of the second loop, from its state, and by number.
+    one, other = make(), make()
+    list(one)
+    begun = [as_rows(batch) for batch in islice(one, 2)]
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    assert begun + [as_rows(batch) for batch in other] == expected[1]
+    assert [as_rows(batch) for batch in other] == expected[2]
+    third = make()
+    third.set_epoch(2)
+    assert [as_rows(batch) for batch in third] == expected[2]
+
+
+def test_a_loader_without_ends_has_no_epochs_to_set(music: CodesDataset) -> None:
+    with pytest.raises(UsageError, match="give epochs"):
+        CodesLoader(music, 8).set_epoch(1)
+    with pytest.raises(UsageError, match="0 or more"):
+        CodesLoader(music, 8, epochs=1).set_epoch(-1)
+
+
 def test_rows_are_the_recordings_codes_in_the_pattern(music: CodesDataset, rows: list[Row]) -> None:
     by_id = {row.id: row for row in rows}
-    for batch in islice(CodesLoader(music, 8, crop=Crop(seconds=3), pattern=Delay(), fields=("text", "scales", "meta")), 20):
+    for batch in islice(CodesLoader(music, 8, crop=Crop(seconds=3), pattern=Delay(), fields=("speaker", "scales", "meta")), 20):
         assert isinstance(batch, Batch) and batch.codes.shape == batch.mask.shape == (8, 2, 451)
         assert (batch.codes.dtype, batch.mask.dtype) == (torch.int64, torch.bool)
         for i, id in enumerate(batch.ids):
@@ -183,7 +231,7 @@ def test_rows_are_the_recordings_codes_in_the_pattern(music: CodesDataset, rows:
             whole = row.codes.codes[:2, 150 * first : 150 * first + frames]
             assert np.array_equal(Delay().invert(batch.codes[i, :, : frames + 1].numpy()), whole)
             assert int(batch.mask[i].sum()) == whole.size and bool((batch.codes[i][~batch.mask[i]] == 1024).all())
-            assert batch.text[i] == row.text and batch.fields["meta"][i] == row.meta
+            assert batch.fields["speaker"][i] == row.speaker and batch.fields["meta"][i] == row.meta
             assert batch.scales is not None and row.codes.scales is not None
             chunks = min(3, len(row.codes.chunk_frames) - first)
             assert batch.scales[i, :chunks].tolist() == row.codes.scales[first : first + chunks].tolist()
@@ -260,6 +308,7 @@ def test_ranks_are_found_and_wrong_numbers_refused(
         ({"pattern": Delay(pad=5)}, "that is a code"),
         ({"fields": "text"}, "tuple"),
         ({"fields": ("words",)}, "no field"),
+        ({"fields": ("text",), "crop": Crop(seconds=1)}, "whole recording"),
         ({"shuffle": "some"}, "shuffle"),
         ({"steps": 0}, "steps=0"),
         ({"threads": -1}, "threads"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from loader_data import make_rows, write_output
 
 from pipelines import CodesDataset, Crop, Mixture, mix
-from pipelines.loader.mixing import LONGEST_PERIOD, Schedule, tijdeman, whole_parts
+from pipelines.loader.mixing import Halving, Periodic, schedule, tijdeman, whole_parts
 from pipelines.loader.order import BlockShuffle, FullShuffle, draw, key_of, permute
 from tokenizer import UsageError
 from tokenizer.codecs.mulaw import describe_mulaw
@@ -78,9 +79,9 @@ def test_draws_are_even_and_within_their_limits() -> None:
 @given(parts=st.lists(st.integers(1, 60), min_size=1, max_size=7))
 def test_every_window_has_its_shares(parts: list[int]) -> None:
     """Tijdeman's bound, 1 - 1 / (2k - 2), on every prefix; hence less than 2 in every window, over period borders too."""
-    schedule = Schedule(tuple(Fraction(part, sum(parts)) for part in parts))
+    one = schedule(tuple(Fraction(part, sum(parts)) for part in parts))
     length = 3 * sum(parts) + 5
-    sources, earlier = schedule(np.arange(length))
+    sources, earlier = one(np.arange(length))
     bound = 1 - Fraction(1, 2 * len(parts) - 2) if len(parts) > 1 else Fraction(0)
     for source, part in enumerate(parts):
         taken = np.cumsum(sources == source)
@@ -97,14 +98,39 @@ def test_a_schedule_by_hand() -> None:
     assert tijdeman([1, 1]) == [0, 1] and tijdeman([1]) == [0]
 
 
-def test_shares_that_no_short_period_holds_are_kept_to_a_ten_thousandth() -> None:
-    shares = (Fraction("0.123456789"), Fraction("0.5"), 1 - Fraction("0.623456789"))
-    parts = whole_parts(shares)
-    assert sum(parts) <= LONGEST_PERIOD
-    assert all(
-        abs(Fraction(part, sum(parts)) - share) < Fraction(1, LONGEST_PERIOD) for part, share in zip(parts, shares, strict=True)
-    )
-    assert whole_parts((Fraction(1, 10**9), 1 - Fraction(1, 10**9)))[0] == 1, "a small share is not lost"
+@settings(deadline=None, max_examples=60)
+@given(weights=st.lists(st.integers(1, 10**9), min_size=2, max_size=9), start=st.integers(0, 10**12))
+def test_shares_that_no_short_period_holds_are_exact_too(weights: list[int], start: int) -> None:
+    """Counted by hand from the start, and by what is said to have come before, anywhere: no share is rounded."""
+    total = sum(weights)
+    shares = tuple(Fraction(weight, total) for weight in weights)
+    one = Halving(whole_parts(shares))
+    bound = 1 + math.ceil(math.log2(len(weights)))
+    sources, earlier = one(np.arange(3000))
+    for source, share in enumerate(shares):
+        taken = np.cumsum(sources == source)
+        assert all(abs(int(taken[n]) - (n + 1) * share) < bound for n in range(0, 3000, 37))
+        assert np.array_equal(earlier[sources == source], np.arange(taken[-1]))
+    positions = np.arange(start, start + 500)
+    sources, earlier = one(positions)
+    for position, source, count in zip(positions.tolist(), sources.tolist(), earlier.tolist(), strict=True):
+        assert abs(count - position * shares[source]) < bound
+
+
+def test_a_small_weight_has_its_own_share_and_no_other() -> None:
+    """One in a million and a third: before, such weights became one in 10,000."""
+    shares = (Fraction(1, 3 * 10**6), Fraction(1, 10**6), 1 - Fraction(4, 3 * 10**6))
+    one = schedule(shares)
+    begin, end = 10**10, 10**10 + 3 * 10**6
+    drawn: dict[int, list[int]] = {}
+    for position in (*range(begin, begin + 20), *range(end, end + 20)):
+        (source,), (count,) = one(np.array([position]))
+        drawn.setdefault(int(source), []).append(int(count))
+    assert drawn[2][-1] - drawn[2][0] == pytest.approx(3 * 10**6 - 4, abs=20)
+    assert isinstance(schedule((Fraction(1, 3), Fraction(2, 3))), Periodic)
+    rare = Halving(whole_parts(shares))
+    seen = [position for position in (3 * 10**6 - 1, 3 * 10**6 - 2, 0, 5) if rare(np.array([position]))[0][0] == 0]
+    assert len(seen) == 1
 
 
 def data_set(folder: Path, first: int = 0) -> CodesDataset:
