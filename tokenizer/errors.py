@@ -95,7 +95,7 @@ class RecordingError(CodecshardsError):
     Attributes:
         kind: why, as a `FailureKind`.
         message: one readable line; it names the file.
-        stage: where it was noticed: "open", "decode", "check", "encode" or "write".
+        stage: where it was noticed: "list", "open", "decode", "check", "encode" or "write".
     """
 
     def __init__(self, kind: FailureKind, message: str, stage: str = "decode") -> None:

@@ -117,7 +117,7 @@ def refuse_rejected(recording: Recording) -> None:
     """
     if "rejected" in recording.locator:
         kind, message = recording.locator["rejected"]
-        raise RecordingError(FailureKind(kind), message, "open")
+        raise RecordingError(FailureKind(kind), message, "list")
 
 
 def extension(name: str) -> str:

@@ -110,13 +110,13 @@ class ManifestSource(Source):
                 raise RecordingError(
                     FailureKind.UNREADABLE,
                     f"{path!r}: a URL in a manifest that is not from there; --follow-links reads it all the same",
-                    "open",
+                    "check",
                 )
             return path
         if is_remote(self.spec):
             if (named or path.startswith(("/", "~")) or ".." in path.split("/")) and not self.follow_links:
                 message = f"{path!r}: a path that leads out of the manifest's folder; --follow-links reads it all the same"
-                raise RecordingError(FailureKind.UNREADABLE, message, "open")
+                raise RecordingError(FailureKind.UNREADABLE, message, "check")
             return local_path(path) if named or path.startswith(("/", "~")) else f"{self._folder}/{path}"
         beside = f"{self._folder}/{path}"
         if named or (path.startswith("~") and not os.path.lexists(beside)):

@@ -69,7 +69,7 @@ def read_members(file: BinaryIO) -> Iterator[Member | Broken]:
             yield Member(link.name, known[target].offset, known[target].size)
         else:
             message = f"a link to {link.linkname}, which is not in the archive"
-            yield Broken(link.name, FailureKind.NOT_FOUND, message, link.offset)
+            yield Broken(link.name, FailureKind.UNREADABLE, message, link.offset)
 
 
 def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo | Broken]:

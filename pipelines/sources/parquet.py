@@ -204,7 +204,7 @@ def audio_value(value: Any, name: str, folder: str | None, follow: bool = False)
     if isinstance(path, str) and path:
         if folder is None and not follow:
             message = f"{name}: the cell has no audio but a path ({path!r}); --follow-links reads it"
-            raise RecordingError(FailureKind.UNREADABLE, message, "open")
+            raise RecordingError(FailureKind.UNREADABLE, message, "check")
         return open_file(within(path, folder or ".", follow=follow))
     raise RecordingError(FailureKind.NOT_FOUND, f"{name}: the row has no audio", "open")
 

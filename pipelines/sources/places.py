@@ -51,7 +51,7 @@ def require_inside(path: str, folder: str) -> None:
     """
     if leaves(path, folder):
         message = f"{path}: leads out of the source, to {os.path.realpath(path)}; --follow-links reads it all the same"
-        raise RecordingError(FailureKind.UNREADABLE, message, "open")
+        raise RecordingError(FailureKind.UNREADABLE, message, "check")
 
 
 def within(path: str, folder: str, *, follow: bool) -> str:
@@ -69,7 +69,7 @@ def within(path: str, folder: str, *, follow: bool) -> str:
     outside = scheme(path) is not None or path.startswith(("/", "~")) or ".." in parts
     if outside and not follow:
         message = f"{path!r}: a path in the data that leads out of it ({folder}); --follow-links reads it all the same"
-        raise RecordingError(FailureKind.UNREADABLE, message, "open")
+        raise RecordingError(FailureKind.UNREADABLE, message, "check")
     if is_remote(path) or (outside and not remote and path.startswith(("/", "~", "file:", "local:"))):
         return path if is_remote(path) else local_path(path)
     place = f"{folder.rstrip('/')}/{path}"
