@@ -24,6 +24,7 @@ from pipelines.commands import (
     verify,
 )
 from pipelines.signals import Stopped, stoppable
+from pipelines.words import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"codecshards: {text}", file=sys.stderr)
+    print(f"codecshards: {printable(text)}", file=sys.stderr)
     return code
 
 

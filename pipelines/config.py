@@ -22,7 +22,7 @@ SPEC_FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 """Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash says it all."""
 
 
-_UNSAID = {"codec.precision": "exact", "config.allow_damaged": False}
+_UNSAID = {"codec.precision": "exact", "config.allow_damaged": False, "config.follow_links": False}
 """what a setting is where a stored form does not have it"""
 
 
@@ -54,6 +54,9 @@ class TokenizeConfig:
     """longest recording for codecs without windows, which encode a recording in one piece"""
     precision: str = "exact"
     """a row of `tokenizer.codecs.precision.PRECISIONS`; here and not in `RunOptions`, since "fast" has some other codes"""
+
+    follow_links: bool = False
+    """read also what links and paths in the data lead to outside of the source; False makes them failures"""
 
     def __post_init__(self) -> None:
         if self.format not in SHARD_FORMATS:
@@ -161,6 +164,8 @@ def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("codec", "revision", "precision"):
         flat.pop(f"config.{name}", None)
     flat |= {f"codec.{name}": value for name, value in stored["codec"].items() if name not in SPEC_FACTS_OF_THE_MACHINE}
+    if not flat.get("config.follow_links"):
+        flat.pop("config.follow_links", None)
     if flat.get("codec.precision") == "exact":  # as it was before there was a choice
         del flat["codec.precision"]
     return flat

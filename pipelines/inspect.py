@@ -16,7 +16,7 @@ from rich.table import Table
 from pipelines.manifest import CommitRecord, Failure, Manifest, unpack_counts
 from pipelines.progress import format_duration, format_hours
 from pipelines.storage import Storage, open_storage
-from pipelines.words import fixed
+from pipelines.words import fixed, printable
 from tokenizer.codecs.precision import PrecisionReport
 
 
@@ -62,6 +62,9 @@ class Summary:
     audit: Mapping[str, Any] | None = None
     """of the last audit: when it finished, whether it passed, how many recordings, its figures and findings; None without one"""
 
+    notes: tuple[str, ...] = ()
+    """what the source held that was not used, a line for each kind"""
+
     @property
     def complete(self) -> bool:
         return self.shards == self.shards_planned
@@ -93,6 +96,7 @@ class Summary:
             ],
             "precision": None if self.precision is None else self.precision.to_json(),
             "audit": None if self.audit is None else dict(self.audit),
+            "notes": list(self.notes),
             "failure_kinds": dict(self.failure_kinds),
             "failures": [
                 {
@@ -141,6 +145,7 @@ def inspect(out: str) -> Summary:
         codebooks=codebook_use(records),
         precision=manifest.read_precision(),
         audit=last_audit(manifest.storage),
+        notes=plan.notes,
     )
 
 
@@ -192,15 +197,15 @@ class _Console(Console):
 def render(summary: Summary, *, failures: bool = False, console: Console | None = None) -> None:
     """Print a summary for people; `failures` lists every one of them."""
     console = console or _Console(highlight=False, soft_wrap=True)
-    console.print(f"{summary.out}", style="bold", markup=False)
+    console.print(printable(summary.out), style="bold", markup=False)
     for name, value in _facts(summary):
-        console.print(f"  {name:<12} {value}", markup=False)
+        console.print(printable(f"  {name:<12} {value}"), markup=False)
     if summary.codebooks:
         console.print(_codebook_table(summary))
     if failures:
         for failure in summary.failures:
             named = "" if failure.id in failure.message else f"{failure.id}: "
-            console.print(f"  {failure.kind} ({failure.stage})  {named}{failure.message}", markup=False)
+            console.print(printable(f"  {failure.kind} ({failure.stage})  {named}{failure.message}"), markup=False)
     elif summary.failures:
         console.print("  --failures lists the failed recordings", markup=False)
 
@@ -229,6 +234,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         facts.append(("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items())))
     if summary.failure_kinds:
         facts.append(("failures", ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items())))
+    facts += [("note", note) for note in summary.notes]
     if summary.audit is not None:
         facts.append(("audit", _audit_line(summary.audit)))
     return facts

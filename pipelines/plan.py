@@ -52,6 +52,8 @@ class Plan:
 
     split: str
     shards: tuple[PlannedShard, ...]
+    notes: tuple[str, ...] = ()
+    """what the source found and did not use, a line for each kind"""
 
     @property
     def recordings(self) -> Iterator[Recording]:
@@ -65,7 +67,7 @@ class Plan:
             for recording in shard.recordings:
                 for name, value in zip(_FIELDS.names, _to_row(number, recording), strict=True):
                     columns[name].append(value)
-        schema = _FIELDS.with_metadata({"split": self.split})
+        schema = _FIELDS.with_metadata({"split": self.split} | ({"notes": json.dumps(self.notes)} if self.notes else {}))
         sink = io.BytesIO()
         pq.write_table(pa.table(columns, schema), sink, compression="zstd", store_schema=True)
         return sink.getvalue()
@@ -80,7 +82,8 @@ class Plan:
         try:
             # In this thread: one of Arrow's own that still holds a Python object as the interpreter ends aborts the process.
             table = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
-            split = (table.schema.metadata or {})[b"split"].decode()
+            facts = table.schema.metadata or {}
+            split, notes = facts[b"split"].decode(), tuple(json.loads(facts.get(b"notes", b"[]")))
             shards: list[list[Recording]] = []
             for batch in table.to_batches(10_000):
                 for row in batch.to_pylist():
@@ -89,7 +92,7 @@ class Plan:
                     shards[row["shard"]].append(_from_row(row))
         except (pa.ArrowException, KeyError, ValueError) as error:
             raise OutputError(f"the stored plan cannot be read: {error}") from error
-        return cls(split, _named(split, shards))
+        return cls(split, _named(split, shards), notes)
 
 
 def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str = "train") -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from pipelines.auditing.options import AuditOptions
@@ -81,7 +81,7 @@ class _Run:
         )
         if self._spec.precision == "fast" and (options.device == "cpu" or not (options.address or usable_gpu())):
             raise UsageError("--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower there")
-        self._source = open_source(config.source)
+        self._source = open_source(config.source, follow_links=config.follow_links)
         self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
         self._storage = open_storage(out)
         self._format = shard_format(config.format)
@@ -106,11 +106,14 @@ class _Run:
         self._display.message(f"listing {self._source.spec} …")
         self._require_gpus_there()
         plan = make_plan(self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split)
+        plan = replace(plan, notes=self._source.notes)
         self._manifest.begin(self._stored, plan)
         self._display.message(
             f"{sum(1 for _ in plan.recordings)} recordings, about "
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into {len(plan.shards)} shards"
         )
+        for note in plan.notes:
+            self._display.message(note)
         return plan
 
     def _require_gpus_there(self) -> None:
@@ -130,6 +133,8 @@ class _Run:
             self._display.message(f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do")
             return
         if len(todo) < len(self._plan.shards):
+            for note in self._plan.notes:
+                self._display.message(note)
             self._display.message(
                 f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} shards are committed"
             )

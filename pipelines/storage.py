@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from pipelines.outages import is_refused
 from pipelines.remote import AS_OUTPUT, MissingBucket, filesystem
-from pipelines.sources.base import is_remote
+from pipelines.sources.places import is_remote, local_path
 from tokenizer.errors import OutputError
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -67,7 +67,7 @@ class Storage(ABC):
 
 def open_storage(root: str) -> Storage:
     """The storage of an output folder; nothing is made or touched yet."""
-    return RemoteStorage(root) if is_remote(root) else LocalStorage(root)
+    return RemoteStorage(root) if is_remote(root) else LocalStorage(local_path(root))
 
 
 class LocalStorage(Storage):

@@ -57,6 +57,10 @@ class FailureKind(StrEnum):
     """The file, row or archive member is not there (any more)."""
     UNREADABLE = "unreadable"
     """It is there and cannot be read: permissions, input/output errors, not a regular file."""
+    CHANGED = "changed"
+    """Another file, row or archive member is where the one was that the plan is about."""
+    BAD_ROW = "bad_row"
+    """A line of a manifest or a row of a table that says nothing usable."""
     NOT_AUDIO = "not_audio"
     """No audio stream, an unknown or refused container, a web page named .mp3, an empty file."""
     EMPTY = "empty"
@@ -92,7 +96,7 @@ class RecordingError(CodecshardsError):
     Attributes:
         kind: why, as a `FailureKind`.
         message: one readable line; it names the file.
-        stage: where it was noticed: "open", "decode", "check", "encode" or "write".
+        stage: where it was noticed: "list", "open", "decode", "check", "encode" or "write".
     """
 
     def __init__(self, kind: FailureKind, message: str, stage: str = "decode") -> None:

@@ -248,7 +248,8 @@ class _Audit:
                 precision=self._precision(),
             ),
             decode=DecodeSettings(
-                source=open_source(config.source),
+                # A source that has changed is found by its hash, and heard.
+                source=open_source(config.source, follow_links=config.follow_links, check_versions=False),
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,

@@ -26,6 +26,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--downmix", action="store_true", help="mix more than two channels down instead of failing")
     what.add_argument("--allow-truncated", action="store_true", help="keep what is there of files that end early")
     what.add_argument(
+        "--follow-links", action="store_true", help="read also what links and paths in the data lead to outside of SOURCE"
+    )
+    what.add_argument(
         "--allow-damaged", action="store_true", help="keep files in which something is missing, with silence there, noted in meta"
     )
     what.add_argument(
@@ -78,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         allow_damaged=options.allow_damaged,
         max_chunk_seconds=options.max_chunk_seconds,
         precision=options.precision,
+        follow_links=options.follow_links,
     )
     how = RunOptions(
         workers=options.workers,

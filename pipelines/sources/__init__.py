@@ -12,8 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from pipelines.remote import filesystem
+from pipelines.remote import filesystem, open_remote
 from pipelines.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
+from pipelines.sources.listing import list_folder
+from pipelines.sources.places import local_path
 from tokenizer.errors import SourceError
 
 __all__ = ["SOURCES", "Source", "open_source"]
@@ -41,11 +43,27 @@ def _is_manifest(spec: str) -> bool:
 def _is_tar(spec: str) -> bool:
     if spec.endswith((".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
         return True
-    return _is_folder(spec) and _only(spec, {"tar"})
+    return _is_folder(spec) and _only(spec, "tar")
 
 
-def _is_parquet_folder(spec: str) -> bool:
-    return _is_folder(spec) and _only(spec, {"parquet"})
+def _is_parquet(spec: str) -> bool:
+    """A folder of Parquet files, or one of them, with audio in it and not only paths."""
+    if _is_folder(spec):
+        return _only(spec, "parquet")
+    return extension(spec) == "parquet" and _holds_audio(spec)
+
+
+def _holds_audio(spec: str) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipelines.sources.parquet import audio_column
+
+    try:
+        with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as file:
+            return audio_column(pq.ParquetFile(file, pre_buffer=False).schema_arrow) is not None
+    except (OSError, pa.ArrowException):
+        return False  # the reader of manifests says what is wrong
 
 
 def _is_saved_data_set(spec: str) -> bool:
@@ -60,31 +78,54 @@ def _is_folder(spec: str) -> bool:
     return bool(fs.isdir(root))
 
 
-def _only(spec: str, endings: set[str]) -> bool:
-    """Whether a folder has files with these endings and no loose audio."""
-    fs, root = filesystem(spec)
-    found = {extension(path) for path in fs.find(root)}
-    return bool(found & endings) and not found & AUDIO_EXTENSIONS
+def _only(spec: str, ending: str) -> bool:
+    """Whether a folder has files with this ending and no loose audio."""
+    found = {extension(name) for name in list_folder(spec).files}
+    return ending in found and not found & AUDIO_EXTENSIONS
+
+
+def _advice(spec: str) -> str:
+    """What to do about a file that is no source."""
+    name = spec.rsplit("/", 1)[-1]
+    if name == "wav.scp":
+        return "Kaldi's data folders are not read: write a manifest with path, id, start, end, text, speaker (.tsv or .jsonl)"
+    if extension(name) in ("gz", "bz2", "xz", "zst"):
+        return "a compressed file: unpack it first (and export a Lhotse cut set as a manifest with path, start, end, text)"
+    if extension(name) in AUDIO_EXTENSIONS:
+        return "a single audio file: give its folder, or a manifest that names it"
+    return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"
 
 
 SOURCES: dict[str, Kind] = {
     "hf": Kind("hf", _is_saved_data_set, "pipelines.sources.hub:HubSource"),
+    "parquet": Kind("parquet", _is_parquet, "pipelines.sources.parquet:ParquetSource"),
     "manifest": Kind("manifest", _is_manifest, "pipelines.sources.manifest:ManifestSource"),
     "tar": Kind("tar", _is_tar, "pipelines.sources.tar:TarSource"),
-    "parquet": Kind("parquet", _is_parquet_folder, "pipelines.sources.parquet:ParquetSource"),
     "folder": Kind("folder", _is_folder, "pipelines.sources.folder:FolderSource"),
 }
 
 
-def open_source(spec: str) -> Source:
+def open_source(spec: str, *, follow_links: bool = False, check_versions: bool = True) -> Source:
     """The source that a spec names.
+
+    Args:
+        spec: a folder, file, pattern or URL; `file://` and `~` are local paths.
+        follow_links: `Source.follow_links`.
+        check_versions: `Source.check_versions`.
 
     Raises:
         SourceError: there is no such thing, in one line.
     """
+    source = _open(spec)
+    source.follow_links, source.check_versions = follow_links, check_versions
+    return source
+
+
+def _open(spec: str) -> Source:
     prefix, _, rest = spec.partition(":")
-    if prefix in SOURCES and rest and not rest.startswith("//"):
-        return SOURCES[prefix].open(rest)
+    if prefix in SOURCES and rest and not rest.startswith((":", "//")):
+        return SOURCES[prefix].open(rest if prefix == "hf" else local_path(rest))
+    spec = local_path(spec)
     try:
         for kind in SOURCES.values():
             if kind.fits(spec):
@@ -92,5 +133,5 @@ def open_source(spec: str) -> Source:
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(f"source {spec} cannot be opened: {error}") from error
     if not is_remote(spec) and Path(spec).exists():
-        raise SourceError(f"source {spec}: neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar")
+        raise SourceError(f"source {spec}: {_advice(spec)}")
     raise SourceError(f"source {spec}: no such folder, manifest or archive (hf:NAME:split names a Hugging Face data set)")

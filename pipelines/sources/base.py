@@ -6,71 +6,37 @@ import errno
 import stat
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypedDict, cast
-
-from fsspec.utils import get_protocol
+from typing import BinaryIO, cast
 
 from pipelines.remote import MissingBucket, Unanswered, download
+from pipelines.sources.places import is_remote
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
-AUDIO_EXTENSIONS = frozenset(
-    [
-        "3gp",
-        "aac",
-        "ac3",
-        "aif",
-        "aifc",
-        "aiff",
-        "alac",
-        "amr",
-        "ape",
-        "au",
-        "avi",
-        "caf",
-        "dsf",
-        "dts",
-        "eac3",
-        "flac",
-        "flv",
-        "gsm",
-        "m4a",
-        "m4b",
-        "mka",
-        "mkv",
-        "mov",
-        "mp2",
-        "mp3",
-        "mp4",
-        "mpc",
-        "mpeg",
-        "mpg",
-        "oga",
-        "ogg",
-        "ogv",
-        "oma",
-        "opus",
-        "ra",
-        "rm",
-        "shn",
-        "snd",
-        "spx",
-        "sph",
-        "tak",
-        "thd",
-        "tta",
-        "voc",
-        "w64",
-        "wav",
-        "wave",
-        "webm",
-        "wma",
-        "wv",
-    ]
-)
-"""endings of what is taken for a recording, without the dot; others are not even counted"""
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "Source",
+    "estimate_seconds",
+    "extension",
+    "fetch_file",
+    "is_audio",
+    "is_remote",
+    "open_file",
+    "refuse_rejected",
+    "rejected",
+]
+
+_ENDINGS = """
+    3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff alac amr ape apl asf au avi avr awb bwf caf
+    dff dsf dts dtshd eac3 ec3 f4a f4v flac flv gsm iff ircam isma ismv m1a m2a m2ts m4a m4b m4p m4r
+    m4v mac mk3d mka mks mkv mlp mogg mov mp1 mp2 mp3 mp4 mpa mpc mpeg mpg mpga mpp mts mxf nist
+    oga ogg ogm ogv ogx oma omg opus paf psp pvf qcp ra rf64 rm rmvb rso sd2 sds sf shn snd
+    sox sph spx svx tak thd trp truehd ts tta vob voc w64 wav wave weba webm wma wmv wv wve xwma
+"""
+AUDIO_EXTENSIONS = frozenset(_ENDINGS.split())
+"""endings of what is taken for a recording, without the dot: those of what FFmpeg and libsndfile read; others are counted"""
 
 _BYTES_A_SECOND = {
     "wav": 176_400,
@@ -107,10 +73,22 @@ class Source(ABC):
 
     spec: str
     """what names it, in a form that any process can open again (`pipelines.sources.open_source`)"""
+    notes: tuple[str, ...] = ()
+    """after `scan`: a line for each kind of thing that was found and is not used"""
+    follow_links: bool = False
+    """read also what links and paths in the data lead to outside of it"""
+    check_versions: bool = True
+    """fail recordings that are not what they were when the corpus was listed"""
+
+    def note(self, text: str) -> None:
+        """Add a line to `notes`."""
+        self.notes = (*self.notes, text)
 
     @abstractmethod
     def scan(self) -> Iterator[Recording]:
         """Every recording, always in the same order. Reads no audio.
+
+        What cannot be used is a recording too, made by `rejected`: it is planned, and fails with its reason.
 
         Raises:
             SourceError: the corpus cannot be listed.
@@ -121,13 +99,25 @@ class Source(ABC):
         """A recording's file: a local path where there is one, else a seekable binary file.
 
         Raises:
-            RecordingError: it is not there (NOT_FOUND) or cannot be read (UNREADABLE).
+            RecordingError: it is not there (NOT_FOUND), cannot be read (UNREADABLE), is another one than when the corpus was
+                listed (CHANGED), or was rejected then.
         """
 
 
-def is_remote(uri: str) -> bool:
-    """Whether a path is a URL that fsspec opens, not a local file."""
-    return get_protocol(uri) not in ("file", "local")
+def rejected(id: str, uri: str, kind: FailureKind, message: str) -> Recording:
+    """A recording that cannot be one: it fails with this kind and message when its turn comes."""
+    return Recording(id=id, uri=uri, locator={"rejected": [str(kind), message]}, seconds=0.1)
+
+
+def refuse_rejected(recording: Recording) -> None:
+    """Raise why a recording was rejected, if it was.
+
+    Raises:
+        RecordingError: as `rejected` was told.
+    """
+    if "rejected" in recording.locator:
+        kind, message = recording.locator["rejected"]
+        raise RecordingError(FailureKind(kind), message, "list")
 
 
 def extension(name: str) -> str:
@@ -200,38 +190,3 @@ def not_opened(uri: str, error: BaseException) -> BaseException:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return RecordingError(FailureKind.UNREADABLE, f"{uri}: {reason}", "open")
     return error
-
-
-FIELDS = ("text", "language", "speaker")
-
-
-class Fields(TypedDict):
-    """A recording's own fields, as arguments of `Recording`: the names in `FIELDS`."""
-
-    text: str | None
-    language: str | None
-    speaker: str | None
-
-
-def take_fields(values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
-    """Split loose values into a recording's own fields (as strings) and the rest, which goes to `meta`."""
-    fields = Fields(text=_text(values, "text"), language=_text(values, "language"), speaker=_text(values, "speaker"))
-    rest = {str(key): plain(value) for key, value in values.items() if key not in FIELDS and value is not None}
-    return fields, rest
-
-
-def _text(values: Mapping[str, Any], name: str) -> str | None:
-    return None if values.get(name) is None else str(values[name])
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return plain(value.item())
-    return str(value)

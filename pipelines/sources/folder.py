@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from pipelines.remote import filesystem, open_remote
-from pipelines.sources.base import Source, estimate_seconds, extension, is_audio, is_remote, open_file
+from pipelines.remote import open_remote
+from pipelines.sources.base import (
+    Source,
+    estimate_seconds,
+    extension,
+    is_audio,
+    is_remote,
+    open_file,
+    refuse_rejected,
+    rejected,
+)
+from pipelines.sources.identity import VERSION, require_version
+from pipelines.sources.listing import Entry, Listing, by_ending, counted, list_folder
+from pipelines.sources.places import require_inside
 from pipelines.sources.sidecars import READ_AS, read_sidecars
-from tokenizer.errors import SourceError
+from tokenizer.errors import FailureKind, SourceError
 from tokenizer.types import Recording
+
+_TABLES = re.compile(r".*\.(jsonl|ndjson|tsv|csv|parquet|trans\.txt)|wav\.scp|segments|utt2spk")
+"""names of tables with transcripts beside the audio"""
+_IGNORED = re.compile(r"(thumbs\.db|desktop\.ini)", re.IGNORECASE)
+"""files that systems leave"""
 
 
 class FolderSource(Source):
@@ -23,40 +41,75 @@ class FolderSource(Source):
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
 
     def scan(self) -> Iterator[Recording]:
-        listed = _walk_remote(self.spec) if is_remote(self.spec) else _walk_local(self.spec)
-        files = dict(sorted(listed))
+        listing = list_folder(self.spec, follow_links=self.follow_links)
         by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        for name in files:
+        for name in listing.files:
             if extension(name) in READ_AS:
-                by_stem[str(PurePosixPath(name).with_suffix(""))].append(name)
-        for name, size in files.items():
-            if is_audio(name):
-                sidecars = by_stem.get(str(PurePosixPath(name).with_suffix("")), [])
-                yield self._recording(name, size, sidecars)
+                by_stem[_stem(name)].append(name)
+        audio = [name for name, entry in listing.files.items() if is_audio(name) or (entry.outside and "." not in name)]
+        self.notes = (*listing.notes(), *_unused(listing, set(audio), by_stem))
+        if not audio:
+            said = "".join(f"; {note}" for note in self.notes)
+            raise SourceError(f"{self.spec}: no recordings (a folder is searched for files with the endings of audio){said}")
+        for name in audio:
+            yield self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
 
     def open(self, recording: Recording) -> str | BinaryIO:
+        refuse_rejected(recording)
         raw = recording.locator.get("name_hex")
-        if raw is None:
-            return open_file(recording.uri)
-        return open_file(os.path.join(self.spec, os.fsdecode(bytes.fromhex(raw))))  # noqa: PTH118
+        place = recording.uri
+        if raw is not None:
+            place = os.path.join(self.spec, os.fsdecode(bytes.fromhex(raw)))  # noqa: PTH118
+        if not is_remote(place) and not self.follow_links and os.path.lexists(place):
+            require_inside(place, self.spec)
+        if self.check_versions:
+            require_version(place, recording.locator.get(VERSION))
+        return open_file(place)
 
-    def _recording(self, name: str, size: int, sidecars: list[str]) -> Recording:
+    def _recording(self, name: str, entry: Entry, sidecars: list[str]) -> Recording:
+        shown, locator = _printable(name)
+        uri = f"{self.spec.rstrip('/')}/{shown}"
+        if entry.outside is not None:
+            message = f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; --follow-links follows it"
+            return rejected(shown, uri, FailureKind.UNREADABLE, message)
         readers: dict[str, Callable[[], bytes]] = {extension(s): partial(self._read, s) for s in sidecars}
         fields, meta = read_sidecars(readers)
-        shown, locator = _printable(name)
-        return Recording(
-            id=shown,
-            uri=f"{self.spec.rstrip('/')}/{shown}",
-            locator=locator,
-            seconds=estimate_seconds(name, size),
-            meta=meta,
-            **fields,
-        )
+        if entry.version is not None:
+            locator[VERSION] = entry.version
+        return Recording(id=shown, uri=uri, locator=locator, seconds=estimate_seconds(name, entry.size), meta=meta, **fields)
 
     def _read(self, name: str) -> bytes:
-        with open_remote(f"{self.spec.rstrip('/')}/{name}") as file:
+        path = f"{self.spec.rstrip('/')}/{name}"
+        if not is_remote(path):
+            if not self.follow_links:
+                require_inside(path, self.spec)
+            if not Path(path).is_file():  # opening a FIFO would wait for ever
+                raise OSError("not a regular file")
+            return Path(path).read_bytes()
+        with open_remote(path) as file:
             content: bytes = file.read()
         return content
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _unused(listing: Listing, audio: set[str], by_stem: dict[str, list[str]]) -> Iterator[str]:
+    """A line for each kind of file that is no recording and beside none."""
+    stems = {_stem(name) for name in audio}
+    shown = {name: _printable(name)[0] for name in listing.files}
+    rest = [name for name in listing.files if name not in audio and not _IGNORED.fullmatch(PurePosixPath(name).name)]
+    tables = [name for name in rest if _TABLES.fullmatch(PurePosixPath(name).name)]
+    alone = [name for names in by_stem.values() for name in names if _stem(name) not in stems and name not in tables]
+    others = set(rest) - set(tables) - {name for names in by_stem.values() for name in names}
+    if tables:
+        names = counted([shown[name] for name in tables], "table", "tables")
+        yield f"not read: {names} beside the audio; if it holds transcripts, give it as SOURCE (.csv, .tsv, .jsonl or .parquet)"
+    if alone:
+        yield f"not used: {by_ending([shown[name] for name in alone])} (sidecars without audio of the same name)"
+    if others:
+        yield f"not taken for audio, by their endings: {by_ending([shown[name] for name in others])}"
 
 
 def _printable(name: str) -> tuple[str, dict[str, Any]]:
@@ -67,37 +120,3 @@ def _printable(name: str) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError:
         return raw.decode("utf-8", "backslashreplace"), {"name_hex": raw.hex()}
     return name, {}
-
-
-def _walk_local(folder: str) -> Iterator[tuple[str, int]]:
-    """Files below a folder with their sizes; links to folders are followed, each folder once."""
-    seen: set[tuple[int, int]] = set()
-
-    def refuse(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: cannot be listed: {error.strerror}") from error
-
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        status = os.stat(root)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = os.path.relpath(root, folder)
-        for name in names:
-            if name.startswith("."):
-                continue
-            try:
-                size = os.stat(os.path.join(root, name)).st_size  # noqa: PTH116, PTH118
-            except OSError:
-                size = 0  # a dangling link: it becomes a recorded failure when it is opened
-            yield (name if inside == "." else f"{inside}/{name}"), size
-
-
-def _walk_remote(spec: str) -> Iterator[tuple[str, int]]:
-    fs, root = filesystem(spec)
-    root = root.rstrip("/")
-    for path, info in fs.find(root, detail=True).items():
-        name = path[len(root) :].lstrip("/")
-        if not any(part.startswith(".") for part in name.split("/")):
-            yield name, int(info.get("size") or 0)

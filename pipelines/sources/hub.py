@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipelines.sources.base import Source
-from pipelines.sources.parquet import audio_column, audio_value
-from pipelines.sources.table import describe_row
+from pipelines.sources.base import Source, refuse_rejected, rejected
+from pipelines.sources.identity import VERSION, changed, row_version
+from pipelines.sources.parquet import audio_column, audio_value, holds_bytes
+from pipelines.sources.table import UniqueColumn, describe_row
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 PREFIX = "hf:"
+_BATCH = 1000
 
 
 class HubSource(Source):
@@ -25,28 +27,77 @@ class HubSource(Source):
             self._name = str(Path(self._name).resolve())
         self.spec = PREFIX + ":".join(part for part in (self._name, self._config, self._split) if part)
         self._loaded: tuple[Any, str] | None = None
+        self._revision: str | None = None
+        """commit of the Hub that is loaded; None for a folder, and where there is no network to ask"""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
 
     def scan(self) -> Iterator[Recording]:
         data, column = self._load()
-        others = data.remove_columns([column])
-        for number in range(len(data)):
-            row = others[number] if others.column_names else {}
-            yield Recording(uri=self.spec, locator={"row": number}, **describe_row(row, f"{self._split or 'row'}-{number:08d}"))
+        self.notes = ()
+        schema = data.features.arrow_schema
+        left_out = [field.name for field in schema if field.name != column and holds_bytes(field.type)]
+        others = [name for name in data.column_names if name != column and name not in left_out]
+        if left_out:
+            self.note(f"not kept, columns of bytes beside the audio: {', '.join(sorted(left_out))}")
+        if not len(data):
+            raise SourceError(f"{self.spec}: the split is empty")
+        unique = UniqueColumn(others)
+        for name in unique.columns:
+            for values in _batches(data, [name]):
+                for value in values[name].to_pylist():
+                    unique.add(name, value)
+        identity, note = unique.choose()
+        if note:
+            self.note(note)
+        number = 0
+        for batch in _batches(data, others) if others else iter(()):
+            for row in batch.to_pylist():
+                yield self._recording(number, row, identity)
+                number += 1
+        for left in range(number, len(data)):  # nothing but audio
+            yield self._recording(left, {}, identity)
 
     def open(self, recording: Recording) -> str | BinaryIO:
-        data, column = self._load()
+        refuse_rejected(recording)
+        try:
+            data, column = self._load(recording.locator.get("revision"))
+        except SourceError as error:
+            raise RecordingError(FailureKind.UNREADABLE, str(error), "open") from error
         number = int(recording.locator["row"])
         if number >= len(data):
             message = f"{self.spec}: has no row {number} (it has {len(data)})"
             raise RecordingError(FailureKind.NOT_FOUND, message, "open")
-        return audio_value(data[number][column], f"{self.spec} row {number}")
+        kept = [field.name for field in data.features.arrow_schema if field.name == column or not holds_bytes(field.type)]
+        row = data.with_format("arrow").select_columns(kept)[number : number + 1].to_pylist()[0]
+        cell, name = row.pop(column), f"{self.spec} row {number}"
+        planned = recording.locator.get(VERSION)
+        if self.check_versions and planned and self._version(data, row) != planned:
+            raise changed(name, "another row is there")
+        return audio_value(cell, name, self._name if Path(self._name).is_dir() else None, self.follow_links)
 
-    def _load(self) -> tuple[Any, str]:
-        if self._loaded is None:
-            data = self._from_disk() if Path(self._name).is_dir() else self._from_hub()
+    def _recording(self, number: int, row: dict[str, Any], identity: str | None) -> Recording:
+        data, _ = self._load()
+        fallback = f"{self._split or 'row'}-{number:08d}"
+        try:
+            told = describe_row(row, fallback, identity)
+        except ValueError as error:
+            return rejected(fallback, self.spec, FailureKind.BAD_ROW, f"{self.spec} row {number}: {error}")
+        locator = {"row": number, VERSION: self._version(data, row)}
+        if self._revision is not None:
+            locator["revision"] = self._revision
+        return Recording(uri=self.spec, locator=locator, **told)
+
+    @staticmethod
+    def _version(data: Any, row: dict[str, Any]) -> str:
+        """What tells a row from others: its values; the data set's fingerprint where it has none."""
+        known = any(value is not None for value in row.values())
+        return row_version(row) if known else f"{len(data)}-{data._fingerprint}"
+
+    def _load(self, revision: str | None = None) -> tuple[Any, str]:
+        if self._loaded is None or (revision is not None and revision != self._revision):
+            data = self._from_disk() if Path(self._name).is_dir() else self._from_hub(revision)
             column = audio_column(data.features.arrow_schema)
             if column is None:
                 raise SourceError(f"{self.spec}: no audio column among {', '.join(data.column_names)}")
@@ -58,19 +109,21 @@ class HubSource(Source):
 
         try:
             data = datasets.load_from_disk(self._name)
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{self._name}: not a folder written by save_to_disk: {_first_line(error)}") from error
+        except Exception as error:  # an empty split is an IndexError, a missing file what Arrow makes of it
+            raise SourceError(f"{self._name}: empty, or not a folder written by save_to_disk: {_first_line(error)}") from error
         if not isinstance(data, datasets.DatasetDict):
             return data
         if self._split in data:
             return data[self._split]
         raise SourceError(f"{self._name} has splits {', '.join(data)}: choose one with hf:{self._name}:SPLIT")
 
-    def _from_hub(self) -> Any:
+    def _from_hub(self, revision: str | None) -> Any:
         import datasets
 
         try:
-            return datasets.load_dataset(self._name, self._config or None, split=self._split)
+            # The commit is asked for first and then loaded, so that a push in between changes nothing.
+            self._revision = revision or _commit(self._name)
+            return datasets.load_dataset(self._name, self._config or None, split=self._split, revision=self._revision)
         except Exception as error:  # the hub client and the data set's own reader raise what they like
             raise SourceError(
                 f"{self.spec}: cannot be loaded: {_first_line(error)} (without a network: fetch it elsewhere, "
@@ -93,6 +146,24 @@ def _undecoded(data: Any, column: str) -> Any:
     import datasets
 
     return data.cast_column(column, datasets.Audio(decode=False))
+
+
+def _batches(data: Any, columns: list[str]) -> Iterator[Any]:
+    """Columns as Arrow tables, so that nothing is decoded."""
+    table = data.with_format("arrow").select_columns(columns)
+    for begin in range(0, len(data), _BATCH):
+        yield table[begin : begin + _BATCH]
+
+
+def _commit(name: str) -> str | None:
+    """The commit that a data set's main branch is at."""
+    from huggingface_hub import HfApi
+
+    try:
+        commit: str | None = HfApi().dataset_info(name).sha
+    except Exception:  # no network: what is in the cache is loaded
+        return None
+    return commit
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.sources.base import Fields, take_fields
+from pipelines.sources.values import FIELDS, Fields, take_fields
+from tokenizer.errors import RecordingError
 
 READ_AS = ("txt", "json", "cls")
 """endings of sidecars, without the dot"""
@@ -19,8 +20,8 @@ def read_sidecars(names: dict[str, Callable[[], bytes]]) -> tuple[Fields, dict[s
         names: for each ending that is there, how to read it.
 
     Returns:
-        The recording's fields (text, language, speaker) and its meta. A sidecar that cannot be read is named in
-        `meta["sidecar_error"]`: it never stops a run and is never ignored in silence.
+        The recording's fields (text, language, speaker) and its meta. A sidecar that cannot be read, or a field in it that is
+        no string, is named in `meta["sidecar_error"]`: it never stops a run and is never ignored in silence.
     """
     values: dict[str, Any] = {}
     errors = []
@@ -28,9 +29,20 @@ def read_sidecars(names: dict[str, Callable[[], bytes]]) -> tuple[Fields, dict[s
         if ending not in names:
             continue
         try:
-            values.update(_parse(ending, names[ending]()))
-        except (OSError, ValueError) as error:
+            found = _parse(ending, names[ending]())
+        except RecursionError:
+            errors.append(f".{ending}: nested too deeply")
+            continue
+        except (OSError, ValueError, RecordingError) as error:
             errors.append(f".{ending}: {str(error).splitlines()[0]}")
+            continue
+        for name in [name for name in FIELDS if name in found]:
+            try:
+                take_fields({name: found[name]})
+            except ValueError as error:
+                errors.append(f".{ending}: {error}")
+                del found[name]
+        values.update(found)
     fields, meta = take_fields(values)
     if errors:
         meta["sidecar_error"] = "; ".join(errors)

@@ -21,7 +21,8 @@ import soundfile
 from sounds import sound
 
 from pipelines.sources import SOURCES, open_source
-from pipelines.sources.base import Source, estimate_seconds, plain
+from pipelines.sources.base import Source, estimate_seconds
+from pipelines.sources.values import plain
 from tokenizer import FailureKind, RecordingError, SourceError, read_audio
 from tokenizer.types import Recording
 
@@ -261,12 +262,23 @@ def test_manifests_in_every_form(tmp_path: Path, form: str) -> None:
         ("[1]\n", "line 1: a JSON object"),
         ('{"path": "a.wav", "start": "soon"}\n', "line 1: `start` is 'soon'"),
         ('{"path": "a.wav", "start": -1}\n', "line 1: `start`"),
-        ('{"path": "a.wav", "start": 2, "end": 1}\n', "line 1: .*end 1.0 is not after start"),
+        ('{"path": "a.wav", "start": 2, "end": 1}\n', "line 1: .*end 1 is not after start"),
     ],
 )
-def test_manifest_errors_name_the_line(tmp_path: Path, text: str, reason: str) -> None:
-    (tmp_path / "bad.jsonl").write_text(text)
-    with pytest.raises(SourceError, match=reason):
+def test_a_bad_line_costs_its_row_and_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "bad.jsonl").write_text(text + '{"path": "last.wav", "id": "last"}\n')
+    source = open_source(str(tmp_path / "bad.jsonl"))
+    recordings = list(source.scan())
+    assert recordings[-1].id == "last" and len(recordings) == text.count("\n") + 1
+    (bad,) = [recording for recording in recordings if "rejected" in recording.locator]
+    with pytest.raises(RecordingError, match=reason) as caught:
+        source.open(bad)
+    assert caught.value.kind is FailureKind.BAD_ROW and bad.id.startswith("bad.jsonl#line-")
+
+
+def test_a_manifest_without_one_usable_line_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("nonsense\n" * 3)
+    with pytest.raises(SourceError, match="line 1: not JSON"):
         list(open_source(str(tmp_path / "bad.jsonl")).scan())
 
 
