@@ -72,11 +72,12 @@ class ManifestSource(Source):
 
     def _parquet(self, file: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         import pyarrow as pa
-        import pyarrow.parquet as pq
+
+        from pipelines.arrow import open_parquet
 
         number = 0
         try:
-            for batch in pq.ParquetFile(file).iter_batches(1024):
+            for batch in open_parquet(file).iter_batches(1024, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{self.spec}, row {number}", row

@@ -11,6 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.arrow import open_parquet
 from pipelines.sources.base import Source, is_remote, open_file
 from pipelines.sources.table import AUDIO_COLUMNS, describe_row, pick
 from tokenizer.errors import FailureKind, RecordingError, SourceError
@@ -33,7 +34,7 @@ class ParquetSource(Source):
             uri = fs.unstrip_protocol(path) if is_remote(self.spec) else path
             try:
                 with fs.open(path, "rb") as handle:
-                    yield from _scan_file(uri, path[len(root) :].lstrip("/"), pq.ParquetFile(handle))
+                    yield from _scan_file(uri, path[len(root) :].lstrip("/"), open_parquet(handle))
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{uri}: not a readable Parquet file: {error}") from error
 
@@ -47,7 +48,7 @@ class ParquetSource(Source):
         if self._group is None or self._group[:2] != (uri, number):
             try:
                 with fsspec.open(uri, "rb") as handle:
-                    table = pq.ParquetFile(handle).read_row_group(number, columns=[column])
+                    table = open_parquet(handle).read_row_group(number, columns=[column], use_threads=False)
             except FileNotFoundError as error:
                 raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "open") from error
             except (pa.ArrowException, OSError) as error:
@@ -92,7 +93,7 @@ def _scan_file(uri: str, name: str, file: pq.ParquetFile) -> Iterator[Recording]
     others = [field for field in file.schema_arrow.names if field != column]
     number = 0
     for group in range(file.num_row_groups):
-        rows = file.read_row_group(group, columns=others).to_pylist() if others else []
+        rows = file.read_row_group(group, columns=others, use_threads=False).to_pylist() if others else []
         for row in range(file.metadata.row_group(group).num_rows):
             fallback = f"{name.removesuffix('.parquet')}-{number:08d}"
             yield Recording(

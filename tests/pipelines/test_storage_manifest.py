@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from test_shards import FOOTER, make_row
 
+from pipelines.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.leases import new_run
 from pipelines.manifest import (
     COMMITS,
     STAGING,
@@ -36,10 +38,12 @@ from pipelines.plan import make_plan
 from pipelines.shards import shard_format
 from pipelines.storage import LocalStorage, Storage, open_storage
 from tokenizer import OutputError, ShardError
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.types import Recording
 
 PARQUET = shard_format("parquet")
 SHARD = "train-00000-of-00001"
+SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -54,13 +58,19 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         fs.rm(root, recursive=True)
 
 
-def stage(storage: Storage, number: int = 0, attempt_rows: int = 3) -> CommitRecord:
+def begun(storage: Storage) -> dict[str, object]:
+    """The configuration of a folder on which a run has begun."""
+    Manifest(storage).begin(stored_form(TokenizeConfig("corpus"), SPEC, "1"), make_plan([Recording("a", "a.wav")], shard_hours=1))
+    return Manifest(storage).require_config()
+
+
+def stage(storage: Storage, number: int = 0, attempt_rows: int = 3, run: str | None = None) -> CommitRecord:
     """Write a shard of a few rows and make its record."""
-    staged = staged_name(SHARD, PARQUET)
+    staged = staged_name(SHARD, PARQUET, run or new_run())
     with storage.stage(staged) as path:
         PARQUET.write(path, [make_row(number + i) for i in range(attempt_rows)], FOOTER)
         size, digest = Path(path).stat().st_size, hash_file(path)
-    return CommitRecord(SHARD, "parquet", "f", attempt_rows, 600, 6, 1, size, digest, staged, ())
+    return CommitRecord(SHARD, "parquet", fingerprint(begun(storage)), attempt_rows, 600, 6, 1, size, digest, staged, ())
 
 
 def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
@@ -154,7 +164,7 @@ def test_a_record_whose_file_was_thrown_away_is_withdrawn(storage: Storage) -> N
 def test_a_shard_without_rows_has_a_record_and_no_file(storage: Storage) -> None:
     manifest = Manifest(storage)
     failure = Failure("a", "a.wav", "truncated", "a.wav ends early", "decode")
-    record = CommitRecord(SHARD, "parquet", "f", 0, 0, 0, 0, 0, None, None, (failure,))
+    record = CommitRecord(SHARD, "parquet", fingerprint(begun(storage)), 0, 0, 0, 0, 0, None, None, (failure,))
     assert manifest.publish(record, PARQUET)
     manifest.recover(PARQUET)
     assert manifest.committed() == {SHARD: record} and storage.list("data") == []
@@ -179,8 +189,10 @@ def test_a_run_is_begun_once(storage: Storage) -> None:
     assert manifest.read_config() is None
     with pytest.raises(OutputError, match="not an output"):
         manifest.require_config()
-    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin({"config": {"x": 2}}, plan)
-    assert manifest.read_config() == {"config": {"x": 1}} and manifest.read_plan() == plan
+    other = make_plan([Recording("b", "b.wav"), Recording("c", "c.wav")], shard_hours=1)
+    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin({"config": {"x": 2}}, other)
+    assert manifest.require_config()["config"] == {"x": 1} and manifest.read_plan() == plan
+    assert storage.list(STAGING) == []
 
 
 def test_a_folder_with_strangers_is_refused(storage: Storage) -> None:
@@ -243,5 +255,5 @@ def test_killed_at_any_moment_a_commit_is_whole_or_nothing(tmp_path: Path, numbe
 
 
 def test_staged_names_are_never_shared() -> None:
-    names = {staged_name(SHARD, PARQUET) for _ in itertools.repeat(None, 100)}
+    names = {staged_name(SHARD, PARQUET, new_run()) for _ in itertools.repeat(None, 100)}
     assert len(names) == 100
