@@ -6,16 +6,12 @@ The exit codes are in `pipelines.commands`.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from types import FrameType
 
 from pipelines.commands import (
-    EXIT_HUNG_UP,
     EXIT_INTERRUPTED,
-    EXIT_TERMINATED,
     EXIT_USAGE,
     EXIT_WRONG,
     audit,
@@ -25,50 +21,31 @@ from pipelines.commands import (
     train_codec,
     verify,
 )
+from pipelines.signals import Stopped, stoppable
 from pipelines.streams import outlived_readers
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: a job scheduler's way to press Ctrl-C."""
-
-
-class HungUp(KeyboardInterrupt):
-    """SIGHUP: the terminal has gone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
-        signal.signal(signal.SIGHUP, _hang_up)
     with outlived_readers():
         return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        code: int = options.run(options)
-        return code
-    except Terminated:
-        return _say("terminated", EXIT_TERMINATED)
-    except HungUp:
-        return _say("the terminal has gone", EXIT_HUNG_UP)
+        with stoppable():
+            code: int = options.run(options)
+            return code
+    except Stopped as stop:
+        return _say(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         return _say("interrupted", EXIT_INTERRUPTED)
     except (ShardError, RecordingError) as error:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:
         return _say(str(error), EXIT_USAGE)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _hang_up(number: int, frame: FrameType | None) -> None:
-    raise HungUp
 
 
 def _say(text: str, code: int) -> int:

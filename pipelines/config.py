@@ -21,7 +21,7 @@ SPEC_FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 """Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash says it all."""
 
 
-_UNSAID = {"codec.precision": "exact"}
+_UNSAID = {"codec.precision": "exact", "config.allow_damaged": False}
 """what a setting is where a stored form does not have it"""
 
 
@@ -47,6 +47,8 @@ class TokenizeConfig:
     """mix more than two channels down (ITU); False makes them failures"""
     allow_truncated: bool = False
     """keep what is there of files that end early, flagged in `meta`"""
+    allow_damaged: bool = False
+    """keep files in which something is missing or does not decode, with silence there and the places in `meta`"""
     max_chunk_seconds: float = 300.0
     """longest recording for codecs without windows, which encode a recording in one piece"""
     precision: str = "exact"
@@ -161,6 +163,8 @@ def with_device(spec: CodecSpec, device: str) -> CodecSpec:
 
 def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     flat = {f"config.{name}": value for name, value in stored["config"].items()}
+    if not flat.get("config.allow_damaged"):  # as it was before there was a choice
+        flat.pop("config.allow_damaged", None)
     # A checkpoint may lie in another folder next time, or be given by another name: its weights are what matters. What precision
     # there was, its spec says.
     for name in ("codec", "revision", "precision"):

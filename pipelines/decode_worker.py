@@ -12,14 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.decoding import BEAT, BLOCK, END, FAILED, DecodeReport, DecodeSettings
+from pipelines.remote import work_for
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
-from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.errors import FailureKind, RecordingError, UsageError
 from tokenizer.types import Recording
 
 _HASH_BLOCK = 1 << 20
@@ -35,10 +37,11 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     _die_with(int(sys.argv[2]))
     settings: DecodeSettings = connection.recv()
+    worker = _Worker(connection, settings)
+    work_for(worker.beat, min(_BEAT_EVERY, settings.timeout / 4))
     # Requests are taken off the pipe at once, so that the parent never waits to send while we wait to send.
     requests: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
     threading.Thread(target=_take_requests, args=(connection, requests), daemon=True).start()
-    worker = _Worker(connection, settings)
     while (recording := requests.get()) is not None:
         worker.work(recording)
 
@@ -50,12 +53,18 @@ class _Worker:
         self._connection = connection
         self._settings = settings
         self._hashed: tuple[object, str] | None = None
+        self._sending = threading.Lock()
+
+    def beat(self) -> None:
+        """Say that work goes on; also from another thread, while this one waits for a store."""
+        with suppress(OSError):  # the parent has gone: whoever sends next notices
+            self._send(BEAT, b"")
 
     def work(self, recording: Recording) -> None:
         try:
             report = self._decode(recording)
             self._send(END, pickle.dumps(report))
-        except RecordingError as error:
+        except (RecordingError, UsageError) as error:  # what cannot be used now, and why, is the parent's to say
             self._send(FAILED, pickle.dumps(error))
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
@@ -78,7 +87,9 @@ class _Worker:
                 end=recording.end,
                 downmix=self._settings.downmix,
                 allow_truncated=self._settings.allow_truncated,
+                allow_damaged=self._settings.allow_damaged,
                 name=_name(recording),
+                second=self._settings.second,
             )
             for block in stream:
                 self._send(BLOCK, block.tobytes())
@@ -93,11 +104,12 @@ class _Worker:
         version = (status.st_size, status.st_mtime_ns) if status else ()
         key = (recording.uri, json.dumps(dict(recording.locator), sort_keys=True), version)
         if self._hashed is None or self._hashed[0] != key:
-            self._hashed = (key, _sha256(file, lambda: self._send(BEAT, b"")))
+            self._hashed = (key, _sha256(file, self.beat))
         return self._hashed[1]
 
     def _send(self, kind: bytes, body: bytes) -> None:
-        self._connection.send_bytes(kind + body)
+        with self._sending:
+            self._connection.send_bytes(kind + body)
 
 
 def _name(recording: Recording) -> str:

@@ -12,7 +12,6 @@ import pickle
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from multiprocessing.connection import Connection, Pipe
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.machine import own_command
 from pipelines.sources.base import Source
 from tokenizer.audio.stream import AudioReport
 from tokenizer.errors import FailureKind, RecordingError
@@ -47,6 +47,9 @@ class DecodeSettings:
     channels: int
     downmix: bool = False
     allow_truncated: bool = False
+    allow_damaged: bool = False
+    second: bool = False
+    """read each by a second way, to hold the first against it"""
     timeout: float = 120.0
     """seconds without a sign of life after which the child is killed"""
 
@@ -86,6 +89,8 @@ class Decoding:
 
         Raises:
             RecordingError: the recording cannot be decoded, or its decoder crashed or hung.
+            SourceUnavailable: the corpus's store does not answer.
+            SourceError: it cannot be opened from here: credentials, a package.
         """
         while not self._ended:
             kind, body = self._decoder.receive(self.recording)
@@ -186,7 +191,7 @@ class _Child:
     def __init__(self, settings: DecodeSettings) -> None:
         ours, theirs = Pipe(duplex=True)
         self._connection = ours
-        command = [sys.executable, "-m", "pipelines.decode_worker", str(theirs.fileno()), str(os.getpid())]
+        command = own_command("pipelines.decode_worker", str(theirs.fileno()), str(os.getpid()))
         # NumPy's library of products would start a thread a core in each child, and nothing here needs one.
         alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(

@@ -35,13 +35,18 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.job_config import JobConfig
 
 from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.sampling import Chosen
 from pipelines.encoders import Chunk, EncoderLost, clocked_encode, warm_up
+from pipelines.machine import own_paths, usable_cores
 from pipelines.plan import PlannedShard
 from pipelines.progress import Display, RunProgress, ShardProgress, refuse_more_failures
+from pipelines.ray_token import require_token
+from pipelines.remote import store_environment, work_for
+from pipelines.signals import kept_signals
 from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
@@ -82,6 +87,18 @@ class Cluster:
     local: bool
 
 
+class _OwnPaths(JobConfig):
+    """A job whose workers do not search the driver's working folder, nor its script's, for modules: a user's `tokenizer.py`
+    there would be run in place of this package."""
+
+    def __init__(self) -> None:
+        super().__init__(_py_driver_sys_path=own_paths())
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        # Only then does Ray leave those two folders away.
+        return True
+
+
 @contextmanager
 def connect(address: str | None, workers: int | None, gpus: int | None) -> Iterator[Cluster]:
     """Start Ray on this machine, or join a cluster, for the length of a `with` block.
@@ -90,12 +107,16 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
         UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
     """
     try:
-        _init(address, workers, gpus)
+        with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
+            _init(address, workers, gpus)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         reason = _reason(error)
         raise UsageError(
             f"no Ray cluster at --address {address} ({reason})" if address else f"Ray could not start on this machine ({reason})"
         ) from error
+    except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
+        ray.shutdown()
+        raise
     try:
         yield _cluster(address, workers, gpus)
     except RayError as error:
@@ -115,17 +136,21 @@ def _init(address: str | None, workers: int | None, gpus: int | None) -> None:
         return
     ray.init(
         address="local",  # without it Ray joins whatever cluster it finds on this machine
-        num_cpus=workers or os.cpu_count() or 1,
+        num_cpus=workers or usable_cores(),
         num_gpus=gpus,
         include_dashboard=False,
         object_store_memory=_store_bytes(gpus),
+        job_config=_OwnPaths(),
         **quiet,
     )
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
     """Connect to a running cluster. A busy head may need a while until it can start the process that serves a client."""
-    for pause in CLIENT_PAUSES if address.startswith(CLIENT) else ():
+    client = address.startswith(CLIENT)
+    if not client:  # a client's workers search no folder of this machine
+        quiet = {**quiet, "job_config": _OwnPaths()}
+    for pause in CLIENT_PAUSES if client else ():
         try:
             ray.init(address=address, **quiet)
             return
@@ -150,6 +175,7 @@ def _knock(address: str) -> None:
         return  # `auto`, or a form that Ray checks
     with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
         pass
+    require_token(f"{host}:{port}", client=address.startswith(CLIENT))
 
 
 def _cluster(address: str | None, workers: int | None, gpus: int | None) -> Cluster:
@@ -300,6 +326,7 @@ class _Runner:
 
     def __init__(self, settings: WorkSettings, feed: _Feed, number: int) -> None:
         keep_freed_memory()
+        work_for()
         actors = feed.seen_from(self.where(), number)
         self._worker = ShardWorker(settings, RayEncoder(actors, feed.batch_chunks, feed.window))
         self._worker.decoder.start()
@@ -409,7 +436,7 @@ class Driver:
     def _new_encoder(self) -> Any:
         options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 3, "scheduling_strategy": "SPREAD"}
         options |= {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS} if self._cluster.gpus else {"num_cpus": 1}
-        actor_class: Any = ray.remote(**options)(_EncodeActor)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_EncodeActor)
         return actor_class.remote(self._codec)
 
     def _feed_of(self, nodes: tuple[str, ...], runners: int) -> _Feed:
@@ -424,7 +451,7 @@ class Driver:
         # On a CPU the encoders hold every core, and runners must not wait for one.
         cores = 1 if self._cluster.gpus else 0
         options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
-        actor_class: Any = ray.remote(**options)(_Runner)
+        actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_Runner)
         return actor_class.remote(self._settings, self._feed, number)
 
     def _settled(self, number: int, actor: Any) -> _Slot:
@@ -541,7 +568,7 @@ def audit_on_ray(
     device = "cuda" if cluster.gpus else "cpu"
     precision = settings.codec.precision if cluster.gpus else "exact"
     settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
-    actor_class: Any = ray.remote(**options)(_AuditActor)
+    actor_class: Any = ray.remote(**options, **_store_settings(cluster))(_AuditActor)
     idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
     for error in ray.get([actor.load.remote() for actor in idle]):
         if error is not None:
@@ -565,6 +592,12 @@ def audit_on_ray(
             if isinstance(result, CodecshardsError):
                 raise result
             finished(chosen, result)
+
+
+def _store_settings(cluster: Cluster) -> dict[str, Any]:
+    """What actors on other machines need of this process's environment to reach the same stores."""
+    variables = {} if cluster.local else store_environment()
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def _is_alive(node_id: str) -> bool:

@@ -287,6 +287,7 @@ class _Run:
                 channels=spec.channels,
                 downmix=config.downmix,
                 allow_truncated=config.allow_truncated,
+                allow_damaged=config.allow_damaged,
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,

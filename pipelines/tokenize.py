@@ -337,6 +337,10 @@ class _Shard:
         if report.audio.flags:
             meta["flags"] = list(report.audio.flags)
             self._flags.update(report.audio.flags)
+        if report.audio.gaps:
+            meta["gaps"] = [list(gap) for gap in report.audio.gaps]
+        if report.audio.tracks > 1:
+            meta["audio_tracks"] = report.audio.tracks
         for name in ("start", "end"):
             if getattr(recording, name) is not None:
                 meta[name] = getattr(recording, name)

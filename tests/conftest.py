@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import s3
 from needs import lacking
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,3 +43,26 @@ def visqol_library() -> ModuleType:
         return import_module("visqol")
     except ImportError:
         lacking("visqol-python is not installed: pip install 'codecshards[eval]'", "CODECSHARDS_EXPECT_VISQOL")
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """A real S3 server for all tests; buckets are each test's own (`bucket`)."""
+    for package in ("s3fs", "moto.server", "boto3"):
+        pytest.importorskip(package)
+    with s3.moto_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Bucket]:
+    """An empty bucket; the environment leads every S3 client to it, through a proxy that can inject faults."""
+    with s3.fresh_bucket(s3_port) as fresh:
+        for name, value in {**s3.ACCOUNT, "AWS_ENDPOINT_URL": fresh.proxy.url, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+            monkeypatch.setenv(name, value)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, "/dev/null")
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        s3.forget_clients()
+        yield fresh
+        s3.forget_clients()

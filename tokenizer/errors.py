@@ -4,6 +4,7 @@
     ├── UsageError              what was asked for cannot be done; the command line prints it and exits with 2
     │   ├── CodecLoadError      no such checkpoint, no network, not an EnCodec, unknown bandwidth
     │   ├── SourceError         the corpus cannot be listed: missing, empty, duplicate ids, malformed manifest
+    │   │   └── SourceUnavailable   its store or folder does not answer now; another run goes on
     │   └── OutputError         OUT cannot be written, is full, or holds another configuration
     │       └── ManifestError   its configuration, plan or another file of its manifest is damaged
     ├── ShapeError              a value whose shape, dtype or range is not what its type promises (also a ValueError)
@@ -32,6 +33,10 @@ class CodecLoadError(UsageError):
 
 class SourceError(UsageError):
     """A corpus that cannot be listed."""
+
+
+class SourceUnavailable(SourceError):
+    """A corpus whose store or folder is away: no recording's fault, so that the run stops, and another one goes on."""
 
 
 class OutputError(UsageError):
@@ -81,6 +86,8 @@ class FailureKind(StrEnum):
     """The shard's process died three times and this recording is at fault."""
     ENCODER = "encoder"
     """The codec refused it or gave non-finite output."""
+    UNAVAILABLE = "unavailable"
+    """Its store answers, but not for it, however often it was asked; it may be there another day."""
 
 
 class RecordingError(CodecshardsError):

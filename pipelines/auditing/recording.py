@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from pipelines.auditing.agreement import Agreement, Beside
 from pipelines.auditing.causes import Cause, stuck_chunks
 from pipelines.auditing.clips import MOST_HEARD, PageFiles, choose_stretch
 from pipelines.auditing.meters import Meters, record
@@ -25,7 +26,8 @@ from tokenizer.codecs.base import Codec, split
 from tokenizer.errors import CodecLoadError, RecordingError, ShapeError, ShardError, UsageError
 from tokenizer.types import Codes
 
-NOT_AUDITED, REFUSED = "not audited", "not encoded again"
+NOT_AUDITED, REFUSED, READERS_DIFFER = "not audited", "not encoded again", "readers differ"
+NO_SECOND = "no other way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Auditor:
         self.settings = settings
         self.codec = load_same(settings, threads)
         self._decoder = Decoder(settings.decode)
+        self._second = Decoder(replace(settings.decode, second=True))
         self._storage = open_storage(settings.out)
         self._format = shard_format(settings.format)
 
@@ -94,9 +97,15 @@ class Auditor:
         # To its end, so that the decoder's process is free for the next one.
         yield from self._decoder.decode([chosen.entry.recording])
 
+    @contextmanager
+    def opened_again(self, chosen: Chosen) -> Iterator[Decoding]:
+        """The source by a second way."""
+        yield from self._second.decode([chosen.entry.recording])
+
     def close(self) -> None:
-        """End the decoder's process."""
+        """End the decoders' processes."""
         self._decoder.close()
+        self._second.close()
 
 
 class _Pass:
@@ -107,6 +116,7 @@ class _Pass:
         options = auditor.settings.options
         self.meters = Meters(auditor.codec.spec, options.metrics, options.clip_seconds if options.page else None)
         self._reencoder = Reencoder(auditor.codec, row.codes) if options.reencode else None
+        self._agreement = Agreement(auditor.codec.spec.sample_rate)
 
     def result(self) -> RecordingAudit:
         """Read both to their ends and say what there is."""
@@ -114,7 +124,7 @@ class _Pass:
         plain = record(self._row, entry.shard, self._chosen.why, self.meters.segment)
         try:
             with self._auditor.opened(self._chosen) as decoding:
-                self._read(decoding)
+                way = self._read(decoding)
                 report = decoding.report
         except RecordingError as error:
             finding = Finding("unreadable source", Severity.WARNING, f"{error.kind}: {error.message}")
@@ -124,7 +134,8 @@ class _Pass:
             plain,
             figures=self.meters.figures(),
             series=self.meters.series(),
-            findings=(*self.meters.findings(self._row, report, comparison), *self._refused()),
+            findings=(*self.meters.findings(self._row, report, comparison), *self._refused(), *self._readers(way)),
+            second_reader=way,
             equal_codes=comparison.by_level if comparison and comparison.frames else None,
         )
 
@@ -134,10 +145,27 @@ class _Pass:
             detail = f"the source cannot be encoded again, as it was when it was tokenized: {self._reencoder.error.message}"
             yield Finding(REFUSED, Severity.ERROR, detail)
 
-    def _read(self, decoding: Decoding) -> None:
-        source: Iterator[Block] = iter(decoding)
-        if self._reencoder:
-            source = self._reencoder.watch(source)
+    def _readers(self, way: str | None) -> Iterator[Finding]:
+        """Two decoders that read one source must hear the same."""
+        if way is None or way == NO_SECOND or self._agreement.fault is None:
+            return
+        yield Finding(
+            READERS_DIFFER,
+            Severity.ERROR,
+            f"tokenized as one decoder reads it, {way} reads it otherwise: {self._agreement.fault}",
+        )
+
+    def _read(self, decoding: Decoding) -> str | None:
+        """Read the source and its codes; returns the second way by which the source was read, if it was to be."""
+        if self._reencoder is None:
+            self._measure(iter(decoding))
+            return None
+        with self._auditor.opened_again(self._chosen) as again:
+            beside = Beside(iter(again), self._agreement)
+            self._measure(beside.watch(self._reencoder.watch(iter(decoding))))
+            return again.report.audio.decoder if beside.error is None else NO_SECOND
+
+    def _measure(self, source: Iterator[Block]) -> None:
         codec = self._auditor.codec
         for original, decoded in Pairs(source, codec.decode_stream(self._codes), codec.channels, self.meters.segment):
             self.meters.add(original, decoded)

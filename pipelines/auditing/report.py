@@ -75,6 +75,7 @@ def summarise(
         },
         "figures": {metric: _spread(metric, recordings) for metric in facts["options"]["metrics"]},
         "findings": _counted(findings),
+        "second_readers": dict(Counter(r.second_reader for r in recordings if r.second_reader is not None)),
         "limits_missed": [asdict(one) | {"message": one.describe()} for one in missed],
         "recordings": [_without_page(recording) for recording in recordings],
     }
@@ -148,6 +149,7 @@ def to_parquet(recordings: Sequence[RecordingAudit], metrics: Sequence[str]) -> 
     columns["failed"] = pa.array([recording.failed for recording in recordings], pa.bool_())
     names = [[finding.name for finding in recording.findings] for recording in recordings]
     columns["findings"] = pa.array(names, pa.list_(pa.string()))
+    columns["second_reader"] = pa.array([recording.second_reader for recording in recordings], pa.string())
     columns["equal_codes"] = pa.array([r.equal_codes for r in recordings], pa.list_(pa.float64()))
     for metric in metrics:
         name = metric.replace("-", "_")
@@ -175,6 +177,9 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
     for metric, spread in report["figures"].items():
         if spread["note"]:
             console.print(f"  {metric}: {spread['note']}", markup=False)
+    if ways := report.get("second_readers"):
+        said = ", ".join(f"{way} {count}" for way, count in ways.items())
+        console.print(f"  sources read a second time, by another decoder: {said}", markup=False)
     for finding in corpus["findings"]:
         console.print(f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False)
     for counted in report["findings"]:

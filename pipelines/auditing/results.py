@@ -84,6 +84,8 @@ class RecordingAudit:
     findings: tuple[Finding, ...] = ()
     equal_codes: tuple[float, ...] | None = None
     """share of equal codes per codebook level, after encoding the source again; None when that was not asked for"""
+    second_reader: str | None = None
+    """by which second way the source was read and held against the first, or why it was not; None when that was not asked for"""
     error: str | None = None
     """why it could not be compared; None when it was"""
     page: Mapping[str, Any] | None = None

@@ -236,6 +236,7 @@ class _Audit:
                 channels=spec.channels,
                 downmix=config.downmix,
                 allow_truncated=config.allow_truncated,
+                allow_damaged=config.allow_damaged,
                 timeout=options.decode_timeout,
             ),
             options=options,

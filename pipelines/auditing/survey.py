@@ -22,7 +22,7 @@ DAMAGED = "damaged shard"
 OTHER_FOOTER = "other codec"
 SILENT_SCALE = 1e-6
 """scales below this are of silent chunks (EnCodec gives them 1e-8)"""
-KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated"})
+KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks"})
 """those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with anything in it"""
 BIN_DB = 3
 """width of the bins in which scales are counted"""

@@ -26,6 +26,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--downmix", action="store_true", help="mix more than two channels down instead of failing")
     what.add_argument("--allow-truncated", action="store_true", help="keep what is there of files that end early")
     what.add_argument(
+        "--allow-damaged", action="store_true", help="keep files in which something is missing, with silence there, noted in meta"
+    )
+    what.add_argument(
         "--max-chunk-seconds",
         type=float,
         default=300.0,
@@ -72,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         split=options.split,
         downmix=options.downmix,
         allow_truncated=options.allow_truncated,
+        allow_damaged=options.allow_damaged,
         max_chunk_seconds=options.max_chunk_seconds,
         precision=options.precision,
     )

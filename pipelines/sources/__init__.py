@@ -12,8 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-import fsspec
-
+from pipelines.remote import filesystem
 from pipelines.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
 from tokenizer.errors import SourceError
 
@@ -57,13 +56,13 @@ def _is_saved_data_set(spec: str) -> bool:
 def _is_folder(spec: str) -> bool:
     if not is_remote(spec):
         return Path(spec).is_dir()
-    fs, root = fsspec.core.url_to_fs(spec)
+    fs, root = filesystem(spec)
     return bool(fs.isdir(root))
 
 
 def _only(spec: str, endings: set[str]) -> bool:
     """Whether a folder has files with these endings and no loose audio."""
-    fs, root = fsspec.core.url_to_fs(spec)
+    fs, root = filesystem(spec)
     found = {extension(path) for path in fs.find(root)}
     return bool(found & endings) and not found & AUDIO_EXTENSIONS
 

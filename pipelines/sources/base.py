@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import errno
 import stat
 import tempfile
 from abc import ABC, abstractmethod
@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypedDict, cast
 
-import fsspec
 from fsspec.utils import get_protocol
 
-from tokenizer.errors import FailureKind, RecordingError
+from pipelines.remote import MissingBucket, Unanswered, download
+from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 AUDIO_EXTENSIONS = frozenset(
@@ -149,21 +149,28 @@ def open_file(uri: str) -> str | BinaryIO:
     """A local file's path, or a remote file's content in a temporary file (disk, not memory).
 
     Raises:
-        RecordingError: NOT_FOUND or UNREADABLE.
+        RecordingError: NOT_FOUND, UNREADABLE or UNAVAILABLE.
+        SourceUnavailable: its store does not answer, for anything.
+        SourceError: credentials or a package are missing.
     """
     if not is_remote(uri):
         require_regular(uri)
         return uri
+    return fetch_file(uri)
+
+
+def fetch_file(uri: str, start: int = 0, size: int | None = None) -> BinaryIO:
+    """A remote file, or `size` bytes of it from `start`, in a temporary file; errors as in `open_file`."""
     # Downloaded once: the bytes are hashed and decoded, and decoders seek.
-    temporary = tempfile.TemporaryFile(prefix="codecshards-")  # noqa: SIM115
+    temporary = cast(BinaryIO, tempfile.TemporaryFile(prefix="codecshards-"))  # noqa: SIM115
     try:
-        with fsspec.open(uri, "rb") as remote:
-            shutil.copyfileobj(remote, temporary, 1 << 20)
+        download(uri, temporary, start, size)
     except BaseException as error:
         temporary.close()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SourceError(f"{tempfile.gettempdir()} is full: remote recordings pass through it; set TMPDIR") from error
         raise not_opened(uri, error) from error
-    temporary.seek(0)
-    return cast(BinaryIO, temporary)
+    return temporary
 
 
 def require_regular(path: str) -> None:
@@ -182,8 +189,13 @@ def require_regular(path: str) -> None:
 
 def not_opened(uri: str, error: BaseException) -> BaseException:
     """The error for a file that does not open; what is no input/output error stays itself."""
+    if isinstance(error, CodecshardsError):
+        return error
     if isinstance(error, FileNotFoundError):
-        return RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "open")
+        what = error.strerror if isinstance(error, MissingBucket) else "no such file"
+        return RecordingError(FailureKind.NOT_FOUND, f"{uri}: {what}", "open")
+    if isinstance(error, Unanswered):
+        return RecordingError(FailureKind.UNAVAILABLE, f"{uri}: {error.strerror}", "open")
     if isinstance(error, Exception):
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return RecordingError(FailureKind.UNREADABLE, f"{uri}: {reason}", "open")

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import fsspec
-
+from pipelines.remote import filesystem, open_remote
 from pipelines.sources.base import Source, estimate_seconds, extension, is_audio, is_remote, open_file
 from pipelines.sources.sidecars import READ_AS, read_sidecars
 from tokenizer.errors import SourceError
@@ -55,7 +54,7 @@ class FolderSource(Source):
         )
 
     def _read(self, name: str) -> bytes:
-        with fsspec.open(f"{self.spec.rstrip('/')}/{name}", "rb") as file:
+        with open_remote(f"{self.spec.rstrip('/')}/{name}") as file:
             content: bytes = file.read()
         return content
 
@@ -96,7 +95,7 @@ def _walk_local(folder: str) -> Iterator[tuple[str, int]]:
 
 
 def _walk_remote(spec: str) -> Iterator[tuple[str, int]]:
-    fs, root = fsspec.core.url_to_fs(spec)
+    fs, root = filesystem(spec)
     root = root.rstrip("/")
     for path, info in fs.find(root, detail=True).items():
         name = path[len(root) :].lstrip("/")

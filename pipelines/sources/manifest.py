@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
-
+from pipelines.remote import open_remote
 from pipelines.sources.base import Source, is_remote, open_file, take_fields
 from tokenizer.errors import ShapeError, SourceError
 from tokenizer.types import Recording
@@ -38,7 +37,7 @@ class ManifestSource(Source):
         """Each row, and how to name it in an error."""
         ending = self.spec.rsplit(".", 1)[-1].lower()
         try:
-            with fsspec.open(self.spec, "rb") as file:
+            with open_remote(self.spec) as file:
                 if ending == "parquet":
                     yield from self._parquet(file)
                 elif ending in ("csv", "tsv"):

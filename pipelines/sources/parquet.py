@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.arrow import open_parquet
+from pipelines.remote import filesystem, open_remote
 from pipelines.sources.base import Source, is_remote, open_file
 from pipelines.sources.table import AUDIO_COLUMNS, describe_row, pick
 from tokenizer.errors import FailureKind, RecordingError, SourceError
@@ -29,11 +29,11 @@ class ParquetSource(Source):
         return {"spec": self.spec, "_group": None}
 
     def scan(self) -> Iterator[Recording]:
-        fs, root = fsspec.core.url_to_fs(self.spec)
+        fs, root = filesystem(self.spec)
         for path in sorted(path for path in fs.find(root) if path.endswith(".parquet")):
             uri = fs.unstrip_protocol(path) if is_remote(self.spec) else path
             try:
-                with fs.open(path, "rb") as handle:
+                with fs.open(path) as handle:
                     yield from _scan_file(uri, path[len(root) :].lstrip("/"), open_parquet(handle))
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{uri}: not a readable Parquet file: {error}") from error
@@ -47,7 +47,7 @@ class ParquetSource(Source):
         # Rows are asked for in order: the group at hand serves the next ones too.
         if self._group is None or self._group[:2] != (uri, number):
             try:
-                with fsspec.open(uri, "rb") as handle:
+                with open_remote(uri) as handle:
                     table = open_parquet(handle).read_row_group(number, columns=[column], use_threads=False)
             except FileNotFoundError as error:
                 raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "open") from error

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import fsspec
 from braceexpand import braceexpand
 
-from pipelines.sources.base import Source, estimate_seconds, is_audio, is_remote, not_opened, require_regular
+from pipelines.remote import filesystem, open_remote
+from pipelines.sources.base import Source, estimate_seconds, fetch_file, is_audio, is_remote, not_opened, require_regular
 from pipelines.sources.sidecars import READ_AS, read_sidecars
 from tokenizer.errors import SourceError
 from tokenizer.types import Recording
@@ -36,12 +36,11 @@ class TarSource(Source):
             yield from _scan_archive(archive, stem)
 
     def open(self, recording: Recording) -> str | BinaryIO:
+        if is_remote(recording.uri):
+            return fetch_file(recording.uri, int(recording.locator["offset"]), int(recording.locator["size"]))
         try:
-            if is_remote(recording.uri):
-                raw = cast(BinaryIO, fsspec.open(recording.uri, "rb").open())
-            else:
-                require_regular(recording.uri)
-                raw = Path(recording.uri).open("rb")  # noqa: SIM115
+            require_regular(recording.uri)
+            raw = Path(recording.uri).open("rb")  # noqa: SIM115
         except OSError as error:
             raise not_opened(recording.uri, error) from error
         part = ByteRange(raw, int(recording.locator["offset"]), int(recording.locator["size"]))
@@ -52,7 +51,7 @@ class TarSource(Source):
             if name.endswith(COMPRESSED):
                 raise SourceError(f"{name}: compressed archives cannot be read by byte range: unpack it to a .tar first")
         if not self.spec.endswith(".tar"):
-            fs, root = fsspec.core.url_to_fs(self.spec)
+            fs, root = filesystem(self.spec)
             found = sorted(path for path in fs.find(root) if path.endswith(".tar"))
             return [fs.unstrip_protocol(path) for path in found] if is_remote(self.spec) else found
         return list(braceexpand(self.spec))
@@ -94,7 +93,7 @@ class ByteRange(io.RawIOBase):
 def _scan_archive(archive: str, stem: str) -> Iterator[Recording]:
     """Members of one archive, in its order; samples share the part of the name before the first dot."""
     try:
-        with fsspec.open(archive, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_remote(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             group: list[tarfile.TarInfo] = []
             for member in tar:
                 if not member.isfile():

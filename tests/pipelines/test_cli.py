@@ -90,7 +90,10 @@ def test_a_missing_hub_codec_is_one_line_and_exit_code_2(make_corpus: Maker, tmp
     assert len(ended.stderr.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminal has gone")],
+)
 def test_interruptions_end_within_seconds_and_say_how_to_resume(tmp_path: Path, number: int, code: int, word: str) -> None:
     corpus, out = write_corpus(tmp_path / "corpus", 90), tmp_path / "out"
     arguments = ["tokenize", str(corpus), str(out), "--codec", "mulaw", "--workers", "0", "--shard-hours", "0.002"]
@@ -105,6 +108,23 @@ def test_interruptions_end_within_seconds_and_say_how_to_resume(tmp_path: Path, 
     assert not list(out.rglob("*.tmp"))
     assert run(*arguments).returncode == 3
     assert run("verify", str(out)).returncode == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_files_beside_the_user_are_never_run(make_corpus: Maker, tmp_path: Path, workers: str) -> None:
+    """Neither by the decoder's process nor by Ray's, whatever modules of ours or of Python's they are called like."""
+    corpus, beside = make_corpus(count=2, broken=False), tmp_path / "project"
+    beside.mkdir()
+    for name in ("tokenizer", "pipelines", "tokenize", "queue", "statistics", "pickle"):
+        (beside / f"{name}.py").write_text(f"open('ran-{name}', 'w').close()\nraise SystemExit('a file of the user')\n")
+    # As the installed command is started, which does not search the working folder either.
+    start = f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.cli import main; sys.exit(main())"
+    arguments = ["tokenize", str(corpus), str(tmp_path / "out"), "--codec", "mulaw", "--workers", workers]
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", start, *arguments], cwd=beside, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert not list(beside.glob("ran-*"))
 
 
 def test_a_reader_that_goes_away_is_no_error(make_corpus: Maker, tmp_path: Path) -> None:

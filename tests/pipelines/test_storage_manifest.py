@@ -46,10 +46,13 @@ SHARD = "train-00000-of-00001"
 SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     if request.param == "local":
         yield open_storage(str(tmp_path / "out"))
+        return
+    if request.param == "s3":
+        yield open_storage(request.getfixturevalue("bucket").url("out"))
         return
     root = f"/{uuid.uuid4().hex}"
     yield open_storage(f"memory:/{root}")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
+from av.stream import Disposition
 from numpy.typing import NDArray
 
-from tokenizer.audio.headers import ogg_has_ended, read_wav_header, wav_may_hide, xing_samples
+from tokenizer.audio.digest import FlacDigest
+from tokenizer.audio.extents import is_cut
+from tokenizer.audio.headers import read_wav_header, wav_may_hide
+from tokenizer.audio.mpeg import before_tags, read_xing
+from tokenizer.audio.ogg import Link
 from tokenizer.audio.readers import CUT_OFF, AudioFile, SourceFacts, check_facts, opened, usual_layout
+from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
 FORMATS = (
@@ -20,12 +27,36 @@ FORMATS = (
     "mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,voc,w64,wav,webm,wv"
 )
 """demuxers that may open a file; a playlist (hls, concat) would read other local files"""
-_EXACT = {"aiff", "flac", "wv", "tta", "ape", "caf", "au", "w64"}
+_EXACT = {"flac", "wv", "tta", "ape"}
 """containers that count samples"""
-_CLOSE = {"mov,mp4,m4a,3gp,3g2,mj2", "ogg", "matroska,webm", "asf", "avi"}
-"""containers that time-stamp their end"""
-_MP3_DELAY = 4 * 1_152
-"""samples that encoders put before and behind, which a Xing frame counts and a decoder takes off"""
+_CLOSE = {"mov,mp4,m4a,3gp,3g2,mj2", "ogg", "avi"}
+"""containers that time-stamp each track's end"""
+_TOGETHER = {"matroska,webm", "asf", "flv"}
+"""containers that say how long all tracks are together"""
+_UNTIMED = {"wav", "w64", "aiff", "caf", "au", "voc", "iff", "nistsphere", "sox"}
+"""containers whose samples lie in a row, without time stamps"""
+_SUMMED = {
+    "flac",
+    "wavpack",
+    "tta",
+    "ape",
+    "tak",
+    "ac3",
+    "eac3",
+    "truehd",
+    "mlp",
+    "mp3",
+    "mp3float",
+    "mp2",
+    "mp2float",
+}
+"""codecs whose packets carry checksums, which FFmpeg looks at only when asked"""
+_XING_FRAMES = 2 * 1_152
+"""samples by which encoders that do not say what they put before and behind may miscount"""
+_LONGEST_SILENCE = 3_600
+"""seconds of a gap; beyond, time stamps are wrong and nothing is missing"""
+_MOST_GAPS = 1_000
+"""places of a recording that are noted; the rest is silence all the same"""
 _JUNK_SHARE = 0.01
 """a packet with fewer bytes that are not zero is padding before or after an MPEG stream, not damaged audio"""
 
@@ -44,8 +75,17 @@ class NotOpened(Exception):
 class PyAVReader:
     """One file, open."""
 
-    def __init__(self, file: AudioFile, name: str) -> None:
+    def __init__(
+        self, file: AudioFile, name: str, *, allow_damaged: bool = False, link: Link | None = None, origin: int = 0
+    ) -> None:
         """Open a file.
+
+        Args:
+            file: to read.
+            name: what errors call it.
+            allow_damaged: fill what is missing with silence, and keep note of it in `gaps`.
+            link: what the pages of an Ogg file say.
+            origin: byte of that file where `file` begins.
 
         Raises:
             NotOpened: it is nothing that FFmpeg knows, or has no audio.
@@ -53,12 +93,16 @@ class PyAVReader:
         """
         av.logging.set_level(av.logging.PANIC)
         self._name = name
+        self._allow_damaged, self._link, self._origin = allow_damaged, link, origin
+        self._tags_at: int | None = None
+        self.gaps: list[Gap] = []
         options = {"format_whitelist": FORMATS}
         with opened(file) as handle:
             self._wav = read_wav_header(handle)
             if self._wav is not None and not wav_may_hide(handle):
                 # FFmpeg searches 32 packets of PCM for other codecs: 8 ms a file, ten times what a second of it takes to decode.
                 options["max_probe_packets"] = "1"
+            self._cut = is_cut(handle)
         if self._wav is not None:
             check_facts(name, self._wav.sample_rate, self._wav.channels)
         try:
@@ -75,13 +119,29 @@ class PyAVReader:
     def close(self) -> None:
         self._container.close()
 
+    @property
+    def length(self) -> int | None:
+        """Samples that FFmpeg takes it to have."""
+        return self._by_time_stamps(self.facts.sample_rate)
+
+    def use(self, link: Link) -> None:
+        """Judge by what the pages of this Ogg file say; before the first block."""
+        self._link = link
+        if link.cut:
+            self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
+
     def _audio_stream(self) -> Any:
+        """The track that players choose: the first one that the file calls a default, else the first."""
         streams = self._container.streams.audio
         if not streams:
             raise NotOpened("it has no audio stream")
-        if streams[0].codec_context is None:
+        readable = [stream for stream in streams if stream.codec_context is not None]
+        if not readable:
             raise NotOpened("no decoder for its audio")
-        return streams[0]
+        chosen = next((stream for stream in readable if stream.disposition & Disposition.default), readable[0])
+        if chosen.codec_context.name in _SUMMED:
+            chosen.codec_context.options = {"err_detect": "crccheck+explode"}
+        return chosen
 
     def _facts(self, file: AudioFile) -> SourceFacts:
         context, container = self._stream.codec_context, self._container.format.name
@@ -95,75 +155,158 @@ class PyAVReader:
             layout=_names(context.layout, context.channels),
             declared=declared,
             tolerance=tolerance,
-            trims=(container == "ogg" and context.name == "vorbis") or container.startswith("mov"),
+            trims=(container == "ogg" and context.name == "vorbis")
+            or container.startswith("mov")
+            or (container == "mp3" and declared is not None and tolerance < _XING_FRAMES),
+            tracks=len(self._container.streams.audio),
+            track=[one.index for one in self._container.streams.audio].index(self._stream.index),
         )
 
     def _declared(self, file: AudioFile, container: str, rate: int) -> tuple[int | None, int]:
         """Declared samples and the shortfall to accept; None where the figure is an estimate."""
-        if container == "wav" and self._wav is not None:
-            return self._wav.samples, 1
+        if container == "mp3":
+            return self._declared_by_xing(file, rate)
+        if container in ("wav", "w64") and self._wav is not None:
+            samples = self._wav.samples
+            return (CUT_OFF, 0) if samples is None and self._wav.is_cut else (samples, 1)
+        if self._cut:
+            return CUT_OFF, 0
         if container in _EXACT:
             return self._by_time_stamps(rate), 0
-        if container == "mp3":
-            with opened(file) as handle:
-                return xing_samples(handle), _MP3_DELAY
-        if container == "ogg":
-            with opened(file) as handle:
-                if not ogg_has_ended(handle):
-                    return CUT_OFF, 0
         if container in _CLOSE:
             return self._by_time_stamps(rate), rate // 10
+        if container in _TOGETHER:
+            return self._by_its_own_duration(rate), rate // 10
         return None, 0
+
+    def _declared_by_xing(self, file: AudioFile, rate: int) -> tuple[int | None, int]:
+        with opened(file) as handle:
+            xing, self._tags_at = read_xing(handle), before_tags(handle)
+        if xing is None:
+            return None, 0
+        return xing.samples, rate // 100 if xing.exact else _XING_FRAMES
+
+    def _by_its_own_duration(self, rate: int) -> int | None:
+        """Of a container that times all tracks together: what this one's DURATION tag says, or the file when it has no other.
+
+        A track may begin late; its samples begin with its first one all the same, as FFmpeg's command line gives them, and so do
+        `start` and `end` count. Some writers measure the tag from there and some from the file's beginning: the lesser counts.
+        """
+        late = float(self._stream.start_time * self._stream.time_base) if self._stream.start_time else 0.0
+        if tagged := _seconds(next((v for k, v in self._stream.metadata.items() if k.upper().startswith("DURATION")), "")):
+            return max(0, round((tagged - max(0.0, late)) * rate))
+        if len(self._container.streams) > 1:
+            return None
+        length = self._by_time_stamps(rate)
+        return None if length is None else max(0, length - round(max(0.0, late) * rate))
 
     def _by_time_stamps(self, rate: int) -> int | None:
         if self._stream.duration is not None and self._stream.time_base is not None:
             samples: int = round(self._stream.duration * self._stream.time_base * rate)
             return samples
         duration = self._container.duration
+        if len(self._container.streams) > 1:  # that is the longest of all tracks
+            return None
         return None if duration is None else round(duration * rate / 1_000_000)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """All samples, about a second at a time, float32 `[channels, n]`.
+        """All samples, about a second at a time, float32 `[channels, n]`, with silence for what is missing where that is allowed.
 
         Raises:
-            RecordingError: packets that do not decode, or a rate or layout that changes on the way (DAMAGED).
+            RecordingError: packets that do not decode or are missing, unless that is allowed, or a rate or layout that changes on
+                the way (DAMAGED).
         """
         gathered = _Gathered(self.facts.channels)
         try:
-            for frame in self._alike():
-                yield from gathered.add(frame, self.facts.sample_rate)
+            for found in self._alike():
+                if isinstance(found, Gap):
+                    yield from gathered.flush()
+                    yield from self._filled(found)
+                else:
+                    yield from gathered.add(found, self.facts.sample_rate)
         except RecordingError:  # what came before it is sound, and may be all that is wanted
             yield from gathered.flush()
             raise
         yield from gathered.flush()
 
-    def _alike(self) -> Iterator[Any]:
-        """Frames of the rate and channels that the file began with."""
-        rate, channels = self.facts.sample_rate, self.facts.channels
-        for frame in self._frames():
-            found = len(frame.layout.channels)
-            if frame.sample_rate != rate or found != channels:
-                raise self._damaged(f"changes from {rate} Hz and {channels} channels to {frame.sample_rate} Hz and {found}")
-            yield frame
+    def _filled(self, gap: Gap) -> Iterator[NDArray[np.float32]]:
+        """Silence for a gap."""
+        rate = self.facts.sample_rate
+        missing = f", {gap.samples / rate:.3f} s are missing" if gap.samples else ""
+        what = f"damaged at {gap.start / rate:.3f} s ({gap.reason}{missing})"
+        if gap.samples > _LONGEST_SILENCE * rate:
+            raise self._damaged(what)
+        if not self._allow_damaged:
+            raise self._damaged(f"{what}; --allow-damaged (allow_damaged=True) keeps it, with silence there")
+        if len(self.gaps) < _MOST_GAPS:
+            self.gaps.append(gap)
+        left = gap.samples
+        while left:
+            yield np.zeros((self.facts.channels, min(left, rate)), np.float32)
+            left -= min(left, rate)
 
-    def _frames(self) -> Iterator[Any]:
-        bad, total, reason = 0, 0, ""
+    def _alike(self) -> Iterator[Any | Gap]:
+        """Frames of the rate and channels that the file began with, and gaps; not those behind all that was declared."""
+        rate, channels = self.facts.sample_rate, self.facts.channels
+        last: Gap | None = None
+        digest = FlacDigest.of(self._stream.codec_context.extradata) if self.facts.container == "flac" else None
+        for found in self._clock().frames(self._decoded()):
+            if last is not None:
+                yield last
+                last = None
+            if isinstance(found, Gap):
+                last = found
+                continue
+            there = len(found.layout.channels)
+            if found.sample_rate != rate or there != channels:
+                raise self._damaged(f"changes from {rate} Hz and {channels} channels to {found.sample_rate} Hz and {there}")
+            if digest is not None:
+                digest.add(found)
+            yield found
+        if last is not None and not self._is_behind(last):
+            yield self._to_the_end(last)
+        elif digest is not None and not self.gaps and digest.is_wrong:
+            yield Gap(0, 0, "its samples are not those of its MD5")
+
+    def _to_the_end(self, gap: Gap) -> Gap:
+        """The last thing that was found, with nothing behind it: what was declared says how much is missing."""
+        declared = self.facts.declared
+        if gap.samples or declared is None or declared == CUT_OFF:
+            return gap
+        return replace(gap, samples=max(0, declared - gap.start))
+
+    def _is_behind(self, gap: Gap) -> bool:
+        """Whether only what stands behind the sound does not decode, or what is left of a packet that is cut."""
+        declared = self.facts.declared
+        return not gap.samples and declared is not None and (declared == CUT_OFF or gap.start >= declared - self.facts.tolerance)
+
+    def _clock(self) -> Clock:
+        if self._link is not None:
+            return PageCounts(self._link, self.facts.sample_rate, self._origin)
+        return Untimed() if self.facts.container in _UNTIMED else Timestamps(self.facts.sample_rate)
+
+    def _decoded(self) -> Iterator[Decoded]:
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
-                break
+                return
             except FFmpegError as error:  # the container itself is broken from here on
-                raise self._damaged(_reason(error)) from error
-            total += 1
-            try:
-                yield from packet.decode()
-            except FFmpegError as error:
-                if not _is_padding(bytes(packet)):
-                    bad, reason = bad + 1, _reason(error)
-        if bad:
-            raise self._damaged(f"{bad} of {total} packets do not decode ({reason})")
+                yield Decoded(Nothing(), (), _reason(error))
+                return
+            if self._tags_at is not None and packet.size and (packet.pos or 0) >= self._tags_at:
+                continue
+            yield self._decode(packet)
+
+    def _decode(self, packet: Any) -> Decoded:
+        try:
+            frames = tuple(packet.decode())
+        except FFmpegError as error:
+            padding = _is_padding(bytes(packet))
+            return Decoded(packet, (), None if padding else f"a packet does not decode: {_reason(error)}")
+        cut = packet.is_corrupt and self.facts.container not in _UNTIMED
+        return Decoded(packet, frames, "a packet is cut" if cut else None)
 
     def _damaged(self, what: str) -> RecordingError:
         return RecordingError(FailureKind.DAMAGED, f"{self._name}: {what}", "decode")
@@ -216,6 +359,15 @@ class _Gathered:
 def _names(layout: Any, channels: int) -> tuple[str, ...]:
     names = tuple(channel.name for channel in layout.channels)
     return names if len(names) == channels and "NONE" not in names else usual_layout(channels)
+
+
+def _seconds(text: str) -> float:
+    """A time as Matroska's tags have it, `00:00:05.008000000`; 0 when it is none."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return 3_600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
 
 
 def _is_padding(packet: bytes) -> bool:

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.audio.timeline import Gap
 from tokenizer.errors import FailureKind, RecordingError
 
 AudioFile = str | BinaryIO
@@ -22,6 +23,8 @@ CUT_OFF = 1 << 62
 """a declared length beyond any file's: the end is known to be missing, and not how much of it"""
 
 
+PADDING = 2_048
+"""samples beyond the declared length that can be a decoder's padding: an AAC or Vorbis packet"""
 _WITHOUT_LABELS = {
     1: ("FC",),
     2: ("FL", "FR"),
@@ -56,6 +59,10 @@ class SourceFacts:
     """samples by which a sound file may fall short of that (priming, rounded time stamps)"""
     trims: bool
     """whether up to a packet beyond the declared length is padding that the decoder left on"""
+    tracks: int = 1
+    """of sound; the one that the file calls its default is read, or else the first"""
+    track: int = 0
+    """the one that is read"""
 
     @property
     def channels(self) -> int:
@@ -66,6 +73,10 @@ class Reader(Protocol):
     """A file that is open: facts, then blocks float32 `[channels, n]` at its own rate."""
 
     facts: SourceFacts
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What was found missing so far, where that is allowed."""
 
     def blocks(self) -> Iterator[NDArray[np.float32]]: ...
     def close(self) -> None: ...
@@ -100,3 +111,19 @@ def check_facts(name: str, sample_rate: int, channels: int) -> None:
         raise RecordingError(FailureKind.BAD_HEADER, message, "open")
     if channels < 1:
         raise RecordingError(FailureKind.BAD_HEADER, f"{name}: its header declares {channels} channels", "open")
+
+
+def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[NDArray[np.float32]]:
+    """Blocks without up to a packet of padding behind the declared end; more than that is no padding, but sound that follows."""
+    at = 0
+    beyond: list[NDArray[np.float32]] = []
+    for block in blocks:
+        inside = block[:, : max(0, declared - at)]
+        at += block.shape[1]
+        if inside.shape[1]:
+            yield inside
+        if inside.shape[1] < block.shape[1]:
+            beyond.append(block[:, inside.shape[1] :])
+        if at - declared > PADDING:
+            yield from beyond
+            beyond = []

@@ -11,12 +11,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from tokenizer.audio.readers import AudioFile, SourceFacts, check_facts, usual_layout
+from tokenizer.audio.timeline import Gap
 from tokenizer.errors import FailureKind, RecordingError
 
 MAGIC = {b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"NIST", b"caff", b".snd", b"Crea", b"riff"}
 """first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and complains on stderr"""
-SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF"}
-"""formats in which `seek` is exact to the sample"""
+SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF", "RF64"}
+"""formats in which `seek` is exact to the sample, for samples in `EXACT`"""
+EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
+"""encodings of which libsndfile makes the floats that FFmpeg makes, from any sample on: ADPCM depends on what came before"""
 _BLOCK = 65_536
 
 
@@ -30,6 +33,7 @@ class SoundFileReader:
             RecordingError: it is nothing that libsndfile knows (NOT_AUDIO), or a header that cannot be (BAD_HEADER).
         """
         self._name = name
+        self.gaps: list[Gap] = []
         try:
             self._file: Any = soundfile.SoundFile(file)
         except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as error:
@@ -51,6 +55,11 @@ class SoundFileReader:
         )
         if start:
             self.seek(start)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it can begin anywhere, with the samples that FFmpeg would give."""
+        return self._file.format in SEEKABLE and self._file.subtype in EXACT
 
     def seek(self, start: int) -> None:
         """Go to a sample, or to the end of a shorter file.

@@ -6,10 +6,8 @@ file ──reader──▶ source blocks ──cut──▶ start..end ──che
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,21 +15,16 @@ import soxr
 from numpy.typing import NDArray
 
 from tokenizer.audio.channels import apply_mapping, mapping_matrix
-from tokenizer.audio.headers import is_plain_wav
 from tokenizer.audio.meter import SignalMeter
-from tokenizer.audio.pyav import NotOpened, PyAVReader
-from tokenizer.audio.readers import CUT_OFF, AudioFile, Reader, opened
-from tokenizer.audio.sndfile import MAGIC, SEEKABLE, SoundFileReader
+from tokenizer.audio.opening import open_reader, require_regular_file
+from tokenizer.audio.readers import CUT_OFF, AudioFile, Reader, trimmed
+from tokenizer.audio.second import SecondReader
 from tokenizer.codecs.base import check_samples
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Waveform
 
 BLOCK_SECONDS = 1.0
 """of audio that is gathered before it is worked on"""
-SEEK_SECONDS = 5.0
-"""starts before this are reached by decoding"""
-_PADDING = 2_048
-"""samples beyond the declared length that can be a decoder's padding: an AAC or Vorbis packet"""
 _QUALITY = "HQ"
 
 
@@ -48,9 +41,14 @@ class AudioReport:
     container: str
     codec: str
     decoder: str
-    """ "pyav" or "soundfile" """
+    """ "pyav" or "soundfile"; of a second reading, which way that was (`tokenizer.audio.second`)"""
     flags: tuple[str, ...]
-    """of "silent", "antiphase", "clipped", "truncated" """
+    """of "silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks" """
+    gaps: tuple[tuple[float, float], ...] = ()
+    """where something is missing or wrong, as seconds from the first sample that was used to the end of the silence that stands
+    there; the two are equal where nobody knows how much it is"""
+    tracks: int = 1
+    """of sound in the file, of which one was read"""
 
 
 class AudioStream:
@@ -66,16 +64,20 @@ class AudioStream:
         end: float | None = None,
         downmix: bool = False,
         allow_truncated: bool = False,
+        allow_damaged: bool = False,
         name: str | None = None,
+        second: bool = False,
     ) -> None:
         source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
         self.name = name or (source if isinstance(source, str) else str(getattr(source, "name", "audio")))
         self._start, self._end = start, end
-        self._allow_truncated = allow_truncated
-        self._skipped = 0
+        self._allow_truncated = allow_truncated or second
         if isinstance(source, str):
-            _require_regular_file(source)
-        self._reader = self._open(source)
+            require_regular_file(source)
+        self._reader: Reader
+        self._reader, self._skipped = open_reader(source, self.name, 0.0 if second else start or 0.0, allow_damaged)
+        if second:
+            self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
         self.sample_rate = sample_rate or facts.sample_rate
         self.channels = channels or facts.channels
@@ -117,68 +119,9 @@ class AudioStream:
         """Close the file of a stream that is not read to its end."""
         self._reader.close()
 
-    def _open(self, file: AudioFile) -> Reader:
-        plain = self._plain(file)
-        if plain is not None:
-            return plain
-        _rewind(file)
-        try:
-            reader = PyAVReader(file, self.name)
-        except NotOpened as error:
-            return self._rescue(file, str(error))
-        start = self._first(reader.facts.sample_rate)
-        if start > SEEK_SECONDS * reader.facts.sample_rate:
-            return self._seek(file, reader, start)
-        return reader
-
-    def _plain(self, file: AudioFile) -> Reader | None:
-        """libsndfile's reader for plain WAVE, which it opens in a fifth of FFmpeg's time, for the same samples; else None."""
-        with opened(file) as handle:
-            if not is_plain_wav(handle):
-                return None
-        _rewind(file)
-        try:
-            reader = SoundFileReader(file, self.name)
-        except RecordingError:  # it looks at a file's name, too
-            return None
-        self._skipped = min(self._first(reader.facts.sample_rate), reader.facts.declared or 0)
-        reader.seek(self._skipped)
-        return reader
-
     def _first(self, sample_rate: int) -> int:
         """The first sample that is wanted."""
         return round((self._start or 0.0) * sample_rate)
-
-    def _rescue(self, file: AudioFile, reason: str) -> Reader:
-        """Try libsndfile on what FFmpeg cannot open."""
-        with opened(file) as handle:
-            known = handle.read(4) in MAGIC
-        _rewind(file)
-        try:
-            if known:
-                return SoundFileReader(file, self.name)
-            raise RecordingError(FailureKind.NOT_AUDIO, reason)
-        except RecordingError as error:
-            if error.kind is not FailureKind.NOT_AUDIO:
-                raise
-            message = f"{self.name}: no audio that can be decoded ({reason})"
-            raise RecordingError(FailureKind.NOT_AUDIO, message, "open") from error
-
-    def _seek(self, file: AudioFile, reader: PyAVReader, start: int) -> Reader:
-        """Jump to the start where that is exact; elsewhere keep the reader, and decode up to it."""
-        if reader.facts.container.upper() not in SEEKABLE:
-            return reader
-        place = None if isinstance(file, str) else file.tell()
-        _rewind(file)
-        try:
-            exact = SoundFileReader(file, self.name, start)
-        except RecordingError:
-            if place is not None and not isinstance(file, str):  # the first reader goes on where it was
-                file.seek(place)
-            return reader
-        reader.close()
-        self._skipped = start
-        return exact
 
     def _resampled(self) -> Iterator[NDArray[np.float32]]:
         # Equal channels are resampled once: soxr treats each alone.
@@ -237,18 +180,8 @@ class AudioStream:
         """Without the padding that some decoders leave behind the declared end."""
         facts = self._reader.facts
         if not facts.trims or facts.declared is None or facts.declared == CUT_OFF:
-            yield from self._reader.blocks()
-            return
-        at, beyond = 0, []
-        for block in self._reader.blocks():
-            inside = block[:, : max(0, facts.declared - at)]
-            at += block.shape[1]
-            if inside.shape[1]:
-                yield inside
-            if inside.shape[1] < block.shape[1]:
-                beyond.append(block[:, inside.shape[1] :])
-        if at - facts.declared > _PADDING:  # no padding: a second stream follows the first
-            yield from beyond
+            return self._reader.blocks()
+        return trimmed(self._reader.blocks(), facts.declared)
 
     def _judge_length(self, samples: int, wanted: int | None) -> None:
         """The file has ended after `samples`: is that where it, or the segment, should have ended?"""
@@ -257,6 +190,11 @@ class AudioStream:
         rounding = max(facts.tolerance, facts.sample_rate // 10)
         missing = wanted is not None and samples < wanted - rounding
         if not short and not missing:
+            return
+        if short and not missing and any(not gap.samples for gap in self._reader.gaps):
+            return  # it lacks what did not decode, which its report says
+        whole = facts.declared if short and facts.declared is not None else samples
+        if self._first(facts.sample_rate) >= whole:  # begins behind the end, wherever that is: there is nothing to keep
             return
         self._truncated = True
         if self._allow_truncated:
@@ -286,8 +224,30 @@ class AudioStream:
             container=facts.container,
             codec=facts.codec,
             decoder=facts.decoder,
-            flags=(*self._meter.flags(), *(("truncated",) if self._truncated else ())),
+            flags=(*self._meter.flags(), *self._marks()),
+            gaps=self._gaps(),
+            tracks=facts.tracks,
         )
+
+    def _marks(self) -> Iterator[str]:
+        """Flags that come from the file and not from its sound."""
+        if self._truncated:
+            yield "truncated"
+        if self._gaps():
+            yield "damaged"
+        if self._reader.facts.tracks > 1:
+            yield "other_tracks"
+
+    def _gaps(self) -> tuple[tuple[float, float], ...]:
+        """Those within what was used; one of unknown length before it may have shifted all of it."""
+        rate = self._reader.facts.sample_rate
+        first = self._first(rate)
+        found = []
+        for gap in self._reader.gaps:
+            start, end = gap.start - first, gap.start + gap.samples - first
+            if start < self._used and (end > 0 or not gap.samples):
+                found.append((round(max(0, start) / rate, 4), round(max(0, min(end, self._used)) / rate, 4)))
+        return tuple(found)
 
 
 def stream_audio(
@@ -299,7 +259,9 @@ def stream_audio(
     end: float | None = None,
     downmix: bool = False,
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
     name: str | None = None,
+    second: bool = False,
 ) -> AudioStream:
     """Open a recording for reading in bounded memory, however long it is.
 
@@ -311,7 +273,13 @@ def stream_audio(
         end: seconds of the source to end at.
         downmix: mix more than two channels down (ITU-R BS.775) instead of refusing them.
         allow_truncated: keep what is there of a file that ends before its header says; its report has the flag "truncated".
+        allow_damaged: keep a file in which something is missing or does not decode: silence stands for what is missing, where its
+            length is known, and the report has the flag "damaged" and the places.
         name: what errors call the file.
+        second: read it by another way, to hold the first against it; lengths and damage are then not judged.
+
+    A file of several tracks of sound gives the one that it calls its default, or else the first. Samples begin with the first one
+    of the track, also where the track begins later than the file's other ones, and `start` and `end` count from there.
 
     Raises:
         RecordingError: here or while iterating; its kind says why.
@@ -324,7 +292,9 @@ def stream_audio(
         end=end,
         downmix=downmix,
         allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
         name=name,
+        second=second,
     )
 
 
@@ -337,6 +307,7 @@ def read_audio(
     end: float | None = None,
     downmix: bool = False,
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
     name: str | None = None,
 ) -> Waveform:
     """Read a recording whole: the same samples as `stream_audio`, which see for arguments and errors."""
@@ -348,31 +319,10 @@ def read_audio(
         end=end,
         downmix=downmix,
         allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
         name=name,
     )
     return Waveform(np.concatenate(list(stream), axis=1), stream.sample_rate)
-
-
-def _require_regular_file(path: str) -> None:
-    """Opening a FIFO would wait for ever; a folder is no recording."""
-    try:
-        status = Path(path).stat()
-    except FileNotFoundError as error:
-        raise RecordingError(FailureKind.NOT_FOUND, f"{path}: no such file", "open") from error
-    except OSError as error:
-        raise RecordingError(FailureKind.UNREADABLE, f"{path}: {error.strerror}", "open") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise RecordingError(FailureKind.UNREADABLE, f"{path}: not a regular file", "open")
-    if not os.access(path, os.R_OK):
-        raise RecordingError(FailureKind.UNREADABLE, f"{path}: permission denied", "open")
-    if not status.st_size:
-        raise RecordingError(FailureKind.NOT_AUDIO, f"{path}: an empty file", "open")
-
-
-def _rewind(file: AudioFile) -> None:
-    """Decoders read a handle from the place where it is."""
-    if not isinstance(file, str):
-        file.seek(0)
 
 
 def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -35,6 +35,12 @@
     for (const metric of metrics) byId("tiles").append(tile(metric, report.figures[metric]));
   }
 
+  // Which decoders read the sources a second time.
+  function secondReaders() {
+    const ways = Object.entries(report.second_readers || {}).map(([way, count]) => `${way} ${count}`);
+    return ways.length ? ` They were read a second time by another decoder: ${ways.join(", ")}.` : "";
+  }
+
   // The verdict in words; it claims no more than was checked.
   function why() {
     const broken = rows.filter((row) => row.severity === "error").length, reasons = [];
@@ -43,6 +49,7 @@
     const errors = report.corpus.findings.filter((finding) => finding.severity === "error");
     reasons.push(...new Set(errors.map((finding) => finding.name)));
     const codes = report.options.reencode ? "The sources were encoded again and the codes compared."
+      + secondReaders()
       : "Whether every code is right was not checked: that takes --reencode.";
     const limits = Object.keys(report.options.limits).length ? "no limit was missed" : "no limits were set";
     const text = reasons.join(", ") || `nothing wrong was found, and ${limits}`;

@@ -1,0 +1,97 @@
+"""MPEG audio: what its Xing frame declares, and where the tags behind it begin."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+_ID3_HEADER = 10
+_SIDE_INFO = {(3, False): 32, (3, True): 17, (2, False): 17, (2, True): 9, (0, False): 17, (0, True): 9}
+"""bytes between an MPEG frame header and a Xing tag, by (version bits, mono)"""
+_DECODER_DELAY = 529
+"""samples by which every decoder is late, which FFmpeg takes off together with the encoder's"""
+_ENCODERS = (b"LAME", b"Lavf", b"Lavc")
+"""those whose delays FFmpeg believes"""
+_MOST_LYRICS = 5_120
+
+
+@dataclass(frozen=True, slots=True)
+class Xing:
+    """A Xing or Info frame."""
+
+    samples: int
+    """of all frames, less what FFmpeg takes off in front and behind"""
+    exact: bool
+    """whether the encoder says how much that is"""
+
+
+def read_xing(file: BinaryIO) -> Xing | None:
+    """The Xing or Info frame of an MPEG audio file; None without one, or without a count in it."""
+    file.seek(after_id3(file))
+    frame = file.read(256)
+    if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
+        return None
+    version, mono = frame[1] >> 3 & 3, frame[3] >> 6 == 3
+    at = 4 + _SIDE_INFO.get((version, mono), 32)
+    if frame[at : at + 4] not in (b"Xing", b"Info") or not frame[at + 7] & 1:
+        return None
+    flags = frame[at + 7]
+    samples = struct.unpack(">I", frame[at + 8 : at + 12])[0] * (1_152 if version == 3 else 576)
+    tag = at + 12 + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    if frame[tag : tag + 4] not in _ENCODERS or len(frame) < tag + 24:
+        return Xing(samples, exact=False)
+    delays = int.from_bytes(frame[tag + 21 : tag + 24], "big")
+    behind = max(0, (delays & 0xFFF) - _DECODER_DELAY)
+    return Xing(max(0, samples - (delays >> 12) - _DECODER_DELAY - behind), exact=True)
+
+
+def after_id3(file: BinaryIO) -> int:
+    """Where the audio starts behind an ID3v2 tag."""
+    file.seek(0)
+    head = file.read(_ID3_HEADER)
+    if head[:3] != b"ID3" or len(head) < _ID3_HEADER:
+        return 0
+    return _ID3_HEADER + _seven_bits(head[6:])
+
+
+def before_tags(file: BinaryIO) -> int:
+    """Where the audio ends before tags that stand behind it: ID3v1, APE (with pictures or without), Lyrics3, ID3v2.4."""
+    end = file.seek(0, os.SEEK_END)
+    while (found := _tag_before(file, end)) and found <= end:
+        end -= found
+    return end
+
+
+def _tag_before(file: BinaryIO, end: int) -> int:
+    """Bytes of the tag that ends at `end`; 0 when there is none."""
+    if _piece(file, end, 128)[:3] == b"TAG":
+        return 128 + (227 if _piece(file, end - 128, 227)[:4] == b"TAG+" else 0)
+    foot = _piece(file, end, 32)
+    if foot[:8] == b"APETAGEX":
+        size, _, flags = struct.unpack("<III", foot[12:24])
+        return int(size) + (32 if flags & 0x80000000 else 0)
+    if foot[-10:-7] == b"3DI":
+        return _seven_bits(foot[-4:]) + 2 * _ID3_HEADER
+    if foot[-9:] == b"LYRICS200" and foot[-15:-9].isdigit():
+        return int(foot[-15:-9]) + 15
+    if foot[-9:] == b"LYRICSEND":
+        lyrics = _piece(file, end, _MOST_LYRICS)
+        at = lyrics.rfind(b"LYRICSBEGIN")
+        return len(lyrics) - at if at >= 0 else 0
+    return 0
+
+
+def _piece(file: BinaryIO, end: int, size: int) -> bytes:
+    """The `size` bytes before `end`, or what there is of them."""
+    file.seek(max(0, end - size))
+    return file.read(max(0, min(size, end)))
+
+
+def _seven_bits(four: bytes) -> int:
+    """A number of four bytes with seven bits each, as ID3v2 has them."""
+    value = 0
+    for byte in four:
+        value = value << 7 | byte & 0x7F
+    return value
