@@ -405,7 +405,7 @@ def first_runs(arguments: list[list[str]]) -> list[subprocess.CompletedProcess[s
         subprocess.Popen([*command, *own, *rest], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for own in arguments
     ]
-    told = [process.communicate(timeout=120) for process in running]
+    told = [process.communicate(timeout=600) for process in running]
     return [
         subprocess.CompletedProcess(process.args, process.returncode, *texts)
         for process, texts in zip(running, told, strict=True)
