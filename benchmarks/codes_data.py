@@ -5,7 +5,6 @@ No codec takes part: random codes cost as many bytes as any and can be told apar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from pipelines.config import TokenizeConfig, fingerprint, stored_form
 from pipelines.manifest import COMMITS, CONFIG, DATA, CommitRecord, hash_file
+from pipelines.sealing import seal, unseal
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row, ShardStats, counted, make_footer
 from pipelines.storage import LocalStorage
@@ -36,6 +36,7 @@ def write_data_set(root: Path, seconds: Sequence[float], n_q: int, shards: int, 
     """An output of `tokenize` as the loader finds it: shards, commit records, configuration."""
     spec = describe_mulaw(1.5 * n_q)
     stored = stored_form(TokenizeConfig("random", codec="mulaw", bandwidth=spec.bandwidth, format=form), spec, VERSION)
+    stored["plan"] = _plan_facts(shards, len(seconds))
     storage = LocalStorage(str(root))
     for number in range(shards):
         here = range(len(seconds) * number // shards, len(seconds) * (number + 1) // shards)
@@ -46,8 +47,13 @@ def write_data_set(root: Path, seconds: Sequence[float], n_q: int, shards: int, 
         rows = counted((random_row(i, seconds[i], spec, seed) for i in here), stats, spec.codebook_size)
         shard_format(form).write(str(path), rows, make_footer(spec, VERSION))
         storage.create(f"{COMMITS}/{shard}.json", _record(shard, form, fingerprint(stored), stats, path).to_json())
-    storage.create(CONFIG, json.dumps(stored).encode())
+    storage.create(CONFIG, seal(stored))
     return root
+
+
+def _plan_facts(shards: int, recordings: int) -> dict[str, object]:
+    """What a configuration says of its plan; the loader never reads the plan itself, and there is none."""
+    return {"sha256": "0" * 64, "split": "train", "shards": shards, "recordings": recordings}
 
 
 def random_row(number: int, seconds: float, spec: CodecSpec, seed: int = 0) -> Row:
@@ -105,5 +111,6 @@ def repeat_shards(source: Path, root: Path, shards: int) -> Path:
         (root / DATA / f"{shard}{files[0].suffix}").hardlink_to(files[number % len(files)])
         record = CommitRecord.from_json(records[number % len(files)].read_bytes(), shard)
         storage.create(f"{COMMITS}/{shard}.json", replace(record, shard=shard).to_json())
-    storage.create(CONFIG, (source / CONFIG).read_bytes())
+    stored = unseal((source / CONFIG).read_bytes())
+    storage.create(CONFIG, seal({**stored, "plan": _plan_facts(shards, 0)}))
     return root

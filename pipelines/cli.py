@@ -6,14 +6,12 @@ The exit codes are in `pipelines.commands`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from pipelines.commands import (
     EXIT_INTERRUPTED,
-    EXIT_OK,
     EXIT_USAGE,
     EXIT_WRONG,
     audit,
@@ -24,6 +22,7 @@ from pipelines.commands import (
     verify,
 )
 from pipelines.signals import Stopped, stoppable
+from pipelines.streams import outlived_readers
 from pipelines.words import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 
@@ -31,19 +30,19 @@ from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
+    with outlived_readers():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         with stoppable():
             code: int = options.run(options)
-            sys.stdout.flush()
             return code
     except Stopped as stop:
         return _say(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         return _say("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has gone, as in `codecshards inspect OUT | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
     except (ShardError, RecordingError) as error:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:

@@ -84,7 +84,10 @@ class TokenizeConfig:
             raise UsageError(
                 f"configuration has unknown settings ({', '.join(unknown)}): written by another version of codecshards"
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise UsageError(f"configuration cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,11 @@ def stored_form(config: TokenizeConfig, spec: CodecSpec, version: str) -> dict[s
 
 
 def fingerprint(stored: Mapping[str, Any]) -> str:
-    """Hash of everything in a stored form that decides rows and names (16 hex digits)."""
-    text = json.dumps(_identity(stored), sort_keys=True, separators=(",", ":"))
+    """Hash of everything in a stored form that decides rows and names, its plan included (16 hex digits)."""
+    identity = _identity(stored)
+    if "plan" in stored:
+        identity["plan"] = stored["plan"]["sha256"]
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -145,9 +151,12 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:
-    """The `CodecSpec` of a stored form."""
+    """The `CodecSpec` of a stored form; a `UsageError` where it lacks something."""
     known = {f.name for f in fields(CodecSpec)}
-    return CodecSpec(**{name: value for name, value in values.items() if name in known})
+    try:
+        return CodecSpec(**{name: value for name, value in values.items() if name in known})
+    except TypeError as error:
+        raise UsageError(f"description of a codec cannot be read: {error}") from error
 
 
 def with_device(spec: CodecSpec, device: str) -> CodecSpec:

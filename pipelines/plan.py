@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokenizer.errors import OutputError, SourceError
+from pipelines.arrow import open_parquet
+from tokenizer.errors import ManifestError, SourceError
 from tokenizer.types import Recording
 
 UNKNOWN_SECONDS = 10.0
@@ -77,21 +78,23 @@ class Plan:
         """The inverse of `to_bytes`.
 
         Raises:
-            OutputError: not a plan.
+            ManifestError: not a plan.
         """
         try:
-            # In this thread: one of Arrow's own that still holds a Python object as the interpreter ends aborts the process.
-            table = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+            table = open_parquet(content).read(use_threads=False)
             facts = table.schema.metadata or {}
             split, notes = facts[b"split"].decode(), tuple(json.loads(facts.get(b"notes", b"[]")))
             shards: list[list[Recording]] = []
             for batch in table.to_batches(10_000):
                 for row in batch.to_pylist():
-                    while len(shards) <= row["shard"]:
+                    if row["shard"] == len(shards):
                         shards.append([])
-                    shards[row["shard"]].append(_from_row(row))
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise OutputError(f"the stored plan cannot be read: {error}") from error
+                    elif row["shard"] != len(shards) - 1:
+                        raise ValueError(f"shard {row['shard']} is out of order")
+                    shards[-1].append(_from_row(row))
+        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ManifestError(f"the stored plan cannot be read: {reason}") from error
         return cls(split, _named(split, shards), notes)
 
 
@@ -129,7 +132,12 @@ def estimated(recording: Recording) -> float:
 
 
 def _named(split: str, shards: list[list[Recording]]) -> tuple[PlannedShard, ...]:
-    return tuple(PlannedShard(f"{split}-{number:05d}-of-{len(shards):05d}", tuple(shard)) for number, shard in enumerate(shards))
+    return tuple(PlannedShard(shard_name(split, number, len(shards)), tuple(shard)) for number, shard in enumerate(shards))
+
+
+def shard_name(split: str, number: int, shards: int) -> str:
+    """`train-00000-of-00012`, the first of twelve."""
+    return f"{split}-{number:05d}-of-{shards:05d}"
 
 
 def _to_row(shard: int, recording: Recording) -> tuple[object, ...]:

@@ -66,6 +66,8 @@ class RunProgress:
     """audio that they really held"""
     recordings: int = 0
     failures: int = 0
+    earlier_failures: int = 0
+    """recordings that earlier runs on the same folder recorded as failed"""
     under_way: list[ShardProgress] = field(default_factory=list)
     decode_wait: float = 0.0
     encode_wait: float = 0.0
@@ -132,9 +134,11 @@ def refuse_more_failures(progress: RunProgress, most: int | None) -> None:
     Raises:
         UsageError: more than `most` have.
     """
-    if most is not None and progress.all_failures > most:
+    failed = progress.earlier_failures + progress.all_failures
+    if most is not None and failed > most:
+        earlier = f" ({progress.earlier_failures} of them in earlier runs)" if progress.earlier_failures else ""
         raise UsageError(
-            f"stopped: {progress.all_failures} recordings have failed, more than --max-failures {most}; "
+            f"stopped: {failed} recordings have failed{earlier}, more than --max-failures {most}; "
             "`codecshards inspect OUT --failures` lists those of finished shards"
         )
 

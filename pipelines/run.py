@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import Any
 
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.passing import PassingSettings, limit
@@ -13,8 +17,9 @@ from pipelines.config import RunOptions, TokenizeConfig, differences, fingerprin
 from pipelines.decoding import DecodeSettings
 from pipelines.devices import gpus_to_ask_for, require_cluster_gpus, require_device, usable_gpu
 from pipelines.encoders import LocalEncoder
-from pipelines.manifest import Manifest
-from pipelines.plan import Plan, PlannedShard, make_plan
+from pipelines.leases import Lease, new_run
+from pipelines.manifest import CONFIG, CommitRecord, Manifest
+from pipelines.plan import PlannedShard, make_plan
 from pipelines.progress import (
     Display,
     RunProgress,
@@ -32,7 +37,7 @@ from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardWorker, Wo
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
-from tokenizer.errors import OutputError, UsageError
+from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None
     with open_display(options.quiet) as display:
         run = _Run(config, out, options, display)
         try:
-            run.work()
+            with run.lease():
+                run.work()
         except KeyboardInterrupt:
             display.message(run.how_to_resume())
             raise
@@ -86,35 +92,52 @@ class _Run:
         self._storage = open_storage(out)
         self._format = shard_format(config.format)
         self._manifest = Manifest(self._storage)
-        self._stored = stored_form(self._config, self._spec, version("codecshards"))
-        self._plan = self._agree() or self._begin()
+        self._run = new_run()
+        self._version = version("codecshards")
+        wanted = stored_form(self._config, self._spec, self._version)
+        if self._manifest.read_config() is None:
+            self._begin(wanted)
+        # Whoever began: what is stored is what counts, and this run joins it or is refused.
+        self._stored = self._agree(wanted)
+        self._fingerprint = fingerprint(self._stored)
+        self._plan = self._manifest.read_plan()
 
-    def _agree(self) -> Plan | None:
-        """The stored plan, if an earlier run left one that was asked for the same."""
-        stored = self._manifest.read_config()
-        if stored is None:
-            return None
-        changed = differences(stored, self._stored)
+    def _agree(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The stored configuration, if it is what was asked for."""
+        stored = self._manifest.require_config()
+        changed = differences(stored, wanted)
         if changed:
             raise OutputError(
                 f"{self._out} holds another configuration ({'; '.join(changed)}): choose another OUT, or the same settings"
             )
-        return self._manifest.read_plan()
+        return stored
 
-    def _begin(self) -> Plan:
+    def _begin(self, wanted: Mapping[str, Any]) -> None:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is known to work."""
         self._display.message(f"listing {self._source.spec} …")
         self._require_gpus_there()
         plan = make_plan(self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split)
         plan = replace(plan, notes=self._source.notes)
-        self._manifest.begin(self._stored, plan)
+        if not self._manifest.begin(wanted, plan):
+            self._display.message(f"another run has just begun on {self._out}: joining it, if it was asked for the same")
+            return
         self._display.message(
             f"{sum(1 for _ in plan.recordings)} recordings, about "
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into {len(plan.shards)} shards"
         )
         for note in plan.notes:
             self._display.message(note)
-        return plan
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Tell other runs that this one is at work, and tidy up after it."""
+        try:
+            with Lease(self._storage, self._run, while_there=CONFIG):
+                yield
+        finally:
+            with suppress(CodecshardsError, OSError):  # what ended the run is told, not this
+                self._manifest.require(self._fingerprint)
+                self._manifest.tidy(self._run)
 
     def _require_gpus_there(self) -> None:
         """What a cluster has is asked before OUT is written, where the run cannot do without."""
@@ -126,9 +149,15 @@ class _Run:
                 require_cluster_gpus(options.device, cluster.gpus)
 
     def work(self) -> None:
-        """Do every shard that is not committed yet."""
-        self._manifest.recover(self._format)
+        """Do every shard that is not committed yet.
+
+        Raises:
+            OutputError: OUT was deleted or replaced meanwhile.
+        """
+        self._recover()
         todo = self._todo()
+        earlier = self._failures()
+        refuse_more_failures(RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures)
         if not todo:
             self._display.message(f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do")
             return
@@ -138,20 +167,29 @@ class _Run:
             self._display.message(
                 f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} shards are committed"
             )
-        progress = RunProgress(sum(shard.seconds for shard in todo), len(todo))
+        progress = RunProgress(sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier)
         while todo:
             if self._options.workers == 0:
                 self._work_here(todo, progress)
             else:
                 self._work_on_ray(todo, progress)
             # Nothing is left, unless a worker of an earlier run got in the way of this one's commits.
+            self._recover()
             todo = self._todo()
         self._display.update(progress)
         self._display.message(f"{describe(progress)}, in {format_duration(progress.elapsed)}")
 
     def finish(self) -> RunResult:
-        """Write the data set card, and add up what is there."""
+        """Write the data set card, and add up what is there.
+
+        Raises:
+            OutputError: less is there than was committed: OUT was changed or deleted meanwhile.
+        """
+        self._manifest.require(self._fingerprint)
         records = self._manifest.committed().values()
+        if len(records) < len(self._plan.shards):
+            gone = len(self._plan.shards) - len(records)
+            raise OutputError(f"{self._out}: {gone} shards were removed during the run: run the same command again")
         write_card(self._storage, self._stored, records)
         result = RunResult(
             shards=len(records),
@@ -162,6 +200,8 @@ class _Run:
         self._display.message(
             f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of audio, {result.shards} shards"
         )
+        if result.failures and not result.recordings:
+            print(f"codecshards: {_nothing(records)}", file=sys.stderr)  # whatever --quiet says
         if result.failures:
             self._display.message(
                 f"{result.failures} recordings failed; `codecshards inspect {self._out} --failures` says which and why"
@@ -173,8 +213,16 @@ class _Run:
         done = len(self._plan.shards) - len(self._todo())
         return f"stopped: {done} of {len(self._plan.shards)} shards are committed; run the same command again to go on"
 
+    def _recover(self) -> None:
+        self._manifest.require(self._fingerprint)
+        for line in self._manifest.recover(self._format):
+            self._display.message(line)
+
+    def _failures(self) -> int:
+        return sum(len(record.failures) for record in self._manifest.committed().values())
+
     def _todo(self) -> list[PlannedShard]:
-        committed = self._manifest.committed()
+        committed = set(self._manifest.committed_names())
         return [shard for shard in self._plan.shards if shard.name not in committed]
 
     def _work_here(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
@@ -240,8 +288,8 @@ class _Run:
             out=self._storage.root,
             format=config.format,
             spec=spec,
-            footer=make_footer(spec, self._stored["version"]),
-            fingerprint=fingerprint(self._stored),
+            footer=make_footer(spec, self._version),
+            fingerprint=self._fingerprint,
             decode=DecodeSettings(
                 source=self._source,
                 sample_rate=spec.sample_rate,
@@ -254,6 +302,7 @@ class _Run:
             max_chunk_seconds=config.max_chunk_seconds,
             passing=self._passing(),
             missing_allowed=self._options.max_failures is not None,
+            run=self._run,
         )
 
     def _passing(self) -> PassingSettings | None:
@@ -261,3 +310,11 @@ class _Run:
             return None
         ids = [recording.id for recording in self._plan.recordings]
         return PassingSettings.over(limit(self._options.audit, ids), ids, AuditOptions())
+
+
+def _nothing(records: Collection[CommitRecord]) -> str:
+    """What to say of a run that made no row at all."""
+    failures = [failure for record in records for failure in record.failures]
+    kinds = Counter(failure.kind for failure in failures).most_common()
+    counted = ", ".join(f"{kind} {count}" for kind, count in kinds)
+    return f"not one of {len(failures)} recordings could be tokenized ({counted}); the first: {failures[0].message}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,11 @@ from pipelines.sources.places import is_remote, local_path
 from tokenizer.errors import OutputError
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EIO}
+
+LOCK = "manifest/.lock"
+"""held by a process of this machine or another while it does what a file system cannot do in one step"""
 
 
 class Storage(ABC):
@@ -50,8 +55,16 @@ class Storage(ABC):
         """Remove a file if it is there."""
 
     @abstractmethod
+    def remove_if(self, name: str, content: bytes) -> bool:
+        """Remove a file that holds exactly this; whether it did. Local: in one step, for all who remove by this method."""
+
+    @abstractmethod
     def list(self, folder: str) -> list[str]:
         """Names of the files in a folder (without it), sorted; none when there is no such folder."""
+
+    @abstractmethod
+    def find(self, folder: str) -> Mapping[str, int]:
+        """Sizes of all that lies in a folder and in those below it, by their names in it; what is no file is there too."""
 
     @abstractmethod
     def size(self, name: str) -> int: ...
@@ -96,7 +109,7 @@ class LocalStorage(Storage):
                 except OSError as error:
                     if error.errno not in _NO_HARD_LINKS:
                         raise
-                    return self._create_without_links(target, content)
+                    return self._create_without_links(temporary, target)
                 _sync_folder(target.parent)
                 return True
             finally:
@@ -120,11 +133,36 @@ class LocalStorage(Storage):
         with _as_output_error(self.root):
             self._path(name).unlink(missing_ok=True)
 
+    def remove_if(self, name: str, content: bytes) -> bool:
+        with _as_output_error(self.root):
+            if not self.exists(name):
+                return False
+            with self._lock():
+                path = self._path(name)
+                try:
+                    if path.read_bytes() != content:
+                        return False
+                    path.unlink()
+                except FileNotFoundError:
+                    return False
+                return True
+
     def list(self, folder: str) -> list[str]:
         try:
             return sorted(entry.name for entry in os.scandir(self._path(folder)) if entry.is_file())
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def find(self, folder: str) -> Mapping[str, int]:
+        root = self._path(folder)
+        found = {}
+        for place, folders, files in os.walk(root):
+            links = [name for name in folders if Path(place, name).is_symlink()]
+            for name in [*files, *links]:
+                path = Path(place, name)
+                with suppress(FileNotFoundError):
+                    found[str(path.relative_to(root))] = path.lstat().st_size
+        return dict(sorted(found.items()))
 
     def size(self, name: str) -> int:
         return self._path(name).stat().st_size
@@ -142,6 +180,10 @@ class LocalStorage(Storage):
                     os.fsync(file.fileno())
                 temporary.replace(self._path(name))
                 _sync_folder(temporary.parent)
+            except FileNotFoundError as error:
+                if temporary.exists():
+                    raise
+                raise OutputError(f"{self.root}: {name} was removed while it was written: who deletes files there?") from error
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -163,16 +205,30 @@ class LocalStorage(Storage):
             file.flush()
             os.fsync(file.fileno())
 
-    def _create_without_links(self, target: Path, content: bytes) -> bool:
-        """File systems without hard links: exclusive creation, which a crash can leave half-written (and invalid)."""
+    def _create_without_links(self, temporary: Path, target: Path) -> bool:
+        """File systems without hard links: look and rename, while nobody else does. What appears is whole."""
+        with self._lock():
+            if target.exists():
+                return False
+            temporary.replace(target)
+            _sync_folder(target.parent)
+            return True
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep others out. The system lets go of the lock when its holder dies."""
+        path = self._path(LOCK)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            with target.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except FileExistsError:
-            return False
-        return True
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            yield
+        finally:
+            os.close(handle)
 
 
 class RemoteStorage(Storage):
@@ -229,6 +285,16 @@ class RemoteStorage(Storage):
             except FileNotFoundError:
                 return
 
+    def remove_if(self, name: str, content: bytes) -> bool:
+        # Two requests, since fsspec has no conditional delete: what another writes between them would go too.
+        try:
+            if self.read(name) != content:
+                return False
+        except FileNotFoundError:
+            return False
+        self.remove(name)
+        return True
+
     def list(self, folder: str) -> list[str]:
         with self._told("listed", folder):
             self._fs.invalidate_cache()
@@ -237,6 +303,16 @@ class RemoteStorage(Storage):
             except (FileNotFoundError, NotADirectoryError):
                 return []
             return sorted(str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+
+    def find(self, folder: str) -> Mapping[str, int]:
+        with self._told("listed", folder):
+            self._fs.invalidate_cache()
+            root = self._path(folder)
+            try:
+                found = self._fs.find(root, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+            return {str(path)[len(root) + 1 :]: int(entry.get("size") or 0) for path, entry in sorted(found.items())}
 
     def size(self, name: str) -> int:
         with self._told("read", name):

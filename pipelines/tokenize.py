@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pipelines.absence import Absence
 from pipelines.auditing.passing import PassingAudit, PassingSettings, Watched
 from pipelines.decoding import Decoder, DecodeSettings, Decoding
 from pipelines.encoders import Chunk, Encoder, EncoderCodec
+from pipelines.leases import new_run
 from pipelines.manifest import CommitRecord, Failure, Manifest, hash_file, pack_counts, staged_name
 from pipelines.packing import Packer, Pending
 from pipelines.plan import PlannedShard, estimated
@@ -72,6 +73,8 @@ class WorkSettings:
     """what is audited in passing; None is nothing"""
     missing_allowed: bool = False
     """recordings that are not there fail however many they are; False stops when the whole corpus seems to be away"""
+    run: str = field(default_factory=new_run)
+    """whose staged files these workers write: `pipelines.leases`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +147,21 @@ class ShardWorker:
         """Do one shard and commit it.
 
         Raises:
-            OutputError: OUT cannot be written.
+            OutputError: OUT cannot be written, or was deleted or replaced since the run began.
             SourceUnavailable: the corpus is away, or seems to be.
         """
         self.progress = ShardProgress(name=job.name)
+        if self._manifest.is_committed(job.name):  # by another run, meanwhile
+            return self._done(job, False)
         shard = _Shard(self, job)
         staged = self._stage(job.name, shard)
         record = shard.record(self._format, staged)
         if shard.passing:
             shard.passing.write(job.name)
-        won = self._manifest.publish(record, self._format)
+        self._manifest.require(self.settings.fingerprint)
+        return self._done(job, self._manifest.publish(record, self._format))
+
+    def _done(self, job: ShardJob, won: bool) -> ShardResult:
         if job.careful:
             self.journal.clear(job.name)
         return ShardResult(job.name, won, self.progress)
@@ -175,7 +183,7 @@ class ShardWorker:
         first = next(rows, None)
         if first is None:
             return None
-        staged = staged_name(name, self._format)
+        staged = staged_name(name, self._format, self.settings.run)
         began, elsewhere = time.perf_counter(), rows.taken
         with self._storage.stage(staged) as path:
             self._format.write(path, chain([first], rows), self.settings.footer)

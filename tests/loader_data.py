@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.config import TokenizeConfig, fingerprint, stored_form
-from pipelines.manifest import COMMITS, CONFIG, DATA, CommitRecord, hash_file
+from pipelines.manifest import COMMITS, DATA, CommitRecord, Manifest, hash_file
+from pipelines.plan import Plan, PlannedShard, shard_name
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row, make_footer
 from pipelines.storage import LocalStorage
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.mulaw import describe_mulaw
-from tokenizer.types import Codes
+from tokenizer.types import Codes, Recording
 
 
 def make_row(number: int, num_samples: int, spec: CodecSpec, repeats: bool = False) -> Row:
@@ -68,6 +68,13 @@ def write_output(
     storage = LocalStorage(str(root))
     stored = stored_form(TokenizeConfig("corpus", codec="mulaw", bandwidth=spec.bandwidth, format=form), spec, "1.2.3")
     footer = make_footer(spec, "1.2.3")
+    if manifest:
+        recordings = [Recording(row.id, row.source_uri, seconds=1.0) for row in rows]
+        parts = [recordings[len(rows) * n // shards : len(rows) * (n + 1) // shards] for n in range(shards)]
+        names = [shard_name("train", number, shards) for number in range(shards)]
+        plan = Plan("train", tuple(PlannedShard(name, tuple(part)) for name, part in zip(names, parts, strict=True)))
+        Manifest(storage).begin(stored, plan)
+        stored = Manifest(storage).require_config()
     for number in range(shards):
         here = rows[len(rows) * number // shards : len(rows) * (number + 1) // shards]
         shard = f"train-{number:05d}-of-{shards:05d}"
@@ -76,8 +83,6 @@ def write_output(
         shard_format(form).write(str(path), here, footer)
         if manifest:
             storage.create(f"{COMMITS}/{shard}.json", _record(shard, form, fingerprint(stored), here, path).to_json())
-    if manifest:
-        storage.create(CONFIG, json.dumps(stored).encode())
     return root
 
 

@@ -6,6 +6,7 @@
     │   ├── SourceError         the corpus cannot be listed: missing, empty, duplicate ids, malformed manifest
     │   │   └── SourceUnavailable   its store or folder does not answer now; another run goes on
     │   └── OutputError         OUT cannot be written, is full, or holds another configuration
+    │       └── ManifestError   its configuration, plan or another file of its manifest is damaged
     ├── ShapeError              a value whose shape, dtype or range is not what its type promises (also a ValueError)
     ├── ShardError              a shard or commit record that is damaged, missing or not what was committed
     └── RecordingError          one recording cannot be tokenized; it is recorded with its kind and the others go on
@@ -40,6 +41,10 @@ class SourceUnavailable(SourceError):
 
 class OutputError(UsageError):
     """An output folder that cannot be used."""
+
+
+class ManifestError(OutputError):
+    """A file of an output's manifest that is not what was written."""
 
 
 class ShapeError(CodecshardsError, ValueError):

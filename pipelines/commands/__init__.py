@@ -2,7 +2,7 @@
 
 Exit codes: 0 all fine; 1 `verify` or `audit` found something wrong, or a shard is damaged; 2 what was asked for cannot be done;
 3 `tokenize` finished and some recordings failed; 130 interrupted, 143 terminated, 129 when the terminal has gone (all three
-resume by the same command).
+resume by the same command). A closed pipe (`verify OUT | head`) changes none of them.
 """
 
 EXIT_OK, EXIT_WRONG, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 3, 130, 143

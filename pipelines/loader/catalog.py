@@ -17,7 +17,7 @@ from pipelines.config import spec_from_dict
 from pipelines.loader.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.loader.cache import ByteCache
 from pipelines.loader.reading import count_rows
-from pipelines.manifest import COMMITS, DATA, CommitRecord, Manifest
+from pipelines.manifest import DATA, CommitRecord, Manifest
 from pipelines.shards import SHARD_FORMATS, shard_format
 from pipelines.storage import RemoteStorage, Storage, open_storage
 from tokenizer.codecs.base import CodecSpec
@@ -83,8 +83,7 @@ def read_catalog(root: str, verify: str, cache: ByteCache[bytes], split: str | N
 
 
 def _records(manifest: Manifest) -> list[CommitRecord]:
-    names = [name.removesuffix(".json") for name in manifest.storage.list(COMMITS) if name.endswith(".json")]
-    return _in_threads(manifest.record, [name for name in names if not name.startswith(".")])
+    return _in_threads(manifest.record, manifest.committed_names())
 
 
 def _from_records(

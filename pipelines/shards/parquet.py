@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.arrow import open_parquet
 from pipelines.shards.base import ShardFormat
 from pipelines.shards.schema import ARROW_SCHEMA, FOOTER_KEY, Row, row_of
 from tokenizer.errors import ShapeError, ShardError
@@ -76,7 +77,7 @@ class ParquetFormat(ShardFormat):
 
 
 def _open(file: IO[bytes]) -> pq.ParquetFile:
-    return pq.ParquetFile(file, page_checksum_verification=True)
+    return open_parquet(file, checksums=True)
 
 
 @contextmanager

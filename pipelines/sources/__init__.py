@@ -55,13 +55,13 @@ def _is_parquet(spec: str) -> bool:
 
 def _holds_audio(spec: str) -> bool:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from pipelines.arrow import open_parquet
     from pipelines.sources.parquet import audio_column
 
     try:
         with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as file:
-            return audio_column(pq.ParquetFile(file, pre_buffer=False).schema_arrow) is not None
+            return audio_column(open_parquet(file).schema_arrow) is not None
     except (OSError, pa.ArrowException):
         return False  # the reader of manifests says what is wrong
 

@@ -83,12 +83,11 @@ class Rows:
 
     def parquet(self, file: Any) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         """Rows of a Parquet file, columns of bytes left out."""
-        import pyarrow.parquet as pq
-
+        from pipelines.arrow import open_parquet
         from pipelines.sources.parquet import holds_bytes
 
         self.word, number = "row", 0
-        table = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        table = open_parquet(file, checksums=True)
         self.header = list(table.schema_arrow.names)
         self._refuse_twice()
         columns = [field.name for field in table.schema_arrow if not holds_bytes(field.type)]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.arrow import open_parquet
 from pipelines.remote import open_remote
 from pipelines.sources.base import Source, is_remote, open_file, refuse_rejected, rejected
 from pipelines.sources.identity import VERSION, changed, file_version, row_version
@@ -83,7 +84,7 @@ class ParquetSource(Source):
         if self._group is None or self._group[0] != (uri, number):
             try:
                 with _opened(uri) as handle:
-                    file = pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True)
+                    file = open_parquet(handle, checksums=True)
                     if number >= file.num_row_groups:
                         raise changed(uri, f"has {file.num_row_groups} row groups, others")
                     self._group = ((uri, number), _Group(uri, file, number))
@@ -177,7 +178,7 @@ class _Table:
     def _file(self) -> Iterator[pq.ParquetFile]:
         try:
             with _opened(self._uri) as handle:
-                yield pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True)
+                yield open_parquet(handle, checksums=True)
         except (pa.ArrowException, OSError, ValueError, RecordingError) as error:  # ValueError: names that are not UTF-8
             raise SourceError(f"{self._uri}: not a readable Parquet file: {error}") from error
 

@@ -8,13 +8,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from corpora import write_corpus
 from rich.console import Console
 
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import inspect, render
+from pipelines.manifest import pack_counts
 from pipelines.run import tokenize_corpus
+from pipelines.sealing import seal, unseal
 from pipelines.shards import shard_format
 from pipelines.verify import verify
 from tokenizer import OutputError
@@ -45,7 +49,8 @@ def record(out: Path, number: int = 0) -> Path:
 
 
 def edit(path: Path, **values: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    """As somebody would who knows of the checksum, so that what it says is looked at, too."""
+    path.write_bytes(seal({**unseal(path.read_bytes()), **values}))
 
 
 def flip(out: Path) -> None:
@@ -151,3 +156,77 @@ def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
     shown = console.export_text()
     assert "waiting for decode" in shown and "writing" in shown and "decoders busy" in shown
     assert summary.timings["decode"] > 0 and summary.timings["encode"] > 0
+
+
+STRANGERS: dict[str, tuple[str, str]] = {
+    "manifest/commits/train-00000-of-00004 (copy).json": ("no commit record of this plan", "COPY"),
+    "manifest/staging/train-00000-of-00004.0123456789ab." + "0" * 32 + ".parquet": ("left over by a run", ""),
+    "manifest/staging/x": ("no staged file of a run", ""),
+    "manifest/old/config.json": ("no file of a manifest", ""),
+    "manifest/runs/0123456789ab.json": ("says of no run", ""),
+    "data/sub/train-00000-of-00004.parquet": ("somebody else", ""),
+    "data/.half.tmp": ("somebody else", ""),
+}
+
+
+@pytest.mark.parametrize("place", STRANGERS)
+def test_strangers_of_every_kind_are_named(out: Path, place: str) -> None:
+    words, content = STRANGERS[place]
+    before = inspect(str(out)).recordings
+    (out / place).parent.mkdir(parents=True, exist_ok=True)
+    (out / place).write_bytes(record(out).read_bytes() if content else b"x")
+    problems = [str(problem) for problem in verify(str(out))]
+    assert len(problems) == 1 and words in problems[0] and Path(place).name in problems[0]
+    assert inspect(str(out)).recordings == before
+
+
+EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flags": (lambda out: edit(record(out), flags={"silent": 1}), "flag silent"),
+    "counts": (lambda out: edit(record(out), codebook_counts=pack_counts(np.ones((4, 1024), np.int64))), "occur"),
+    "no counts": (lambda out: edit(record(out), codebook_counts=None), "how often"),
+    "garbled counts": (lambda out: edit(record(out), codebook_counts="4:x"), "cannot be read"),
+    "format": (lambda out: edit(record(out), format="csv"), "says csv"),
+    "configuration": (lambda out: edit_text(out / "manifest" / "config.json"), "checksum"),
+    "plan": (lambda out: edit_plan(out), "not the plan"),
+}
+
+
+def edit_text(path: Path) -> None:
+    path.write_text(path.read_text().replace("6.0", "7.0", 1))
+
+
+def edit_plan(out: Path) -> None:
+    path = out / "manifest" / "plan.parquet"
+    table = pq.read_table(path)
+    ids = ["other", *table["id"].to_pylist()[1:]]
+    pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", [ids]), path)
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_edits_of_the_manifest_are_found(out: Path, kind: str) -> None:
+    plant, words = EDITS[kind]
+    plant(out)
+    problems = [str(problem) for problem in verify(str(out))]
+    assert any(words in problem for problem in problems), problems
+    assert all("\n" not in problem for problem in problems)
+
+
+def test_deleting_a_record_as_verify_advises_heals_a_damaged_shard(pristine: Path, out: Path) -> None:
+    flip(out)
+    problems = [str(problem) for problem in verify(str(out))]
+    (advice,) = [problem for problem in problems if "to heal it, delete" in problem]
+    (out / advice.split("delete ")[1].split(" and run")[0]).unlink()
+    stored = unseal((out / "manifest" / "config.json").read_bytes())["config"]
+    tokenize_corpus(TokenizeConfig.from_dict(stored), str(out), HERE)
+    assert verify(str(out)) == []
+    assert [path.read_bytes() for path in shards(out)] == [path.read_bytes() for path in shards(pristine)]
+
+
+def test_a_folder_from_before_checksums_is_refused_in_one_line(out: Path) -> None:
+    path = out / "manifest" / "config.json"
+    values = unseal(path.read_bytes())
+    del values["plan"]
+    path.write_text(json.dumps(values, indent=1))
+    with pytest.raises(OutputError, match="without checksums") as caught:
+        inspect(str(out))
+    assert "\n" not in str(caught.value) and "without checksums" in str(verify(str(out))[0])

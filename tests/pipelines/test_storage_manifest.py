@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 from test_shards import FOOTER, make_row
 
+from pipelines.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.leases import RUNS, Holder, Lease, is_over, new_run
 from pipelines.manifest import (
     COMMITS,
+    CONFIG,
     STAGING,
     CommitRecord,
     Failure,
@@ -33,13 +36,17 @@ from pipelines.manifest import (
     unpack_counts,
 )
 from pipelines.plan import make_plan
+from pipelines.sealing import seal, unseal
 from pipelines.shards import shard_format
 from pipelines.storage import LocalStorage, Storage, open_storage
 from tokenizer import OutputError, ShardError
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.errors import ManifestError
 from tokenizer.types import Recording
 
 PARQUET = shard_format("parquet")
 SHARD = "train-00000-of-00001"
+SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -57,13 +64,19 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         fs.rm(root, recursive=True)
 
 
-def stage(storage: Storage, number: int = 0, attempt_rows: int = 3) -> CommitRecord:
+def begun(storage: Storage) -> dict[str, object]:
+    """The configuration of a folder on which a run has begun."""
+    Manifest(storage).begin(stored_form(TokenizeConfig("corpus"), SPEC, "1"), make_plan([Recording("a", "a.wav")], shard_hours=1))
+    return Manifest(storage).require_config()
+
+
+def stage(storage: Storage, number: int = 0, attempt_rows: int = 3, run: str | None = None) -> CommitRecord:
     """Write a shard of a few rows and make its record."""
-    staged = staged_name(SHARD, PARQUET)
+    staged = staged_name(SHARD, PARQUET, run or new_run())
     with storage.stage(staged) as path:
         PARQUET.write(path, [make_row(number + i) for i in range(attempt_rows)], FOOTER)
         size, digest = Path(path).stat().st_size, hash_file(path)
-    return CommitRecord(SHARD, "parquet", "f", attempt_rows, 600, 6, 1, size, digest, staged, ())
+    return CommitRecord(SHARD, "parquet", fingerprint(begun(storage)), attempt_rows, 600, 6, 1, size, digest, staged, ())
 
 
 def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
@@ -157,7 +170,7 @@ def test_a_record_whose_file_was_thrown_away_is_withdrawn(storage: Storage) -> N
 def test_a_shard_without_rows_has_a_record_and_no_file(storage: Storage) -> None:
     manifest = Manifest(storage)
     failure = Failure("a", "a.wav", "truncated", "a.wav ends early", "decode")
-    record = CommitRecord(SHARD, "parquet", "f", 0, 0, 0, 0, 0, None, None, (failure,))
+    record = CommitRecord(SHARD, "parquet", fingerprint(begun(storage)), 0, 0, 0, 0, 0, None, None, (failure,))
     assert manifest.publish(record, PARQUET)
     manifest.recover(PARQUET)
     assert manifest.committed() == {SHARD: record} and storage.list("data") == []
@@ -182,8 +195,10 @@ def test_a_run_is_begun_once(storage: Storage) -> None:
     assert manifest.read_config() is None
     with pytest.raises(OutputError, match="not an output"):
         manifest.require_config()
-    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin({"config": {"x": 2}}, plan)
-    assert manifest.read_config() == {"config": {"x": 1}} and manifest.read_plan() == plan
+    other = make_plan([Recording("b", "b.wav"), Recording("c", "c.wav")], shard_hours=1)
+    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin({"config": {"x": 2}}, other)
+    assert manifest.require_config()["config"] == {"x": 1} and manifest.read_plan() == plan
+    assert storage.list(STAGING) == []
 
 
 def test_a_folder_with_strangers_is_refused(storage: Storage) -> None:
@@ -246,5 +261,127 @@ def test_killed_at_any_moment_a_commit_is_whole_or_nothing(tmp_path: Path, numbe
 
 
 def test_staged_names_are_never_shared() -> None:
-    names = {staged_name(SHARD, PARQUET) for _ in itertools.repeat(None, 100)}
+    names = {staged_name(SHARD, PARQUET, new_run()) for _ in itertools.repeat(None, 100)}
     assert len(names) == 100
+
+
+def test_another_run_leaves_alone_what_a_live_one_has_staged(storage: Storage) -> None:
+    run = new_run()
+    with Lease(storage, run, while_there=CONFIG):
+        record = stage(storage, run=run)
+        Manifest(storage).recover(PARQUET)
+        Manifest(storage).tidy()
+        assert Manifest(storage).publish(record, PARQUET)
+        left = stage(storage, 5, run=run)
+    assert storage.exists(left.staged or "") and storage.list(RUNS) == []
+    Manifest(storage).tidy()
+    assert storage.list(STAGING) == []
+
+
+def test_a_run_is_over_when_its_process_is_gone_or_silent_for_long(storage: Storage) -> None:
+    here = Holder.here()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for holder, over in (
+        (here, False),
+        (replace(here, pid=dead.pid), True),
+        (replace(here, born="0"), True),
+        (replace(here, host="elsewhere"), False),
+        (replace(here, host="elsewhere", time=here.time - 10_000), True),
+    ):
+        storage.write(f"{RUNS}/{'a' * 12}.json", seal(asdict(holder)))
+        assert is_over(storage, "a" * 12) is over
+    storage.write(f"{RUNS}/{'a' * 12}.json", b"{")
+    assert not is_over(storage, "a" * 12)  # no proof
+    assert is_over(storage, "b" * 12)
+
+
+def test_a_stale_file_does_not_win_over_a_new_commit(storage: Storage) -> None:
+    manifest, old = Manifest(storage), stage(storage, 0)
+    assert manifest.publish(old, PARQUET)
+    storage.remove(f"{COMMITS}/{SHARD}.json")
+    new = stage(storage, 9)
+    assert manifest.publish(new, PARQUET)
+    assert hash_stored(storage, data_name(SHARD, PARQUET)) == new.sha256 != old.sha256
+    storage.remove(f"{COMMITS}/{SHARD}.json")
+    third = stage(storage, 20)
+    assert storage.create(f"{COMMITS}/{SHARD}.json", third.to_json())  # killed before the file was moved
+    manifest.recover(PARQUET)
+    assert hash_stored(storage, data_name(SHARD, PARQUET)) == third.sha256
+
+
+def test_a_late_worker_withdraws_only_its_own_record(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its staged file was thrown away, and a newer run withdraws and commits anew just before the worker does."""
+    manifest, late, newer = Manifest(storage), stage(storage, 0), stage(storage, 9)
+    storage.remove(late.staged or "")
+    move = storage.move
+
+    def meanwhile(name: str, to: str) -> bool:
+        if name != late.staged:
+            return move(name, to)
+        monkeypatch.setattr(storage, "move", move)
+        assert storage.remove_if(f"{COMMITS}/{SHARD}.json", late.to_json())
+        assert manifest.publish(newer, PARQUET)
+        return move(name, to)
+
+    monkeypatch.setattr(storage, "move", meanwhile)
+    assert not manifest.publish(late, PARQUET)
+    assert manifest.committed() == {SHARD: newer}
+    assert hash_stored(storage, data_name(SHARD, PARQUET)) == newer.sha256
+
+
+def test_what_a_damaged_or_foreign_record_describes_is_done_again(storage: Storage) -> None:
+    manifest = Manifest(storage)
+    for spoil in (
+        lambda record: record.to_json()[:-5],
+        lambda record: replace(record, fingerprint="x").to_json(),
+        lambda record: replace(record, shard="train-00007-of-00001").to_json(),
+    ):
+        record = stage(storage)
+        storage.write(f"{COMMITS}/{SHARD}.json", spoil(record))
+        (line,) = manifest.recover(PARQUET)
+        assert SHARD in line and "done again" in line and manifest.committed() == {}
+
+
+def test_a_copied_record_counts_for_nothing(storage: Storage) -> None:
+    manifest, record = Manifest(storage), stage(storage)
+    manifest.publish(record, PARQUET)
+    storage.write(f"{COMMITS}/{SHARD} (copy).json", record.to_json())
+    assert manifest.committed() == {SHARD: record}
+
+
+def test_the_plan_is_where_the_configuration_says_whenever_a_run_was_killed(storage: Storage) -> None:
+    begun(storage)
+    manifest, plan = Manifest(storage), Manifest(storage).read_plan()
+    digest = manifest.plan_facts()["sha256"]
+    storage.move("manifest/plan.parquet", f"{STAGING}/plan-{digest}.parquet")  # killed before it was moved
+    assert manifest.read_plan() == plan
+    manifest.recover(PARQUET)
+    assert storage.list(STAGING) == [] and manifest.read_plan() == plan
+    content = bytearray(storage.read("manifest/plan.parquet"))
+    content[len(content) // 2] ^= 1
+    storage.write("manifest/plan.parquet", bytes(content))
+    with pytest.raises(ManifestError, match="damaged"):
+        manifest.read_plan()
+
+
+def test_every_flipped_bit_and_every_cut_of_a_sealed_file_is_noticed() -> None:
+    content = seal({"a": "é", "b": [1, 2.5, None], "checksum_of": "x"})
+    assert unseal(content) == {"a": "é", "b": [1, 2.5, None], "checksum_of": "x"}
+    for at in range(len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[at] ^= 1 << bit
+            with pytest.raises(ValueError, match="checksum"):
+                unseal(bytes(flipped))
+        with pytest.raises(ValueError, match="checksum"):
+            unseal(content[:at])
+
+
+def test_a_file_is_removed_only_if_it_is_still_the_same(storage: Storage) -> None:
+    storage.write("a/x", b"one")
+    assert not storage.remove_if("a/x", b"two") and not storage.remove_if("a/y", b"")
+    assert storage.remove_if("a/x", b"one") and not storage.exists("a/x")
+    storage.write("a/b/y", b"12")
+    storage.write("a/z", b"")
+    assert dict(storage.find("a")) == {"b/y": 2, "z": 0} and dict(storage.find("none")) == {}

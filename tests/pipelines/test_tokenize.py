@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -357,3 +358,82 @@ def test_totals_are_those_of_committed_records(make_corpus: Maker, tmp_path: Pat
         assert use.used == pytest.approx(len(np.unique(level)) / 1024, abs=1e-4)
         shares = np.unique(level, return_counts=True)[1] / level.size
         assert use.perplexity == pytest.approx(2 ** -(shares * np.log2(shares)).sum(), abs=0.01)
+
+
+def test_an_output_that_is_deleted_during_a_run_is_no_success(
+    make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = make_corpus(), tmp_path / "out"
+    seen: list[int] = []
+
+    def delete(*args: object) -> None:
+        seen.append(1)
+        if len(seen) == 9:
+            shutil.rmtree(out)
+
+    monkeypatch.setattr("pipelines.run._Run._show", delete)
+    with pytest.raises(OutputError) as caught:
+        tokenize_corpus(config(corpus), str(out), HERE)
+    assert len(seen) >= 9 and "\n" not in str(caught.value)
+    assert not (out / "manifest" / "config.json").exists() and not list(out.glob("manifest/commits/*"))
+
+
+def test_max_failures_counts_earlier_runs(tmp_path: Path) -> None:
+    corpus, out = write_corpus(tmp_path / "corpus", 6), tmp_path / "out"
+    for name in ("also", "third"):
+        (corpus / f"{name}.wav").write_text("no audio")
+    tokenize_corpus(config(corpus), str(out), HERE)
+    with pytest.raises(UsageError, match=r"3 recordings have failed \(3 of them in earlier runs\)"):
+        tokenize_corpus(config(corpus), str(out), replace(HERE, max_failures=2))
+    assert tokenize_corpus(config(corpus), str(out), replace(HERE, max_failures=3)).failures == 3
+
+
+def test_a_run_without_a_row_says_so_whatever_it_was_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "corpus").mkdir()
+    for name in "ab":
+        (tmp_path / "corpus" / f"{name}.wav").write_text("no audio")
+    tokenize_corpus(config(tmp_path / "corpus"), str(tmp_path / "out"), HERE)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not one of 2 recordings" in line and "not_audio 2" in line and "a.wav" in line
+
+
+def first_runs(arguments: list[list[str]]) -> list[subprocess.CompletedProcess[str]]:
+    """Several commands at the same time."""
+    command = [sys.executable, "-m", "pipelines", "tokenize"]
+    rest = ["--codec", "mulaw", "--workers", "0", "--shard-hours", "0.002"]
+    running = [
+        subprocess.Popen([*command, *own, *rest], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for own in arguments
+    ]
+    told = [process.communicate(timeout=600) for process in running]
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *texts)
+        for process, texts in zip(running, told, strict=True)
+    ]
+
+
+def test_two_first_runs_join_or_one_is_refused(make_corpus: Maker, tmp_path: Path) -> None:
+    corpus, out = make_corpus(), tmp_path / "out"
+    tokenize_corpus(config(corpus), str(tmp_path / "alone"), HERE)
+    joined = first_runs([[str(corpus), str(tmp_path / "same")]] * 2)
+    assert [ended.returncode for ended in joined] == [3, 3], [ended.stderr for ended in joined]
+    assert data_bytes(tmp_path / "same") == data_bytes(tmp_path / "alone") and verify(str(tmp_path / "same")) == []
+    other = first_runs([[str(corpus), str(out)], [str(corpus), str(out), "--bandwidth", "3"]])
+    assert sorted(ended.returncode for ended in other) == [2, 3], [ended.stderr for ended in other]
+    assert verify(str(out)) == [] and not any("Traceback" in ended.stderr for ended in other)
+
+
+def test_a_plan_that_comes_too_late_gives_way(make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run begins while this one lists the corpus, which has grown since: what is stored counts."""
+    corpus, out = make_corpus(), tmp_path / "out"
+    begin = Manifest.begin
+
+    def late(manifest: Manifest, *arguments: object) -> bool:
+        monkeypatch.setattr(Manifest, "begin", begin)
+        (corpus / "000.wav").rename(tmp_path / "000.wav")
+        tokenize_corpus(config(corpus), str(out), HERE)
+        return manifest.begin(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Manifest, "begin", late)
+    assert tokenize_corpus(config(corpus), str(out), HERE).recordings == 11
+    assert verify(str(out)) == []

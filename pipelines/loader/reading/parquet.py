@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.arrow import open_parquet
 from pipelines.config import spec_from_dict
 from pipelines.loader.blobs import Blob
 from pipelines.loader.reading.base import Part, ShardIndex, ShardReader, damage, make_index
@@ -104,7 +105,7 @@ class ParquetReader(ShardReader):
 
     def _read_group(self, number: int) -> _WholeGroup:
         with self.blob.open() as file:
-            levels = _one(_open(file).read_row_group(number, columns=["codes"])["codes"])
+            levels = _one(_open(file).read_row_group(number, columns=["codes"], use_threads=False)["codes"])
         flat = levels.flatten()
         values = flat.flatten()
         _refuse_nulls(levels, flat, values)
@@ -151,7 +152,7 @@ class ParquetReader(ShardReader):
 
 
 def _open(file: Any) -> pq.ParquetFile:
-    return pq.ParquetFile(file, page_checksum_verification=True)
+    return open_parquet(file, checksums=True)
 
 
 def _one(column: pa.ChunkedArray) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.manifest import hash_file
+from pipelines.sealing import seal, unseal
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
 from tokenizer.types import Codes
@@ -27,8 +27,8 @@ def rewrite(out: Path, id: str, change: Callable[[Codes], Codes]) -> None:
             changed: list[Row] = [replace(row, codes=change(row.codes)) if row.id == id else row for row in rows]
             form.write(str(path), changed, footer)
             record = out / "manifest" / "commits" / f"{path.stem}.json"
-            values = json.loads(record.read_text()) | {"sha256": hash_file(str(path)), "bytes": path.stat().st_size}
-            record.write_text(json.dumps(values))
+            values = unseal(record.read_bytes()) | {"sha256": hash_file(str(path)), "bytes": path.stat().st_size}
+            record.write_bytes(seal(values))
             return
     raise KeyError(id)
 

@@ -39,6 +39,7 @@ from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.decode import decode_recording, find_row
 from pipelines.manifest import Manifest, hash_file
 from pipelines.run import tokenize_corpus
+from pipelines.sealing import seal, unseal
 from pipelines.shards import shard_format
 from pipelines.shards.schema import Row
 from pipelines.storage import open_storage
@@ -302,7 +303,7 @@ def test_a_file_of_another_codec_is_noticed_though_its_commit_record_says_nothin
         rows = list(form.read(file, path.name))
     form.write(str(path), rows, footer | {"codec": footer["codec"] | {"weights_sha256": "others"}})
     record = out / "manifest" / "commits" / f"{path.stem}.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"sha256": hash_file(str(path))}))
+    record.write_bytes(seal(unseal(record.read_bytes()) | {"sha256": hash_file(str(path))}))
     findings = audit(str(out), options=replace(QUIET, page=False)).report["corpus"]["findings"]
     assert [finding["name"] for finding in findings] == ["other codec"]
 
