@@ -45,8 +45,9 @@ class ManifestSource(Source):
                 yield recording
             except (ValueError, RecordingError) as error:
                 kind = error.kind if isinstance(error, RecordingError) else FailureKind.BAD_ROW
-                first = first or f"{place}: {clean(str(error))}"
-                yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, f"{place}: {clean(str(error))}")
+                message = f"{place}{_called(row)}: {clean(str(error))}"
+                first = first or message
+                yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, message)
         if rows.empty:
             self.note(f"passed over: {rows.empty} empty rows")
         if rows.unended:
@@ -135,6 +136,12 @@ class ManifestSource(Source):
         if self._stated[0] != uri:
             self._stated = (uri, file_version(uri))
         return self._stated[1]
+
+
+def _called(row: Mapping[str, Any] | BadLine) -> str:
+    """The name that a bad row has given itself, to find it by."""
+    own = None if isinstance(row, BadLine) else row.get("id")
+    return f" ({clean(own)})" if isinstance(own, str) and own else ""
 
 
 def _id(row: Mapping[str, Any]) -> str | None:
