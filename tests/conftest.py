@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts in the background without Ctrl-C, and so would be the programs that these tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +35,15 @@ def shared_audio() -> Path:
     folder = ROOT.parent / "shared" / "audio"
     if not folder.is_dir():
         lacking(f"the optional folder of real recordings is not beside this checkout ({folder})", "CODECSHARDS_EXPECT_AUDIO")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The optional folder of small corpora beside the checkout; CI says that it expects it."""
+    folder = ROOT.parent / "shared" / "cases"
+    if not folder.is_dir():
+        lacking(f"the optional folder of cases is not beside this checkout ({folder})", "CODECSHARDS_EXPECT_CASES")
     return folder
 
 

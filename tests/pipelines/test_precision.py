@@ -15,6 +15,7 @@ from pipelines.cli import main
 from pipelines.config import RunOptions, TokenizeConfig
 from pipelines.inspect import inspect, render
 from pipelines.run import tokenize_corpus
+from pipelines.sealing import unseal
 from pipelines.tokenize import CodecSettings
 from tokenizer import Codec, OutputError, UsageError
 from tokenizer.codecs import describe_codec
@@ -41,7 +42,7 @@ def test_a_fast_corpus_says_so_everywhere(
     config = TokenizeConfig(str(make_corpus(3, broken=False)), codec=str(checkpoint), precision="fast", shard_hours=0.0004)
     out = tmp_path / "out"
     tokenize_corpus(config, str(out), HERE)
-    report = json.loads((out / "manifest" / "precision.json").read_text())
+    report = unseal((out / "manifest" / "precision.json").read_bytes())
     summary = inspect(str(out))
     assert report["chunks"] == summary.chunks and report["shares"] == [1.0] * 4 and report["error_ratio"] == 1.0
     first = next(iter(sorted((out / "data").iterdir())))
@@ -58,7 +59,7 @@ def test_a_fast_corpus_says_so_everywhere(
     next(iter(sorted((out / "manifest" / "commits").iterdir()))).unlink()
     first.unlink()
     tokenize_corpus(config, str(out), HERE)
-    again = json.loads((out / "manifest" / "precision.json").read_text())
+    again = unseal((out / "manifest" / "precision.json").read_bytes())
     assert again["chunks"] > report["chunks"]
 
 

@@ -247,7 +247,7 @@ def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> N
     out, chance, kills = tmp_path / "out", random.Random(0), 0
     process = scene.start(out, "--device", "cpu")
     wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
-    while process.poll() is None and kills < 9:
+    while process.poll() is None and kills < 6 * ROUNDS:
         pids = {"decoder": decoders(), "runner": actors("_Runner.run"), "encoder": actors("_EncodeActor.encode")}
         chosen = pids[("decoder", "runner", "encoder")[kills % 3]]
         if chosen:

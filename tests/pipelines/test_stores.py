@@ -283,13 +283,15 @@ def test_web_hosts_that_are_gone_cost_their_recordings_and_not_the_run(
     patience(0.5)
     lines = [{"path": "http://127.0.0.1:9/a.wav", "id": "gone"}, {"path": str(corpus / "000.wav"), "id": "there"}]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    tokenize_corpus(config(str(tmp_path / "list.jsonl")), str(tmp_path / "out"), HERE)
+    tokenize_corpus(replace(config(str(tmp_path / "list.jsonl")), follow_links=True), str(tmp_path / "out"), HERE)
     done = inspect(str(tmp_path / "out"))
     assert done.recordings == 1 and [failure.kind for failure in done.failures] == [FailureKind.UNAVAILABLE]
     many = [{"path": f"http://127.0.0.1:9/{n}.wav", "id": str(n)} for n in range(9)]
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(line) + "\n" for line in many))
     with pytest.raises(SourceUnavailable):
-        tokenize_corpus(replace(config(str(tmp_path / "many.jsonl")), shard_hours=1), str(tmp_path / "none"), HERE)
+        tokenize_corpus(
+            replace(config(str(tmp_path / "many.jsonl")), shard_hours=1, follow_links=True), str(tmp_path / "none"), HERE
+        )
     assert inspect(str(tmp_path / "none")).failures == ()
 
 

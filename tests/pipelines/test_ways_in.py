@@ -80,7 +80,8 @@ def truth(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def through(spec: str) -> dict[str, np.ndarray]:
     """The samples of all recordings of a source, by the name that their meta or id holds."""
-    source, found = open_source(spec), {}
+    # A list may name URLs where it is told so.
+    source, found = open_source(spec, follow_links=True), {}
     for recording in source.scan():
         file = source.open(recording)
         stream = stream_audio(file, start=recording.start, end=recording.end, name=recording.uri)
