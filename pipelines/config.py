@@ -71,6 +71,9 @@ class TokenizeConfig:
             raise UsageError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
+        # 24 and 24.0 are one setting, and must not be two in what is stored and hashed.
+        for name in ("bandwidth", "shard_hours", "max_chunk_seconds"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

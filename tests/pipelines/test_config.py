@@ -88,3 +88,9 @@ def test_impossible_run_options_are_refused_by_name(values: dict[str, object]) -
 def test_a_configuration_of_another_version_is_refused() -> None:
     with pytest.raises(UsageError, match="another version"):
         TokenizeConfig.from_dict({"source": "s", "colour": "blue"})
+
+
+def test_whole_numbers_are_the_same_settings() -> None:
+    """A call from Python with `bandwidth=24` resumes what the command began."""
+    whole = TokenizeConfig("a", bandwidth=24, shard_hours=2, max_chunk_seconds=300)
+    assert json.dumps(whole.to_dict()) == json.dumps(TokenizeConfig("a", bandwidth=24.0).to_dict())
