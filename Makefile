@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Many tests wait for processes that they start: two at once keep two cores busy.
+AT_ONCE ?= 2
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test lint clean
@@ -25,7 +27,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(AT_ONCE) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

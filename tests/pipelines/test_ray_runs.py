@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpora import write_corpus
@@ -41,6 +42,7 @@ class Scene:
     client: str
     """the same cluster's `ray://` address"""
     expected: dict[str, bytes]
+    cluster: Any
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def command(self, out: Path | str, *more: str) -> list[str]:
@@ -98,7 +100,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
     try:
-        yield Scene(corpus, config.codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"))
+        yield Scene(corpus, config.codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"), cluster)
     finally:
         cluster.shutdown()
 
@@ -259,6 +261,23 @@ def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> N
     error = process.communicate(timeout=240)[1]
     assert process.returncode == 3, error
     scene.assert_undisturbed(out)
+
+
+def test_a_lost_node_costs_nothing_and_a_new_one_is_used(scene: Scene, tmp_path: Path) -> None:
+    """Its encoders, its runner and what they were working on are gone; the others go on, and need not wait for the next."""
+    extra = {"num_cpus": 2, "object_store_memory": 256 << 20}
+    nodes = [scene.cluster.add_node(**extra)]
+    try:
+        process = scene.start(tmp_path / "out", "--device", "cpu")
+        wait_for(lambda: commits(tmp_path / "out") or process.poll() is not None)
+        scene.cluster.remove_node(nodes.pop(), allow_graceful=False)
+        nodes.append(scene.cluster.add_node(**extra))
+        error = process.communicate(timeout=240)[1]
+    finally:
+        for node in nodes:
+            scene.cluster.remove_node(node)
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(tmp_path / "out")
 
 
 def decoders() -> list[int]:
