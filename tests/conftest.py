@@ -32,18 +32,19 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def shared_audio() -> Path:
     """The optional folder of real recordings beside the checkout; CI says that it expects it."""
-    folder = ROOT.parent / "shared" / "audio"
-    if not folder.is_dir():
-        lacking(f"the optional folder of real recordings is not beside this checkout ({folder})", "CODECSHARDS_EXPECT_AUDIO")
-    return folder
+    return _beside("audio", "real recordings", "CODECSHARDS_EXPECT_AUDIO")
 
 
 @pytest.fixture(scope="session")
 def shared_cases() -> Path:
     """The optional folder of small corpora beside the checkout; CI says that it expects it."""
-    folder = ROOT.parent / "shared" / "cases"
+    return _beside("cases", "cases", "CODECSHARDS_EXPECT_CASES")
+
+
+def _beside(name: str, what: str, variable: str) -> Path:
+    folder = ROOT.parent / "shared" / name
     if not folder.is_dir():
-        lacking(f"the optional folder of cases is not beside this checkout ({folder})", "CODECSHARDS_EXPECT_CASES")
+        lacking(f"the optional folder of {what} is not beside this checkout ({folder})", variable)
     return folder
 
 
