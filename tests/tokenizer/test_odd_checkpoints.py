@@ -53,6 +53,10 @@ def upstream(oracle: Any, samples: np.ndarray, bandwidth: float, hop: int) -> tu
     return torch.cat(codes, dim=1).numpy(), decoded.numpy()[:, : samples.shape[1]]
 
 
+COMPARED = {"chunks of few samples": 1, "chunks of no whole frames": 3, "circular": 2}
+"""of five lengths, those at which upstream's own encode or decode does not raise; all five for every other checkpoint"""
+
+
 @pytest.mark.parametrize("name", sorted(ODD))
 def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
     changes, fast = ODD[name]
@@ -84,7 +88,7 @@ def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
         assert np.array_equal(found.codes, codes)
         np.testing.assert_allclose(codec.decode(found).samples, decoded, atol=3e-6, rtol=2e-5)
         np.testing.assert_allclose(blocks, decoded, atol=3e-6, rtol=2e-5)
-    assert compared
+    assert compared == COMPARED.get(name, 5)
 
 
 @pytest.mark.parametrize(
