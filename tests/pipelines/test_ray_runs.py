@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,11 +94,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     corpus = write_corpus(root / "corpus", 24, longest=300_000)
     config = TokenizeConfig(str(corpus), codec="small", shard_hours=0.004)
     tokenize_corpus(config, str(root / "expected"), RunOptions(workers=0, quiet=True, device="cpu"))
-    # Ray's workers import the package from where the tests run.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     port = free_port()
     head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray's workers import the package from where the tests run; an empty part would be the working folder.
+        paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
     try:
         yield Scene(corpus, config.codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"), cluster)
     finally:
@@ -134,7 +136,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def commits(out: Path) -> list[Path]:
@@ -235,8 +237,13 @@ def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(
     kill(actors("_Runner.run"), signal.SIGABRT)
     journal = out / "manifest" / "journal"
     for _ in range(LIMITS[DeathKind.CRASHED]):
-        wait_for(lambda: (id in texts(journal) and actors("_Runner.run")) or process.poll() is not None)
-        kill(actors("_Runner.run"), signal.SIGABRT)
+        encoders = actors("_EncodeActor")
+        wait_for(lambda: id in texts(journal) or process.poll() is not None)
+        with stopped(encoders):  # or the recording would be done with before its process is found
+            wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+            assert id in texts(journal)
+            kill(actors("_Runner.run"), signal.SIGABRT)
+        wait_for(lambda: id not in texts(journal) or process.poll() is not None)  # the driver has read it
     error = process.communicate(timeout=300)[1]
     assert process.returncode == 3, error
     assert {f.id: f.kind for f in inspect(str(out)).failures} == {"broken.wav": "truncated", id: "quarantined"}, error
@@ -292,6 +299,18 @@ def texts(folder: Path) -> list[str]:
         with suppress(OSError):
             found.append(path.read_text())
     return found
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    """Processes stand still in this block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def kill(pids: list[int], number: int) -> None:
