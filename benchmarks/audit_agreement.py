@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from torchmetrics.functional.audio import scale_invariant_signal_noise_ratio
 
 from pipelines import AuditOptions, audit
-from pipelines.auditing.measures import SILENT_RMS
+from pipelines.auditing.measure.measures import SILENT_RMS
+from pipelines.auditing.measure.visqol import open_visqol, visqol
 from pipelines.auditing.results import RecordingAudit
-from pipelines.auditing.visqol import open_visqol, visqol
-from pipelines.config import RunOptions, TokenizeConfig
-from pipelines.decode import decode_recording
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.export_audio import decode_recording
 from pipelines.run import tokenize_corpus
 from tokenizer import read_audio
 

@@ -21,11 +21,11 @@ import soundfile
 from selenium import webdriver
 
 from pipelines import AuditOptions, audit
+from pipelines.auditing.page.site import write_site
 from pipelines.auditing.results import RecordingAudit
-from pipelines.auditing.site import write_site
-from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
-from pipelines.storage import open_storage
 
 
 def write_corpus(folder: Path, recordings: int, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """How many chunks a call to the encoder should take: what `tokenizer.codecs.batch_chunks` rests on.
 
-    python -m tokenizer.codecs.seeded codec --size full
+    python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.batch_size --codec codec > benchmarks/results/batch_size.md
 
 One thread, as each of `tokenize`'s encoders has; all sizes in turns. Larger batches share the LSTM's weights; smaller ones leave
@@ -24,7 +24,7 @@ from tokenizer.allocator import keep_freed_memory
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=6.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--rounds", type=int, default=5)

@@ -29,10 +29,10 @@ import soundfile
 import soxr
 
 from benchmarks.machine import machine
-from pipelines.manifest import Manifest, hash_file
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row
-from pipelines.storage import open_storage
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import Manifest, hash_file
+from pipelines.output.storage import open_storage
 from tokenizer import Waveform, load_codec, read_audio
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import Codec

@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.opus import through_opus
-from pipelines.auditing.measures import Measures
+from pipelines.auditing.measure.measures import Measures
 from tokenizer import Codec, Codes, Waveform, load_codec
-from tokenizer.codecs.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.errors import UsageError
+from tokenizer.training.data.pack import Pack, PackedRecording
 from tokenizer.training.evaluate import perplexity
-from tokenizer.training.pack import Pack, PackedRecording
 
 OPUS_KBPS = (6.0, 12.0, 24.0)
 """libopus goes no lower than 6"""
@@ -131,7 +131,7 @@ def measure(stretch: Stretch, decoded: NDArray[np.float32], kbps: float, visqol:
 
 
 def open_visqol() -> Visqol | None:
-    from pipelines.auditing import visqol
+    from pipelines.auditing.measure import visqol
 
     try:
         measured = visqol.open_visqol()

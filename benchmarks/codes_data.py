@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.config import TokenizeConfig, fingerprint, stored_form
-from pipelines.manifest import COMMITS, CONFIG, DATA, CommitRecord, hash_file
-from pipelines.sealing import seal, unseal
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row, ShardStats, counted, make_footer
-from pipelines.storage import LocalStorage
+from pipelines.output.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row, ShardStats, counted, make_footer
+from pipelines.output.manifest.commits import COMMITS, CONFIG, DATA, CommitRecord, hash_file
+from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.storage import LocalStorage
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.mulaw import describe_mulaw

@@ -1,6 +1,6 @@
 """Decoding speed: ours and transformers the model card's way, in turns in one run.
 
-    python -m tokenizer.codecs.seeded codec --size full
+    python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.decode --codec codec > benchmarks/results/decode.md
 
 Each arm decodes the codes of the same recordings in every round; a ratio is the median of the rounds' ratios. The card's way is
@@ -23,9 +23,9 @@ import torch
 from benchmarks.encode import LIMIT_SIZE, Pool, float32_limit, recordings
 from benchmarks.machine import machine
 from tokenizer import Waveform, load_codec
-from tokenizer.codecs.arithmetic import exact_float32
-from tokenizer.codecs.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec import load_model
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.codec import load_model
 
 GFLOP = 6.04
 """of the full-size decoder, for a second of audio"""
@@ -34,7 +34,7 @@ ROUND_SECONDS = {"cpu": 45.0, "cuda": 1800.0}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=6.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seconds", type=float, help=f"of audio in a round: {ROUND_SECONDS} by default")

@@ -24,8 +24,8 @@ import soundfile
 
 from benchmarks.machine import machine
 from tokenizer.allocator import keep_freed_memory
-from tokenizer.audio.pyav import PyAVReader
-from tokenizer.audio.sndfile import SoundFileReader
+from tokenizer.audio.readers.pyav import PyAVReader
+from tokenizer.audio.readers.sndfile import SoundFileReader
 from tokenizer.errors import RecordingError
 
 RATE = 44_100

@@ -1,6 +1,6 @@
 """Encoding speed: ours and transformers the model card's way, in turns in one run.
 
-    python -m tokenizer.codecs.seeded codec --size full
+    python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.encode --codec codec --bandwidth 24 > benchmarks/results/encode.md
     python -m benchmarks.encode --codec codec --device cuda --precision fast        # with an arm in TF32 beside the exact one
 
@@ -28,11 +28,11 @@ import torch
 
 from benchmarks.machine import machine
 from tokenizer import Codes, Waveform, load_codec, read_audio
-from tokenizer.codecs.arithmetic import exact_float32
-from tokenizer.codecs.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec import load_model
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.seeded import synthetic_audio
 from tokenizer.codecs.precision import PRECISIONS
-from tokenizer.codecs.seeded import synthetic_audio
 from tokenizer.errors import RecordingError
 
 BATCH = 16
@@ -49,7 +49,7 @@ SECONDS = (0.4, 1.0, 3.3, 7.7, 12.0, 20.01)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=24.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--precision", default="exact", choices=PRECISIONS, help="fast adds an arm")

@@ -25,9 +25,9 @@ from benchmarks.encode import card
 from benchmarks.machine import machine
 from tokenizer import Codec, Waveform, load_codec, read_audio
 from tokenizer.chunking import chunk_spans
-from tokenizer.codecs.arithmetic import exact_float32
-from tokenizer.codecs.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec import load_model
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.codec import load_model
 from tokenizer.errors import RecordingError
 
 
@@ -56,7 +56,7 @@ _state: dict[str, Any] = {}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=24.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--processes", type=int, help="default: one a core; one on a GPU")

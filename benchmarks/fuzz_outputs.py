@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.machine import machine
 from pipelines import CodesDataset, CodesLoader
-from pipelines.manifest import CONFIG, PLAN, Manifest
-from pipelines.shards import shard_format
-from pipelines.storage import open_storage
-from pipelines.verify import verify
+from pipelines.output.formats import shard_format
+from pipelines.output.manifest.commits import CONFIG, PLAN, Manifest
+from pipelines.output.storage import open_storage
+from pipelines.output.verify import verify
 from tokenizer.errors import CodecshardsError
 
 FORMATS = ("parquet", "webdataset")
@@ -75,7 +75,7 @@ def write_output(folder: Path, form: str) -> Path:
     """A small output of `tokenize`, with failures and precision's report."""
     import soundfile
 
-    from pipelines.config import RunOptions, TokenizeConfig
+    from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.run import tokenize_corpus
     from tokenizer.codecs.precision import PrecisionReport
 

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.sources import open_source
+from pipelines.corpus.sources import open_source
 from tokenizer.errors import SourceError
 from tokenizer.types import Recording
 

@@ -32,7 +32,7 @@ LIMIT_MIB = 1536
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=10.0)
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
     parser.add_argument("--bandwidth", default="6")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="long-file-") as folder:

@@ -1,6 +1,6 @@
 """Whole runs by shape of corpus: `codecshards tokenize` against the script that people write today.
 
-    python -m tokenizer.codecs.seeded codec --size full
+    python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.pipeline --codec codec > benchmarks/results/pipeline.md
 
 The script reads one file after the other, encodes it with `EncodecModel.encode`, unpadded, and writes a Parquet file at the
@@ -30,11 +30,11 @@ import torch
 
 from benchmarks.encode import Pool, card
 from benchmarks.machine import machine
-from pipelines.manifest import Manifest
-from pipelines.storage import open_storage
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.storage import open_storage
 from tokenizer import Waveform, read_audio
-from tokenizer.codecs.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec import load_model
+from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.codec import load_model
 from tokenizer.errors import RecordingError
 
 RATE = 44_100
@@ -43,7 +43,7 @@ SHAPES = {"songs of 3 minutes, flac": (180.0, "flac"), "clips of 10 s, flac": (1
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.seeded FOLDER)")
+    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
     parser.add_argument("--bandwidth", type=float, default=6.0)
     parser.add_argument("--seconds", type=float, default=180.0, help="of audio in each generated corpus")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,6 +1,6 @@
-"""How far rounding moves what codes are decided by, and whether the bounds of `tokenizer.codecs.quantizer` hold it.
+"""How far rounding moves what codes are decided by, and whether the bounds of `tokenizer.codecs.encodec.quantizer` hold it.
 
-    python -m tokenizer.codecs.seeded codec --size full
+    python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.rounding FOLDER --codec codec --codec small > benchmarks/results/rounding.md
     python -m benchmarks.rounding FOLDER --codec codec --network batched [--device cuda]      # what runs on a GPU
 
@@ -31,15 +31,15 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine
 from tokenizer import read_audio
 from tokenizer.chunking import chunk_spans, frames_of
-from tokenizer.codecs.arithmetic import exact_float32
-from tokenizer.codecs.batches import batches
-from tokenizer.codecs.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec import load_model
-from tokenizer.codecs.graphs import fill
-from tokenizer.codecs.masked import MaskedEncoder
-from tokenizer.codecs.quantizer import SCORE_NOISE, noise
-from tokenizer.codecs.scales import normalise, row_scales
-from tokenizer.codecs.seanet import SeaNet
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.cpu.seanet import SeaNet
+from tokenizer.codecs.encodec.gpu.batches import batches
+from tokenizer.codecs.encodec.gpu.graphs import fill
+from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
+from tokenizer.codecs.encodec.quantizer import SCORE_NOISE, noise
+from tokenizer.codecs.encodec.scales import normalise, row_scales
 from tokenizer.errors import RecordingError
 
 Floats = NDArray[np.float64]

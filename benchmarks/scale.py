@@ -4,10 +4,10 @@
 
 The first table is measured: listing, planning, committing and resuming corpora of many tiny recordings, without decoding or
 encoding them. The second is a simulation of 1 to 64 GPUs from stage times that are measured in place on one core, but for the
-encoder's speed on a GPU, which is given (`--encode-speed`). Shards go from one driver to runners, as many as `pipelines.ray`
-starts; a runner decodes a batch, hands it to any encoder, keeps as many under way as it does there, and writes its shard at the
-end. A GPU's process takes a batch over and fills it into pinned memory while the GPU computes another. Disks, networks and
-chunks that are encoded a second time are not in it.
+encoder's speed on a GPU, which is given (`--encode-speed`). Shards go from one driver to runners, as many as
+`pipelines.cluster.driver` starts; a runner decodes a batch, hands it to any encoder, keeps as many under way as it does there,
+and writes its shard at the end. A GPU's process takes a batch over and fills it into pinned memory while the GPU computes
+another. Disks, networks and chunks that are encoded a second time are not in it.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ import soundfile
 import torch
 
 from benchmarks.machine import machine
-from pipelines.manifest import CommitRecord, Manifest, hash_file, pack_counts
-from pipelines.plan import Plan, make_plan
-from pipelines.ray import BATCHES_AHEAD, WINDOW_BYTES, connect
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row
-from pipelines.sources import open_source
-from pipelines.storage import open_storage
-from pipelines.tokenize import ShardJob
+from pipelines.cluster.driver import BATCHES_AHEAD, WINDOW_BYTES, connect
+from pipelines.corpus.sources import open_source
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import CommitRecord, Manifest, hash_file, pack_counts
+from pipelines.output.plan import Plan, make_plan
+from pipelines.output.storage import open_storage
+from pipelines.tokenizing.jobs import ShardJob
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
 from tokenizer.codecs import batch_chunks
-from tokenizer.codecs.graphs import fill
+from tokenizer.codecs.encodec.gpu.graphs import fill
 from tokenizer.types import Codes, Recording
 
 BATCH = batch_chunks("cuda")

@@ -22,11 +22,11 @@ from transformers import EncodecModel
 from benchmarks.machine import machine
 from benchmarks.rounding import batched, measure, ready, tiled
 from tokenizer import Waveform, load_codec
-from tokenizer.codecs.arithmetic import exact_float32
-from tokenizer.codecs.batched import BatchedNetwork
-from tokenizer.codecs.encodec import EncodecCodec, load_model
-from tokenizer.codecs.networks import ReferenceNetwork, TiledNetwork
-from tokenizer.codecs.seeded import write_seeded
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.codec import EncodecCodec, load_model
+from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
+from tokenizer.codecs.encodec.networks import ReferenceNetwork, TiledNetwork
+from tokenizer.codecs.encodec.seeded import write_seeded
 
 SAMPLES = 47_520
 """one chunk"""

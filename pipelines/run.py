@@ -11,16 +11,21 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.passing import PassingSettings, limit
-from pipelines.card import write_card
-from pipelines.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
-from pipelines.decoding import DecodeSettings
-from pipelines.devices import gpus_to_ask_for, require_cluster_gpus, require_device, usable_gpu
-from pipelines.encoders import LocalEncoder
-from pipelines.leases import Lease, new_run
-from pipelines.manifest import CONFIG, CommitRecord, Manifest
-from pipelines.plan import PlannedShard, make_plan
-from pipelines.progress import (
+from pipelines.auditing.while_tokenizing import PassingSettings, limit
+from pipelines.corpus.reader import DecodeSettings
+from pipelines.corpus.sources import open_source
+from pipelines.output.card import write_card
+from pipelines.output.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import make_footer
+from pipelines.output.manifest.commits import CONFIG, CommitRecord, Manifest
+from pipelines.output.manifest.leases import Lease, new_run
+from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.storage import open_storage
+from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device, usable_gpu
+from pipelines.tokenizing.encoders import LocalEncoder
+from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
+from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
     describe,
@@ -29,11 +34,6 @@ from pipelines.progress import (
     open_display,
     refuse_more_failures,
 )
-from pipelines.shards import shard_format
-from pipelines.shards.schema import make_footer
-from pipelines.sources import open_source
-from pipelines.storage import open_storage
-from pipelines.tokenize import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
@@ -143,7 +143,7 @@ class _Run:
         """What a cluster has is asked before OUT is written, where the run cannot do without."""
         options = self._options
         if options.device == "cuda" and options.address is not None and options.workers != 0:
-            from pipelines.ray import connect
+            from pipelines.cluster.driver import connect
 
             with connect(options.address, options.workers, options.gpus) as cluster:
                 require_cluster_gpus(options.device, cluster.gpus)
@@ -247,7 +247,7 @@ class _Run:
         self._display.update(progress)
 
     def _work_on_ray(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
-        from pipelines.ray import Driver, connect
+        from pipelines.cluster.driver import Driver, connect
 
         options = self._options
         gpus = gpus_to_ask_for(options.device, options.address, options.gpus)

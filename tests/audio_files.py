@@ -12,7 +12,7 @@ import av
 import numpy as np
 import soundfile
 
-from tokenizer.audio.ogg import checksum
+from tokenizer.audio.containers.ogg import checksum
 
 RATE = 48_000
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.config import TokenizeConfig, fingerprint, stored_form
-from pipelines.manifest import COMMITS, DATA, CommitRecord, Manifest, hash_file
-from pipelines.plan import Plan, PlannedShard, shard_name
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row, make_footer
-from pipelines.storage import LocalStorage
+from pipelines.output.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row, make_footer
+from pipelines.output.manifest.commits import COMMITS, DATA, CommitRecord, Manifest, hash_file
+from pipelines.output.plan import Plan, PlannedShard, shard_name
+from pipelines.output.storage import LocalStorage
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.mulaw import describe_mulaw

@@ -41,7 +41,7 @@ def test_imports_go_one_way(path: Path) -> None:
     names = set(imported(path))
     if path.is_relative_to(ROOT / "tokenizer"):
         assert not [name for name in names if name.split(".")[0] == "pipelines"]
-    if path != ROOT / "pipelines" / "ray.py":
+    if not path.is_relative_to(ROOT / "pipelines" / "cluster"):
         assert not [name for name in names if name.split(".")[0] == "ray"]
     assert not [name for name in names if name.split(".")[0] in ("tests", "benchmarks", "examples")]
 
@@ -55,7 +55,7 @@ def test_no_relative_imports_and_no_asserts(path: Path) -> None:
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
-    light = ["pipelines/cli.py", "pipelines/__init__.py", "tokenizer/__init__.py", "tokenizer/errors.py"]
+    light = ["pipelines/cli/main.py", "pipelines/__init__.py", "tokenizer/__init__.py", "tokenizer/errors.py"]
     for name in light:
         assert not {module.split(".")[0] for module in top_level(ROOT / name)} & {"torch", "transformers", "ray", "av"}
 
@@ -64,7 +64,7 @@ def test_the_loader_needs_neither_ray_nor_a_codec() -> None:
     """In a fresh process, as modules that it imports import others."""
     code = (
         "import sys, pipelines; [getattr(pipelines, name) for name in pipelines.__all__ if 'udit' not in name];"
-        "print([name for name in sys.modules if name in ('ray', 'transformers', 'av', 'tokenizer.codecs.encodec')])"
+        "print([name for name in sys.modules if name in ('ray', 'transformers', 'av', 'tokenizer.codecs.encodec.codec')])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines.auditing.measures import CHEAP
+from pipelines.auditing.measure.measures import CHEAP
 from pipelines.auditing.results import HIGHER_IS_BETTER, Metric, RecordingAudit
-from pipelines.devices import require_known
-from pipelines.words import fixed
+from pipelines.system.devices import require_known
+from pipelines.system.words import fixed
 from tokenizer.errors import UsageError
 
 DEFAULT_SAMPLE = 20

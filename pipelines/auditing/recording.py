@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from pipelines.auditing.agreement import Agreement, Beside
-from pipelines.auditing.causes import Cause, stuck_chunks
-from pipelines.auditing.clips import MOST_HEARD, PageFiles, choose_stretch
-from pipelines.auditing.meters import Meters, record
+from pipelines.auditing.choose.sampling import Chosen
+from pipelines.auditing.choose.survey import DAMAGED
+from pipelines.auditing.judge.agreement import Agreement, Beside
+from pipelines.auditing.judge.causes import Cause, stuck_chunks
+from pipelines.auditing.judge.reencode import Reencoder
+from pipelines.auditing.measure.meters import Meters, record
+from pipelines.auditing.measure.pairs import Block, Pairs
 from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.pairs import Block, Pairs
-from pipelines.auditing.parts import read_row
-from pipelines.auditing.reencode import Reencoder
+from pipelines.auditing.page.clips import MOST_HEARD, PageFiles, choose_stretch
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
-from pipelines.auditing.sampling import Chosen
-from pipelines.auditing.survey import DAMAGED
-from pipelines.decoding import Decoder, DecodeSettings, Decoding
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row
-from pipelines.storage import open_storage
-from pipelines.tokenize import CodecSettings
+from pipelines.auditing.saved_results import read_row
+from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row
+from pipelines.output.storage import open_storage
+from pipelines.tokenizing.jobs import CodecSettings
 from tokenizer.codecs.base import Codec, split
 from tokenizer.errors import CodecLoadError, RecordingError, ShapeError, ShardError, UsageError
 from tokenizer.types import Codes

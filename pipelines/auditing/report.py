@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.auditing.choose.survey import BIN_DB, Entry
 from pipelines.auditing.options import LimitMissed, badness
 from pipelines.auditing.results import UNITS, Finding, Metric, RecordingAudit, Severity, common_findings
-from pipelines.auditing.survey import BIN_DB, Entry
-from pipelines.progress import format_hours
-from pipelines.words import fixed, many
+from pipelines.system.words import fixed, many
+from pipelines.tokenizing.progress import format_hours
 
 SCHEMA_VERSION = 1
 NOTES = {Metric.STOI: "of speech only: of other sounds it says nothing"}
@@ -40,7 +40,7 @@ class Corpus:
     """shards that were looked at: fewer where --ids were asked for; scales, hours, duplicates and codebooks are of these"""
     findings: tuple[Finding, ...]
     codebooks: tuple[Mapping[str, Any], ...]
-    """perplexity and use per level: `pipelines.inspect.CodebookUse` as dicts"""
+    """perplexity and use per level: `pipelines.output.inspect.CodebookUse` as dicts"""
     scales: Mapping[str, Any]
     """histogram of chunk scales in dB: `edges` and `counts`; `silent` counts the chunks below all of it"""
     source_hours: Mapping[str, float]

@@ -13,30 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.auditing.clips import MOST_HEARD
-from pipelines.auditing.flags import collapse_flags, duplicate_flag, duplicates, level_flag
-from pipelines.auditing.leftovers import media_of, remove_media, remove_page, reported_media
+from pipelines.auditing.choose.sampling import Chosen, choose, choose_share
+from pipelines.auditing.choose.survey import Entry, Survey, take_survey
+from pipelines.auditing.judge.flags import collapse_flags, duplicate_flag, duplicates, level_flag
+from pipelines.auditing.measure.windows import open_windowed
 from pipelines.auditing.options import AuditOptions, missed_limits
-from pipelines.auditing.parts import Parts, PassingParts
-from pipelines.auditing.passing import ALL, PassingSettings, limit
-from pipelines.auditing.passing import WHY as IN_PASSING
+from pipelines.auditing.page.clips import MOST_HEARD
+from pipelines.auditing.page.site import worst_first, write_site
+from pipelines.auditing.page.stale_files import media_of, remove_media, remove_page, reported_media
 from pipelines.auditing.recording import Auditor, AuditSettings
 from pipelines.auditing.report import REPORT, TABLE, Corpus, hours_by_rate, scale_histogram, summarise, to_parquet
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
-from pipelines.auditing.sampling import Chosen, choose, choose_share
-from pipelines.auditing.site import worst_first, write_site
-from pipelines.auditing.survey import Entry, Survey, take_survey
-from pipelines.auditing.windows import open_windowed
-from pipelines.config import TokenizeConfig, spec_from_dict
-from pipelines.decoding import DecodeSettings
-from pipelines.devices import gpus_to_ask_for, require_cluster_gpus, require_device
-from pipelines.inspect import counted_use
-from pipelines.manifest import Manifest
-from pipelines.progress import Display, open_display
-from pipelines.shards import shard_format
-from pipelines.sources import open_source
-from pipelines.storage import open_storage
-from pipelines.tokenize import CodecSettings
+from pipelines.auditing.saved_results import Parts, PassingParts
+from pipelines.auditing.while_tokenizing import ALL, PassingSettings, limit
+from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
+from pipelines.corpus.reader import DecodeSettings
+from pipelines.corpus.sources import open_source
+from pipelines.output.config import TokenizeConfig, spec_from_dict
+from pipelines.output.formats import shard_format
+from pipelines.output.inspect import counted_use
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.storage import open_storage
+from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device
+from pipelines.tokenizing.jobs import CodecSettings
+from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
 from tokenizer.errors import UsageError
 
@@ -60,7 +60,7 @@ class AuditReport:
         return bool(self.report["passed"])
 
     def _repr_html_(self) -> str:
-        from pipelines.auditing.notebook import to_html
+        from pipelines.auditing.page.notebook import to_html
 
         return to_html(self.out, self.report, self.recordings)
 
@@ -213,7 +213,7 @@ class _Audit:
                 for one in todo:
                     finished(one, auditor.run(one))
             return
-        from pipelines.ray import audit_on_ray, connect
+        from pipelines.cluster.driver import audit_on_ray, connect
 
         options = self._options
         gpus = gpus_to_ask_for(options.device, options.address, options.gpus)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from pipelines.config import spec_from_dict
-from pipelines.loader.blobs import Blob, LocalBlob, RemoteBlob
-from pipelines.loader.cache import ByteCache
-from pipelines.loader.reading import count_rows
-from pipelines.manifest import DATA, CommitRecord, Manifest
-from pipelines.shards import SHARD_FORMATS, shard_format
-from pipelines.storage import RemoteStorage, Storage, open_storage
+from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
+from pipelines.output.cache import ByteCache
+from pipelines.output.config import spec_from_dict
+from pipelines.output.formats import SHARD_FORMATS, shard_format
+from pipelines.output.formats.reading import count_rows
+from pipelines.output.manifest.commits import DATA, CommitRecord, Manifest
+from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 

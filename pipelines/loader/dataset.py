@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.loader.cache import ByteCache
 from pipelines.loader.catalog import Catalog, read_catalog
-from pipelines.loader.reading import Part, ShardReader, open_reader
-from pipelines.loader.reading.base import damage
 from pipelines.loader.sample import Sample, Span, check_fields, cut_alignment, parse_meta, units_per_second
+from pipelines.output.cache import ByteCache
+from pipelines.output.formats.reading import Part, ShardReader, open_reader
+from pipelines.output.formats.reading.base import damage
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 

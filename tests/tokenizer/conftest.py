@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenizer.codecs.seeded import write_seeded
+from tokenizer.codecs.encodec.seeded import write_seeded
 
 
 @pytest.fixture(scope="session")

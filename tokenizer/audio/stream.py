@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.channels import apply_mapping, mapping_matrix
 from tokenizer.audio.meter import SignalMeter
-from tokenizer.audio.opening import open_reader, require_regular_file
-from tokenizer.audio.readers import CUT_OFF, AudioFile, Reader, trimmed
-from tokenizer.audio.second import SecondReader
+from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, trimmed
+from tokenizer.audio.readers.opening import open_reader, require_regular_file
+from tokenizer.audio.readers.second import SecondReader
 from tokenizer.codecs.base import check_samples
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Waveform
@@ -41,7 +41,7 @@ class AudioReport:
     container: str
     codec: str
     decoder: str
-    """ "pyav" or "soundfile"; of a second reading, which way that was (`tokenizer.audio.second`)"""
+    """ "pyav" or "soundfile"; of a second reading, which way that was (`tokenizer.audio.readers.second`)"""
     flags: tuple[str, ...]
     """of "silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks" """
     gaps: tuple[tuple[float, float], ...] = ()

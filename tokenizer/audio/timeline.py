@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tokenizer.audio.ogg import Link
+from tokenizer.audio.containers.ogg import Link
 
 LONGEST_LOSS = 0.010
 """seconds that may be missing without a word: time stamps of milliseconds are rounded, and so are splices"""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tokenizer.codecs.base import Codec, CodecSpec
-from tokenizer.codecs.checkpoint import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.codecs.encodec.checkpoint import Checkpoint, find_checkpoint, weights_hash
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import CodecLoadError
 
@@ -105,7 +105,7 @@ def load_codec(
 
     import torch
 
-    from tokenizer.codecs.encodec import EncodecCodec
+    from tokenizer.codecs.encodec.codec import EncodecCodec
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -121,7 +121,7 @@ def load_codec(
 def _encodec_spec(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
     from transformers import EncodecConfig
 
-    from tokenizer.codecs.encodec import encodec_spec
+    from tokenizer.codecs.encodec.codec import encodec_spec
 
     try:
         config = EncodecConfig.from_pretrained(checkpoint.folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizer.errors import CodecshardsError
 from tokenizer.training.command import add_options, run_training
-from tokenizer.training.pack import Pack
+from tokenizer.training.data.pack import Pack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

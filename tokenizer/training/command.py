@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tokenizer.errors import UsageError
 
 if TYPE_CHECKING:
+    from tokenizer.training.data.pack import Pack
     from tokenizer.training.loop import Outcome
-    from tokenizer.training.pack import Pack
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

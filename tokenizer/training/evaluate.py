@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.codecs.arithmetic import exact_float32
-from tokenizer.training.data import usable
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.training.data.draws import usable
+from tokenizer.training.data.pack import Pack
 from tokenizer.training.losses import MelLoss, si_snr
-from tokenizer.training.model import to_model_level
-from tokenizer.training.pack import Pack
+from tokenizer.training.networks.model import to_model_level
 
 _TRIES = 20
 

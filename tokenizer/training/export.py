@@ -20,7 +20,7 @@ import torch
 
 from tokenizer.errors import CodecshardsError, OutputError
 from tokenizer.training.checkpoints import save_model
-from tokenizer.training.model import initial_model
+from tokenizer.training.networks.model import initial_model
 
 
 def export(checkpoint: str, folder: Path) -> Path:

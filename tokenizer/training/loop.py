@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from tokenizer.errors import OutputError, UsageError
 from tokenizer.training import checkpoints
 from tokenizer.training.allocator import keep_freed_memory
-from tokenizer.training.data import DataOptions, Mixer, batches
+from tokenizer.training.data.draws import DataOptions, Mixer, batches
+from tokenizer.training.data.pack import Pack
 from tokenizer.training.evaluate import evaluate, held_out_seconds
 from tokenizer.training.logs import Logs
-from tokenizer.training.model import initial_model, new_model, require_fit, to_model_level
-from tokenizer.training.pack import Pack
+from tokenizer.training.networks.model import initial_model, new_model, require_fit, to_model_level
+from tokenizer.training.networks.transform import start_as_transform
 from tokenizer.training.presets import TrainConfig, differences
 from tokenizer.training.trainer import Trainer
-from tokenizer.training.transform import start_as_transform
 from tokenizer.training.workers import Workers, open_workers
 
 _FIRST_STEP = 1 << 40

@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.errors import CodecshardsError, OutputError
-from tokenizer.training.adversarial import discriminator_hinge, feature_matching, generator_hinge
 from tokenizer.training.balancer import Balancer
 from tokenizer.training.checkpoints import TrainState, optimizer_tensors, restore_optimizer, under
-from tokenizer.training.discriminator import MultiScaleDiscriminator
 from tokenizer.training.losses import MelLoss, complex_stft, relative_error, time_l1
-from tokenizer.training.model import to_model_level, trained_parameters
+from tokenizer.training.networks.adversarial import discriminator_hinge, feature_matching, generator_hinge
+from tokenizer.training.networks.discriminator import MultiScaleDiscriminator
+from tokenizer.training.networks.model import to_model_level, trained_parameters
+from tokenizer.training.networks.quantizer import Quantized, QuantizerTrainer
 from tokenizer.training.presets import ADVERSARIAL, Phase, TrainConfig
-from tokenizer.training.quantizer import Quantized, QuantizerTrainer
 from tokenizer.training.workers import Workers
 
 # Streams of random numbers that a step draws from: [seed, stream, step, ...].

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.manifest import hash_file
-from pipelines.sealing import seal, unseal
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import hash_file
+from pipelines.output.manifest.sealing import seal, unseal
 from tokenizer.types import Codes
 
 

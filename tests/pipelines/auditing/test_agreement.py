@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pipelines import AuditOptions, AuditReport, audit
-from pipelines.config import RunOptions, TokenizeConfig
-from pipelines.decode import find_row
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.export_audio import find_row
 from pipelines.run import tokenize_corpus
 from tokenizer import load_codec, read_audio
 

@@ -14,13 +14,13 @@ from rewriting import rewrite, with_codes
 from sounds import sound
 
 from pipelines import AuditOptions, audit
-from pipelines.auditing.causes import Cause
+from pipelines.auditing.judge.causes import Cause
 from pipelines.auditing.results import RecordingAudit, Severity
-from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 from tokenizer import Codec, Waveform, load_codec, read_audio
-from tokenizer.codecs.checkpoint import BUNDLED
-from tokenizer.codecs.seeded import write_seeded
+from tokenizer.codecs.encodec.checkpoint import BUNDLED
+from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.types import Codes
 
 LONG, OTHER_RATE = "long.wav", "other_rate.wav"

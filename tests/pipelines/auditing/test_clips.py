@@ -15,18 +15,26 @@ import soundfile
 from sounds import sound
 
 from pipelines import AuditOptions, audit
-from pipelines.auditing import notebook
-from pipelines.auditing import passing as passing_module
 from pipelines.auditing import run as run_module
-from pipelines.auditing.clips import AUDIT, MOST_HEARD, PAGE_BYTES, PageFiles, Stretch, choose_stretch, peaks
-from pipelines.auditing.images import COLUMNS, DIFFERENCE_DB, LOUDEST_DB, RANGE_DB, difference_png, mel_image, spectrogram_png
+from pipelines.auditing import while_tokenizing as passing_module
+from pipelines.auditing.page import notebook
+from pipelines.auditing.page.clips import AUDIT, MOST_HEARD, PAGE_BYTES, PageFiles, Stretch, choose_stretch, peaks
+from pipelines.auditing.page.images import (
+    COLUMNS,
+    DIFFERENCE_DB,
+    LOUDEST_DB,
+    RANGE_DB,
+    difference_png,
+    mel_image,
+    spectrogram_png,
+)
+from pipelines.auditing.page.site import POINTS, thinned, worst_first, write_site
 from pipelines.auditing.recording import Auditor
 from pipelines.auditing.results import Figure, Finding, RecordingAudit, Severity
 from pipelines.auditing.run import audit_share
-from pipelines.auditing.site import POINTS, thinned, worst_first, write_site
-from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
-from pipelines.storage import open_storage
 from tokenizer import load_codec
 
 RATE = 48_000

@@ -13,8 +13,9 @@ from rewriting import rewrite, with_codes
 from sounds import sound
 
 from pipelines import AuditOptions, audit
-from pipelines.auditing.causes import Cause
-from pipelines.auditing.flags import (
+from pipelines.auditing.choose.survey import Entry
+from pipelines.auditing.judge.causes import Cause
+from pipelines.auditing.judge.flags import (
     ClickMeter,
     Flag,
     band_flag,
@@ -26,12 +27,11 @@ from pipelines.auditing.flags import (
     meter_flags,
     silence_flag,
 )
-from pipelines.auditing.heard import HeardMeter
-from pipelines.auditing.measures import PairSums, SpectralSums
+from pipelines.auditing.judge.suspicions import HeardMeter
+from pipelines.auditing.measure.measures import PairSums, SpectralSums
 from pipelines.auditing.results import Finding, Severity
-from pipelines.auditing.survey import Entry
-from pipelines.config import RunOptions, TokenizeConfig
-from pipelines.inspect import CodebookUse
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.inspect import CodebookUse
 from pipelines.run import tokenize_corpus
 from tokenizer import Recording, Waveform, read_audio
 

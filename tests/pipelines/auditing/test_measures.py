@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import sound
 
-from pipelines.auditing.measures import LIMIT_DB, Measures
-from pipelines.auditing.meters import Meters
-from pipelines.auditing.pairs import Pairs, Segments
+from pipelines.auditing.measure.measures import LIMIT_DB, Measures
+from pipelines.auditing.measure.meters import Meters
+from pipelines.auditing.measure.pairs import Pairs, Segments
+from pipelines.auditing.measure.spectra import magnitudes, mel_filters
+from pipelines.auditing.measure.stoi import stoi
+from pipelines.auditing.measure.visqol import not_applicable, open_visqol, visqol
+from pipelines.auditing.measure.windows import Windowed, open_windowed
 from pipelines.auditing.results import Figure, Metric
-from pipelines.auditing.spectra import magnitudes, mel_filters
-from pipelines.auditing.stoi import stoi
-from pipelines.auditing.visqol import not_applicable, open_visqol, visqol
-from pipelines.auditing.windows import Windowed, open_windowed
 from tokenizer import UsageError, load_codec
 
 RATE = 48_000
@@ -248,7 +248,7 @@ def test_visqol_that_fails_says_why() -> None:
 
 
 def test_without_the_package_visqol_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.auditing import visqol as module
+    from pipelines.auditing.measure import visqol as module
 
     monkeypatch.setitem(sys.modules, "visqol", None)
     module._api.cache_clear()
@@ -306,7 +306,7 @@ def test_the_worst_chunk_is_the_spectrally_worst_of_the_worst_window(monkeypatch
     """ViSQOL has one value for ten segments: the first of them is no worse than the others."""
     spec = load_codec("mulaw").spec
     visqol = Windowed(Metric.VISQOL, lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520)
-    monkeypatch.setattr("pipelines.auditing.meters.open_windowed", lambda *arguments: [visqol])
+    monkeypatch.setattr("pipelines.auditing.measure.meters.open_windowed", lambda *arguments: [visqol])
     meters = Meters(spec, ("visqol", "mel"), clip_seconds=3.0)
     source = sound(47_520).samples
     for i in range(25):

@@ -21,7 +21,7 @@ from rewriting import rewrite, with_codes
 from sounds import sound
 
 from pipelines import AuditOptions, audit
-from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -18,18 +18,18 @@ from rewriting import rewrite
 from sounds import sound
 
 from pipelines import AuditOptions, audit
-from pipelines.auditing.clips import choose_stretch
-from pipelines.auditing.kept import KeptStretch
-from pipelines.auditing.passing import WHY, PassingSettings, Watched, limit, number
+from pipelines.auditing.page.clips import choose_stretch
+from pipelines.auditing.page.kept_stretch import KeptStretch
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.run import audit_share
-from pipelines.cli import main
-from pipelines.config import RunOptions, TokenizeConfig
-from pipelines.encoders import LocalEncoder
+from pipelines.auditing.while_tokenizing import WHY, PassingSettings, Watched, limit, number
+from pipelines.cli.main import main
+from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
+from pipelines.tokenizing.encoders import LocalEncoder
 from tokenizer import load_codec
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.seeded import write_seeded
+from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.errors import FailureKind, RecordingError
 
 QUIET = AuditOptions(quiet=True)

@@ -23,29 +23,29 @@ from sounds import sound
 
 import pipelines
 from pipelines import AuditOptions, AuditReport, audit
-from pipelines.auditing import sampling, survey
-from pipelines.auditing.clips import Stretch, decode_stretch, nested_levels
-from pipelines.auditing.images import difference_png, mel_image, spectrogram_png
-from pipelines.auditing.meters import Meters
+from pipelines.auditing.choose import sampling, survey
+from pipelines.auditing.choose.sampling import Chosen
+from pipelines.auditing.measure.meters import Meters
 from pipelines.auditing.options import missed_limits
-from pipelines.auditing.parts import Parts
+from pipelines.auditing.page.clips import Stretch, decode_stretch, nested_levels
+from pipelines.auditing.page.images import difference_png, mel_image, spectrogram_png
+from pipelines.auditing.page.site import media, script
 from pipelines.auditing.recording import Auditor
 from pipelines.auditing.report import render
 from pipelines.auditing.results import Figure, Finding, RecordingAudit
-from pipelines.auditing.sampling import Chosen
-from pipelines.auditing.site import media, script
-from pipelines.cli import main
-from pipelines.config import RunOptions, TokenizeConfig
-from pipelines.decode import decode_recording, find_row
-from pipelines.manifest import Manifest, hash_file
+from pipelines.auditing.saved_results import Parts
+from pipelines.cli.main import main
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.export_audio import decode_recording, find_row
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import Manifest, hash_file
+from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
-from pipelines.sealing import seal, unseal
-from pipelines.shards import shard_format
-from pipelines.shards.schema import Row
-from pipelines.storage import open_storage
 from tokenizer import UsageError, load_codec, read_audio
+from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.mulaw import MuLawCodec
-from tokenizer.codecs.seeded import write_seeded
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Codes
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.auditing.sampling import by_suspicion, choose, strata, stratified
-from pipelines.auditing.survey import Entry
+from pipelines.auditing.choose.sampling import by_suspicion, choose, strata, stratified
+from pipelines.auditing.choose.survey import Entry
 from tokenizer import Recording, UsageError
 
 

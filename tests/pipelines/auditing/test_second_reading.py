@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from audio_files import by_ffmpeg, by_soundfile, noise, wav
 
-from pipelines.auditing.agreement import Agreement
+from pipelines.auditing.judge.agreement import Agreement
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.run import audit
-from pipelines.config import RunOptions, TokenizeConfig
+from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
-from tokenizer.audio import second, stream_audio
+from tokenizer.audio import stream_audio
+from tokenizer.audio.readers import second
 
 SOUND = noise(3.2)
 FILES = {
@@ -80,6 +81,6 @@ def test_reencode_says_by_which_way_and_finds_a_reader_that_is_wrong(tmp_path: P
     options = AuditOptions(all=True, reencode=True, page=False, quiet=True)
     report = audit(out, options=options).report
     assert report["passed"] and report["second_readers"] == {second.LIBSNDFILE: 3}
-    monkeypatch.setattr("pipelines.auditing.agreement.MOST_LENGTH", -1.0)  # as if one of the two had another length
+    monkeypatch.setattr("pipelines.auditing.judge.agreement.MOST_LENGTH", -1.0)  # as if one of the two had another length
     wrong = audit(out, options=AuditOptions(all=True, reencode=True, page=False, quiet=True, clip_seconds=29.0)).report
     assert not wrong["passed"] and {f["name"] for f in wrong["findings"]} >= {"readers differ"}

@@ -19,7 +19,7 @@ from loader_data import make_rows, write_output
 from torch.utils.data import DataLoader
 
 from pipelines import Batch, Buckets, CodesDataset, CodesLoader, Crop, Delay, Flatten, Mixture, Pack, PackedBatch, mix
-from pipelines.shards.schema import Row
+from pipelines.output.formats.schema import Row
 from tokenizer import ShardError, UsageError
 from tokenizer.codecs.mulaw import describe_mulaw
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokenizer.training.pack import PackWriter
-from tokenizer.training.synthesis import music, noises
+from tokenizer.training.data.pack import PackWriter
+from tokenizer.training.data.synthesis import music, noises
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenizer.errors import FailureKind, OutputError, RecordingError, ShapeError, SourceError, UsageError
-from tokenizer.training import synthesis
-from tokenizer.training.data import LEVEL, DataOptions, Mixer, batches, reverberate, usable
-from tokenizer.training.pack import AUDIO, INDEX, Pack, PackWriter
+from tokenizer.training.data import synthesis
+from tokenizer.training.data.draws import LEVEL, DataOptions, Mixer, batches, reverberate, usable
+from tokenizer.training.data.pack import AUDIO, INDEX, Pack, PackWriter
 
 RATE = 8_000
 

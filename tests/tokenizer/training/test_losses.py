@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tokenizer.errors import UsageError
 from tokenizer.training import losses
-from tokenizer.training.adversarial import Judgement, discriminator_hinge, feature_matching, generator_hinge
 from tokenizer.training.balancer import Balancer
-from tokenizer.training.discriminator import MultiScaleDiscriminator, windows_at
+from tokenizer.training.networks.adversarial import Judgement, discriminator_hinge, feature_matching, generator_hinge
+from tokenizer.training.networks.discriminator import MultiScaleDiscriminator, windows_at
 from tokenizer.training.workers import Workers
 
 CPU = Workers("cpu")

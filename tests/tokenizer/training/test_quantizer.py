@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tokenizer.errors import UsageError
-from tokenizer.training.model import new_model
+from tokenizer.training.networks.model import new_model
+from tokenizer.training.networks.quantizer import QuantizerTrainer, kmeans, nearest
 from tokenizer.training.presets import find_preset
-from tokenizer.training.quantizer import QuantizerTrainer, kmeans, nearest
 from tokenizer.training.workers import Workers
 
 CPU = Workers("cpu")

@@ -19,17 +19,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tokenizer import load_codec
-from tokenizer.codecs.seeded import write_seeded
+from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.errors import CodecLoadError, CodecshardsError, OutputError, UsageError
 from tokenizer.training.__main__ import main
 from tokenizer.training.checkpoints import read_state
-from tokenizer.training.data import DataOptions, Mixer
+from tokenizer.training.data.draws import DataOptions, Mixer
+from tokenizer.training.data.pack import Pack
 from tokenizer.training.evaluate import evaluate, held_out_seconds, perplexity
 from tokenizer.training.export import export
 from tokenizer.training.logs import read_evaluations, read_losses
 from tokenizer.training.loop import Sitting, train
-from tokenizer.training.model import initial_model, new_model
-from tokenizer.training.pack import Pack
+from tokenizer.training.networks.model import initial_model, new_model
 from tokenizer.training.presets import PAPER, PRESETS, TrainConfig, differences, find_preset
 from tokenizer.training.trainer import Trainer
 from tokenizer.training.workers import Workers

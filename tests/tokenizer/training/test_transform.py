@@ -11,9 +11,9 @@ import torch
 
 from tokenizer import UsageError
 from tokenizer.training.losses import si_snr
-from tokenizer.training.model import new_model, to_model_level
+from tokenizer.training.networks.model import new_model, to_model_level
+from tokenizer.training.networks.transform import start_as_transform
 from tokenizer.training.presets import Preset, find_preset
-from tokenizer.training.transform import start_as_transform
 
 
 def preset(**architecture: Any) -> Preset:

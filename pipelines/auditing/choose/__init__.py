@@ -1,0 +1,1 @@
+"""Which recordings an audit looks at."""

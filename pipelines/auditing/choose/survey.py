@@ -1,0 +1,181 @@
+"""Every row of every committed shard, read once without decoding anything: what there is to choose from, and what is odd."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.auditing.results import Finding, Severity
+from pipelines.output.formats import ShardFormat
+from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import Manifest, data_name, hash_stored
+from pipelines.output.plan import Plan, PlannedShard
+from tokenizer.errors import ShardError
+from tokenizer.types import Codes, Recording
+
+DAMAGED = "damaged shard"
+OTHER_FOOTER = "other codec"
+SILENT_SCALE = 1e-6
+"""scales below this are of silent chunks (EnCodec gives them 1e-8)"""
+KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks"})
+"""those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with anything in it"""
+BIN_DB = 3
+"""width of the bins in which scales are counted"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row, as far as it can be judged without decoding it."""
+
+    recording: Recording
+    shard: str
+    num_samples: int
+    level: float | None
+    """loudness in dB: the RMS of the scales; None without scales, and for silence"""
+    loudest: float
+    """the largest scale; 0 without scales"""
+    stuck: float
+    """share of the chunks of 10 frames or more that are not silent and whose codes never change, at any level"""
+    source_sha256: str
+    source_sample_rate: int
+    flags: tuple[str, ...]
+    """those that tokenization set"""
+
+    @property
+    def content(self) -> tuple[str, float | None, float | None]:
+        """What two recordings share when they are the same audio."""
+        return (self.source_sha256, self.recording.start, self.recording.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All rows that can be read, of the shards that were looked at."""
+
+    entries: tuple[Entry, ...]
+    findings: tuple[Finding, ...]
+    """shards that are damaged or of another codec"""
+    shards: int
+    """looked at"""
+    scales: Mapping[int, int]
+    """chunks by scale: bin `b` counts those from `3 b` to `3 b + 3` dB"""
+    silent_chunks: int
+    """those whose scale is the codec's epsilon: in no bin"""
+    counts: NDArray[np.int64]
+    """int64 `[n_q, codebook_size]`: how often each code is stored"""
+
+
+def take_survey(
+    manifest: Manifest, plan: Plan, form: ShardFormat, stored: Mapping[str, Any], ids: Collection[str] = ()
+) -> Survey:
+    """Read every committed shard, or only those that hold one of `ids`.
+
+    A shard that cannot be read, or is not what was committed, becomes a finding; its readable rows are still there.
+    """
+    entries: list[Entry] = []
+    findings: list[Finding] = []
+    totals = _Totals(stored["codec"]["n_q"], stored["codec"]["codebook_size"])
+    committed = manifest.committed()
+    shards = 0
+    for shard in plan.shards:
+        record = committed.get(shard.name)
+        if record is None or record.sha256 is None:
+            continue
+        if ids and not any(recording.id in ids for recording in shard.recordings):
+            continue
+        shards += 1
+        name = data_name(shard.name, form)
+        try:
+            with manifest.storage.open(name) as file:
+                footer = form.footer(file, f"{manifest.storage.root}/{name}")
+            findings += _footer_findings(shard.name, footer, stored)
+            for row, recording in _rows(manifest, form, shard, name):
+                entries.append(_entry(row, recording, shard.name))
+                totals.add(row.codes)
+            if hash_stored(manifest.storage, name) != record.sha256:
+                findings.append(_damaged(shard.name, f"{name} is not the file that was committed (SHA-256 differs)"))
+        except (ShardError, FileNotFoundError) as error:
+            missing = f"{name} is missing: run `codecshards verify`"
+            findings.append(_damaged(shard.name, missing if isinstance(error, FileNotFoundError) else str(error)))
+    return Survey(tuple(entries), tuple(findings), shards, totals.scales, totals.silent, totals.counts)
+
+
+def _rows(manifest: Manifest, form: ShardFormat, shard: PlannedShard, name: str) -> Iterator[tuple[Row, Recording]]:
+    planned = {recording.id: recording for recording in shard.recordings}
+    with manifest.storage.open(name) as file:
+        for row in form.read(file, f"{manifest.storage.root}/{name}"):
+            if row.id not in planned:
+                raise ShardError(f"{name}: holds {row.id}, which was not planned for it")
+            yield row, planned[row.id]
+
+
+def _entry(row: Row, recording: Recording, shard: str) -> Entry:
+    scales = row.codes.scales
+    audible = None if scales is None else scales[np.isfinite(scales) & (scales > SILENT_SCALE)].astype(np.float64)
+    level = None if audible is None or not audible.size else float(10 * np.log10(np.mean(np.square(audible))))
+    return Entry(
+        recording=recording,
+        shard=shard,
+        num_samples=row.codes.num_samples,
+        level=level,
+        loudest=0.0 if scales is None or not scales.size else float(np.nan_to_num(scales, nan=np.inf).max()),
+        stuck=_stuck(row.codes),
+        source_sha256=row.source_sha256,
+        source_sample_rate=row.source_sample_rate,
+        flags=_known_flags(row.meta.get("flags")),
+    )
+
+
+def _known_flags(found: object) -> tuple[str, ...]:
+    return tuple(flag for flag in found if flag in KNOWN_FLAGS) if isinstance(found, list) else ()
+
+
+def _stuck(codes: Codes) -> float:
+    """Share of chunks that hold one code throughout: no sound does that to a codec, zeroed memory does.
+
+    Silence does it too. A scale tells it apart; without scales only code 0 counts, which is what zeroed memory holds.
+    """
+    frames = codes.chunk_frames.astype(np.int64)
+    starts, scales = np.cumsum(frames) - frames, codes.scales
+    long = np.flatnonzero(frames >= 10)
+    stuck = 0
+    for i in long if scales is None else long[~(scales[long] < SILENT_SCALE)]:
+        chunk = codes.codes[:, starts[i] : starts[i] + frames[i]]
+        stuck += bool((chunk == (0 if scales is None else chunk[:, :1])).all())
+    return stuck / len(long) if len(long) else 0.0
+
+
+def _footer_findings(shard: str, footer: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Finding]:
+    written, expected = footer.get("codec", {}), stored["codec"]
+    for fact in ("weights_sha256", "bandwidth", "n_q", "sample_rate", "chunk_length"):
+        if fact in written and written[fact] != expected[fact]:
+            detail = f"{shard} was written with {fact} {written[fact]}, the corpus has {expected[fact]}"
+            yield Finding(OTHER_FOOTER, Severity.ERROR, detail)
+
+
+def _damaged(shard: str, what: str) -> Finding:
+    return Finding(DAMAGED, Severity.ERROR, f"{shard}: {what}")
+
+
+class _Totals:
+    """What is counted over all rows."""
+
+    def __init__(self, n_q: int, codebook_size: int) -> None:
+        self.scales: Counter[int] = Counter()
+        self.silent = 0
+        self.counts = np.zeros((n_q, codebook_size), np.int64)
+
+    def add(self, codes: Codes) -> None:
+        for level, values in enumerate(codes.codes[: len(self.counts)]):
+            # A damaged row may hold codes that the codec does not have: its own audit says so.
+            size = self.counts.shape[1]
+            self.counts[level] += np.bincount(values[values < size], minlength=size)
+        if codes.scales is not None:
+            known = codes.scales[np.isfinite(codes.scales) & (codes.scales > 0)]
+            audible = known[known > SILENT_SCALE].astype(np.float64)
+            self.silent += len(known) - len(audible)
+            self.scales.update(np.floor(20 * np.log10(audible) / BIN_DB).astype(int).tolist())

@@ -1,0 +1,1 @@
+"""How near decoded audio is to its source."""

@@ -1,0 +1,192 @@
+"""What a source is: a list of recordings, and a way to open each. A new kind is one subclass and one registry row."""
+
+from __future__ import annotations
+
+import errno
+import stat
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from pipelines.system.places import is_remote
+from pipelines.system.remote import MissingBucket, Unanswered, download
+from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
+from tokenizer.types import Recording
+
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "Source",
+    "estimate_seconds",
+    "extension",
+    "fetch_file",
+    "is_audio",
+    "is_remote",
+    "open_file",
+    "refuse_rejected",
+    "rejected",
+]
+
+_ENDINGS = """
+    3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff alac amr ape apl asf au avi avr awb bwf caf
+    dff dsf dts dtshd eac3 ec3 f4a f4v flac flv gsm iff ircam isma ismv m1a m2a m2ts m4a m4b m4p m4r
+    m4v mac mk3d mka mks mkv mlp mogg mov mp1 mp2 mp3 mp4 mpa mpc mpeg mpg mpga mpp mts mxf nist
+    oga ogg ogm ogv ogx oma omg opus paf psp pvf qcp ra rf64 rm rmvb rso sd2 sds sf shn snd
+    sox sph spx svx tak thd trp truehd ts tta vob voc w64 wav wave weba webm wma wmv wv wve xwma
+"""
+AUDIO_EXTENSIONS = frozenset(_ENDINGS.split())
+"""endings of what is taken for a recording, without the dot: those of what FFmpeg and libsndfile read; others are counted"""
+
+_BYTES_A_SECOND = {
+    "wav": 176_400,
+    "wave": 176_400,
+    "aif": 176_400,
+    "aiff": 176_400,
+    "aifc": 176_400,
+    "au": 176_400,
+    "w64": 176_400,
+    "caf": 176_400,
+    "sph": 32_000,
+    "flac": 90_000,
+    "ape": 85_000,
+    "wv": 90_000,
+    "tta": 90_000,
+    "tak": 85_000,
+    "opus": 12_000,
+    "ogg": 16_000,
+    "oga": 16_000,
+    "spx": 4_000,
+    "amr": 1_600,
+    "mp4": 200_000,
+    "mkv": 200_000,
+    "mov": 200_000,
+    "webm": 100_000,
+    "avi": 200_000,
+}
+"""typical bitrates, to size shards with before anything is decoded"""
+_OTHERS = 20_000
+
+
+class Source(ABC):
+    """A corpus. Picklable and cheap to make; nothing is read before `scan` or `open`."""
+
+    spec: str
+    """what names it, in a form that any process can open again (`pipelines.corpus.sources.open_source`)"""
+    notes: tuple[str, ...] = ()
+    """after `scan`: a line for each kind of thing that was found and is not used"""
+    follow_links: bool = False
+    """read also what links and paths in the data lead to outside of it"""
+    check_versions: bool = True
+    """fail recordings that are not what they were when the corpus was listed"""
+
+    def note(self, text: str) -> None:
+        """Add a line to `notes`."""
+        self.notes = (*self.notes, text)
+
+    @abstractmethod
+    def scan(self) -> Iterator[Recording]:
+        """Every recording, always in the same order. Reads no audio.
+
+        What cannot be used is a recording too, made by `rejected`: it is planned, and fails with its reason.
+
+        Raises:
+            SourceError: the corpus cannot be listed.
+        """
+
+    @abstractmethod
+    def open(self, recording: Recording) -> str | BinaryIO:
+        """A recording's file: a local path where there is one, else a seekable binary file.
+
+        Raises:
+            RecordingError: it is not there (NOT_FOUND), cannot be read (UNREADABLE), is another one than when the corpus was
+                listed (CHANGED), or was rejected then.
+        """
+
+
+def rejected(id: str, uri: str, kind: FailureKind, message: str) -> Recording:
+    """A recording that cannot be one: it fails with this kind and message when its turn comes."""
+    return Recording(id=id, uri=uri, locator={"rejected": [str(kind), message]}, seconds=0.1)
+
+
+def refuse_rejected(recording: Recording) -> None:
+    """Raise why a recording was rejected, if it was.
+
+    Raises:
+        RecordingError: as `rejected` was told.
+    """
+    if "rejected" in recording.locator:
+        kind, message = recording.locator["rejected"]
+        raise RecordingError(FailureKind(kind), message, "list")
+
+
+def extension(name: str) -> str:
+    """Lower-case ending of a file name, without the dot."""
+    return PurePosixPath(name).suffix.lower().lstrip(".")
+
+
+def is_audio(name: str) -> bool:
+    """Whether a file's name says that it is audio."""
+    return extension(name) in AUDIO_EXTENSIONS
+
+
+def estimate_seconds(name: str, size: int) -> float:
+    """Length of a recording as its size and format suggest; only shards are sized by it."""
+    return size / _BYTES_A_SECOND.get(extension(name), _OTHERS)
+
+
+def open_file(uri: str) -> str | BinaryIO:
+    """A local file's path, or a remote file's content in a temporary file (disk, not memory).
+
+    Raises:
+        RecordingError: NOT_FOUND, UNREADABLE or UNAVAILABLE.
+        SourceUnavailable: its store does not answer, for anything.
+        SourceError: credentials or a package are missing.
+    """
+    if not is_remote(uri):
+        require_regular(uri)
+        return uri
+    return fetch_file(uri)
+
+
+def fetch_file(uri: str, start: int = 0, size: int | None = None) -> BinaryIO:
+    """A remote file, or `size` bytes of it from `start`, in a temporary file; errors as in `open_file`."""
+    # Downloaded once: the bytes are hashed and decoded, and decoders seek.
+    temporary = cast(BinaryIO, tempfile.TemporaryFile(prefix="codecshards-"))  # noqa: SIM115
+    try:
+        download(uri, temporary, start, size)
+    except BaseException as error:
+        temporary.close()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SourceError(f"{tempfile.gettempdir()} is full: remote recordings pass through it; set TMPDIR") from error
+        raise not_opened(uri, error) from error
+    return temporary
+
+
+def require_regular(path: str) -> None:
+    """Refuse what is missing or no regular file: opening a FIFO would wait for ever.
+
+    Raises:
+        RecordingError: NOT_FOUND or UNREADABLE.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        raise not_opened(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise RecordingError(FailureKind.UNREADABLE, f"{path}: not a regular file", "open")
+
+
+def not_opened(uri: str, error: BaseException) -> BaseException:
+    """The error for a file that does not open; what is no input/output error stays itself."""
+    if isinstance(error, CodecshardsError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        what = error.strerror if isinstance(error, MissingBucket) else "no such file"
+        return RecordingError(FailureKind.NOT_FOUND, f"{uri}: {what}", "open")
+    if isinstance(error, Unanswered):
+        return RecordingError(FailureKind.UNAVAILABLE, f"{uri}: {error.strerror}", "open")
+    if isinstance(error, Exception):
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return RecordingError(FailureKind.UNREADABLE, f"{uri}: {reason}", "open")
+    return error

@@ -1,0 +1,122 @@
+"""A folder of audio files, recursively, local or on anything fsspec opens."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from pipelines.corpus.sources.base import (
+    Source,
+    estimate_seconds,
+    extension,
+    is_audio,
+    is_remote,
+    open_file,
+    refuse_rejected,
+    rejected,
+)
+from pipelines.corpus.sources.identity import VERSION, require_version
+from pipelines.corpus.sources.listing import Entry, Listing, by_ending, counted, list_folder
+from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
+from pipelines.system.places import require_inside
+from pipelines.system.remote import open_remote
+from tokenizer.errors import FailureKind, SourceError
+from tokenizer.types import Recording
+
+_TABLES = re.compile(r".*\.(jsonl|ndjson|tsv|csv|parquet|trans\.txt)|wav\.scp|segments|utt2spk")
+"""names of tables with transcripts beside the audio"""
+_IGNORED = re.compile(r"(thumbs\.db|desktop\.ini)", re.IGNORECASE)
+"""files that systems leave"""
+
+
+class FolderSource(Source):
+    """Every audio file below a folder; the id is its path in the folder, so it stays when the folder moves."""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
+
+    def scan(self) -> Iterator[Recording]:
+        listing = list_folder(self.spec, follow_links=self.follow_links)
+        by_stem: defaultdict[str, list[str]] = defaultdict(list)
+        for name in listing.files:
+            if extension(name) in READ_AS:
+                by_stem[_stem(name)].append(name)
+        audio = [name for name, entry in listing.files.items() if is_audio(name) or (entry.outside and "." not in name)]
+        self.notes = (*listing.notes(), *_unused(listing, set(audio), by_stem))
+        if not audio:
+            said = "".join(f"; {note}" for note in self.notes)
+            raise SourceError(f"{self.spec}: no recordings (a folder is searched for files with the endings of audio){said}")
+        for name in audio:
+            yield self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
+
+    def open(self, recording: Recording) -> str | BinaryIO:
+        refuse_rejected(recording)
+        raw = recording.locator.get("name_hex")
+        place = recording.uri
+        if raw is not None:
+            place = os.path.join(self.spec, os.fsdecode(bytes.fromhex(raw)))  # noqa: PTH118
+        if not is_remote(place) and not self.follow_links and os.path.lexists(place):
+            require_inside(place, self.spec)
+        if self.check_versions:
+            require_version(place, recording.locator.get(VERSION))
+        return open_file(place)
+
+    def _recording(self, name: str, entry: Entry, sidecars: list[str]) -> Recording:
+        shown, locator = _printable(name)
+        uri = f"{self.spec.rstrip('/')}/{shown}"
+        if entry.outside is not None:
+            message = f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; --follow-links follows it"
+            return rejected(shown, uri, FailureKind.UNREADABLE, message)
+        readers: dict[str, Callable[[], bytes]] = {extension(s): partial(self._read, s) for s in sidecars}
+        fields, meta = read_sidecars(readers)
+        if entry.version is not None:
+            locator[VERSION] = entry.version
+        return Recording(id=shown, uri=uri, locator=locator, seconds=estimate_seconds(name, entry.size), meta=meta, **fields)
+
+    def _read(self, name: str) -> bytes:
+        path = f"{self.spec.rstrip('/')}/{name}"
+        if not is_remote(path):
+            if not self.follow_links:
+                require_inside(path, self.spec)
+            if not Path(path).is_file():  # opening a FIFO would wait for ever
+                raise OSError("not a regular file")
+            return Path(path).read_bytes()
+        with open_remote(path) as file:
+            content: bytes = file.read()
+        return content
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _unused(listing: Listing, audio: set[str], by_stem: dict[str, list[str]]) -> Iterator[str]:
+    """A line for each kind of file that is no recording and beside none."""
+    stems = {_stem(name) for name in audio}
+    shown = {name: _printable(name)[0] for name in listing.files}
+    rest = [name for name in listing.files if name not in audio and not _IGNORED.fullmatch(PurePosixPath(name).name)]
+    tables = [name for name in rest if _TABLES.fullmatch(PurePosixPath(name).name)]
+    alone = [name for names in by_stem.values() for name in names if _stem(name) not in stems and name not in tables]
+    others = set(rest) - set(tables) - {name for names in by_stem.values() for name in names}
+    if tables:
+        names = counted([shown[name] for name in tables], "table", "tables")
+        yield f"not read: {names} beside the audio; if it holds transcripts, give it as SOURCE (.csv, .tsv, .jsonl or .parquet)"
+    if alone:
+        yield f"not used: {by_ending([shown[name] for name in alone])} (sidecars without audio of the same name)"
+    if others:
+        yield f"not taken for audio, by their endings: {by_ending([shown[name] for name in others])}"
+
+
+def _printable(name: str) -> tuple[str, dict[str, Any]]:
+    """A name that every format can store; one that is not UTF-8 keeps its bytes in the locator."""
+    raw = os.fsencode(name)
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "backslashreplace"), {"name_hex": raw.hex()}
+    return name, {}

@@ -1,0 +1,171 @@
+"""Hugging Face data sets: `hf:NAME[:config]:split`, or a folder written by `save_to_disk`. Audio as bytes, decoded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipelines.corpus.sources.base import Source, refuse_rejected, rejected
+from pipelines.corpus.sources.identity import VERSION, changed, row_version
+from pipelines.corpus.sources.parquet import audio_column, audio_value, holds_bytes
+from pipelines.corpus.tables.columns import UniqueColumn, describe_row
+from tokenizer.errors import FailureKind, RecordingError, SourceError
+from tokenizer.types import Recording
+
+PREFIX = "hf:"
+_BATCH = 1000
+
+
+class HubSource(Source):
+    """One split. The id is a column's, or `SPLIT-ROW`."""
+
+    def __init__(self, spec: str) -> None:
+        parts = spec.removeprefix(PREFIX).split(":")
+        self._name, self._config, self._split = _parse(spec, parts)
+        if Path(self._name).is_dir():
+            self._name = str(Path(self._name).resolve())
+        self.spec = PREFIX + ":".join(part for part in (self._name, self._config, self._split) if part)
+        self._loaded: tuple[Any, str] | None = None
+        self._revision: str | None = None
+        """commit of the Hub that is loaded; None for a folder, and where there is no network to ask"""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": None}
+
+    def scan(self) -> Iterator[Recording]:
+        data, column = self._load()
+        self.notes = ()
+        schema = data.features.arrow_schema
+        left_out = [field.name for field in schema if field.name != column and holds_bytes(field.type)]
+        others = [name for name in data.column_names if name != column and name not in left_out]
+        if left_out:
+            self.note(f"not kept, columns of bytes beside the audio: {', '.join(sorted(left_out))}")
+        if not len(data):
+            raise SourceError(f"{self.spec}: the split is empty")
+        unique = UniqueColumn(others)
+        for name in unique.columns:
+            for values in _batches(data, [name]):
+                for value in values[name].to_pylist():
+                    unique.add(name, value)
+        identity, note = unique.choose()
+        if note:
+            self.note(note)
+        number = 0
+        for batch in _batches(data, others) if others else iter(()):
+            for row in batch.to_pylist():
+                yield self._recording(number, row, identity)
+                number += 1
+        for left in range(number, len(data)):  # nothing but audio
+            yield self._recording(left, {}, identity)
+
+    def open(self, recording: Recording) -> str | BinaryIO:
+        refuse_rejected(recording)
+        try:
+            data, column = self._load(recording.locator.get("revision"))
+        except SourceError as error:
+            raise RecordingError(FailureKind.UNREADABLE, str(error), "open") from error
+        number = int(recording.locator["row"])
+        if number >= len(data):
+            message = f"{self.spec}: has no row {number} (it has {len(data)})"
+            raise RecordingError(FailureKind.NOT_FOUND, message, "open")
+        kept = [field.name for field in data.features.arrow_schema if field.name == column or not holds_bytes(field.type)]
+        row = data.with_format("arrow").select_columns(kept)[number : number + 1].to_pylist()[0]
+        cell, name = row.pop(column), f"{self.spec} row {number}"
+        planned = recording.locator.get(VERSION)
+        if self.check_versions and planned and self._version(data, row) != planned:
+            raise changed(name, "another row is there")
+        return audio_value(cell, name, self._name if Path(self._name).is_dir() else None, self.follow_links)
+
+    def _recording(self, number: int, row: dict[str, Any], identity: str | None) -> Recording:
+        data, _ = self._load()
+        fallback = f"{self._split or 'row'}-{number:08d}"
+        try:
+            told = describe_row(row, fallback, identity)
+        except ValueError as error:
+            return rejected(fallback, self.spec, FailureKind.BAD_ROW, f"{self.spec} row {number}: {error}")
+        locator = {"row": number, VERSION: self._version(data, row)}
+        if self._revision is not None:
+            locator["revision"] = self._revision
+        return Recording(uri=self.spec, locator=locator, **told)
+
+    @staticmethod
+    def _version(data: Any, row: dict[str, Any]) -> str:
+        """What tells a row from others: its values; the data set's fingerprint where it has none."""
+        known = any(value is not None for value in row.values())
+        return row_version(row) if known else f"{len(data)}-{data._fingerprint}"
+
+    def _load(self, revision: str | None = None) -> tuple[Any, str]:
+        if self._loaded is None or (revision is not None and revision != self._revision):
+            data = self._from_disk() if Path(self._name).is_dir() else self._from_hub(revision)
+            column = audio_column(data.features.arrow_schema)
+            if column is None:
+                raise SourceError(f"{self.spec}: no audio column among {', '.join(data.column_names)}")
+            self._loaded = (_undecoded(data, column), column)
+        return self._loaded
+
+    def _from_disk(self) -> Any:
+        import datasets
+
+        try:
+            data = datasets.load_from_disk(self._name)
+        except Exception as error:  # an empty split is an IndexError, a missing file what Arrow makes of it
+            raise SourceError(f"{self._name}: empty, or not a folder written by save_to_disk: {_first_line(error)}") from error
+        if not isinstance(data, datasets.DatasetDict):
+            return data
+        if self._split in data:
+            return data[self._split]
+        raise SourceError(f"{self._name} has splits {', '.join(data)}: choose one with hf:{self._name}:SPLIT")
+
+    def _from_hub(self, revision: str | None) -> Any:
+        import datasets
+
+        try:
+            # The commit is asked for first and then loaded, so that a push in between changes nothing.
+            self._revision = revision or _commit(self._name)
+            return datasets.load_dataset(self._name, self._config or None, split=self._split, revision=self._revision)
+        except Exception as error:  # the hub client and the data set's own reader raise what they like
+            raise SourceError(
+                f"{self.spec}: cannot be loaded: {_first_line(error)} (without a network: fetch it elsewhere, "
+                "save it with save_to_disk, and give the folder)"
+            ) from error
+
+
+def _parse(spec: str, parts: list[str]) -> tuple[str, str, str]:
+    """Name, config, split; a local folder needs no split."""
+    if len(parts) == 3 and all(parts):
+        return parts[0], parts[1], parts[2]
+    if len(parts) == 2 and all(parts):
+        return parts[0], "", parts[1]
+    if len(parts) == 1 and Path(parts[0]).is_dir():
+        return parts[0], "", ""
+    raise SourceError(f"{spec}: expected hf:NAME:split or hf:NAME:config:split")
+
+
+def _undecoded(data: Any, column: str) -> Any:
+    import datasets
+
+    return data.cast_column(column, datasets.Audio(decode=False))
+
+
+def _batches(data: Any, columns: list[str]) -> Iterator[Any]:
+    """Columns as Arrow tables, so that nothing is decoded."""
+    table = data.with_format("arrow").select_columns(columns)
+    for begin in range(0, len(data), _BATCH):
+        yield table[begin : begin + _BATCH]
+
+
+def _commit(name: str) -> str | None:
+    """The commit that a data set's main branch is at."""
+    from huggingface_hub import HfApi
+
+    try:
+        commit: str | None = HfApi().dataset_info(name).sha
+    except Exception:  # no network: what is in the cache is loaded
+        return None
+    return commit
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,77 @@
+"""What tells a recording of the plan from another that has taken its place since: a second run must not read that one instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zlib
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from pipelines.system.places import is_remote
+from pipelines.system.remote import filesystem
+from tokenizer.errors import FailureKind, RecordingError
+
+VERSION = "version"
+"""key of a locator under which it is kept"""
+_STAMPS = ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "updated")
+"""what file systems call a file's version, best first"""
+_SAMPLE = 1024
+"""bytes at either end of an archive's member that are looked at"""
+
+
+def stat_version(status: os.stat_result) -> str:
+    """Version of a local file."""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def info_version(info: Mapping[str, Any]) -> str | None:
+    """Version of a remote file, from what its file system tells; None when that is nothing."""
+    stamp = next((info[name] for name in _STAMPS if info.get(name) is not None), None)
+    return None if info.get("size") is None else f"{info['size']}" + ("" if stamp is None else f"-{stamp}")
+
+
+def file_version(uri: str) -> str | None:
+    """Version of a file as it is now; None when it cannot be told (the file has gone, or is not there yet)."""
+    try:
+        if not is_remote(uri):
+            status = os.stat(uri)  # noqa: PTH116
+            return stat_version(status) if stat.S_ISREG(status.st_mode) else None
+        fs, path = filesystem(uri)
+        return info_version(fs.info(path))
+    except Exception:  # whatever it is, opening the file says it better
+        return None
+
+
+def require_version(uri: str, planned: Any) -> None:
+    """Refuse a file that is another one than when the corpus was listed.
+
+    Raises:
+        RecordingError: CHANGED.
+    """
+    now = file_version(uri) if planned else None
+    # A listing may tell less than a look at the file itself: what both tell must agree.
+    if planned and now is not None and any(a != b for a, b in zip(str(planned).split("-", 1), now.split("-", 1), strict=False)):
+        raise changed(uri, "has another size or time")
+
+
+def changed(name: str, how: str) -> RecordingError:
+    """The error for what is not what the plan is about."""
+    message = f"{name}: {how} than when the corpus was listed; tokenize what is there now into another OUT"
+    return RecordingError(FailureKind.CHANGED, message, "open")
+
+
+def row_version(row: Mapping[str, Any]) -> str:
+    """Version of a table's row, from its values (JSON as far as they go)."""
+    return f"{zlib.crc32(json.dumps(row, sort_keys=True, default=str).encode('utf-8', 'surrogatepass')):08x}"
+
+
+def member_version(file: BinaryIO, offset: int, size: int) -> str:
+    """Version of an archive's member: its header, and both ends of its content."""
+    file.seek(offset - 512)
+    crc = zlib.crc32(file.read(512 + min(size, _SAMPLE)))
+    if size > _SAMPLE:
+        file.seek(offset + size - min(_SAMPLE, size - _SAMPLE))
+        crc = zlib.crc32(file.read(min(_SAMPLE, size - _SAMPLE)), crc)
+    return f"{crc:08x}"

@@ -1,0 +1,243 @@
+"""Parquet files with an audio column, as the Hub stores data sets; the audio is read as bytes, a row at a time."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.corpus.sources.base import Source, is_remote, open_file, refuse_rejected, rejected
+from pipelines.corpus.sources.identity import VERSION, changed, file_version, row_version
+from pipelines.corpus.sources.listing import by_ending, list_folder
+from pipelines.corpus.tables.columns import AUDIO_COLUMNS, UniqueColumn, describe_row, pick
+from pipelines.system.arrow import open_parquet
+from pipelines.system.places import within
+from pipelines.system.remote import open_remote
+from tokenizer.errors import FailureKind, RecordingError, SourceError
+from tokenizer.types import Recording
+
+
+class ParquetSource(Source):
+    """Every row of a file, or of every file in a folder, in order. The id is a column's, or `FILE-ROW`."""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
+        self._group: tuple[tuple[str, int], _Group] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_group": None}
+
+    def scan(self) -> Iterator[Recording]:
+        files = self._files()
+        tables = [_Table(f"{self._folder()}/{name}", name) for name in files]
+        unique = UniqueColumn(set.intersection(*(set(table.names()) for table in tables)) if tables else ())
+        for table in tables:
+            table.count(unique)
+        identity, note = unique.choose()
+        if note:
+            self.note(note)
+        left_out: set[str] = set()
+        for table in tables:
+            yield from table.recordings(identity)
+            left_out |= table.left_out
+        if left_out:
+            self.note(f"not kept, columns of bytes beside the audio: {', '.join(sorted(left_out))}")
+
+    def open(self, recording: Recording) -> str | BinaryIO:
+        refuse_rejected(recording)
+        uri, number, row = recording.uri, int(recording.locator["row_group"]), int(recording.locator["row"])
+        group = self._read_group(uri, number)
+        planned = recording.locator.get(VERSION)
+        if self.check_versions and planned and (row >= len(group) or group.version(row) != planned):
+            raise changed(f"{uri}, row {row} of group {number}", "another row is there")
+        if row >= len(group):
+            raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: group {number} has no row {row}", "open")
+        return audio_value(group.audio[row].as_py(), f"{uri}, row {row} of group {number}", self._folder(), self.follow_links)
+
+    def _folder(self) -> str:
+        return self.spec.rstrip("/").rsplit("/", 1)[0] if self.spec.endswith(".parquet") else self.spec.rstrip("/")
+
+    def _files(self) -> list[str]:
+        """Names in the folder."""
+        self.notes = ()
+        if self.spec.endswith(".parquet") and (is_remote(self.spec) or Path(self.spec).is_file()):
+            return [self.spec.rsplit("/", 1)[1]]
+        listing = list_folder(self.spec, follow_links=self.follow_links)
+        names = [name for name in listing.files if name.endswith(".parquet")]
+        outside = [name for name in names if listing.files[name].outside is not None]
+        if outside:
+            raise SourceError(f"{self.spec}/{outside[0]}: a link that leaves the source; --follow-links follows it")
+        others = [name for name in listing.files if name not in names]
+        self.notes = (*listing.notes(), *([f"not read, beside the Parquet files: {by_ending(others)}"] if others else []))
+        return names
+
+    def _read_group(self, uri: str, number: int) -> _Group:
+        # Rows are asked for in order: the group at hand serves the next ones too.
+        if self._group is None or self._group[0] != (uri, number):
+            try:
+                with _opened(uri) as handle:
+                    file = open_parquet(handle, checksums=True)
+                    if number >= file.num_row_groups:
+                        raise changed(uri, f"has {file.num_row_groups} row groups, others")
+                    self._group = ((uri, number), _Group(uri, file, number))
+            except FileNotFoundError as error:
+                raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "open") from error
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise RecordingError(FailureKind.UNREADABLE, f"{uri}: {error}", "open") from error
+        return self._group[1]
+
+
+class _Group:
+    """A row group with what tells its rows apart."""
+
+    def __init__(self, uri: str, file: pq.ParquetFile, number: int, *, read_audio: bool = True) -> None:
+        self._uri = uri
+        column = audio_column(file.schema_arrow)
+        if column is None:
+            raise changed(uri, "has no audio column, another schema")
+        self.left_out = {field.name for field in file.schema_arrow if field.name != column and holds_bytes(field.type)}
+        # Of a struct with bytes only the name is read while listing: the bytes are the audio.
+        nested = pa.types.is_struct(file.schema_arrow.field(column).type)
+        children = {child.name for child in file.schema_arrow.field(column).type} if nested else set()
+        others = [name for name in file.schema_arrow.names if name not in self.left_out and name != column]
+        wanted = [*others, column] if read_audio else [*others, *([f"{column}.path"] if "path" in children else [])]
+        table: Any = file.read_row_group(number, columns=wanted, use_threads=False) if wanted else None
+        self.audio: Any = table[column] if table is not None and read_audio else None
+        with_paths = table is not None and "path" in children
+        self._paths: Any = pc.struct_field(table[column], "path").to_pylist() if with_paths else None
+        self.rows = table.select(others).to_pylist() if table is not None and others else []
+        meta = file.metadata.row_group(number)
+        self._count = meta.num_rows
+        sizes = [(meta.column(at).path_in_schema, meta.column(at).total_uncompressed_size) for at in range(meta.num_columns)]
+        self._sizes = zlib.crc32(repr((self._count, sizes)).encode())
+        self._file: str | None = None
+
+    def __len__(self) -> int:
+        return int(self._count)
+
+    def version(self, row: int) -> str:
+        """What tells a row from others: its values, the name of its audio, its group; the file where it has none of these."""
+        values = self.rows[row] if self.rows else {}
+        path = self._paths[row] if self._paths else None
+        if not any(value is not None for value in values.values()) and path is None:
+            self._file = self._file or file_version(self._uri)
+            return f"{self._sizes:08x}-{self._file}"
+        return f"{self._sizes:08x}-{row_version({'path': path, 'row': values})}"
+
+
+class _Table:
+    """One file, while it is listed."""
+
+    def __init__(self, uri: str, name: str) -> None:
+        self._uri, self._name = uri, name
+        self.left_out: set[str] = set()
+
+    def names(self) -> list[str]:
+        with self._file() as file:
+            if audio_column(file.schema_arrow) is None:
+                names = ", ".join(file.schema_arrow.names)
+                raise SourceError(f"{self._uri}: no audio column (one with bytes is expected) among {names}")
+            found: list[str] = file.schema_arrow.names
+            return found
+
+    def count(self, unique: UniqueColumn) -> None:
+        if unique.columns:
+            with self._file() as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, columns=list(unique.columns), use_threads=False)
+                    for column in unique.columns:
+                        for value in table[column].to_pylist():
+                            unique.add(column, value)
+
+    def recordings(self, identity: str | None) -> Iterator[Recording]:
+        with self._file() as file:
+            column, number = audio_column(file.schema_arrow), 0
+            for at in range(file.num_row_groups):
+                group = _Group(self._uri, file, at, read_audio=False)
+                self.left_out |= group.left_out
+                for row in range(len(group)):
+                    fallback = f"{self._name.removesuffix('.parquet')}-{number:08d}"
+                    try:
+                        told = describe_row(group.rows[row] if group.rows else {}, fallback, identity)
+                    except ValueError as error:
+                        yield rejected(fallback, self._uri, FailureKind.BAD_ROW, f"{self._uri}, row {number + 1}: {error}")
+                    else:
+                        locator = {"row_group": at, "row": row, "column": column, VERSION: group.version(row)}
+                        yield Recording(uri=self._uri, locator=locator, **told)
+                    number += 1
+
+    @contextmanager
+    def _file(self) -> Iterator[pq.ParquetFile]:
+        try:
+            with _opened(self._uri) as handle:
+                yield open_parquet(handle, checksums=True)
+        except (pa.ArrowException, OSError, ValueError, RecordingError) as error:  # ValueError: names that are not UTF-8
+            raise SourceError(f"{self._uri}: not a readable Parquet file: {error}") from error
+
+
+def _opened(uri: str) -> Any:
+    return open_remote(uri) if is_remote(uri) else Path(uri).open("rb")
+
+
+def audio_value(value: Any, name: str, folder: str | None, follow: bool = False) -> str | BinaryIO:
+    """The file in an audio cell: bytes, or a path that is stored instead of them.
+
+    Args:
+        name: of the cell, for messages.
+        folder: where the data lies, which a path is relative to and must not leave unless `follow`; None: paths lead nowhere.
+
+    Raises:
+        RecordingError: an empty cell (NOT_FOUND), or a path that leads out of the data (UNREADABLE).
+    """
+    if isinstance(value, bytes):
+        return io.BytesIO(value)
+    if isinstance(value, dict) and value.get("bytes") is not None:
+        return io.BytesIO(value["bytes"])
+    path = value.get("path") if isinstance(value, dict) else value
+    if isinstance(path, str) and path:
+        if folder is None and not follow:
+            message = f"{name}: the cell has no audio but a path ({path!r}); --follow-links reads it"
+            raise RecordingError(FailureKind.UNREADABLE, message, "check")
+        return open_file(within(path, folder or ".", follow=follow))
+    raise RecordingError(FailureKind.NOT_FOUND, f"{name}: the row has no audio", "open")
+
+
+def audio_column(schema: pa.Schema) -> str | None:
+    """The column that holds audio: a struct with bytes, or binary; by its type first, then by its name."""
+    declared = _declared(schema)
+    sounds = [field.name for field in schema if declared.get(field.name) == "Audio"]
+    structs = sounds or [field.name for field in schema if _is_file(field.type) and declared.get(field.name) in (None, "Audio")]
+    if structs:
+        return pick(structs, AUDIO_COLUMNS) or next((name for name in structs if "image" not in name.lower()), structs[0])
+    binary = [field.name for field in schema if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)]
+    return pick(binary, AUDIO_COLUMNS)
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column has bytes in it anywhere, which are no metadata: pictures, other recordings."""
+    if pa.types.is_struct(kind):
+        return any(holds_bytes(child.type) for child in kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return holds_bytes(kind.value_type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _declared(schema: pa.Schema) -> dict[str, str]:
+    """What the columns are to the Hub's library, by name: `Audio`, `Image`, `Value` …; empty where it did not write the file."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature["_type"] for name, feature in features.items() if "_type" in feature}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _is_file(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and "bytes" in {child.name for child in kind}

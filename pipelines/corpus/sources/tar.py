@@ -1,0 +1,238 @@
+"""WebDataset tars: audio members with `.txt`, `.json` or `.cls` beside them, read by byte range."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from braceexpand import braceexpand
+
+from pipelines.corpus.sources.base import (
+    Source,
+    estimate_seconds,
+    fetch_file,
+    is_audio,
+    is_remote,
+    not_opened,
+    refuse_rejected,
+    rejected,
+    require_regular,
+)
+from pipelines.corpus.sources.identity import VERSION, changed, member_version
+from pipelines.corpus.sources.listing import by_ending, list_folder
+from pipelines.corpus.sources.members import Broken, Member, read_members
+from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
+from pipelines.corpus.tables.values import clean
+from pipelines.system.remote import open_remote
+from tokenizer.errors import FailureKind, RecordingError, SourceError
+from tokenizer.types import Recording
+
+COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+
+
+class TarSource(Source):
+    """Tars by pattern (`data-{000..012}.tar`) or folder. The id is `ARCHIVE/MEMBER`, as keys may repeat between archives."""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec if is_remote(spec) else os.path.abspath(spec)  # noqa: PTH100  (a pattern is no path yet)
+
+    def scan(self) -> Iterator[Recording]:
+        archives, notes = self._archives()
+        stems = [archive.rsplit("/", 1)[-1].removesuffix(".tar") for archive in archives]
+        if len(set(stems)) < len(stems):  # the same name in several folders
+            stems = [archive.removesuffix(".tar") for archive in archives]
+        self.notes, others = tuple(notes), list[str]()
+        for archive, stem in zip(archives, stems, strict=True):
+            try:
+                with _open_archive(archive) as file:
+                    listed = _Archive.read(archive, stem, file)
+                    yield from listed.recordings(file)
+            except (OSError, tarfile.TarError, RecordingError) as error:
+                raise SourceError(f"{archive}: not a readable tar: {error}") from error
+            others += listed.others
+        if others:
+            self.note(f"not used, members that are neither audio nor beside any: {by_ending([clean(name) for name in others])}")
+
+    def open(self, recording: Recording) -> str | BinaryIO:
+        refuse_rejected(recording)
+        offset, size = int(recording.locator["offset"]), int(recording.locator["size"])
+        try:
+            if is_remote(recording.uri):  # with its header, by which it is known
+                raw, offset = fetch_file(recording.uri, offset - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE), tarfile.BLOCKSIZE
+            else:
+                raw = _open_archive(recording.uri)
+        except OSError as error:
+            raise not_opened(recording.uri, error) from error
+        version = recording.locator.get(VERSION)
+        if self.check_versions and version and member_version(raw, offset, size) != version:
+            raw.close()
+            raise changed(f"{recording.uri}/{recording.locator['member']}", "another member is there")
+        part = ByteRange(raw, offset, size)
+        return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
+
+    def _archives(self) -> tuple[list[str], list[str]]:
+        """Their names, and notes on what is beside them."""
+        names = [self.spec] if not is_remote(self.spec) and os.path.lexists(self.spec) else list(braceexpand(self.spec))
+        for name in names:
+            if name.endswith(COMPRESSED):
+                raise SourceError(f"{name}: compressed archives cannot be read by byte range: unpack it to a .tar first")
+        if self.spec.endswith(".tar"):
+            return names, []
+        listing = list_folder(self.spec, follow_links=self.follow_links)
+        for name, entry in listing.files.items():
+            if name.endswith(".tar") and entry.outside is not None:
+                raise SourceError(f"{self.spec}/{name}: a link that leaves the source; --follow-links follows it")
+        found = [f"{self.spec.rstrip('/')}/{name}" for name in listing.files if name.endswith(".tar")]
+        others = [clean(name) for name in listing.files if not name.endswith(".tar")]
+        notes = [*listing.notes(), *([f"not read, beside the tars: {by_ending(others)}"] if others else [])]
+        return found, notes
+
+
+def _open_archive(uri: str) -> BinaryIO:
+    if is_remote(uri):
+        return cast(BinaryIO, open_remote(uri))
+    require_regular(uri)
+    return Path(uri).open("rb")
+
+
+class ByteRange(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, raw: BinaryIO, offset: int, size: int) -> None:
+        super().__init__()
+        self._raw, self._offset, self._size, self._at = raw, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._raw.seek(self._offset + self._at)
+        content = self._raw.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+@dataclass(slots=True)
+class _Archive:
+    """The contents of one archive, while it is listed."""
+
+    uri: str
+    stem: str
+    audio: list[Member] = field(default_factory=list)
+    sidecars: list[Member] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, uri: str, stem: str, file: BinaryIO) -> _Archive:
+        archive = cls(uri, stem)
+        for member in read_members(file):
+            if isinstance(member, Broken):
+                archive.broken.append(member)
+            elif is_audio(member.name):
+                archive.audio.append(member)
+            elif _ending(member.name) in READ_AS:
+                archive.sidecars.append(member)
+            else:
+                archive.others.append(f"{stem}/{member.name}")
+        return archive
+
+    def beside(self) -> dict[str, list[Member]]:
+        """Sidecars of each audio member, by its name: those with its name but for the ending; or, as WebDataset has it, with
+        its name up to the first dot where that belongs to no other audio."""
+        stems = {_stem(member.name) for member in self.audio}
+        of_key: defaultdict[str, set[str]] = defaultdict(set)
+        for member in self.audio:
+            of_key[_key(member.name)].add(_stem(member.name))
+        found: dict[str, list[Member]] = defaultdict(list)
+        used = set()
+        for sidecar in self.sidecars:
+            stem = _stem(sidecar.name)
+            if stem in stems:
+                found[stem].append(sidecar)
+            elif len(of_key.get(stem, ())) == 1:
+                found[next(iter(of_key[stem]))].append(sidecar)
+            else:
+                continue
+            used.add(sidecar)
+        self.others += [f"{self.stem}/{member.name}" for member in self.sidecars if member not in used]
+        return found
+
+    def recordings(self, file: BinaryIO) -> Iterator[Recording]:
+        """Its recordings in order, then what is wrong with it."""
+        beside, seen = self.beside(), set()
+        for member in self.audio:
+            id = f"{self.stem}/{member.name}"
+            if id in seen:
+                message = f"{self.uri}: {member.name} is there twice; this is the one at byte {member.offset}"
+                yield rejected(f"{id}@{member.offset}", self.uri, FailureKind.BAD_ROW, message)
+                continue
+            seen.add(id)
+            readers: dict[str, Callable[[], bytes]] = {
+                _ending(sidecar.name): partial(_read, file, sidecar) for sidecar in beside.get(_stem(member.name), [])
+            }
+            fields, meta = read_sidecars(readers)
+            version = member_version(file, member.offset, member.size)
+            yield Recording(
+                id=clean(id),
+                uri=self.uri,
+                locator={"member": clean(member.name), "offset": member.offset, "size": member.size, VERSION: version},
+                seconds=estimate_seconds(member.name, member.size),
+                meta=meta,
+                **fields,
+            )
+        for broken in self.broken:
+            if (
+                not broken.name
+                or is_audio(broken.name)
+                or _ending(broken.name) in READ_AS
+                or broken.kind == FailureKind.TRUNCATED
+            ):
+                name = clean(broken.name)
+                id = f"{self.stem}/{name or 'archive'}@{broken.offset}"
+                place = f"{self.uri}/{name}" if name else self.uri
+                yield rejected(id, self.uri, broken.kind, f"{place}: {broken.message}")
+            else:
+                self.others.append(f"{self.stem}/{broken.name}")
+
+
+def _stem(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.rsplit('.', 1)[0]}"
+
+
+def _key(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.split('.', 1)[0]}"
+
+
+def _ending(name: str) -> str:
+    return name.rsplit(".", 1)[-1].lower()
+
+
+def _read(file: BinaryIO, member: Member) -> bytes:
+    file.seek(member.offset)
+    return file.read(member.size)

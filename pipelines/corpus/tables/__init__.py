@@ -1,0 +1,1 @@
+"""Tables as corpora have them: their lines, their columns, and the values in them."""

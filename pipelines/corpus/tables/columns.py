@@ -1,0 +1,85 @@
+"""Columns of data sets: which is the audio, which the id, which the transcript."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.corpus.tables.values import clean, take_fields
+
+AUDIO_COLUMNS = ("audio", "wav", "flac", "mp3", "sound", "speech", "file")
+PATH_COLUMNS = (
+    *("path", "audio_filepath", "file_name", "audio_path", "audio_file", "wav_path", "filepath", "filename"),
+    *("audio", "file", "wav"),
+)
+"""of manifests, best first"""
+TEXT_COLUMNS = ("text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "caption")
+SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+LANGUAGE_COLUMNS = ("language", "lang", "locale")
+ID_COLUMNS = ("id", "segment_id", "utt_id", "utterance_id", "audio_id", "__key__")
+"""the narrowest first: `audio_id` may be an episode of many segments"""
+SECONDS_COLUMNS = ("duration", "duration_s", "audio_length", "seconds")
+UNKNOWN_SECONDS = 10.0
+"""assumed length where no column tells"""
+
+
+def pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
+    """The first of `wanted` that is among `names`."""
+    there = set(names)
+    return next((name for name in wanted if name in there), None)
+
+
+def pick_fields(row: Mapping[str, Any], used: Iterable[str] = ()) -> dict[str, Any]:
+    """A row with its columns for text, speaker and language called so, and without those that are used otherwise."""
+    columns = {
+        "text": pick(row, TEXT_COLUMNS),
+        "speaker": pick(row, SPEAKER_COLUMNS),
+        "language": pick(row, LANGUAGE_COLUMNS),
+    }
+    gone = {*columns.values(), *used}
+    values = {name: value for name, value in row.items() if name not in gone}
+    return values | {field: row[column] for field, column in columns.items() if column is not None}
+
+
+class UniqueColumn:
+    """Finds the column that names rows: the first of `ID_COLUMNS` whose values are all there and all different."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        there = set(names)
+        self._seen: dict[str, set[int]] = {name: set() for name in ID_COLUMNS if name in there}
+        self._repeats: dict[str, int] = dict.fromkeys(self._seen, 0)
+        self.columns = tuple(self._seen)
+
+    def add(self, column: str, value: Any) -> None:
+        """Count a row's value."""
+        key = hash(None if value is None or value == "" else clean(str(value)))
+        self._repeats[column] += value in (None, "") or key in self._seen[column]
+        self._seen[column].add(key)
+
+    def choose(self) -> tuple[str | None, str]:
+        """The column, None when none will do; and a note, empty when the first did."""
+        best = next((name for name in self.columns if not self._repeats[name]), None)
+        passed = [name for name in self.columns[: self.columns.index(best) if best else None] if self._repeats[name]]
+        if not passed:
+            return best, ""
+        instead = f"`{best}` is" if best else "row numbers are"
+        return best, f"not used as id, because values repeat or are missing: {', '.join(passed)} (kept in meta; {instead} used)"
+
+
+def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None) -> dict[str, Any]:
+    """A row without its audio, as the arguments of a `Recording` (all but where it lies).
+
+    Raises:
+        ValueError: a transcript, speaker or language that is no string.
+    """
+    seconds_column = pick(row, SECONDS_COLUMNS)
+    fields, meta = take_fields(pick_fields(row, [name for name in (id_column, seconds_column) if name]))
+    seconds = row.get(seconds_column or "")
+    known = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
+    return {
+        "id": fallback_id if id_column is None else clean(str(row[id_column])),
+        "seconds": float(seconds or 0) if known else UNKNOWN_SECONDS,
+        "meta": meta,
+        **fields,
+    }

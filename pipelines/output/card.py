@@ -1,0 +1,114 @@
+"""`OUT/README.md`: a data set card that the Hub understands and that says how the codes came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import yaml
+from datasets import Features
+
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import ARROW_SCHEMA
+from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.storage import Storage
+from pipelines.system.words import many
+
+CARD = "README.md"
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+
+
+def write_card(storage: Storage, stored: Mapping[str, Any], records: Collection[CommitRecord]) -> None:
+    """Write the card from the stored configuration and the committed records."""
+    storage.write(CARD, make_card(stored, records).encode())
+
+
+def make_card(stored: Mapping[str, Any], records: Collection[CommitRecord]) -> str:
+    """The card's text: YAML for the Hub, then a page for people."""
+    config, codec = stored["config"], stored["codec"]
+    rows = sum(record.rows for record in records)
+    failures = sum(len(record.failures) for record in records)
+    hours = sum(record.num_samples for record in records) / codec["sample_rate"] / 3600
+    front = yaml.safe_dump(_front_matter(config, rows), sort_keys=False)
+    chunks = (
+        f"chunks of {codec['chunk_length']} samples, one every {codec['chunk_stride']}"
+        if codec["chunk_length"]
+        else "a recording is one chunk"
+    )
+    return f"""---
+{front}---
+
+# Audio codes
+
+{many(rows, "recording")}, {_length(hours)}, as discrete codes of a neural audio codec{_failed(failures)}.
+
+| property | value |
+|---|---|
+| codec | `{codec["codec"]}`{f" at revision `{codec['revision']}`" if codec["revision"] else ""} |
+| weights | SHA-256 `{codec["weights_sha256"]}` |
+| bandwidth | {codec["bandwidth"]:g} kbps: {codec["n_q"]} codebooks of {codec["codebook_size"]} codes |
+| precision | {_precision(codec)} |
+| audio | {codec["sample_rate"]} Hz, {codec["channels"]} channel{"s" if codec["channels"] > 1 else ""} |
+| frames | {codec["frame_length"]} samples each; {chunks} |
+| written by | codecshards {stored["version"]} |
+
+`codes` is `[n_q][frames]`, the valid frames of all chunks one after the other; `chunk_frames` says how many each chunk has, and
+`scales` holds the RMS that each was divided by. `num_samples` is the exact length of the recording at the codec's rate.
+
+{_usage(config["format"], config["split"])}
+"""
+
+
+def _length(hours: float) -> str:
+    return f"{hours:.2f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+
+
+def _failed(failures: int) -> str:
+    if not failures:
+        return ""
+    return f"; {many(failures, 'recording')} of the source could not be tokenized: `manifest/commits/` says which and why"
+
+
+def _precision(codec: Mapping[str, Any]) -> str:
+    if codec.get("precision", "exact") == "exact":
+        return "exact float32"
+    return "fast: TF32 but for the quantizer; `manifest/precision.json` says how many codes differ from exact ones"
+
+
+def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    suffix = shard_format(config["format"]).suffix
+    front: dict[str, Any] = {
+        "pretty_name": "Audio codes",
+        "tags": ["audio", "codec", "encodec", "codecshards"],
+        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": config["split"], "path": f"data/{config['split']}-*{suffix}"}],
+            }
+        ],
+    }
+    if config["format"] == "parquet":
+        features = Features.from_arrow_schema(ARROW_SCHEMA)._to_yaml_list()
+        front["dataset_info"] = {
+            "features": features,
+            "splits": [{"name": config["split"], "num_examples": rows}],
+        }
+    return front
+
+
+def _usage(form: str, split: str) -> str:
+    if form == "parquet":
+        return f"""```python
+from datasets import load_dataset
+
+codes = load_dataset("parquet", data_files="data/{split}-*.parquet", split="train").with_format("numpy")
+```"""
+    return f"""```python
+import glob
+
+import webdataset
+
+tars = sorted(glob.glob("data/{split}-*.tar"))
+codes = webdataset.WebDataset(tars, shardshuffle=False).decode()  # sample["codes.npy"], sample["scales.npy"], sample["json"]
+```"""

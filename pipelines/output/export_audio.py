@@ -1,0 +1,140 @@
+"""One recording back to audio, from the shard that holds it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from pipelines.output.config import spec_from_dict
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import Manifest, data_name
+from pipelines.output.storage import open_storage
+from pipelines.system.devices import require_device
+from tokenizer.errors import CodecLoadError, OutputError, UsageError
+
+_SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
+"""float WAV keeps what a codec decodes beyond full scale; other formats have their own default"""
+LARGEST_WAV = (1 << 32) - (1 << 20)
+"""bytes of samples that a RIFF header can tell of; beyond them a `.wav` is RF64 (EBU Tech 3306), which players read as well"""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An audio file that was written."""
+
+    num_samples: int
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        return self.num_samples / self.sample_rate
+
+
+def find_row(out: str, id: str) -> Row:
+    """The row of one recording.
+
+    Raises:
+        OutputError: not an output of `tokenize`.
+        UsageError: no such recording, one that failed (with the reason), or one whose shard is not done yet.
+        ShardError: its shard is damaged.
+    """
+    storage = open_storage(out)
+    manifest = Manifest(storage)
+    form = shard_format(manifest.require_config()["config"]["format"])
+    shard = next((s.name for s in manifest.read_plan().shards if any(r.id == id for r in s.recordings)), None)
+    if shard is None:
+        raise UsageError(f"{out} has no recording {id!r}")
+    try:
+        record = manifest.record(shard)
+    except FileNotFoundError as error:
+        raise UsageError(f"{id!r} is in shard {shard}, which is not done yet: run `codecshards tokenize` again") from error
+    for failure in record.failures:
+        if failure.id == id:
+            raise UsageError(f"{id!r} was not tokenized ({failure.kind}): {failure.message}")
+    name = data_name(shard, form)
+    try:
+        with storage.open(name) as file:
+            row = form.read_one(file, f"{out}/{name}", id)
+    except FileNotFoundError as error:
+        raise UsageError(f"{out}/{name} is missing: `codecshards verify {out}` tells more") from error
+    if row is None:
+        raise UsageError(f"{id!r} is missing from {out}/{name}: `codecshards verify {out}` tells more")
+    return row
+
+
+def decode_recording(out: str, id: str, output: str, *, codec: str | None = None, device: str = "auto") -> Written:
+    """Decode one recording to an audio file, exactly as long as the original at the codec's rate.
+
+    Args:
+        out: output folder of `tokenize`.
+        id: the recording's id.
+        output: file to write; its ending says the format.
+        codec: where the codec lies now; None is where it lay then. Its weights must be the same.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: see `find_row`; a codec of other weights; a format or place that cannot be written.
+        ShardError: the shard is damaged.
+    """
+    from tokenizer.codecs import load_codec
+
+    require_device(device)
+    row = find_row(out, id)
+    stored = Manifest(open_storage(out)).require_config()
+    spec = spec_from_dict(stored["codec"])
+    revision = spec.revision if codec is None else None
+    loaded = load_codec(codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision)
+    if loaded.spec.weights_sha256 != spec.weights_sha256:
+        raise CodecLoadError(f"codec {loaded.spec.codec} has other weights than the one that wrote {out}")
+    sound = Blocks(loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels)
+    _write(output, sound)
+    return Written(row.codes.num_samples, loaded.sample_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A waveform that comes block by block."""
+
+    blocks: Iterator[NDArray[np.float32]]
+    """each `[channels, n]`"""
+    num_samples: int
+    """of all"""
+    sample_rate: int
+    channels: int
+
+
+def _write(output: str, sound: Blocks) -> None:
+    """Write blocks to a file under a temporary name, and give it its own once it is whole."""
+    target = Path(output)
+    form, subtype = _format(target, sound)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with soundfile.SoundFile(temporary, "w", sound.sample_rate, sound.channels, subtype, format=form) as file:
+            for block in sound.blocks:
+                # libsndfile crashes when it is given a minute or more of Vorbis at once.
+                for start in range(0, block.shape[1], sound.sample_rate):
+                    file.write(block[:, start : start + sound.sample_rate].T)
+        temporary.replace(target)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise OutputError(f"{output} cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _format(target: Path, sound: Blocks) -> tuple[str, str | None]:
+    """libsndfile's names for a file's format, by its ending, and for its samples."""
+    form = target.suffix.lstrip(".").upper()
+    form = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(form, form)
+    if form not in soundfile.available_formats():
+        raise UsageError(f"{target}: cannot write {target.suffix or 'a file without an ending'}: use .wav, .flac, .ogg or .mp3")
+    subtype = "OPUS" if target.suffix.lower() == ".opus" else _SUBTYPES.get(form)
+    if form == "WAV" and sound.num_samples * sound.channels * np.float32().nbytes > LARGEST_WAV:
+        form = "RF64"
+    return form, subtype

@@ -1,0 +1,1 @@
+"""Parquet shards: written row group by row group, read row by row."""

@@ -1,0 +1,1 @@
+"""WebDataset shards: tar archives with four members a row."""

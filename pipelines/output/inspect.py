@@ -1,0 +1,276 @@
+"""What is in an output folder: totals over committed records, failures by kind, and how the codebooks are used."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.output.storage import Storage, open_storage
+from pipelines.system.words import fixed, printable
+from pipelines.tokenizing.progress import format_duration, format_hours
+from tokenizer.codecs.precision import PrecisionReport
+
+
+@dataclass(frozen=True, slots=True)
+class CodebookUse:
+    """How one level of the quantizer is used over the whole output."""
+
+    level: int
+    """from 0"""
+    perplexity: float
+    """2 to the entropy of the codes: how many codes it is as if it used evenly"""
+    used: float
+    """share of the codebook that occurs at all, 0 to 1"""
+    entropy_bits: float
+    """per code, of at most 10"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything that `codecshards inspect` says."""
+
+    out: str
+    stored: Mapping[str, Any]
+    """configuration, codec and version, as written down by the first run"""
+    shards_planned: int
+    shards: int
+    recordings_planned: int
+    recordings: int
+    hours: float
+    frames: int
+    chunks: int
+    bytes: int
+    bits_per_code: float | None
+    """file size over codes, everything in the files included"""
+    failures: tuple[Failure, ...]
+    failure_kinds: Mapping[str, int]
+    flags: Mapping[str, int]
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """summed seconds of the processes that wrote shards"""
+    codebooks: tuple[CodebookUse, ...] = ()
+    precision: PrecisionReport | None = None
+    """how a sample of "fast" codes compares with exact ones; None for exact codes"""
+    audit: Mapping[str, Any] | None = None
+    """of the last audit: when it finished, whether it passed, how many recordings, its figures and findings; None without one"""
+
+    notes: tuple[str, ...] = ()
+    """what the source held that was not used, a line for each kind"""
+
+    @property
+    def complete(self) -> bool:
+        return self.shards == self.shards_planned
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as one JSON object."""
+        return {
+            "out": self.out,
+            "config": self.stored["config"],
+            "codec": self.stored["codec"],
+            "version": self.stored["version"],
+            "complete": self.complete,
+            "shards": {"planned": self.shards_planned, "committed": self.shards},
+            "recordings": {
+                "planned": self.recordings_planned,
+                "tokenized": self.recordings,
+                "failed": len(self.failures),
+            },
+            "hours": self.hours,
+            "frames": self.frames,
+            "chunks": self.chunks,
+            "bytes": self.bytes,
+            "bits_per_code": self.bits_per_code,
+            "flags": dict(self.flags),
+            "timings": dict(self.timings),
+            "codebooks": [
+                {"level": use.level, "perplexity": use.perplexity, "used": use.used, "entropy_bits": use.entropy_bits}
+                for use in self.codebooks
+            ],
+            "precision": None if self.precision is None else self.precision.to_json(),
+            "audit": None if self.audit is None else dict(self.audit),
+            "notes": list(self.notes),
+            "failure_kinds": dict(self.failure_kinds),
+            "failures": [
+                {
+                    "id": failure.id,
+                    "source_uri": failure.source_uri,
+                    "kind": failure.kind,
+                    "message": failure.message,
+                    "stage": failure.stage,
+                }
+                for failure in self.failures
+            ],
+        }
+
+
+def inspect(out: str) -> Summary:
+    """Add up what is committed in an output folder.
+
+    Raises:
+        OutputError: not an output of `tokenize`.
+        ShardError: a damaged commit record.
+    """
+    manifest = Manifest(open_storage(out))
+    stored = manifest.require_config()
+    plan = manifest.read_plan()
+    records = list(manifest.committed().values())
+    frames = sum(record.frames for record in records)
+    size = sum(record.bytes for record in records)
+    codes = frames * int(stored["codec"]["n_q"])
+    failures = tuple(failure for record in records for failure in record.failures)
+    return Summary(
+        out=out,
+        stored=stored,
+        shards_planned=len(plan.shards),
+        shards=len(records),
+        recordings_planned=sum(1 for _ in plan.recordings),
+        recordings=sum(record.rows for record in records),
+        hours=sum(record.num_samples for record in records) / stored["codec"]["sample_rate"] / 3600,
+        frames=frames,
+        chunks=sum(record.chunks for record in records),
+        bytes=size,
+        bits_per_code=8 * size / codes if codes else None,
+        failures=failures,
+        failure_kinds=dict(sorted(Counter(failure.kind for failure in failures).items())),
+        flags=_summed(record.flags for record in records),
+        timings=_summed(record.timings for record in records),
+        codebooks=codebook_use(records),
+        precision=manifest.read_precision(),
+        audit=last_audit(manifest.storage),
+        notes=plan.notes,
+    )
+
+
+def last_audit(storage: Storage) -> dict[str, Any] | None:
+    """What `audit/report.json` says in short; None when there is none that can be read."""
+    try:
+        report = json.loads(storage.read("audit/report.json"))
+        said = {name: report[name] for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")}
+        return said | {"corpus_findings": report["corpus"]["findings"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def codebook_use(records: Iterable[CommitRecord]) -> tuple[CodebookUse, ...]:
+    """How each level is used over all records; empty when nothing is committed."""
+    total: NDArray[np.int64] | None = None
+    for record in records:
+        if record.codebook_counts is not None:
+            counts = unpack_counts(record.codebook_counts)
+            total = counts if total is None else total + counts
+    return () if total is None else counted_use(total)
+
+
+def counted_use(counts: NDArray[np.int64]) -> tuple[CodebookUse, ...]:
+    """How each level is used, from how often each code occurs: int64 `[n_q, codebook_size]`; only levels that occur."""
+    return tuple(_use(level, of_level) for level, of_level in enumerate(counts) if of_level.any())
+
+
+def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
+    shares = counts[counts > 0] / counts.sum()
+    entropy = max(0.0, -float((shares * np.log2(shares)).sum()))  # of a single code: not minus zero
+    return CodebookUse(level, round(2**entropy, 2), round(float((counts > 0).mean()), 4), round(entropy, 3))
+
+
+def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return {name: round(value, 3) for name, value in sorted(total.items())}
+
+
+class _Console(Console):
+    """Leaves it to the command line what to do when the reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def render(summary: Summary, *, failures: bool = False, console: Console | None = None) -> None:
+    """Print a summary for people; `failures` lists every one of them."""
+    console = console or _Console(highlight=False, soft_wrap=True)
+    console.print(printable(summary.out), style="bold", markup=False)
+    for name, value in _facts(summary):
+        console.print(printable(f"  {name:<12} {value}"), markup=False)
+    if summary.codebooks:
+        console.print(_codebook_table(summary))
+    if failures:
+        for failure in summary.failures:
+            named = "" if failure.id in failure.message else f"{failure.id}: "
+            console.print(printable(f"  {failure.kind} ({failure.stage})  {named}{failure.message}"), markup=False)
+    elif summary.failures:
+        console.print("  --failures lists the failed recordings", markup=False)
+
+
+def _facts(summary: Summary) -> list[tuple[str, str]]:
+    codec, config = summary.stored["codec"], summary.stored["config"]
+    state = "complete" if summary.complete else "unfinished: run the same command again to go on"
+    facts = [
+        ("source", str(config["source"])),
+        ("codec", f"{codec['codec']}, {codec['bandwidth']:g} kbps, {codec['n_q']} codebooks of {codec['codebook_size']}"),
+        ("weights", f"{codec['weights_sha256'][:16]}"),
+        ("shards", f"{summary.shards} of {summary.shards_planned} {config['format']} ({state})"),
+        ("recordings", f"{summary.recordings} of {summary.recordings_planned}{_failed(summary)}"),
+        ("audio", f"{format_hours(summary.hours * 3600)}, {summary.frames} frames in {summary.chunks} chunks"),
+        (
+            "size",
+            f"{summary.bytes / 1e6:.2f} MB" + (f", {summary.bits_per_code:.2f} bits a code" if summary.bits_per_code else ""),
+        ),
+    ]
+    wall = summary.timings.get("wall", 0.0)
+    if wall:
+        facts.append(("time", _time_line(summary.timings)))
+    if codec.get("precision", "exact") != "exact":
+        facts.append(("precision", codec["precision"] + (f": {summary.precision.describe()}" if summary.precision else "")))
+    if summary.flags:
+        facts.append(("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items())))
+    if summary.failure_kinds:
+        facts.append(("failures", ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items())))
+    facts += [("note", note) for note in summary.notes]
+    if summary.audit is not None:
+        facts.append(("audit", _audit_line(summary.audit)))
+    return facts
+
+
+def _failed(summary: Summary) -> str:
+    return f", {len(summary.failures)} failed" if summary.failures else ""
+
+
+def _time_line(timings: Mapping[str, float]) -> str:
+    """Where the time went. Decoding and encoding go on beside the processes that write, so they are no shares of their time."""
+    seconds = Counter(timings)
+    share = {name: seconds[name] / seconds["wall"] for name in ("decode_wait", "encode_wait", "write")}
+    return (
+        f"{format_duration(seconds['wall'])} of work: waiting for decode {share['decode_wait']:.0%}, "
+        f"for encode {share['encode_wait']:.0%}, writing {share['write']:.0%}; "
+        f"decoders busy {format_duration(seconds['decode'])}, encoders {format_duration(seconds['encode'])}"
+    )
+
+
+def _audit_line(audit: Mapping[str, Any]) -> str:
+    state = "passed" if audit["passed"] else "FAILED"
+    parts = [f"{state} on {audit['finished'][:10]}, {audit['audited']['recordings']} recordings"]
+    parts += [
+        f"{name} {fixed(spread['mean'], 2)} {spread['unit']}".strip()
+        for name, spread in audit["figures"].items()
+        if "mean" in spread
+    ]
+    parts += [f"{found['name']} {found['recordings']}" for found in audit["findings"]]
+    return ", ".join([*parts, *(found["name"] for found in audit["corpus_findings"])])
+
+
+def _codebook_table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for heading in ("  codebook", "perplexity", "used", "bits"):
+        table.add_column(heading, justify="right")
+    for use in summary.codebooks:
+        table.add_row(str(use.level), f"{use.perplexity:.1f}", f"{use.used:.1%}", f"{use.entropy_bits:.2f}")
+    return table

@@ -1,0 +1,1 @@
+"""`OUT/manifest`: who has committed what, and who is at work."""

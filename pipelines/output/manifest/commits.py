@@ -1,0 +1,371 @@
+"""What was committed, and how a shard gets there.
+
+    1  the shard is written to a name of its own in `manifest/staging/` and made durable
+    2  its commit record, which holds that name and a hash, is created at `manifest/commits/SHARD.json`: first writer wins
+    3  the winner moves the staged file to `data/SHARD.SUFFIX`; a loser throws its own away
+
+The record is the commit. What is staged without a record never was; a record whose file is still staged is rolled forward by
+whoever comes next, over whatever lies under the final name. So a file under its final name is the file that its record
+describes, however many processes raced and whichever of them were killed.
+
+Several runs may be at work on one folder. The name of a staged file says which run it is of, and it is removed by that run as
+it ends, or by another one once it is certain that the run is over (`pipelines.output.manifest.leases`). The workers of a killed
+run outlive it by a second or two, and what one of them has staged may go just before it commits. Its record then describes
+nothing; the worker, or the next `recover`, withdraws it: removes the record if it is still that very one, so that no newer one
+can go. A record that is damaged, or of another configuration or plan, is withdrawn as well, and its shard done again.
+
+    OUT/manifest/config.json       what was asked for, and the plan's hash; written once: first writer wins
+    OUT/manifest/plan.parquet      which shard holds which recordings; staged before config.json is created, under a name that
+                                   tells its hash, and moved here afterwards, by whoever comes first
+    OUT/manifest/commits/*.json    one record a shard; those that bear the names of the plan's shards, and no others, count
+    OUT/manifest/runs/*.json       one for each run that is at work
+    OUT/manifest/precision.json    with --precision fast: how a sample of the codes compares with exact ones
+
+Every JSON file ends with its own checksum (`pipelines.output.manifest.sealing`), and config.json has that of the plan. Every
+reader compares them. A folder from before there were checksums is refused in one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.output.config import fingerprint
+from pipelines.output.formats import ShardFormat
+from pipelines.output.manifest.leases import is_over, remove_dead
+from pipelines.output.manifest.records import CommitRecord, Failure, pack_counts, unpack_counts
+from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.plan import Plan, shard_name
+from pipelines.output.storage import LOCK, Storage
+from tokenizer.codecs.precision import PrecisionReport
+from tokenizer.errors import ManifestError, OutputError, ShardError
+
+__all__ = ["LOCK", "CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
+
+PRECISION = "manifest/precision.json"
+CONFIG, PLAN, COMMITS, DATA, STAGING = (
+    "manifest/config.json",
+    "manifest/plan.parquet",
+    "manifest/commits",
+    "data",
+    "manifest/staging",
+)
+_BLOCK = 1 << 20
+_STAGED = re.compile(r"\.?.+\.([0-9a-f]{12})\.[0-9a-f]{32}\.")
+"""a staged file's name, or that under which it is being written, and the run in it"""
+_STAGED_PLAN = re.compile(r"plan-[0-9a-f]{64}\.parquet")
+
+
+class Manifest:
+    """The manifest of one output folder."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The stored configuration; None on a fresh folder.
+
+        Raises:
+            OutputError: a folder that holds something else.
+            ManifestError: it is damaged.
+        """
+        try:
+            return self._unsealed(CONFIG)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise OutputError(f"{self.storage.root}/{CONFIG} cannot be read: {error}") from error
+
+    def require_config(self) -> dict[str, Any]:
+        """The stored configuration.
+
+        Raises:
+            OutputError: there is none: not an output of `tokenize`.
+        """
+        stored = self.read_config()
+        if stored is None:
+            raise OutputError(f"{self.storage.root} is not an output of `codecshards tokenize`: it has no {CONFIG}")
+        return stored
+
+    def require(self, wanted: str) -> None:
+        """See that the folder is still that of this run.
+
+        Args:
+            wanted: fingerprint of the configuration and plan that the run began with.
+
+        Raises:
+            OutputError: it was deleted, or another run has begun there since.
+        """
+        stored = self.read_config()
+        if stored is None:
+            raise OutputError(f"{self.storage.root} was deleted or emptied during the run: run the same command again")
+        if fingerprint(stored) != wanted:
+            raise OutputError(f"{self.storage.root} was replaced by another run's during this one: choose another OUT")
+
+    def read_plan(self) -> Plan:
+        """The stored plan, the one that the configuration names.
+
+        Raises:
+            OutputError: there is none, or it cannot be read.
+            ManifestError: it is damaged.
+        """
+        facts = self.plan_facts()
+        seen = False
+        # It may be moved to its place between two looks.
+        for name in (PLAN, _staged_plan(facts["sha256"]), PLAN):
+            try:
+                content = self.storage.read(name)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise OutputError(f"{self.storage.root}/{name} cannot be read: {error}") from error
+            seen = True
+            if hashlib.sha256(content).hexdigest() == facts["sha256"]:
+                return Plan.from_bytes(content)
+        place = f"{self.storage.root}/{PLAN}"
+        if seen:
+            raise ManifestError(f"{place}: damaged: not the plan that was written (SHA-256): restore it, or choose another OUT")
+        raise ManifestError(f"{place} is missing: restore it, or choose another OUT")
+
+    def plan_facts(self) -> dict[str, Any]:
+        """What the configuration says of the plan: `sha256`, `split`, and how many `shards` and `recordings` it has.
+
+        Raises:
+            OutputError: not an output of `tokenize`.
+            ManifestError: the configuration says nothing of it.
+        """
+        facts = self.require_config().get("plan")
+        if not isinstance(facts, dict):
+            raise ManifestError(f"{self.storage.root}/{CONFIG}: names no plan: choose another OUT")
+        return facts
+
+    def read_precision(self) -> PrecisionReport | None:
+        """What was found out about "fast" codes; None when nothing was.
+
+        Raises:
+            OutputError: it is damaged.
+        """
+        if not self.storage.exists(PRECISION):
+            return None
+        try:
+            return PrecisionReport.from_json(unseal(self.storage.read(PRECISION)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ManifestError(f"{self.storage.root}/{PRECISION} cannot be read: remove it ({error})") from error
+
+    def write_precision(self, report: PrecisionReport) -> None:
+        """Write it down, over what there was."""
+        self.storage.write(PRECISION, seal(report.to_json()))
+
+    def begin(self, config: Mapping[str, Any], plan: Plan) -> bool:
+        """Store plan and configuration on a fresh folder, both or neither; False when another run has just done so."""
+        if self.storage.exists(CONFIG):
+            return False
+        if self.storage.list(DATA):
+            raise OutputError(f"{self.storage.root}/{DATA} holds files that no manifest knows: choose another OUT")
+        content = plan.to_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        facts = {
+            "sha256": digest,
+            "split": plan.split,
+            "shards": len(plan.shards),
+            "recordings": sum(1 for _ in plan.recordings),
+        }
+        self.storage.write(_staged_plan(digest), content)
+        won = self.storage.create(CONFIG, seal({**config, "plan": facts}, sort_keys=True))
+        self._place_plan()
+        return won
+
+    def _place_plan(self) -> None:
+        """Give the plan that the configuration names its place; others were staged by runs that came too late."""
+        digest = self.plan_facts()["sha256"]
+        self.storage.move(_staged_plan(digest), PLAN)
+        for name in self.storage.list(STAGING):
+            if _STAGED_PLAN.fullmatch(name):
+                self.storage.remove(f"{STAGING}/{name}")
+
+    def planned_names(self) -> list[str]:
+        """Names of the shards that were planned, in order; none before a run has begun."""
+        stored = self.read_config()
+        facts = None if stored is None else stored.get("plan")
+        if not isinstance(facts, dict):
+            return []
+        return [shard_name(facts["split"], number, facts["shards"]) for number in range(facts["shards"])]
+
+    def committed_names(self) -> list[str]:
+        """Names of the planned shards that have a commit record, in order."""
+        there = set(self.storage.list(COMMITS))
+        return [name for name in self.planned_names() if f"{name}.json" in there]
+
+    def committed(self) -> dict[str, CommitRecord]:
+        """The commit record of every planned shard that has one, by shard, in order.
+
+        Raises:
+            ShardError: one is damaged.
+        """
+        return {name: self.record(name) for name in self.committed_names()}
+
+    def is_committed(self, shard: str) -> bool:
+        """Whether there is a record, of whatever content."""
+        return self.storage.exists(_record_name(shard))
+
+    def record(self, shard: str) -> CommitRecord:
+        """One commit record.
+
+        Raises:
+            FileNotFoundError: the shard is not committed.
+            ShardError: the record is damaged, or another shard's.
+        """
+        return self._parsed(shard, self.storage.read(_record_name(shard)))
+
+    def publish(self, record: CommitRecord, form: ShardFormat) -> bool:
+        """Commit a shard that is staged; False when it was not this process that did (or nobody: see `recover`)."""
+        won = self.storage.create(_record_name(record.shard), record.to_json())
+        if won:
+            return self._roll_forward(record, form)
+        if record.staged is not None:
+            self.storage.remove(record.staged)
+        return False
+
+    def recover(self, form: ShardFormat) -> list[str]:
+        """Finish commits that were cut short, withdraw those that are worth nothing, and throw away what dead runs staged.
+
+        Returns:
+            Shards whose records were withdrawn, and why, for a person to read.
+        """
+        if self.storage.exists(CONFIG):
+            self._place_plan()
+        staged = self.storage.list(STAGING)
+        lying = self.storage.find(DATA)
+        wanted = self._fingerprint()
+        withdrawn = []
+        for name in self.committed_names():
+            try:
+                content = self.storage.read(_record_name(name))
+            except FileNotFoundError:  # another run has just withdrawn it
+                continue
+            reason = self._settle(name, content, wanted, form, set(staged), lying)
+            if reason is not None:
+                self.storage.remove_if(_record_name(name), content)
+                withdrawn.append(f"{name}: {reason}; it is done again")
+        self.tidy()
+        return withdrawn
+
+    def tidy(self, run: str | None = None) -> None:
+        """Remove what belongs to runs that are over, or to `run`, and to no record: staged files, and the runs' leases."""
+        over: dict[str, bool] = {} if run is None else {run: True}
+        for name in self.storage.list(STAGING):
+            of = run_of(name)
+            if of is None:
+                continue
+            if of not in over:
+                over[of] = is_over(self.storage, of)
+            if over[of] and not self._is_recorded(name):
+                self.storage.remove(f"{STAGING}/{name}")
+        remove_dead(self.storage)
+
+    def _settle(
+        self, shard: str, content: bytes, wanted: str | None, form: ShardFormat, staged: set[str], lying: Mapping[str, int]
+    ) -> str | None:
+        """See that a committed file has its final name; otherwise why the record is worth nothing."""
+        try:
+            record = self._parsed(shard, content)
+        except ShardError:
+            return "its commit record was damaged"
+        if wanted is not None and record.fingerprint != wanted:
+            return "its commit record was that of another configuration or plan"
+        # A file of the right size is the right one where nothing is staged: `verify` looks closer.
+        waits = record.staged is not None and record.staged.rsplit("/", 1)[-1] in staged
+        size = lying.get(form.file_name(shard))
+        if not waits and size == (None if record.sha256 is None else record.bytes):
+            return None
+        return None if self._in_place(record, form) else "its file was gone or cut"
+
+    def _roll_forward(self, record: CommitRecord, form: ShardFormat) -> bool:
+        """See that a committed file has its final name; without the file, withdraw the record."""
+        if self._in_place(record, form):
+            return True
+        self.storage.remove_if(_record_name(record.shard), record.to_json())
+        return False
+
+    def _in_place(self, record: CommitRecord, form: ShardFormat) -> bool:
+        """Give a committed file its final name; whether the file that lies there now is the one that was committed."""
+        final = data_name(record.shard, form)
+        if record.sha256 is None:
+            self.storage.remove(final)  # of an earlier commit
+            return True
+        if record.staged is not None and self.storage.move(record.staged, final):
+            return True
+        # Moved already, or thrown away: what lies there may be of an earlier commit.
+        try:
+            return self.storage.size(final) == record.bytes and hash_stored(self.storage, final) == record.sha256
+        except FileNotFoundError:
+            return False
+
+    def _is_recorded(self, name: str) -> bool:
+        """Whether a staged file has been committed since it was listed."""
+        try:
+            return self.record(name.split(".", 1)[0]).staged == f"{STAGING}/{name}"
+        except (FileNotFoundError, ShardError):
+            return False
+
+    def _fingerprint(self) -> str | None:
+        stored = self.read_config()
+        return None if stored is None or "codec" not in stored else fingerprint(stored)
+
+    def _parsed(self, shard: str, content: bytes) -> CommitRecord:
+        name = f"{self.storage.root}/{_record_name(shard)}"
+        record = CommitRecord.from_json(content, name)
+        if record.shard != shard:
+            raise ShardError(f"{name}: not a commit record of this shard: it is that of {record.shard}")
+        return record
+
+    def _unsealed(self, name: str) -> dict[str, Any]:
+        try:
+            return unseal(self.storage.read(name))
+        except ValueError as error:
+            raise ManifestError(
+                f"{self.storage.root}/{name}: damaged, or of a version without checksums ({error}): restore it, or choose "
+                "another OUT; a copy of data/ alone can be loaded"
+            ) from error
+
+
+def _record_name(shard: str) -> str:
+    return f"{COMMITS}/{shard}.json"
+
+
+def data_name(shard: str, form: ShardFormat) -> str:
+    """Where a committed shard lies, in the output folder."""
+    return f"{DATA}/{form.file_name(shard)}"
+
+
+def staged_name(shard: str, form: ShardFormat, run: str) -> str:
+    """A place for one attempt of a run at a shard, shared with nobody."""
+    return f"{STAGING}/{shard}.{run}.{uuid.uuid4().hex}{form.suffix}"
+
+
+def run_of(staged: str) -> str | None:
+    """The run that a file in `STAGING` belongs to; None for what no run has put there."""
+    found = _STAGED.match(staged)
+    return None if found is None else found.group(1)
+
+
+def _staged_plan(digest: str) -> str:
+    return f"{STAGING}/plan-{digest}.parquet"
+
+
+def hash_file(path: str) -> str:
+    """SHA-256 of a local file, in hex."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_stored(storage: Storage, name: str) -> str:
+    """SHA-256 of a stored file, in hex."""
+    digest = hashlib.sha256()
+    with storage.open(name) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""Which runs are at work on an output folder: each keeps a small file there for as long as it lives.
+
+    OUT/manifest/runs/RUN.json     host and process of its driver, and when it last said that it lives
+
+Names of staged files carry the run that they belong to. Before anybody removes one it must be known that the run is over:
+it has given its lease up, its process is gone from this very machine, or it has said nothing for `SILENT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+
+from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.storage import Storage
+from tokenizer.errors import OutputError
+
+RUNS = "manifest/runs"
+BEAT_SECONDS = 20.0
+SILENT_SECONDS = 900.0
+"""far more than a beat: machines' clocks differ, and file systems stall"""
+
+
+def new_run() -> str:
+    """A name for a run that no other has: 12 hex digits."""
+    return uuid.uuid4().hex[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease."""
+
+    host: str
+    """machine, boot and process namespace: where process ids mean the same"""
+    pid: int
+    born: str
+    """when the process started, as the system counts: ids are used again"""
+    time: float
+    """of the last beat, seconds since 1970"""
+
+    @classmethod
+    def here(cls) -> Holder:
+        return cls(_host(), os.getpid(), _born(os.getpid()), time.time())
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still be at work."""
+        if self.host == _host():
+            return _exists(self.pid) and _born(self.pid) == self.born
+        return time.time() - self.time < SILENT_SECONDS
+
+
+class Lease:
+    """A run's lease, kept up by a thread for the length of a `with` block."""
+
+    def __init__(self, storage: Storage, run: str, while_there: str) -> None:
+        self._storage, self._name, self._while_there = storage, _name(run), while_there
+        self._over = Event()
+        self._thread = Thread(target=self._beat, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+        with suppress(OSError, OutputError):
+            self._storage.remove(self._name)
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            with suppress(OSError, OutputError):  # the next beat may do better
+                if self._storage.exists(self._while_there):  # else OUT was deleted: do not make it anew
+                    self._write()
+
+    def _write(self) -> None:
+        self._storage.write(self._name, seal(asdict(Holder.here())))
+
+
+def read_lease(storage: Storage, run: str) -> Holder | None:
+    """Who holds a run's lease; None when nobody does.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return Holder(**unseal(storage.read(_name(run))))
+    except FileNotFoundError:
+        return None
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def is_over(storage: Storage, run: str) -> bool:
+    """Whether a run has certainly ended; one whose lease cannot be read may be alive."""
+    try:
+        holder = read_lease(storage, run)
+    except (OSError, ValueError):
+        return False
+    return holder is None or not holder.alive
+
+
+def remove_dead(storage: Storage) -> None:
+    """Remove the leases of runs that were killed."""
+    for file in storage.list(RUNS):
+        run = file.removesuffix(".json")
+        if is_over(storage, run):
+            storage.remove(f"{RUNS}/{file}")
+
+
+def _name(run: str) -> str:
+    return f"{RUNS}/{run}.json"
+
+
+def _host() -> str:
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _born(pid: int) -> str:
+    """Ticks from boot to the process's start; nothing where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,93 @@
+"""Commit records: what each shard holds, which recordings failed, and how often each code occurs."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.output.manifest.sealing import seal, unseal
+from tokenizer.errors import ShardError
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A recording that was not tokenized, and why."""
+
+    id: str
+    source_uri: str
+    kind: str
+    message: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """What one shard holds. Totals are sums of these, never counters in memory."""
+
+    shard: str
+    format: str
+    fingerprint: str
+    """of the configuration"""
+    rows: int
+    frames: int
+    chunks: int
+    num_samples: int
+    bytes: int
+    sha256: str | None
+    """of the file; None when every recording failed and there is none"""
+    staged: str | None
+    """where the file waits until it has its final name"""
+    failures: tuple[Failure, ...]
+    flags: Mapping[str, int] = field(default_factory=dict)
+    """recordings by flag"""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """seconds: those that `pipelines.tokenizing.jobs.TIMINGS` names"""
+    codebook_counts: str | None = None
+    """how often each code occurs: `pack_counts`"""
+    footer: Mapping[str, Any] = field(default_factory=dict)
+
+    # In this class `bytes` is the size above, and so to type checkers too: the type goes by its full name.
+
+    def to_json(self) -> builtins.bytes:
+        return seal(asdict(self))
+
+    @classmethod
+    def from_json(cls, content: builtins.bytes, name: str) -> CommitRecord:
+        """The inverse of `to_json`.
+
+        Raises:
+            ShardError: not a commit record, or not as it was written.
+        """
+        try:
+            values = unseal(content)
+            failures = tuple(Failure(**failure) for failure in values.pop("failures"))
+            return cls(failures=failures, **values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ShardError(f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it") from error
+
+
+def pack_counts(counts: NDArray[np.int64] | None) -> str | None:
+    """int64 `[n_q, codebook_size]` as text: base64 of zlib of little-endian uint64, after its number of rows."""
+    if counts is None:
+        return None
+    return f"{counts.shape[0]}:{base64.b64encode(zlib.compress(counts.astype('<u8').tobytes(), 9)).decode()}"
+
+
+def unpack_counts(text: str) -> NDArray[np.int64]:
+    """The inverse of `pack_counts`.
+
+    Raises:
+        ShardError: not what it makes.
+    """
+    try:
+        rows, content = text.split(":")
+        return np.frombuffer(zlib.decompress(base64.b64decode(content)), "<u8").astype(np.int64).reshape(int(rows), -1)
+    except (ValueError, zlib.error) as error:
+        raise ShardError(f"counts of codes that cannot be read: {error}") from error

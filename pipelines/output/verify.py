@@ -1,0 +1,232 @@
+"""Every shard against its commit record, and every record against the plan: one line for each thing wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.output.config import fingerprint, spec_from_dict
+from pipelines.output.formats import ShardFormat, shard_format
+from pipelines.output.formats.schema import Row, ShardStats
+from pipelines.output.manifest.commits import (
+    COMMITS,
+    CONFIG,
+    PLAN,
+    PRECISION,
+    CommitRecord,
+    Manifest,
+    data_name,
+    hash_stored,
+    unpack_counts,
+)
+from pipelines.output.manifest.strangers import strangers
+from pipelines.output.plan import PlannedShard
+from pipelines.output.storage import Storage, open_storage
+from tokenizer.codecs.base import CodecSpec, split
+from tokenizer.errors import ManifestError, ShapeError, ShardError
+from tokenizer.types import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it was committed."""
+
+    shard: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.message}"
+
+
+def verify(out: str) -> list[Problem]:
+    """Check an output folder, one shard in memory at a time; an empty list means all is well.
+
+    Raises:
+        OutputError: not an output of `tokenize`.
+    """
+    storage = open_storage(out)
+    manifest = Manifest(storage)
+    try:
+        checker = _Checker(storage, manifest.require_config())
+    except ManifestError as error:  # without it nothing else can be judged
+        return [Problem(CONFIG, str(error))]
+    problems: list[Problem] = []
+    try:
+        planned = list(manifest.read_plan().shards)
+    except ManifestError as error:
+        problems.append(Problem(PLAN, str(error)))
+        planned = []
+    try:
+        manifest.read_precision()
+    except ManifestError as error:
+        problems.append(Problem(PRECISION, str(error)))
+    recordings = {shard.name: shard for shard in planned}
+    records = {}
+    for name in manifest.planned_names():
+        try:
+            records[name] = manifest.record(name)
+        except FileNotFoundError:
+            problems.append(Problem(name, "not committed: the run is unfinished, run the same command again to go on"))
+            continue
+        except ShardError as error:
+            problems.append(Problem(name, str(error)))
+            continue
+        problems += checker.shard(name, recordings.get(name), records[name])
+    found = strangers(storage, checker.format, manifest.planned_names(), records)
+    return problems + [Problem(name, reason) for name, reason in found]
+
+
+class _Checker:
+    """Checks shards of one output folder."""
+
+    def __init__(self, storage: Storage, stored: Mapping[str, Any]) -> None:
+        self.format: ShardFormat = shard_format(stored["config"]["format"])
+        self._storage = storage
+        self._stored = stored
+        self._spec: CodecSpec = spec_from_dict(stored["codec"])
+        self._fingerprint = fingerprint(stored)
+
+    def shard(self, name: str, planned: PlannedShard | None, record: CommitRecord) -> list[Problem]:
+        """Everything wrong with one committed shard; what was planned for it is not compared where the plan is damaged."""
+        messages = list(self._problems(name, planned, record))
+        if messages:
+            messages.append(f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again")
+        return [Problem(name, message) for message in messages]
+
+    def _problems(self, shard: str, planned: PlannedShard | None, record: CommitRecord) -> Iterator[str]:
+        if record.fingerprint != self._fingerprint:
+            yield "was committed with another configuration or plan than the stored ones"
+        if record.format != self._stored["config"]["format"]:
+            yield f"its commit record says {record.format}, the configuration {self._stored['config']['format']}"
+        name = data_name(shard, self.format)
+        failed = [failure.id for failure in record.failures]
+        if record.sha256 is None:
+            if self._storage.exists(name):
+                yield "has a file, though its record says that every recording failed"
+            if any((record.rows, record.frames, record.chunks, record.num_samples, record.bytes, record.flags)):
+                yield "its record counts rows, and says that there is no file"
+            yield from _fates(planned, [], failed)
+            return
+        if not self._storage.exists(name):
+            yield f"its file is missing: {name}"
+            return
+        size = self._storage.size(name)
+        if size != record.bytes:
+            yield f"{size} bytes, {record.bytes} were committed"
+        if hash_stored(self._storage, name) != record.sha256:
+            yield "its content is not what was committed (SHA-256 differs)"
+        yield from self._content(planned, record, name, failed)
+
+    def _content(self, planned: PlannedShard | None, record: CommitRecord, name: str, failed: list[str]) -> Iterator[str]:
+        stats, ids, flags = ShardStats(), [], Flags()
+        recordings = {} if planned is None else {recording.id: recording for recording in planned.recordings}
+        try:
+            with self._storage.open(name) as file:
+                for row in self.format.read(file, name):
+                    ids.append(row.id)
+                    yield from self._row(row)
+                    if row.id in recordings:
+                        yield from _carried(row, recordings[row.id])
+                    flags.add(row, recordings.get(row.id))
+                    stats.add(row.codes, max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1))
+            with self._storage.open(name) as file:
+                footer = self.format.footer(file, name)
+        except ShardError as error:
+            yield str(error)
+            return
+        for what in ("rows", "frames", "chunks", "num_samples"):
+            if getattr(stats, what) != getattr(record, what):
+                yield f"{getattr(stats, what)} {what}, {getattr(record, what)} were committed"
+        if footer != dict(record.footer):
+            yield "its footer is not the one that was committed"
+        yield from _counts(stats, record)
+        yield from flags.problems(record.flags)
+        yield from _fates(planned, ids, failed)
+
+    def _row(self, row: Row) -> Iterator[str]:
+        if row.codes.n_q != self._spec.n_q:
+            yield f"{row.id}: {row.codes.n_q} codebooks, the codec has {self._spec.n_q}"
+        try:
+            split(row.codes, self._spec)
+        except ShapeError as error:
+            yield f"{row.id}: {error}"
+
+
+class Flags:
+    """How many rows of a shard have each flag. A source may have a field of that name, which cannot be told from ours."""
+
+    def __init__(self) -> None:
+        self._ours: Counter[str] = Counter()
+        self._possible: Counter[str] = Counter()
+
+    def add(self, row: Row, recording: Recording | None) -> None:
+        """Count one row."""
+        flags = row.meta.get("flags")
+        if not isinstance(flags, list):
+            return
+        found = {flag for flag in flags if isinstance(flag, str)}
+        self._possible.update(found)
+        if recording is None or flags != recording.meta.get("flags"):
+            self._ours.update(found)
+
+    def problems(self, committed: Mapping[str, int]) -> Iterator[str]:
+        """Where a commit record counts otherwise."""
+        for flag in sorted({*self._ours, *committed}):
+            count = committed.get(flag, 0)
+            if not self._ours[flag] <= count <= self._possible[flag]:
+                yield f"{self._possible[flag]} rows with the flag {flag}, {count} were committed"
+
+
+def _counts(stats: ShardStats, record: CommitRecord) -> Iterator[str]:
+    """How often each code occurs, as counted now and as committed."""
+    if record.codebook_counts is None:
+        if stats.rows:
+            yield "its record does not say how often each code occurs"
+        return
+    try:
+        committed = unpack_counts(record.codebook_counts)
+    except ShardError as error:
+        yield str(error)
+        return
+    if stats.counts is None or not np.array_equal(stats.counts, committed):
+        yield "its codes do not occur as often as was committed"
+
+
+def _carried(row: Row, recording: Recording) -> Iterator[str]:
+    """What a row has from its source, against the plan."""
+    for what, found, planned in (
+        ("source_uri", row.source_uri, recording.uri),
+        ("text", row.text, recording.text),
+        ("language", row.language, recording.language),
+        ("speaker", row.speaker, recording.speaker),
+    ):
+        if found != planned:
+            yield f"{row.id}: {what} is not the planned one"
+    for name in ("start", "end"):
+        planned_at = getattr(recording, name)
+        if planned_at is not None and row.meta.get(name) != planned_at:
+            yield f"{row.id}: {name} is not the planned one"
+
+
+def _fates(planned: PlannedShard | None, rows: list[str], failed: list[str]) -> Iterator[str]:
+    """Each planned recording is a row or a failure, once, in order."""
+    if planned is None:
+        return
+    fates = Counter([*rows, *failed])
+    expected = [recording.id for recording in planned.recordings]
+    for id in expected:
+        if fates[id] == 0:
+            yield f"{id}: neither a row nor a recorded failure"
+        elif fates[id] > 1:
+            yield f"{id}: {fates[id]} times among rows and failures"
+    known = set(expected)
+    for id in fates:
+        if id not in known:
+            yield f"{id}: was not planned for this shard"
+    order = [id for id in expected if id in set(rows)]
+    if order != [id for id in rows if id in known] and all(fates[id] <= 1 for id in fates):
+        yield "its rows are not in the plan's order"

@@ -1,0 +1,78 @@
+"""What a run may use of this machine, and how it starts other processes on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
+_HERE = Path(__file__).resolve().parents[2]
+"""the folder that holds this package"""
+
+
+def own_command(module: str, *arguments: str) -> Sequence[str]:
+    """A command that runs `main` of one of this project's modules in a process of its own.
+
+    Only the interpreter's own folders are searched for modules, and the one that holds this package: with `-m`, a `queue.py` or
+    `tokenizer.py` in the user's working folder would be run instead.
+    """
+    start = f"import sys; sys.path += {own_paths()!r}; from {module} import main; main()"
+    return [sys.executable, "-P", "-c", start, *arguments]
+
+
+def own_paths() -> list[str]:
+    """Folders beyond the interpreter's own in which this package is found; none where it is installed."""
+    return [] if _HERE.name in ("site-packages", "dist-packages") else [str(_HERE)]
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may keep busy: those of its affinity mask, and no more than its control group's quota."""
+    return max(1, min(_allowed(), _quota() or _allowed()))
+
+
+def _allowed() -> int:
+    """Cores that the scheduler may put this process on: what `taskset`, Slurm and cpusets set."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quota(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int | None:
+    """Cores' worth of time that control groups grant, as `docker --cpus` and Kubernetes limits set it; None without a limit.
+
+    A part of a core counts as one: a quota of 1.5 keeps two processes busier than one.
+    """
+    limits = [limit for folder in _groups(cgroups, own) if (limit := _limit(folder)) is not None]
+    return max(1, -int(-min(limits) // 1)) if limits else None
+
+
+def _groups(cgroups: Path, own: Path) -> list[Path]:
+    """This process's control group and those around it, each of which may set a limit."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / controllers if controllers else cgroups
+        inner = root / path.lstrip("/")
+        found += [inner, *(folder for folder in inner.parents if folder == root or root in folder.parents), root]
+    return found
+
+
+def _limit(folder: Path) -> float | None:
+    """The quota of one group, in cores: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None

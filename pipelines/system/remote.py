@@ -1,0 +1,374 @@
+"""Remote file systems that fail: patience with outages, and one line about what is wrong, in one place.
+
+Whatever a client raises is judged (`pipelines.system.outages`), as one of three:
+
+    outage   the store does not answer now: 5xx, 429, 409, a connection refused, cut or silent. Asked again, less and less often,
+             for `patience_seconds`; after that the run stops, and another one goes on. It is no recording's fault.
+    setup    credentials, endpoint, package: nothing will work before somebody sets them. The run stops at once.
+    answer   the store has said no about this object (missing, forbidden, not changed …): an `OSError`, for the caller to judge.
+
+The clients' own retries are kept few, so that patience is the same for all of them and is told here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any, BinaryIO, Literal, TypeVar, cast
+
+import fsspec
+from fsspec.utils import get_protocol
+
+from pipelines.system.outages import SETTINGS, Verdict, causes, judge, one_line, origin, status_of
+from tokenizer.errors import CodecshardsError, OutputError, SourceError, SourceUnavailable, UsageError
+
+PATIENCE_VARIABLE = "CODECSHARDS_PATIENCE"
+PATIENCE_SECONDS = 90.0
+"""that a store may fail before it is given up, unless the variable says otherwise"""
+FIRST_SECONDS = 10.0
+"""the same for a host that has never answered: most probably its name is wrong"""
+PIECE = 8 << 20
+"""bytes that are asked for at a time: what is lost with a connection"""
+PIECE_SECONDS = 600.0
+"""that one piece may take while the decoder says that it is alive"""
+ROW_OF_DEAD = 5
+"""web hosts that do not answer, one after the other, until it is no longer the recordings' fault"""
+_PAUSES = (0.25, 8.0)
+"""seconds: the first, and the longest"""
+_CLIENT_TRIES = 2
+_WEB = ("http", "https", "ftp")
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """What errors about a store are called: it holds the corpus, or the output."""
+
+    setup: type[UsageError]
+    outage: type[UsageError]
+
+
+AS_SOURCE = Blame(SourceError, SourceUnavailable)
+AS_OUTPUT = Blame(OutputError, OutputError)
+
+
+class MissingBucket(FileNotFoundError):
+    """Not only the object is missing, but what it should lie in."""
+
+
+class Unanswered(OSError):
+    """A store that answers, but never for this object; or a web host that does not answer at all."""
+
+
+def patience_seconds() -> float:
+    """How long a store may fail.
+
+    Raises:
+        UsageError: the environment's variable is no number of seconds.
+    """
+    given = os.environ.get(PATIENCE_VARIABLE, "")
+    try:
+        seconds = float(given) if given else PATIENCE_SECONDS
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"{PATIENCE_VARIABLE}={given}: give seconds from 0")
+    return seconds
+
+
+class _Process:
+    """What this process knows of stores, and whom it tells that it is alive while it waits for one."""
+
+    reached: set[str] = set()  # noqa: RUF012  (one for all)
+    worker = False
+    beat: Callable[[], None] | None = None
+    beat_every = 2.0
+
+
+def work_for(beat: Callable[[], None] | None = None, every: float = 2.0) -> None:
+    """Say that this process works for one that has seen the stores already; `beat` is called while it waits for them."""
+    _Process.worker, _Process.beat, _Process.beat_every = True, beat, every
+
+
+def patiently(call: Callable[[], _Result], uri: str, blame: Blame = AS_SOURCE) -> _Result:
+    """What `call` returns, however often it must be made.
+
+    Raises:
+        UsageError: of the blame's kind: an outage that lasts, or something that must be set up.
+        OSError: what the store says about this object.
+    """
+    began, patience, pause = time.monotonic(), patience_seconds(), _PAUSES[0]
+    with _beating(patience):
+        while True:
+            try:
+                result = call()
+                _Process.reached.add(origin(uri))
+                return result
+            except CodecshardsError:
+                raise
+            except Exception as error:
+                verdict = judge(error, uri)
+                if verdict.kind == "setup":
+                    raise blame.setup(verdict.text) from error
+                if verdict.kind == "answer":
+                    answer = _as_answer(error, uri, verdict)
+                    if answer is error:
+                        raise
+                    raise answer from error
+                if verdict.reached:
+                    _Process.reached.add(origin(uri))
+                spent, limit = time.monotonic() - began, _limit(uri, patience)
+                if spent + pause > limit:
+                    raise _given_up(uri, verdict, spent, blame) from error
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _PAUSES[1])
+
+
+def _limit(uri: str, patience: float) -> float:
+    known = origin(uri) in _Process.reached or (_Process.worker and get_protocol(uri) not in _WEB)
+    return patience if known else min(patience, FIRST_SECONDS)
+
+
+def _as_answer(error: Exception, uri: str, verdict: Verdict) -> Exception:
+    codes = {status_of(cause)[1] for cause in causes(error)}
+    if "NoSuchBucket" in codes:
+        return MissingBucket(errno.ENOENT, f"no such bucket: create {origin(uri)}, or check its name and AWS_ENDPOINT_URL")
+    home = type(error).__module__.split(".")[0]
+    if home in ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs"):
+        return OSError(errno.EINVAL, verdict.text)
+    return error
+
+
+def _given_up(uri: str, verdict: Verdict, seconds: float, blame: Blame) -> UsageError:
+    place = origin(uri)
+    if place not in _Process.reached:
+        hint = "AWS_ENDPOINT_URL and the network" if place.startswith("s3") else "its name and the network"
+        return blame.outage(f"{place} cannot be reached ({verdict.text}): check {hint}, then run the same command again")
+    return blame.outage(
+        f"{place} does not answer, tried for {seconds:.0f} s ({verdict.text}): run the same command again to go on; "
+        f"{PATIENCE_VARIABLE} sets the seconds"
+    )
+
+
+@contextmanager
+def _beating(patience: float) -> Iterator[None]:
+    """Tell whoever waits that waiting is all right, as long as it can be."""
+    beat, every = _Process.beat, _Process.beat_every
+    if beat is None:
+        yield
+        return
+    done, until = threading.Event(), time.monotonic() + PIECE_SECONDS + patience
+
+    def go_on() -> None:
+        while not done.wait(every) and time.monotonic() < until:
+            beat()
+
+    thread = threading.Thread(target=go_on, daemon=True, name="remote-beat")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+_CALLS = frozenset({"cat_file", "copy", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"})
+_LISTING = frozenset({"find", "info", "isdir", "ls"})
+"""calls about the place, not one object: a missing bucket or a refusal there is a matter of set-up"""
+
+
+class RemoteFileSystem:
+    """An fsspec file system whose calls are patient. Goes to other processes by its URL, and survives a fork."""
+
+    def __init__(self, uri: str, blame: Blame) -> None:
+        self._uri, self._blame = uri, blame
+        self._made: tuple[int, Any, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_uri": self._uri, "_blame": self._blame, "_made": None}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name not in _CALLS:
+            return getattr(self._fs(), name)
+
+        return partial(self._call, name)
+
+    def isdir(self, path: str) -> bool:
+        """Whether there is such a folder; a missing bucket is an error."""
+        if self._call("isdir", path):
+            return True
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._call("ls", path)
+        return False
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return patiently(lambda: getattr(self._fs(), name)(*args, **kwargs), self._uri, self._blame)
+        except OSError as error:
+            if name in _LISTING and isinstance(error, MissingBucket | PermissionError):
+                raise self._blame.setup(f"{self._uri}: {_refusal(error)}") from error
+            raise
+
+    @property
+    def path(self) -> str:
+        """The URL's path on the file system."""
+        self._fs()
+        return cast(tuple[int, Any, str], self._made)[2]
+
+    def open(self, path: str, mode: Literal["rb"] = "rb") -> IO[bytes]:
+        """A file to read, patient too."""
+        file = patiently(lambda: self._fs().open(path, mode), self._uri, self._blame)
+        cache: Any = getattr(file, "cache", None)
+        if hasattr(cache, "fetcher"):
+            cache.fetcher = _in_pieces(cache.fetcher, self._uri, self._blame)
+        return cast(IO[bytes], file)
+
+    def _fs(self) -> Any:
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = (os.getpid(), *_connect(self._uri, self._blame))
+        return self._made[1]
+
+
+def _refusal(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"access denied ({one_line(error)}): check the credentials and their rights; {SETTINGS}"
+    return one_line(error)
+
+
+def _connect(uri: str, blame: Blame) -> tuple[Any, str]:
+    options: dict[str, Any] = {}
+    if get_protocol(uri) in ("s3", "s3a") and "::" not in uri:
+        asked = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": _CLIENT_TRIES}, **asked}
+    try:
+        fs, path = fsspec.core.url_to_fs(uri, **options)
+    except ImportError as error:
+        package = "s3fs" if uri.startswith("s3") else "the package that it names"
+        raise blame.setup(f"{uri} cannot be opened here: {one_line(error)} (pip install {package})") from error
+    if options:
+        fs.retries = 1  # s3fs' own loop around the client's
+    return fs, path
+
+
+def _in_pieces(fetch: Callable[[int, int], bytes], uri: str, blame: Blame) -> Callable[[int, int], bytes]:
+    def fetch_patiently(start: int, end: int) -> bytes:
+        pieces = []
+        for at in range(start, end, PIECE):
+            last = min(at + PIECE, end)
+            pieces.append(patiently(lambda at=at, last=last: fetch(at, last), uri, blame))  # type: ignore[misc]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    return fetch_patiently
+
+
+def filesystem(uri: str, blame: Blame = AS_SOURCE) -> tuple[Any, str]:
+    """fsspec's `url_to_fs`, patient where the URL is remote.
+
+    Raises:
+        UsageError: of the blame's kind: the package is missing.
+        ValueError: a scheme that nothing opens.
+    """
+    if get_protocol(uri) in ("file", "local"):
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(uri))
+    remote = RemoteFileSystem(uri, blame)
+    return remote, remote.path
+
+
+def open_remote(uri: str) -> IO[bytes]:
+    """A file of a corpus to read, local or remote, as it is (nothing is decompressed)."""
+    fs, path = filesystem(uri)
+    file: IO[bytes] = fs.open(path)
+    return file
+
+
+_dead_in_a_row = 0
+
+
+def download(uri: str, into: BinaryIO, start: int = 0, size: int | None = None) -> None:
+    """Copy a remote file, or `size` bytes of it from `start`, to the beginning of a local one.
+
+    Raises:
+        SourceUnavailable: the store does not answer.
+        Unanswered: it answers, but not for this file; or this one web host does not.
+        OSError: what it says about the file.
+    """
+    global _dead_in_a_row
+    fs, path = filesystem(uri)
+    try:
+        if get_protocol(uri) in _WEB:  # many servers know no ranges
+            patiently(lambda: _copy_whole(fs, path, into, start, size), uri)
+        else:
+            _copy_pieces(fs, path, into, start, size)
+    except SourceUnavailable as error:
+        _dead_in_a_row += 1
+        if _dead_in_a_row < ROW_OF_DEAD and (get_protocol(uri) in _WEB or _answers(uri)):
+            raise Unanswered(errno.EBUSY, f"not to be had now: {error}") from error
+        raise
+    _dead_in_a_row = 0
+    into.seek(0)
+
+
+def _copy_pieces(fs: Any, path: str, into: BinaryIO, start: int, size: int | None) -> None:
+    at = 0
+    while size is None or at < size:
+        wanted = PIECE if size is None else min(PIECE, size - at)
+        try:
+            content = fs.cat_file(path, start=start + at, end=start + at + wanted)
+        except OSError as error:
+            if any(status_of(cause)[0] == 416 for cause in causes(error)):
+                return  # the last piece ended where the file does
+            raise
+        into.write(content)
+        at += len(content)
+        if len(content) < wanted:
+            return
+
+
+def _copy_whole(fs: Any, path: str, into: BinaryIO, start: int, size: int | None) -> None:
+    into.seek(0)
+    into.truncate()
+    left = size
+    with fs.open(path) as file:
+        if start:
+            file.seek(start)
+        while content := file.read(1 << 20 if left is None else min(1 << 20, left)):
+            into.write(content)
+            left = None if left is None else left - len(content)
+
+
+def _answers(uri: str) -> bool:
+    """Whether the store says anything about another file: no matter what, of a name like this one's that nobody has used."""
+    try:
+        fs, path = _connect(uri, AS_SOURCE)
+        folder, _, name = path.rpartition("/")
+        fs.cat_file(f"{folder}/{uuid.uuid4().hex}-{name}", start=0, end=1)
+    except Exception as error:  # whatever a client raises
+        return judge(error, uri).kind != "outage"
+    return True
+
+
+_PASSED_ON = ("AWS_", "FSSPEC_", "CODECSHARDS_PATIENCE")
+_OF_THIS_MACHINE = {
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "FSSPEC_CONFIG_DIR",
+}
+"""they name files, which other machines need not have"""
+
+
+def store_environment() -> dict[str, str]:
+    """This process's settings for stores, as a process on another machine needs them."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON) and name not in _OF_THIS_MACHINE}

@@ -1,0 +1,1 @@
+"""From samples to a shard: jobs, batches of chunks, encoders, and what is shown meanwhile."""

@@ -1,0 +1,343 @@
+"""Runs on Ray: equal to a run in one process, whatever is killed. One cluster serves all tests of this file."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpora import write_corpus
+from s3 import Bucket
+
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.inspect import inspect
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.storage import open_storage
+from pipelines.output.verify import verify
+from pipelines.run import tokenize_corpus
+from pipelines.system.blame import LIMITS, DeathKind
+
+ROOT = Path(__file__).resolve().parents[3]
+ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "1"))
+"""how often each kill test is repeated, at other moments each time"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A corpus, a codec, a cluster, and what an undisturbed run writes."""
+
+    corpus: Path
+    codec: str
+    address: str
+    client: str
+    """the same cluster's `ray://` address"""
+    expected: dict[str, bytes]
+    cluster: Any
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def command(self, out: Path | str, *more: str) -> list[str]:
+        base = [sys.executable, "-m", "pipelines", "tokenize", str(self.corpus), str(out)]
+        where = [] if "--workers" in more else ["--address", self.address]
+        return [*base, "--codec", self.codec, "--shard-hours", "0.004", *where, *more]
+
+    def start(self, out: Path, *more: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
+
+    def finish(self, out: Path | str, *more: str) -> str:
+        ended = subprocess.run(self.command(out, *more), cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ended.returncode == 3, ended.stderr
+        return ended.stderr
+
+    def assert_undisturbed(self, out: Path) -> None:
+        assert verify(str(out)) == []
+        assert shard_bytes(out) == self.expected
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running(scene: Scene) -> Iterator[None]:
+    """A run that a failed test leaves behind would hold the cluster's cores, and fail the tests that follow."""
+    yield
+    for process in scene.started:
+        process.kill()
+        process.wait()
+    scene.started.clear()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def shard_bytes(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / "data").iterdir())}
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    from ray.cluster_utils import Cluster
+
+    root = tmp_path_factory.mktemp("ray")
+    corpus = write_corpus(root / "corpus", 24, longest=300_000)
+    config = TokenizeConfig(str(corpus), codec="small", shard_hours=0.004)
+    tokenize_corpus(config, str(root / "expected"), RunOptions(workers=0, quiet=True, device="cpu"))
+    port = free_port()
+    head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False}
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray's workers import the package from where the tests run; an empty part would be the working folder.
+        paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
+    try:
+        yield Scene(corpus, config.codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"), cluster)
+    finally:
+        cluster.shutdown()
+
+
+def actors(kind: str) -> list[int]:
+    """Process ids of the actors of a kind, in the tests' own cluster and in no other on this machine."""
+    processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in processes if is_actor(pid, kind) and is_ours(pid)]
+
+
+def is_actor(pid: int, kind: str) -> bool:
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes().startswith(b"ray::" + kind.encode())
+    except OSError:
+        return False
+
+
+def is_ours(pid: int) -> bool:
+    """Whether the process hangs below a raylet that the tests themselves have started."""
+    return parent(parent(pid)) == os.getpid()
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.005)
+
+
+def commits(out: Path) -> list[Path]:
+    return sorted(out.glob("manifest/commits/*.json"))
+
+
+def test_on_cpus_the_result_is_that_of_one_process(scene: Scene, tmp_path: Path) -> None:
+    assert len(scene.expected) > 3
+    text = scene.finish(tmp_path / "out", "--device", "cpu")
+    scene.assert_undisturbed(tmp_path / "out")
+    assert "real time" in text and "recordings failed" in text
+
+
+def test_nodes_reach_the_driver_s_store(scene: Scene, bucket: Bucket) -> None:
+    """Its variables say where it is and who asks; the cluster was started without them."""
+    scene.finish(bucket.url("out"), "--device", "cpu")
+    names = [key.rsplit("/", 1)[-1] for key in bucket.keys("out/data/")]
+    assert {name: bucket.get(f"out/data/{name}") for name in names} == scene.expected
+
+
+def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: Path) -> None:
+    """Though a cluster runs on this machine, which is none of its business."""
+    process = scene.start(tmp_path / "out", "--device", "cpu", "--workers", "2")
+    joined = 0
+    while process.poll() is None:
+        joined += len(actors("_EncodeActor"))
+        time.sleep(0.2)
+    assert process.returncode == 3, process.stderr and process.stderr.read()
+    assert not joined
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+def test_each_gpu_gets_one_encoder(scene: Scene, tmp_path: Path) -> None:
+    """With the cluster's two logical GPUs; the codec computes on the CPU, as these have no more to them."""
+    process = scene.start(tmp_path / "out", "--gpus", "2", "--device", "cpu")
+    seen = 0
+    while process.poll() is None:
+        seen = max(seen, len(actors("_EncodeActor")))
+        time.sleep(0.05)
+    assert process.returncode == 3, process.stderr and process.stderr.read()
+    assert seen == 2
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+def test_through_rays_client_the_result_is_the_same(scene: Scene, tmp_path: Path) -> None:
+    wait_for(lambda: answers(scene.client))
+    scene.finish(tmp_path / "out", "--device", "cpu", "--address", scene.client)
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+def answers(address: str) -> bool:
+    host, port = address.removeprefix("ray://").split(":")
+    with socket.socket() as knock:
+        return knock.connect_ex((host, int(port))) == 0
+
+
+@pytest.mark.parametrize("round", range(ROUNDS))
+def test_a_killed_driver_loses_nothing(scene: Scene, tmp_path: Path, round: int) -> None:
+    out, chance = tmp_path / "out", random.Random(round)
+    for _ in range(3):
+        process = scene.start(out, "--device", "cpu")
+        done = len(commits(out))
+        wait_for(lambda: len(commits(out)) > done or process.poll() is not None)  # noqa: B023
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in commits(out)}
+    scene.finish(out, "--device", "cpu")
+    after = {path.name: path.stat().st_mtime_ns for path in commits(out)}
+    assert all(after[name] == stamp for name, stamp in before.items()), "committed shards are not redone"
+    scene.assert_undisturbed(out)
+
+
+@pytest.mark.parametrize("kind", ["_Runner", "_EncodeActor"])
+@pytest.mark.parametrize("round", range(ROUNDS))
+def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, round: int) -> None:
+    out, chance = tmp_path / "out", random.Random(round)
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: commits(out) or process.poll() is not None)
+    time.sleep(chance.uniform(0, 0.3))
+    for pid in actors(kind)[:1]:
+        os.kill(pid, signal.SIGKILL)
+    _, error = process.communicate(timeout=180)
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(out)
+
+
+def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(scene: Scene, tmp_path: Path) -> None:
+    """Stands for a recording that makes the runner die: it aborts over that recording's shard, and whenever it is named."""
+    out = tmp_path / "out"
+    fatal = max((path for path in scene.corpus.rglob("*.flac")), key=lambda path: path.stat().st_size)
+    id = str(fatal.relative_to(scene.corpus))
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: (out / "manifest" / "config.json").exists() or process.poll() is not None)
+    shards = Manifest(open_storage(str(out))).read_plan().shards
+    number = next(i for i, shard in enumerate(shards) if any(recording.id == id for recording in shard.recordings))
+    wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
+    kill(actors("_Runner.run"), signal.SIGABRT)
+    journal = out / "manifest" / "journal"
+    for _ in range(LIMITS[DeathKind.CRASHED]):
+        encoders = actors("_EncodeActor")
+        wait_for(lambda: id in texts(journal) or process.poll() is not None)
+        with stopped(encoders):  # or the recording would be done with before its process is found
+            wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+            assert id in texts(journal)
+            kill(actors("_Runner.run"), signal.SIGABRT)
+        wait_for(lambda: id not in texts(journal) or process.poll() is not None)  # the driver has read it
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 3, error
+    assert {f.id: f.kind for f in inspect(str(out)).failures} == {"broken.wav": "truncated", id: "quarantined"}, error
+    assert f"{id} kills its process" in error and "is quarantined" in error
+    assert verify(str(out)) == []
+
+
+def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> None:
+    """Of decoders, runners and encoders, as the kernel kills when memory runs out."""
+    out, chance, kills = tmp_path / "out", random.Random(0), 0
+    process = scene.start(out, "--device", "cpu")
+    wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+    while process.poll() is None and kills < 6 * ROUNDS:
+        pids = {"decoder": decoders(), "runner": actors("_Runner.run"), "encoder": actors("_EncodeActor.encode")}
+        chosen = pids[("decoder", "runner", "encoder")[kills % 3]]
+        if chosen:
+            kills += 1
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(chosen), signal.SIGKILL)
+            time.sleep(chance.uniform(0.5, 2.0))
+        time.sleep(0.02)
+    error = process.communicate(timeout=240)[1]
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(out)
+
+
+def test_a_lost_node_costs_nothing_and_a_new_one_is_used(scene: Scene, tmp_path: Path) -> None:
+    """Its encoders, its runner and what they were working on are gone; the others go on, and need not wait for the next."""
+    extra = {"num_cpus": 2, "object_store_memory": 256 << 20}
+    nodes = [scene.cluster.add_node(**extra)]
+    try:
+        process = scene.start(tmp_path / "out", "--device", "cpu")
+        wait_for(lambda: commits(tmp_path / "out") or process.poll() is not None)
+        scene.cluster.remove_node(nodes.pop(), allow_graceful=False)
+        nodes.append(scene.cluster.add_node(**extra))
+        error = process.communicate(timeout=240)[1]
+    finally:
+        for node in nodes:
+            scene.cluster.remove_node(node)
+    assert process.returncode == 3, error
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+def decoders() -> list[int]:
+    """Process ids of decoders below the tests' own runners."""
+    runners = set(actors("_Runner"))
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(int(entry.name)) in runners]
+
+
+def texts(folder: Path) -> list[str]:
+    found = []
+    for path in folder.glob("train-*"):
+        with suppress(OSError):
+            found.append(path.read_text())
+    return found
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    """Processes stand still in this block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def kill(pids: list[int], number: int) -> None:
+    """Send a signal, and see them go."""
+    for pid in pids:
+        os.kill(pid, number)
+    wait_for(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
+
+
+def test_signals_end_a_run_on_ray_cleanly(scene: Scene, tmp_path: Path) -> None:
+    """One after the other on the same folder, and then to its end."""
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process, before = scene.start(tmp_path / "out", "--device", "cpu"), len(commits(tmp_path / "out"))
+        wait_for(lambda: len(commits(tmp_path / "out")) > before or process.poll() is not None)  # noqa: B023
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == code, error
+        assert "run the same command again" in error and "Traceback" not in error and "received at" not in error
+    scene.finish(tmp_path / "out", "--device", "cpu")
+    scene.assert_undisturbed(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(["--gpus", "3"], "the cluster has 2"), (["--address", "127.0.0.1:1"], "no Ray cluster at --address")],
+)
+def test_impossible_resources_are_one_line(scene: Scene, tmp_path: Path, more: list[str], words: str) -> None:
+    ended = subprocess.run(scene.command(tmp_path / "out", *more), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and words in ended.stderr.splitlines()[-1], ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,232 @@
+"""Planted damage: each kind is found, and named in a line of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from corpora import write_corpus
+from rich.console import Console
+
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.formats import shard_format
+from pipelines.output.inspect import inspect, render
+from pipelines.output.manifest.commits import pack_counts
+from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.verify import verify
+from pipelines.run import tokenize_corpus
+from tokenizer import OutputError
+
+HERE = RunOptions(workers=0, quiet=True)
+
+
+@pytest.fixture(scope="module", params=["parquet", "webdataset"])
+def pristine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp(request.param)
+    corpus = write_corpus(root / "corpus", 10)
+    config = TokenizeConfig(str(corpus), codec="mulaw", shard_hours=0.002, format=request.param)
+    tokenize_corpus(config, str(root / "out"), HERE)
+    return root / "out"
+
+
+@pytest.fixture
+def out(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "out"))
+
+
+def shards(out: Path) -> list[Path]:
+    return sorted((out / "data").iterdir())
+
+
+def record(out: Path, number: int = 0) -> Path:
+    return sorted((out / "manifest" / "commits").iterdir())[number]
+
+
+def edit(path: Path, **values: object) -> None:
+    """As somebody would who knows of the checksum, so that what it says is looked at, too."""
+    path.write_bytes(seal({**unseal(path.read_bytes()), **values}))
+
+
+def flip(out: Path) -> None:
+    content = bytearray(shards(out)[0].read_bytes())
+    content[len(content) // 3] ^= 4
+    shards(out)[0].write_bytes(content)
+
+
+def truncate(out: Path) -> None:
+    shards(out)[0].write_bytes(shards(out)[0].read_bytes()[:-100])
+
+
+def swap(out: Path) -> None:
+    one, other = shards(out)[:2]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def rewrite(out: Path, change: Callable[[list], list]) -> None:
+    """Replace a shard by another that is sound in itself, and fit its record's hash to it."""
+    path = shards(out)[0]
+    form = shard_format("parquet" if path.suffix == ".parquet" else "webdataset")
+    with path.open("rb") as file:
+        rows, footer = list(form.read(file, "s")), form.footer(file, "s") if not file.seek(0) else {}
+    form.write(str(path), change(rows), footer)
+    import hashlib
+
+    edit(record(out), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "bit flip": (flip, "SHA-256 differs"),
+    "truncation": (truncate, "bytes, "),
+    "deleted shard": (lambda out: shards(out)[0].unlink(), "its file is missing"),
+    "deleted record": (lambda out: record(out).unlink(), "not committed"),
+    "damaged record": (lambda out: record(out).write_text("{"), "not a commit record"),
+    "stranger": (lambda out: (out / "data" / f"train-9{shards(out)[0].suffix}").write_bytes(b"x"), "somebody else"),
+    "swapped shards": (swap, "was not planned for this shard"),
+    "row dropped": (lambda out: rewrite(out, lambda rows: rows[1:]), "neither a row nor a recorded failure"),
+    "row doubled": (lambda out: rewrite(out, lambda rows: [*rows, rows[0]]), "2 times among rows and failures"),
+    "rows reordered": (lambda out: rewrite(out, lambda rows: rows[::-1]), "not in the plan's order"),
+    "edited record": (lambda out: edit(record(out), frames=1), "1 were committed"),
+    "another configuration": (lambda out: edit(record(out), fingerprint="x"), "another configuration"),
+    "another footer": (lambda out: edit(record(out), footer={}), "footer"),
+    "lost failures": (
+        lambda out: [edit(path, failures=[]) for path in (out / "manifest" / "commits").iterdir()],
+        "neither a row",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found_and_named(out: Path, kind: str) -> None:
+    plant, words = DAMAGE[kind]
+    assert verify(str(out)) == []
+    if kind == "row dropped" or kind == "rows reordered":
+        assert json.loads(record(out).read_text())["rows"] > 1
+    plant(out)
+    problems = [str(problem) for problem in verify(str(out))]
+    assert any(words in problem for problem in problems), problems
+    assert all("\n" not in problem and problem.startswith("train-") for problem in problems)
+
+
+def test_an_unfinished_output_says_how_to_go_on(out: Path) -> None:
+    record(out).unlink()
+    summary = inspect(str(out))
+    assert not summary.complete and summary.shards == summary.shards_planned - 1
+    assert "run the same command again" in str(verify(str(out))[0])
+
+
+def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "missing"):
+        for command in (inspect, verify):
+            with pytest.raises(OutputError, match="not an output of"):
+                command(str(place))
+
+
+def test_the_json_is_what_is_documented(out: Path) -> None:
+    values = json.loads(json.dumps(inspect(str(out)).to_json()))
+    assert values["complete"] and values["recordings"] == {"planned": 11, "tokenized": 10, "failed": 1}
+    (failure,) = values["failures"]
+    assert list(failure) == ["id", "source_uri", "kind", "message", "stage"]
+    assert failure["id"] == "broken.wav" and values["failure_kinds"] == {"truncated": 1}
+    assert len(values["codebooks"]) == 4 and values["codec"]["codec"] == "mulaw"
+
+
+def test_the_page_for_people_says_it_all(out: Path) -> None:
+    sink = io.StringIO()
+    render(inspect(str(out)), failures=True, console=Console(file=sink, width=200))
+    text = sink.getvalue()
+    for words in ("mulaw", "10 of 11, 1 failed", "truncated", "broken.wav", "perplexity", "complete"):
+        assert words in text
+
+
+def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
+    summary = inspect(str(out))
+    parts = [summary.timings[name] for name in ("decode_wait", "encode_wait", "write")]
+    assert all(part >= 0 for part in parts) and summary.timings["decode_wait"] > 0 and summary.timings["write"] > 0
+    assert sum(parts) <= summary.timings["wall"] + 0.01
+    console = Console(record=True, width=200)
+    render(summary, console=console)
+    shown = console.export_text()
+    assert "waiting for decode" in shown and "writing" in shown and "decoders busy" in shown
+    assert summary.timings["decode"] > 0 and summary.timings["encode"] > 0
+
+
+STRANGERS: dict[str, tuple[str, str]] = {
+    "manifest/commits/train-00000-of-00004 (copy).json": ("no commit record of this plan", "COPY"),
+    "manifest/staging/train-00000-of-00004.0123456789ab." + "0" * 32 + ".parquet": ("left over by a run", ""),
+    "manifest/staging/x": ("no staged file of a run", ""),
+    "manifest/old/config.json": ("no file of a manifest", ""),
+    "manifest/runs/0123456789ab.json": ("says of no run", ""),
+    "data/sub/train-00000-of-00004.parquet": ("somebody else", ""),
+    "data/.half.tmp": ("somebody else", ""),
+}
+
+
+@pytest.mark.parametrize("place", STRANGERS)
+def test_strangers_of_every_kind_are_named(out: Path, place: str) -> None:
+    words, content = STRANGERS[place]
+    before = inspect(str(out)).recordings
+    (out / place).parent.mkdir(parents=True, exist_ok=True)
+    (out / place).write_bytes(record(out).read_bytes() if content else b"x")
+    problems = [str(problem) for problem in verify(str(out))]
+    assert len(problems) == 1 and words in problems[0] and Path(place).name in problems[0]
+    assert inspect(str(out)).recordings == before
+
+
+EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flags": (lambda out: edit(record(out), flags={"silent": 1}), "flag silent"),
+    "counts": (lambda out: edit(record(out), codebook_counts=pack_counts(np.ones((4, 1024), np.int64))), "occur"),
+    "no counts": (lambda out: edit(record(out), codebook_counts=None), "how often"),
+    "garbled counts": (lambda out: edit(record(out), codebook_counts="4:x"), "cannot be read"),
+    "format": (lambda out: edit(record(out), format="csv"), "says csv"),
+    "configuration": (lambda out: edit_text(out / "manifest" / "config.json"), "checksum"),
+    "plan": (lambda out: edit_plan(out), "not the plan"),
+}
+
+
+def edit_text(path: Path) -> None:
+    path.write_text(path.read_text().replace("6.0", "7.0", 1))
+
+
+def edit_plan(out: Path) -> None:
+    path = out / "manifest" / "plan.parquet"
+    table = pq.read_table(path)
+    ids = ["other", *table["id"].to_pylist()[1:]]
+    pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", [ids]), path)
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_edits_of_the_manifest_are_found(out: Path, kind: str) -> None:
+    plant, words = EDITS[kind]
+    plant(out)
+    problems = [str(problem) for problem in verify(str(out))]
+    assert any(words in problem for problem in problems), problems
+    assert all("\n" not in problem for problem in problems)
+
+
+def test_deleting_a_record_as_verify_advises_heals_a_damaged_shard(pristine: Path, out: Path) -> None:
+    flip(out)
+    problems = [str(problem) for problem in verify(str(out))]
+    (advice,) = [problem for problem in problems if "to heal it, delete" in problem]
+    (out / advice.split("delete ")[1].split(" and run")[0]).unlink()
+    stored = unseal((out / "manifest" / "config.json").read_bytes())["config"]
+    tokenize_corpus(TokenizeConfig.from_dict(stored), str(out), HERE)
+    assert verify(str(out)) == []
+    assert [path.read_bytes() for path in shards(out)] == [path.read_bytes() for path in shards(pristine)]
+
+
+def test_a_folder_from_before_checksums_is_refused_in_one_line(out: Path) -> None:
+    path = out / "manifest" / "config.json"
+    values = unseal(path.read_bytes())
+    del values["plan"]
+    path.write_text(json.dumps(values, indent=1))
+    with pytest.raises(OutputError, match="without checksums") as caught:
+        inspect(str(out))
+    assert "\n" not in str(caught.value) and "without checksums" in str(verify(str(out))[0])

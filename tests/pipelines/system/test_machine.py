@@ -1,0 +1,55 @@
+"""What of a machine a run may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.system.machine import _quota, usable_cores
+
+PRINT = [sys.executable, "-c", "from pipelines.system.machine import usable_cores; print(usable_cores())"]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity masks are Linux's")
+def test_an_affinity_mask_is_kept() -> None:
+    one = min(os.sched_getaffinity(0))
+    done = subprocess.run(
+        PRINT, preexec_fn=lambda: os.sched_setaffinity(0, {one}), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "1"
+
+
+def test_there_is_always_a_core() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "cores"), [("max 100000", None), ("100000 100000", 1), ("250000 100000", 3), ("50000 100000", 1)]
+)
+def test_a_container_s_quota_is_kept(tmp_path: Path, written: str, cores: int | None) -> None:
+    """Files as version 2 of control groups has them, set on a group around this one."""
+    group = tmp_path / "fs" / "docker" / "inner"
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text("max 100000\n")
+    (group.parent / "cpu.max").write_text(f"{written}\n")
+    (tmp_path / "own").write_text("0::/docker/inner\n")
+    assert _quota(tmp_path / "fs", tmp_path / "own") == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", None), ("200000", 2)])
+def test_quotas_of_the_older_kind_are_kept(tmp_path: Path, quota: str, cores: int | None) -> None:
+    group = tmp_path / "fs" / "cpu,cpuacct" / "job"
+    group.mkdir(parents=True)
+    (group / "cpu.cfs_quota_us").write_text(quota)
+    (group / "cpu.cfs_period_us").write_text("100000")
+    (tmp_path / "own").write_text("5:memory:/job\n4:cpu,cpuacct:/job\n")
+    assert _quota(tmp_path / "fs", tmp_path / "own") == cores
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
+    assert _quota(tmp_path, tmp_path / "nothing") is None

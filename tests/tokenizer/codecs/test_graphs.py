@@ -1,0 +1,192 @@
+"""The way through CUDA graphs without a GPU: what is captured is recorded as a list of operations, and replayed on the CPU.
+
+A replay sees the tensors that were there at the capture and nothing else, as a graph does: a value that Python looked at, or a
+tensor that was made for one batch, gives wrong results for the next. Streams do everything at once; what they are told to wait
+for must have been recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sounds import sound
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tokenizer import Codec, load_codec
+from tokenizer.codecs.base import ChunkCodes
+from tokenizer.codecs.encodec import quantizer
+from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.gpu import graphs
+from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
+from tokenizer.codecs.encodec.gpu.graphs import GraphRunner, Shape, Work
+from tokenizer.codecs.encodec.networks import ReferenceNetwork
+
+CPU = torch.device("cpu")
+LENGTHS = [48_000, 700, 48_000, 1, 33_000, 480, 48_000, 47_999, 48_000, 48_000, 700]
+
+
+class Recording(TorchDispatchMode):
+    """Operations as they are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+
+class FakeGraph:
+    """Stands for `torch.cuda.CUDAGraph`."""
+
+    made = replayed = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self.recording = Recording()
+
+    def replay(self) -> None:
+        type(self).replayed += 1
+        for func, args, kwargs, result in self.recording.calls:
+            for old, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class FakeEvent:
+    def __init__(self, blocking: bool = False) -> None:
+        self.recorded = False
+
+    def record(self, stream: Any) -> None:
+        self.recorded = True
+
+    def synchronize(self) -> None:
+        assert self.recorded, "nothing to wait for"
+
+
+class FakeStream:
+    def __init__(self, device: Any, priority: int = 0) -> None:
+        pass
+
+    def wait_event(self, event: FakeEvent) -> None:
+        event.synchronize()
+
+    def synchronize(self) -> None:
+        pass
+
+
+@contextmanager
+def inside(stream: Any) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def capture(graph: FakeGraph, **how: Any) -> Iterator[None]:
+    assert how["capture_error_mode"] == "thread_local"
+    with graph.recording:
+        yield
+
+
+@pytest.fixture
+def network(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> BatchedNetwork:
+    fakes: dict[str, Any] = {"CUDAGraph": FakeGraph, "Event": FakeEvent, "Stream": FakeStream, "stream": inside}
+    fakes |= {"graph": capture, "graph_pool_handle": object, "synchronize": lambda device: None, "empty_cache": lambda: None}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(graphs, "_pinned", lambda size: torch.full((size,), 255, dtype=torch.uint8))
+    monkeypatch.setattr(FakeGraph, "made", 0)
+    monkeypatch.setattr(FakeGraph, "replayed", 0)
+
+    def runner(self: BatchedNetwork, work: Work, precision: str, largest: Shape, lanes: int) -> GraphRunner:
+        return GraphRunner(work, precision, CPU, largest, lanes)
+
+    monkeypatch.setattr(BatchedNetwork, "_runner", runner)
+    monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
+    model = load_model(reduced, CPU)
+    return BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+
+
+@pytest.fixture(scope="module")
+def alone(reduced: Path) -> Codec:
+    return load_codec(str(reduced), bandwidth=24.0, device="cpu", reference=True)
+
+
+def test_replayed_graphs_give_the_references_codes(network: BatchedNetwork, alone: Codec) -> None:
+    for seed in range(3):
+        chunks = [sound(n, seed=n + seed).samples for n in LENGTHS]
+        for one, other in zip(network.encode(chunks), alone.encode_chunks(chunks), strict=True):
+            assert np.array_equal(one.codes, other.codes) and one.scale == pytest.approx(other.scale, rel=3e-7)
+    assert FakeGraph.replayed > 2 * FakeGraph.made > 0
+
+
+def test_replayed_graphs_settle_as_the_reference_does(
+    network: BatchedNetwork, alone: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
+    for seed in range(2):
+        chunks = [sound(n, seed=n + seed).samples for n in LENGTHS]
+        for one, other in zip(network.encode(chunks), alone.encode_chunks(chunks), strict=True):
+            assert np.array_equal(one.codes, other.codes) and one.scale == other.scale
+    assert network.repeated == 2 * len(LENGTHS)
+
+
+def test_replayed_graphs_decode_to_what_transformers_decodes_to(network: BatchedNetwork, alone: Codec) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        shapes = [(16, 150), (16, 3), (4, 150), (16, 150), (16, 150), (16, 3), (16, 150)]
+        chunks = [ChunkCodes(rng.integers(0, 1024, shape).astype(np.uint16), float(rng.uniform(0.1, 2))) for shape in shapes]
+        for found, expected in zip(network.decode(chunks), alone.decode_chunks(chunks), strict=True):
+            np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_results_outlive_the_slots_that_they_came_through(network: BatchedNetwork) -> None:
+    chunks = [ChunkCodes(np.full((16, 150), i, np.uint16), 1.0) for i in range(3)]
+    kept = network.decode(chunks)
+    before = [samples.copy() for samples in kept]
+    for _ in range(4):
+        network.decode(chunks[::-1])
+    assert all(np.array_equal(one, other) for one, other in zip(kept, before, strict=True))
+
+
+def test_graphs_that_were_forgotten_are_captured_again(network: BatchedNetwork) -> None:
+    chunks = [sound(n, seed=n).samples for n in (48_000, 700)]
+    expected, made = network.encode(chunks), FakeGraph.made
+    network._encoder()._runner.forget()
+    for one, other in zip(network.encode(chunks), expected, strict=True):
+        assert np.array_equal(one.codes, other.codes)
+    assert FakeGraph.made > made
+
+
+def test_lack_of_memory_at_a_capture_makes_batches_smaller(network: BatchedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = [sound(n, seed=n).samples for n in LENGTHS]
+    expected = network.encode(chunks)
+    network._encoder()._runner.forget()
+    call: Any = type(network._encoding).__call__
+
+    def hungry(self: Any, *inputs: torch.Tensor) -> Any:
+        if inputs[0].shape[0] > 2:
+            raise torch.OutOfMemoryError("too large")
+        return call(self, *inputs)
+
+    monkeypatch.setattr(type(network._encoding), "__call__", hungry)
+    for one, other in zip(network.encode(chunks), expected, strict=True):
+        assert np.array_equal(one.codes, other.codes)
+    assert network._encoder().rows == (1, 2)
+
+
+def test_threads_share_graphs(network: BatchedNetwork) -> None:
+    calls = [[sound(n, seed=n + seed).samples for n in LENGTHS[seed:]] for seed in range(4)]
+    expected = [network.encode(chunks) for chunks in calls]
+    with ThreadPoolExecutor(4) as pool:
+        for found, others in zip(pool.map(network.encode, calls), expected, strict=True):
+            assert all(np.array_equal(one.codes, other.codes) for one, other in zip(found, others, strict=True))

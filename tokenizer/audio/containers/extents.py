@@ -1,0 +1,227 @@
+"""Whether a container holds as many bytes of samples as it declares: what tells a file that was cut, whatever its codec.
+
+Bytes say it where samples cannot: ADPCM and GSM are counted in blocks, some writers count neither. A size that a writer put in
+because it could not know better (it wrote to a pipe, or was ended) says nothing; the samples then reach to the file's end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+_NEAR = 1 << 13
+"""bytes by which a size may miss a round number, when it was derived from that: headers, whole blocks"""
+_UNKNOWN_64 = 1 << 60
+_PLACEHOLDERS = (0x7F000000, 0x7FFFFFFF, 0xFFFFFFFF)
+"""SoX in AIFF; most writers by signed and by unsigned numbers: 0x7FFFF000, 0x80000000 and 0xFFFFFFDB are near these"""
+_MOST_CHUNKS = 1 << 20
+
+
+def is_unknown(size: int) -> bool:
+    """Whether a size of 32 bits is what writers put in that cannot know it."""
+    return size == 0 or any(abs(size - number) <= _NEAR for number in _PLACEHOLDERS)
+
+
+def is_unknown_64(size: int) -> bool:
+    """The same of 64 bits."""
+    return size <= 0 or size >= _UNKNOWN_64 or size == 0xFFFFFFFF
+
+
+def is_cut(file: BinaryIO) -> bool:
+    """Whether a file ends before the samples that its container declares; False for what declares no size, and for WAVE.
+
+    WAVE has a reader of its own: `tokenizer.audio.containers.headers.read_wav_header`.
+    """
+    file.seek(0)
+    head = file.read(16)
+    for magic, judge in _JUDGES:
+        if re.match(magic, head, re.DOTALL):
+            return judge(file, file.seek(0, os.SEEK_END))
+    return False
+
+
+def _iff(file: BinaryIO, end: int) -> bool:
+    """AIFF, AIFF-C and Amiga's 8SVX: chunks with big-endian sizes."""
+    return _chunks(file, end, 12, ">I", (b"SSND", b"BODY"))
+
+
+def _avi(file: BinaryIO, end: int) -> bool:
+    """AVI: the list `movi` of each RIFF."""
+    at = 0
+    while at + 12 <= end:
+        file.seek(at)
+        head = file.read(12)
+        size = struct.unpack("<I", head[4:8])[0]
+        if head[:4] != b"RIFF":
+            return False
+        if _chunks(file, end, at + 12, "<I", (b"LIST",)):
+            return True
+        if is_unknown(size):
+            return False
+        at += 8 + size + (size & 1)
+    return False
+
+
+def _chunks(file: BinaryIO, end: int, at: int, form: str, wanted: tuple[bytes, ...]) -> bool:
+    """Whether a chunk of those names goes beyond the file's end."""
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return False
+        size = struct.unpack(form, head[4:])[0]
+        if head[:4] in wanted and (is_unknown(size) or at + 8 + size > end):
+            return not is_unknown(size)
+        at += 8 + size + (size & 1)
+    return False
+
+
+def _caf(file: BinaryIO, end: int) -> bool:
+    at = 8
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(12)
+        if len(head) < 12:
+            return False
+        size = struct.unpack(">q", head[4:])[0]
+        if head[:4] == b"data":
+            return not is_unknown_64(size) and at + 12 + size > end
+        if size < 0:
+            return False
+        at += 12 + size
+    return False
+
+
+def _w64(file: BinaryIO, end: int) -> bool:
+    """Sony Wave64: names of 16 bytes, sizes of 64 bits that count the head of the chunk, each aligned to 8 bytes."""
+    at = 40
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(24)
+        if len(head) < 24:
+            return False
+        size = struct.unpack("<q", head[16:])[0]
+        if head[:4] == b"data":
+            return not is_unknown_64(size - 24) and at + size > end
+        if size < 24:
+            return False
+        at += size + (-size & 7)
+    return False
+
+
+def _au(file: BinaryIO, end: int) -> bool:
+    file.seek(4)
+    start, size = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
+    return not is_unknown(size) and start + size > end
+
+
+def _nist(file: BinaryIO, end: int) -> bool:
+    """NIST sphere: text that counts samples per channel; packed ones have no size."""
+    file.seek(0)
+    head = file.read(1024).decode("latin-1")
+    lines = head.split("\n")
+    start = int(lines[1]) if len(lines) > 1 and lines[1].strip().isdigit() else 1024
+    found = dict(re.findall(r"(?m)^(\w+) -\S+ (.+?)\s*$", head))
+    if "embedded" in found.get("sample_coding", ""):
+        return False
+    counts = [found.get(name, default) for name, default in _NIST_COUNTS]
+    if not all(count.isdigit() for count in counts):
+        return False
+    samples, channels, width = map(int, counts)
+    return not is_unknown(samples) and start + samples * channels * width > end
+
+
+_NIST_COUNTS = (("sample_count", "?"), ("channel_count", "1"), ("sample_n_bytes", "2"))
+
+
+def _voc(file: BinaryIO, end: int) -> bool:
+    """Creative's VOC: blocks of sound, each with its size; one of 0 ends the file."""
+    file.seek(20)
+    at = struct.unpack("<H", file.read(2).ljust(2, b"\0"))[0]
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(4)
+        if len(head) < 4 or head[0] == 0:
+            return False
+        size = int.from_bytes(head[1:], "little")
+        if head[0] in (1, 2, 9) and at + 4 + size > end:
+            return size < 0xFFFFFF - _NEAR
+        at += 4 + size
+    return False
+
+
+def _matroska(file: BinaryIO, end: int) -> bool:
+    """Matroska and WebM: the segment's size; what is streamed has none."""
+    at = 0
+    for _ in range(8):
+        file.seek(at)
+        head = file.read(16)
+        name = _width(head[:1])
+        length = _width(head[name : name + 1])
+        if not name or not length or len(head) < name + length:
+            return False
+        size = int.from_bytes(head[name : name + length], "big") & (1 << 7 * length) - 1
+        if head[:4] == b"\x18\x53\x80\x67":
+            return size not in (0, (1 << 7 * length) - 1) and at + name + length + size > end
+        at += name + length + size
+    return False
+
+
+def _width(first: bytes) -> int:
+    """Bytes of a number of EBML that begins with this one; 0 when there is none."""
+    return 9 - first[0].bit_length() if first and first[0] else 0
+
+
+def _boxes(file: BinaryIO, end: int) -> bool:
+    """MP4 and QuickTime: boxes at the top."""
+    at = 0
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8:
+            return False
+        size = struct.unpack(">I", head[:4])[0]
+        if size == 1 and len(head) == 16:
+            size = struct.unpack(">Q", head[8:])[0]
+        if size < 8:  # 0: to the end of the file
+            return False
+        if at + size > end:
+            return head[4:8] in (b"mdat", b"moof", b"moov")
+        at += size
+    return False
+
+
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+
+
+def _asf(file: BinaryIO, end: int) -> bool:
+    at = 0
+    for _ in range(64):
+        file.seek(at)
+        head = file.read(24)
+        if len(head) < 24:
+            return False
+        size: int = struct.unpack("<Q", head[16:])[0]
+        if head[:16] == _ASF_DATA:  # a broadcast declares its head alone
+            return 50 < size < _UNKNOWN_64 and at + size > end
+        if size < 24:
+            return False
+        at += size
+    return False
+
+
+_JUDGES: tuple[tuple[bytes, Callable[[BinaryIO, int], bool]], ...] = (
+    (rb"FORM....(AIF[FC]|8SVX|16SV)", _iff),
+    (rb"RIFF....AVI ", _avi),
+    (rb"caff", _caf),
+    (rb"riff\x2e\x91\xcf\x11", _w64),
+    (rb"\.snd", _au),
+    (rb"NIST_1A", _nist),
+    (rb"Creative Voice ", _voc),
+    (rb"\x1a\x45\xdf\xa3", _matroska),
+    (rb"....(ftyp|moov|mdat|wide|free|skip|pnot|styp)", _boxes),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _asf),
+)

@@ -1,0 +1,128 @@
+"""What a file's own header declares, read without decoding: the yardstick for files that end early.
+
+Silent truncation is the common lie: decoders return what is there and say nothing. So the length that the header declares
+is compared with what came out, wherever a header can be believed.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from tokenizer.audio.containers.extents import is_unknown, is_unknown_64
+
+_PLAIN = {(1, 16), (1, 24), (1, 32), (3, 32)}
+"""format tags and bits that every decoder turns into the same floats"""
+_BY_SAMPLE = {1, 3, 6, 7}
+"""format tags whose blocks are one sample of all channels: PCM, float, A-law and mu-law"""
+_EXTENSIBLE = 0xFFFE
+_HIDDEN_SYNCS = tuple(bytes.fromhex(sync) for sync in ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8", "f8724e1f", "72f81f4e"))
+"""how DTS (16 and 14 bits, both byte orders) and IEC 61937 bursts begin"""
+_HIDDEN_WITHIN = 1 << 19
+"""bytes from the start of a RIFF file; FFmpeg itself finds none that begins later"""
+
+
+@dataclass(frozen=True, slots=True)
+class WavHeader:
+    """The format and data chunks of a RIFF file."""
+
+    encoding: int
+    """the format tag: 1 is PCM, 3 float; of the extensible kind the one within"""
+    extensible: bool
+    channels: int
+    sample_rate: int
+    block_align: int
+    """bytes a sample of all channels takes"""
+    bits: int
+    """of a sample"""
+    data_bytes: int | None
+    """declared size of the samples; None when the writer could not know it"""
+    data_there: int
+    """bytes of the file from where the samples begin"""
+
+    @property
+    def samples(self) -> int | None:
+        """Declared samples per channel; None where a block holds several, as in ADPCM."""
+        if self.data_bytes is None or not self.block_align or self.encoding not in _BY_SAMPLE:
+            return None
+        return self.data_bytes // self.block_align
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether bytes of the samples are missing."""
+        return self.data_bytes is not None and self.data_there < self.data_bytes
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether these are mono or stereo samples as any program writes them, and all of them are there."""
+        known = (self.encoding, self.bits) in _PLAIN and self.channels in (1, 2)
+        return (
+            known
+            and not self.extensible
+            and 8 * self.block_align == self.channels * self.bits
+            and 0 < (self.data_bytes or 0) <= self.data_there
+        )
+
+
+def read_wav_header(file: BinaryIO) -> WavHeader | None:
+    """The header of a RIFF, RIFX, RF64 or BW64 file; None for anything else, or one without its format chunk."""
+    file.seek(0)
+    head = file.read(12)
+    if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or head[8:] != b"WAVE":
+        return None
+    order = ">" if head[:4] == b"RIFX" else "<"
+    facts: tuple[int, bool, int, int, int, int] | None = None
+    long: int | None = None
+    while len(chunk := file.read(8)) == 8:
+        size = struct.unpack(order + "I", chunk[4:])[0]
+        if chunk[:4] == b"data":
+            if facts is None:
+                return None
+            start = file.tell()
+            return WavHeader(*facts, _data_bytes(size, long), file.seek(0, os.SEEK_END) - start)
+        if chunk[:4] not in (b"fmt ", b"ds64"):
+            file.seek(size + (size & 1), os.SEEK_CUR)
+            continue
+        body = file.read(size)
+        file.seek(size & 1, os.SEEK_CUR)
+        if chunk[:4] == b"ds64" and len(body) >= 16:
+            long = struct.unpack(order + "Q", body[8:16])[0]
+        elif chunk[:4] == b"fmt ":
+            if len(body) < 16:
+                return None
+            facts = _format_facts(body, order)
+    return None
+
+
+def _format_facts(body: bytes, order: str) -> tuple[int, bool, int, int, int, int]:
+    """Encoding, whether it is extensible, channels, rate, bytes a block and bits, from a format chunk."""
+    encoding, channels, rate, _, align, bits = struct.unpack(order + "HHIIHH", body[:16])
+    extensible = encoding == _EXTENSIBLE
+    if extensible and len(body) >= 26:
+        encoding = struct.unpack(order + "H", body[24:26])[0]
+    return encoding, extensible, channels, rate, align, bits
+
+
+def _data_bytes(size: int, long: int | None) -> int | None:
+    """The size of the samples, from the data chunk, or from the 64-bit sizes where that points to them."""
+    if long is not None and size == 0xFFFFFFFF:
+        return None if is_unknown_64(long) else long
+    return None if is_unknown(size) else size
+
+
+def is_plain_wav(file: BinaryIO) -> bool:
+    """Whether a file is little-endian PCM or float WAVE, whole, and just what its header says."""
+    header = read_wav_header(file)
+    if header is None or not header.is_plain:
+        return False
+    file.seek(0)
+    return file.read(4) == b"RIFF" and not wav_may_hide(file)
+
+
+def wav_may_hide(file: BinaryIO) -> bool:
+    """Whether a RIFF file may carry DTS or AC-3 that its header calls PCM, as rips of discs do."""
+    file.seek(0)
+    head = file.read(_HIDDEN_WITHIN)
+    return any(sync in head for sync in _HIDDEN_SYNCS)

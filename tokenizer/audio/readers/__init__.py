@@ -1,0 +1,1 @@
+"""Files to blocks of samples, by FFmpeg or by libsndfile."""

@@ -1,0 +1,396 @@
+"""Decoding with PyAV, whose wheel carries FFmpeg: every common format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.resampler import AudioResampler
+from av.error import FFmpegError
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from tokenizer.audio.containers.digest import FlacDigest
+from tokenizer.audio.containers.extents import is_cut
+from tokenizer.audio.containers.headers import read_wav_header, wav_may_hide
+from tokenizer.audio.containers.mpeg import before_tags, frame_bytes, read_xing
+from tokenizer.audio.containers.ogg import Link
+from tokenizer.audio.readers.base import CUT_OFF, AudioFile, SourceFacts, check_facts, opened, usual_layout
+from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
+from tokenizer.errors import FailureKind, RecordingError
+
+FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,mlp,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,voc,w64,wav,webm,wv"
+)
+"""demuxers that may open a file; a playlist (hls, concat) would read other local files"""
+_EXACT = {"flac", "wv", "tta", "ape"}
+"""containers that count samples"""
+_CLOSE = {"mov,mp4,m4a,3gp,3g2,mj2", "ogg", "avi"}
+"""containers that time-stamp each track's end"""
+_TOGETHER = {"matroska,webm", "asf", "flv"}
+"""containers that say how long all tracks are together"""
+_UNTIMED = {"wav", "w64", "aiff", "caf", "au", "voc", "iff", "nistsphere", "sox"}
+"""containers whose samples lie in a row, without time stamps"""
+_SUMMED = {
+    "flac",
+    "wavpack",
+    "tta",
+    "ape",
+    "tak",
+    "ac3",
+    "eac3",
+    "truehd",
+    "mlp",
+    "mp3",
+    "mp3float",
+    "mp2",
+    "mp2float",
+}
+"""codecs whose packets carry checksums, which FFmpeg looks at only when asked"""
+_FRAMED = {"ac3", "eac3", "mp3", "mp3float", "mp2", "mp2float"}
+"""codecs whose frames say how long they are"""
+_CUT_PACKET = "a packet is cut"
+_XING_FRAMES = 2 * 1_152
+"""samples by which encoders that do not say what they put before and behind may miscount"""
+_LONGEST_SILENCE = 3_600
+"""seconds of a gap; beyond, time stamps are wrong and nothing is missing"""
+_MOST_GAPS = 1_000
+"""places of a recording that are noted; the rest is silence all the same"""
+_JUNK_SHARE = 0.01
+"""a packet with fewer bytes that are not zero is padding before or after an MPEG stream, not damaged audio"""
+
+
+_SAMPLE_TYPES: dict[str, np.dtype[Any]] = {"s16": np.dtype(np.int16), "s32": np.dtype(np.int32), "flt": np.dtype(np.float32)}
+"""packed sample formats, and with a `p` behind them planar ones, that numpy turns into the same floats as libswresample, for a
+tenth of its cost a frame"""
+_MOST_PLANES = 2
+"""channels of a planar frame that are read as they are: beyond 7, PyAV's list of planes runs over its end"""
+
+
+class NotOpened(Exception):
+    """FFmpeg finds no audio here; another decoder may."""
+
+
+class PyAVReader:
+    """One file, open."""
+
+    def __init__(
+        self, file: AudioFile, name: str, *, allow_damaged: bool = False, link: Link | None = None, origin: int = 0
+    ) -> None:
+        """Open a file.
+
+        Args:
+            file: to read.
+            name: what errors call it.
+            allow_damaged: fill what is missing with silence, and keep note of it in `gaps`.
+            link: what the pages of an Ogg file say.
+            origin: byte of that file where `file` begins.
+
+        Raises:
+            NotOpened: it is nothing that FFmpeg knows, or has no audio.
+            RecordingError: it has a header that cannot be (BAD_HEADER).
+        """
+        av.logging.set_level(av.logging.PANIC)
+        self._name = name
+        self._allow_damaged, self._link, self._origin = allow_damaged, link, origin
+        self._tags_at: int | None = None
+        self.gaps: list[Gap] = []
+        options = {"format_whitelist": FORMATS}
+        with opened(file) as handle:
+            self._wav = read_wav_header(handle)
+            if self._wav is not None and not wav_may_hide(handle):
+                # FFmpeg searches 32 packets of PCM for other codecs: 8 ms a file, ten times what a second of it takes to decode.
+                options["max_probe_packets"] = "1"
+            self._cut = is_cut(handle)
+        if self._wav is not None:
+            check_facts(name, self._wav.sample_rate, self._wav.channels)
+        try:
+            self._container: Any = av.open(file, mode="r", metadata_errors="replace", options=options)
+        except (FFmpegError, ValueError, OSError) as error:
+            raise NotOpened(_reason(error)) from error
+        try:
+            self._stream = self._audio_stream()
+            self.facts = self._facts(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def length(self) -> int | None:
+        """Samples that FFmpeg takes it to have."""
+        return self._by_time_stamps(self.facts.sample_rate)
+
+    def use(self, link: Link) -> None:
+        """Judge by what the pages of this Ogg file say; before the first block."""
+        self._link = link
+        if link.cut:
+            self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
+
+    def _audio_stream(self) -> Any:
+        """The track that players choose: the first one that the file calls a default, else the first."""
+        streams = self._container.streams.audio
+        if not streams:
+            raise NotOpened("it has no audio stream")
+        readable = [stream for stream in streams if stream.codec_context is not None]
+        if not readable:
+            raise NotOpened("no decoder for its audio")
+        chosen = next((stream for stream in readable if stream.disposition & Disposition.default), readable[0])
+        if chosen.codec_context.name in _SUMMED:
+            chosen.codec_context.options = {"err_detect": "crccheck+explode"}
+        return chosen
+
+    def _facts(self, file: AudioFile) -> SourceFacts:
+        context, container = self._stream.codec_context, self._container.format.name
+        check_facts(self._name, context.sample_rate, context.channels)
+        declared, tolerance = self._declared(file, container, context.sample_rate)
+        return SourceFacts(
+            decoder="pyav",
+            container=container,
+            codec=context.name,
+            sample_rate=context.sample_rate,
+            layout=_names(context.layout, context.channels),
+            declared=declared,
+            tolerance=tolerance,
+            trims=(container == "ogg" and context.name == "vorbis")
+            or container.startswith("mov")
+            or (container == "mp3" and declared is not None and tolerance < _XING_FRAMES),
+            tracks=len(self._container.streams.audio),
+            track=[one.index for one in self._container.streams.audio].index(self._stream.index),
+        )
+
+    def _declared(self, file: AudioFile, container: str, rate: int) -> tuple[int | None, int]:
+        """Declared samples and the shortfall to accept; None where the figure is an estimate."""
+        if container == "mp3":
+            return self._declared_by_xing(file, rate)
+        if container in ("wav", "w64") and self._wav is not None:
+            samples = self._wav.samples
+            return (CUT_OFF, 0) if samples is None and self._wav.is_cut else (samples, 1)
+        if self._cut:
+            return CUT_OFF, 0
+        if container in _EXACT:
+            return self._by_time_stamps(rate), 0
+        if container in _CLOSE:
+            return self._by_time_stamps(rate), rate // 10
+        if container in _TOGETHER:
+            return self._by_its_own_duration(rate), rate // 10
+        return None, 0
+
+    def _declared_by_xing(self, file: AudioFile, rate: int) -> tuple[int | None, int]:
+        with opened(file) as handle:
+            xing, self._tags_at = read_xing(handle), before_tags(handle)
+        if xing is None:
+            return None, 0
+        return xing.samples, rate // 100 if xing.exact else _XING_FRAMES
+
+    def _by_its_own_duration(self, rate: int) -> int | None:
+        """Of a container that times all tracks together: what this one's DURATION tag says, or the file when it has no other.
+
+        A track may begin late; its samples begin with its first one all the same, as FFmpeg's command line gives them, and so do
+        `start` and `end` count. Some writers measure the tag from there and some from the file's beginning: the lesser counts.
+        """
+        late = float(self._stream.start_time * self._stream.time_base) if self._stream.start_time else 0.0
+        if tagged := _seconds(next((v for k, v in self._stream.metadata.items() if k.upper().startswith("DURATION")), "")):
+            return max(0, round((tagged - max(0.0, late)) * rate))
+        if len(self._container.streams) > 1:
+            return None
+        length = self._by_time_stamps(rate)
+        return None if length is None else max(0, length - round(max(0.0, late) * rate))
+
+    def _by_time_stamps(self, rate: int) -> int | None:
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            samples: int = round(self._stream.duration * self._stream.time_base * rate)
+            return samples
+        duration = self._container.duration
+        if len(self._container.streams) > 1:  # that is the longest of all tracks
+            return None
+        return None if duration is None else round(duration * rate / 1_000_000)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """All samples, about a second at a time, float32 `[channels, n]`, with silence for what is missing where that is allowed.
+
+        Raises:
+            RecordingError: packets that do not decode or are missing, unless that is allowed, or a rate or layout that changes on
+                the way (DAMAGED).
+        """
+        gathered = _Gathered(self.facts.channels)
+        try:
+            for found in self._alike():
+                if isinstance(found, Gap):
+                    yield from gathered.flush()
+                    yield from self._filled(found)
+                else:
+                    yield from gathered.add(found, self.facts.sample_rate)
+        except RecordingError:  # what came before it is sound, and may be all that is wanted
+            yield from gathered.flush()
+            raise
+        yield from gathered.flush()
+
+    def _filled(self, gap: Gap) -> Iterator[NDArray[np.float32]]:
+        """Silence for a gap."""
+        rate = self.facts.sample_rate
+        missing = f", {gap.samples / rate:.3f} s are missing" if gap.samples else ""
+        what = f"damaged at {gap.start / rate:.3f} s ({gap.reason}{missing})"
+        if gap.samples > _LONGEST_SILENCE * rate:
+            raise self._damaged(what)
+        if not self._allow_damaged:
+            raise self._damaged(f"{what}; --allow-damaged (allow_damaged=True) keeps it, with silence there")
+        if len(self.gaps) < _MOST_GAPS:
+            self.gaps.append(gap)
+        left = gap.samples
+        while left:
+            yield np.zeros((self.facts.channels, min(left, rate)), np.float32)
+            left -= min(left, rate)
+
+    def _alike(self) -> Iterator[Any | Gap]:
+        """Frames of the rate and channels that the file began with, and gaps; not those behind all that was declared."""
+        rate, channels = self.facts.sample_rate, self.facts.channels
+        last: Gap | None = None
+        digest = FlacDigest.of(self._stream.codec_context.extradata) if self.facts.container == "flac" else None
+        for found in self._clock().frames(self._decoded()):
+            if last is not None:
+                yield last
+                last = None
+            if isinstance(found, Gap):
+                last = found
+                continue
+            there = len(found.layout.channels)
+            if found.sample_rate != rate or there != channels:
+                raise self._damaged(f"changes from {rate} Hz and {channels} channels to {found.sample_rate} Hz and {there}")
+            if digest is not None:
+                digest.add(found)
+            yield found
+        if last is not None and last.reason == _CUT_PACKET and not last.samples and self.facts.declared is None:
+            self.facts = replace(self.facts, declared=CUT_OFF)
+        elif last is not None and not self._is_behind(last):
+            yield self._to_the_end(last)
+        elif digest is not None and not self.gaps and digest.is_wrong:
+            yield Gap(0, 0, "its samples are not those of its MD5")
+
+    def _to_the_end(self, gap: Gap) -> Gap:
+        """The last thing that was found, with nothing behind it: what was declared says how much is missing."""
+        declared = self.facts.declared
+        if gap.samples or declared is None or declared == CUT_OFF:
+            return gap
+        return replace(gap, samples=max(0, declared - gap.start))
+
+    def _is_behind(self, gap: Gap) -> bool:
+        """Whether only what stands behind the sound does not decode, or what is left of a packet that is cut."""
+        declared = self.facts.declared
+        return not gap.samples and declared is not None and (declared == CUT_OFF or gap.start >= declared - self.facts.tolerance)
+
+    def _clock(self) -> Clock:
+        if self._link is not None:
+            return PageCounts(self._link, self.facts.sample_rate, self._origin)
+        return Untimed() if self.facts.container in _UNTIMED else Timestamps(self.facts.sample_rate)
+
+    def _decoded(self) -> Iterator[Decoded]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except FFmpegError as error:  # the container itself is broken from here on
+                yield Decoded(Nothing(), (), _reason(error))
+                return
+            if self._tags_at is not None and packet.size and (packet.pos or 0) >= self._tags_at:
+                continue
+            yield self._decode(packet)
+
+    def _decode(self, packet: Any) -> Decoded:
+        try:
+            frames = tuple(packet.decode())
+        except FFmpegError as error:
+            padding = _is_padding(bytes(packet))
+            return Decoded(packet, (), None if padding else f"a packet does not decode: {_reason(error)}")
+        cut = (packet.is_corrupt and self.facts.container not in _UNTIMED) or self._is_short(packet)
+        return Decoded(packet, frames, _CUT_PACKET if cut else None)
+
+    def _is_short(self, packet: Any) -> bool:
+        """Whether a frame breaks off, which decoders make up for."""
+        codec = self.facts.codec
+        if codec not in _FRAMED or not packet.size:
+            return False
+        size = frame_bytes(bytes(packet)[:6], codec)
+        return size is not None and packet.size < size
+
+    def _damaged(self, what: str) -> RecordingError:
+        return RecordingError(FailureKind.DAMAGED, f"{self._name}: {what}", "decode")
+
+
+class _Gathered:
+    """Samples of frames as they lie in memory, until there are enough of them to be worth converting."""
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        # `to_ndarray` on planar audio of many channels crashes the process: packed floats are always safe.
+        self._packed = AudioResampler(format="flt")
+        self._types = dict(_SAMPLE_TYPES)
+        if channels <= _MOST_PLANES:
+            self._types |= {f"{name}p": dtype for name, dtype in _SAMPLE_TYPES.items()}
+        self._format = ""
+        self._held: list[list[NDArray[Any]]] = []
+        self._count = 0
+
+    def add(self, frame: Any, enough: int) -> Iterator[NDArray[np.float32]]:
+        """Take in a frame; yields a block where `enough` samples per channel have come together."""
+        for readable in (frame,) if frame.format.name in self._types else self._packed.resample(frame):
+            if readable.format.name != self._format:
+                yield from self.flush()
+                self._format = readable.format.name
+            self._held.append(self._planes(readable))
+            self._count += readable.samples
+        if self._count >= enough:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        """What has been gathered, as one block."""
+        if not self._count:
+            return
+        rows = [np.concatenate(pieces) for pieces in zip(*self._held, strict=True)]
+        block = np.empty((self._channels, self._count), np.float32)
+        block[...] = rows[0].reshape(-1, self._channels).T if len(rows) < self._channels else rows
+        scale = 1.0 if rows[0].dtype.kind == "f" else 2.0 ** (1 - 8 * rows[0].dtype.itemsize)
+        self._held, self._count = [], 0
+        yield block if scale == 1.0 else np.multiply(block, np.float32(scale), out=block)
+
+    def _planes(self, frame: Any) -> list[NDArray[Any]]:
+        """Views of a frame's memory: one of all samples in turn, or one a channel."""
+        dtype = self._types[self._format]
+        if self._format in _SAMPLE_TYPES:
+            return [np.frombuffer(frame.planes[0], dtype, frame.samples * self._channels)]
+        return [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes]
+
+
+def _names(layout: Any, channels: int) -> tuple[str, ...]:
+    names = tuple(channel.name for channel in layout.channels)
+    return names if len(names) == channels and "NONE" not in names else usual_layout(channels)
+
+
+def _seconds(text: str) -> float:
+    """A time as Matroska's tags have it, `00:00:05.008000000`; 0 when it is none."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return 3_600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
+
+
+def _is_padding(packet: bytes) -> bool:
+    return len(packet) - packet.count(0) <= len(packet) * _JUNK_SHARE
+
+
+def _reason(error: BaseException) -> str:
+    log = getattr(error, "log", None)
+    if log and "whitelist" in log[2]:
+        return f"a {log[1]} file is no container of audio"
+    if log:
+        return str(log[2]).strip() or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,91 @@
+"""Decoding with soundfile (libsndfile): what PyAV cannot open, and exact seeking in files that count samples."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from tokenizer.audio.readers.base import AudioFile, SourceFacts, check_facts, usual_layout
+from tokenizer.audio.timeline import Gap
+from tokenizer.errors import FailureKind, RecordingError
+
+MAGIC = {b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"NIST", b"caff", b".snd", b"Crea", b"riff"}
+"""first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and complains on stderr"""
+SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF", "RF64"}
+"""formats in which `seek` is exact to the sample, for samples in `EXACT`"""
+EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
+"""encodings of which libsndfile makes the floats that FFmpeg makes, from any sample on: ADPCM depends on what came before"""
+_BLOCK = 65_536
+
+
+class SoundFileReader:
+    """One file, open."""
+
+    def __init__(self, file: AudioFile, name: str, start: int = 0) -> None:
+        """Open a file at sample `start` (only for formats in `SEEKABLE`).
+
+        Raises:
+            RecordingError: it is nothing that libsndfile knows (NOT_AUDIO), or a header that cannot be (BAD_HEADER).
+        """
+        self._name = name
+        self.gaps: list[Gap] = []
+        try:
+            self._file: Any = soundfile.SoundFile(file)
+        except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as error:
+            reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
+            kind = FailureKind.BAD_HEADER if "hannel count" in reason else FailureKind.NOT_AUDIO
+            raise RecordingError(kind, f"{name}: {reason}", "open") from error
+        channels = self._file.channels
+        check_facts(name, self._file.samplerate, channels)
+        frames = self._file.frames
+        self.facts = SourceFacts(
+            decoder="soundfile",
+            container=self._file.format.lower(),
+            codec=self._file.subtype.lower(),
+            sample_rate=self._file.samplerate,
+            layout=usual_layout(channels),
+            declared=frames if 0 < frames < 1 << 60 else None,
+            tolerance=0,
+            trims=False,
+        )
+        if start:
+            self.seek(start)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it can begin anywhere, with the samples that FFmpeg would give."""
+        return self._file.format in SEEKABLE and self._file.subtype in EXACT
+
+    def seek(self, start: int) -> None:
+        """Go to a sample, or to the end of a shorter file.
+
+        Raises:
+            RecordingError: it cannot be reached (DAMAGED).
+        """
+        try:
+            self._file.seek(min(start, self._file.frames))
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise RecordingError(FailureKind.DAMAGED, f"{self._name}: cannot seek to sample {start}", "decode") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks float32 `[channels, n]`.
+
+        Raises:
+            RecordingError: samples that do not decode (DAMAGED).
+        """
+        while True:
+            try:
+                block = self._file.read(_BLOCK, dtype="float32", always_2d=True)
+            except (soundfile.LibsndfileError, RuntimeError, struct.error) as error:
+                raise RecordingError(FailureKind.DAMAGED, f"{self._name}: {error}", "decode") from error
+            if not len(block):
+                return
+            yield np.ascontiguousarray(block.T)

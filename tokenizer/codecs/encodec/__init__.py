@@ -1,0 +1,1 @@
+"""EnCodec, with exactly the codes of transformers' EncodecModel."""

@@ -1,0 +1,1 @@
+"""The encoder and decoder tile by tile, for CPUs."""

@@ -1,0 +1,1 @@
+"""Batches of fixed shapes and CUDA graphs."""

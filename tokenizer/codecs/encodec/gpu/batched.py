@@ -1,0 +1,240 @@
+"""EnCodec in batches of fixed shapes: what runs on a GPU, where small kernels and waiting cost more than arithmetic.
+
+Full chunks share batches without masks; shorter ones share batches whose width is the next of a few, each row masked to its own
+length (`tokenizer.codecs.encodec.gpu.masked`). Rows are independent, so that a batch may be filled up with silent ones. From
+samples to codes nothing is read back: scales, codes and what must be looked at again come to the host once a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tokenizer.chunking import frames_of
+from tokenizer.codecs.base import ChunkCodes
+from tokenizer.codecs.encodec import quantizer
+from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.gpu.batches import ROWS, Batch, Batcher, Plan, batches, filled, groups, rows_that_fit
+from tokenizer.codecs.encodec.gpu.graphs import EagerRunner, GraphRunner, Layout, Runner, Shape, Work, fill
+from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder, inside
+from tokenizer.codecs.encodec.networks import ReferenceNetwork
+from tokenizer.codecs.encodec.quantizer import half_squares, noise, quantize, quantize_quickly
+from tokenizer.codecs.encodec.scales import normalise, row_scales
+from tokenizer.errors import FailureKind, RecordingError
+
+LANES = 4
+"""near ties that are settled at the same time: alone, a chunk leaves most of a GPU idle"""
+
+
+class BatchedNetwork:
+    """Chunks of samples to codes and back, in batches of fixed shapes.
+
+    With "exact" precision, a chunk with a code that rounding could have decided is encoded again alone, by transformers'
+    operations in transformers' order, and has those codes and that scale whatever they are: libraries choose their algorithms
+    by a batch's shape, so that in company even those round differently. Other scales are sums over a row of a batch, and may
+    differ from those of a chunk alone in a float32's last bit.
+
+    Threads may share it: while one waits for results, others start batches.
+    """
+
+    def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int, precision: str = "exact") -> None:
+        """`reference` has the same modules and does not look at the device.
+
+        Raises:
+            UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
+        """
+        self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
+        self._normalised = bool(model.config.normalize)
+        self._encoding = EncodeWork(model, n_q, precision == "exact")
+        self._settling, self._decoding = SettleWork(model, reference, n_q), DecodeWork(reference)
+        self._precision, self._n_q = precision, n_q
+        self._device = next(model.parameters()).device
+        self._batchers: dict[Work, Batcher] = {}
+        self._lock = Lock()
+        self.repeated = 0
+        """chunks that have been encoded again so far"""
+
+    def encode(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
+        """float32 `[channels, n]` each, of any lengths up to the codec's, each as if it were alone.
+
+        Raises:
+            RecordingError: an encoder's output is not finite.
+        """
+        results: list[Any] = [None] * len(chunks)
+        for indices, (codes, scales, finite, near) in self._encoder().run(chunks):
+            if not finite[: len(indices)].all():
+                raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
+            for row, i in enumerate(indices):
+                results[i] = self._coded(chunks[i], codes[:, row], scales[row])
+            self._settle([i for row, i in enumerate(indices) if near[row]], chunks, results)
+        return results
+
+    def decode(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
+        """Chunks of any lengths, each alone, to float32 `[channels, frames * hop]` each, scaled."""
+        results: list[Any] = [None] * len(chunks)
+        for indices, (samples,) in self._decoder().run(chunks):
+            for row, i in enumerate(indices):
+                results[i] = samples[row]
+        return results
+
+    def _settle(self, again: Sequence[int], chunks: Sequence[NDArray[np.float32]], results: list[ChunkCodes]) -> None:
+        """Encode some alone, beside the batches that are under way."""
+        if not again:
+            return
+        for places, (codes, scales) in self._settler().run([chunks[i] for i in again]):
+            for place in places:
+                results[again[place]] = self._coded(chunks[again[place]], codes[:, 0], scales[0])
+        with self._lock:
+            self.repeated += len(again)
+
+    def _coded(self, chunk: NDArray[np.float32], codes: NDArray[Any], scale: Any) -> ChunkCodes:
+        frames = frames_of(chunk.shape[1], self._hop)
+        return ChunkCodes(codes[:, :frames].astype(np.uint16), float(scale) if self._normalised else None)
+
+    def _encoder(self) -> Batcher:
+        return self._batcher(self._encoding, self._precision, self._plan, Shape(1, self._width, masked=True))
+
+    def _settler(self) -> Batcher:
+        return self._batcher(self._settling, "exact", alone, Shape(1, self._width), LANES)
+
+    def _decoder(self) -> Batcher:
+        row = Shape(1, frames_of(self._width, self._hop), levels=self._n_q)
+        return self._batcher(self._decoding, "exact", self._plan_codes, row)
+
+    def _plan(self, chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[Batch]:
+        return batches([chunk.shape[1] for chunk in chunks], self._width, rows)
+
+    def _plan_codes(self, chunks: Sequence[ChunkCodes], rows: tuple[int, ...]) -> list[Batch]:
+        """Full chunks in a few shapes, and shorter ones with others of their length."""
+        full = frames_of(self._width, self._hop)
+        found: list[Batch] = []
+        for (levels, frames), indices in groups([chunk.codes.shape for chunk in chunks], rows[-1]):
+            # A shape of a length of its own is not captured, and needs no empty rows.
+            sizes = rows if frames == full else (len(indices),)
+            found += filled(indices, Shape(1, frames, levels=levels), sizes)
+        return found
+
+    def _batcher(self, work: Work, precision: str, plan: Plan, row: Shape, lanes: int = 1) -> Batcher:
+        """Made when it is first needed, so that what is never done takes no memory."""
+        with arithmetic(precision):  # no other thread captures meanwhile
+            if work not in self._batchers:
+                rows = self._rows() if lanes == 1 else (1,)
+                largest = replace(row, rows=rows[-1])
+                self._batchers[work] = Batcher(self._runner(work, precision, largest, lanes), plan, rows)
+            return self._batchers[work]
+
+    def _rows(self) -> tuple[int, ...]:
+        if self._device.type == "cpu":
+            return ROWS
+        return rows_that_fit(torch.cuda.mem_get_info(self._device)[0], self._width)
+
+    def _runner(self, work: Work, precision: str, largest: Shape, lanes: int) -> Runner:
+        if self._device.type == "cpu":
+            return EagerRunner(work, precision)
+        return GraphRunner(work, precision, self._device, largest, lanes)
+
+
+def alone(chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[Batch]:
+    """A batch for each."""
+    return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
+
+
+class EncodeWork(Work):
+    """Samples to codes, and whether they are beyond doubt."""
+
+    def __init__(self, model: Any, n_q: int, exact: bool) -> None:
+        """
+        Raises:
+            UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
+        """
+        self._channels, self._normalised = int(model.config.audio_channels), bool(model.config.normalize)
+        # Tensor cores, which only "fast" uses, would have every tensor turned around before and after each convolution.
+        self._encoder = MaskedEncoder(model.encoder, channels_last=not exact)
+        self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
+        self._halves = [half_squares(codebook) for codebook in self._codebooks]
+        self._exact = exact
+
+    def layout(self, shape: Shape) -> Layout:
+        samples = ((shape.rows, self._channels, shape.width), torch.float32)
+        return [samples, ((shape.rows,), torch.int64)] if shape.masked else [samples]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
+        lengths = inputs[1] if len(inputs) > 1 else torch.empty(inputs[0].shape[0], dtype=torch.int64)
+        fill(inputs[0], lengths, items)
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """A batch float32 `[rows, channels, width]` to int16 codes `[n_q, rows, frames]` and, for each row, its scale, whether
+        the encoder's output is finite, and whether rounding could have decided one of its codes.
+        """
+        samples, lengths = inputs if len(inputs) > 1 else (inputs[0], None)
+        scales = row_scales(samples, lengths)
+        divided = samples / scales[:, None, None] if self._normalised else samples
+        embeddings, frames, condition = self._encoder.conditioned(divided, lengths)
+        rows, dim, count = embeddings.shape
+        flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
+        # What lies beyond a row's end is zero, which is finite and has no size.
+        finite = torch.isfinite(embeddings).all(dim=2).all(dim=1)
+        near = torch.zeros_like(finite)
+        if self._exact:
+            own = count if frames is None else frames
+            sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
+            by_frame = (rows, count)
+            moved = noise(flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition)))
+            codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
+            certainty = certainty.view(rows, count)
+            if frames is not None:
+                certainty = certainty.masked_fill(~inside(embeddings, frames)[:, 0], torch.inf)
+            near = certainty.amin(1) < quantizer.CERTAIN
+        else:
+            codes = quantize_quickly(flat, self._codebooks, self._halves)
+        return codes.view(len(self._codebooks), rows, count).to(torch.int16), scales, finite, near
+
+
+class SettleWork(Work):
+    """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
+
+    def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int) -> None:
+        self._channels, self._normalised = int(model.config.audio_channels), bool(model.config.normalize)
+        self._reference, self._n_q = reference, n_q
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.rows, self._channels, shape.width), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
+        inputs[0][0].copy_(torch.from_numpy(items[0]))
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[1, channels, n]`, to int16 codes `[n_q, 1, frames]` and the scale `[1]`."""
+        samples, scales = normalise(inputs[0])
+        embeddings = self._reference.encoder(samples if self._normalised else inputs[0])
+        return self._reference.quantize(embeddings, self._n_q).to(torch.int16), scales.view(-1)
+
+
+class DecodeWork(Work):
+    """Codes to samples."""
+
+    def __init__(self, reference: ReferenceNetwork) -> None:
+        self._reference = reference
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.levels, shape.rows, shape.width), torch.int64), ((shape.rows, 1, 1), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[ChunkCodes]) -> None:
+        codes, scales = inputs
+        codes.zero_()
+        scales.fill_(1.0)
+        for row, chunk in enumerate(items):
+            codes[:, row] = torch.from_numpy(chunk.codes.astype(np.int64))
+            if chunk.scale is not None:
+                scales[row] = chunk.scale
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """int64 `[n_q, rows, frames]` and scales `[rows, 1, 1]`, to samples float32 `[rows, channels, frames * hop]`."""
+        codes, scales = inputs
+        return (self._reference.decoder(self._reference.dequantize(codes)) * scales,)
