@@ -39,7 +39,7 @@ def write_site(storage: Storage, report: Mapping[str, Any], recordings: Sequence
     }
     storage.write(f"{AUDIT}/{DATA}", script("AUDIT", data))
     for name in reversed(PAGE):
-        storage.write(f"{AUDIT}/{name}", files("pipelines.auditing").joinpath("page", name).read_bytes())
+        storage.write(f"{AUDIT}/{name}", files("pipelines.auditing.page").joinpath("assets", name).read_bytes())
 
 
 def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:

@@ -29,6 +29,8 @@ from tokenizer import FailureKind, RecordingError, read_audio
 from tokenizer.errors import SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 class TrickySource(Source):
     """A folder in which some recordings kill or hang whoever opens them. Lives here, and is imported by the child."""
@@ -65,7 +67,7 @@ class TrickySource(Source):
 @pytest.fixture(autouse=True)
 def child_finds_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path(__file__).resolve().parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(ROOT / "tests")]))
 
 
 def settings(folder: Path, timeout: float = 30.0, channels: int = 2) -> DecodeSettings:
@@ -255,7 +257,7 @@ for decoding in decoder.decode([Recording("hang", sys.argv[1])]):
 
 
 def test_the_child_does_not_outlive_its_parent(sound_file: str) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, sound_file], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, sound_file], stdout=subprocess.PIPE, cwd=ROOT)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     time.sleep(1.0)
@@ -270,5 +272,5 @@ def test_the_child_does_not_outlive_its_parent(sound_file: str) -> None:
 def test_the_child_imports_neither_torch_nor_ray() -> None:
     heavy = "{'torch', 'ray', 'transformers', 'datasets'}"
     code = f"import sys, pipelines.corpus.reader_process; print(sorted({heavy} & set(sys.modules)))"
-    out = subprocess.check_output([sys.executable, "-c", code], cwd=Path(__file__).parents[3], text=True)
+    out = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
     assert out.strip() == "[]"
