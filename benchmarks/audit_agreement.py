@@ -1,10 +1,13 @@
-"""Whether an audit's figures are those of others: torchmetrics' over a folder, Google's for ViSQOL's conformance pair.
+"""Whether an audit's figures are those of others: torchmetrics' over a folder, Google's for
+ViSQOL's conformance pair.
 
-    python -m benchmarks.audit_agreement FOLDER [--visqol FOLDER] > benchmarks/results/audit_agreement.md
+    python -m benchmarks.audit_agreement FOLDER [--visqol FOLDER] >
+    benchmarks/results/audit_agreement.md
 
-FOLDER is tokenized with `small` and all of it is audited. Then each recording is decoded to a file by `codecshards decode`, its
-source is read with soundfile (PyAV where that cannot), resampled in one piece with soxr, and torchmetrics is given both files.
-The figures of ViSQOL that Google has published are compared where the audio of a pair is there (`--visqol`).
+FOLDER is tokenized with `small` and all of it is audited. Then each recording is decoded to a file
+by `codecshards decode`, its source is read with soundfile (PyAV where that cannot), resampled in
+one piece with soxr, and torchmetrics is given both files. The figures of ViSQOL that Google has
+published are compared where the audio of a pair is there (`--visqol`).
 """
 
 from __future__ import annotations
@@ -53,19 +56,30 @@ class Compared:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--visqol", type=Path, help="folder with the audio of google/visqol's conformance pairs")
+    parser.add_argument(
+        "--visqol", type=Path, help="folder with the audio of google/visqol's conformance pairs"
+    )
     asked = parser.parse_args()
     print("# An audit's figures beside those of others\n")
-    print("    python -m benchmarks.audit_agreement FOLDER" + (" --visqol FOLDER\n" if asked.visqol else "\n"))
+    print(
+        "    python -m benchmarks.audit_agreement FOLDER"
+        + (" --visqol FOLDER\n" if asked.visqol else "\n")
+    )
     with tempfile.TemporaryDirectory() as place:
         out = f"{place}/out"
         config = TokenizeConfig(str(asked.folder), codec="small", bandwidth=24.0)
         tokenize_corpus(config, out, RunOptions(workers=0, quiet=True, device="cpu"))
         options = AuditOptions(all=True, reencode=True, page=False, quiet=True, device="cpu")
         done = audit(out, options=options)
-        compared = [one for recording in done.recordings if (one := compare(out, asked.folder, recording, place)) is not None]
+        compared = [
+            one
+            for recording in done.recordings
+            if (one := compare(out, asked.folder, recording, place)) is not None
+        ]
     si_snr(done.recordings, compared)
     if asked.visqol:
         conformance(asked.visqol)
@@ -84,11 +98,14 @@ def compare(out: str, folder: Path, recording: RecordingAudit, place: str) -> Co
     # torchmetrics gives a number for a silent channel too; the audit leaves it out.
     loud = source.astype(np.float64).std(axis=1) > SILENT_RMS
     pair = (torch.from_numpy(samples[loud].astype(np.float64)) for samples in (decoded, source))
-    return Compared(recording.id, reader, ours, float(scale_invariant_signal_noise_ratio(*pair).mean()))
+    return Compared(
+        recording.id, reader, ours, float(scale_invariant_signal_noise_ratio(*pair).mean())
+    )
 
 
 def read(path: Path) -> tuple[NDArray[np.float32], str]:
-    """A source as the codec gets it, float32 `[2, n]` at 48 kHz, by other code than the audit's where there is any."""
+    """A source as the codec gets it, float32 `[2, n]` at 48 kHz, by other code than the audit's
+    where there is any."""
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError:
@@ -97,14 +114,19 @@ def read(path: Path) -> tuple[NDArray[np.float32], str]:
         samples = np.repeat(samples, 2, axis=1)
     wanted = int(np.floor(len(samples) * RATE / rate + 0.5))
     resampled = soxr.resample(samples, rate, RATE, "HQ") if rate != RATE else samples
-    if samples.shape[1] != 2 or len(resampled) != wanted:  # a lossy format's own length is the decoder's affair
+    if (
+        samples.shape[1] != 2 or len(resampled) != wanted
+    ):  # a lossy format's own length is the decoder's affair
         return read_audio(path, RATE, 2).samples, "ours"
     return np.ascontiguousarray(resampled.T), "soundfile"
 
 
 def si_snr(recordings: tuple[RecordingAudit, ...], compared: list[Compared]) -> None:
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    print(f"{len(recordings)} recordings, {sum(r.seconds for r in recordings) / 3600:.2f} h, `small` at 24 kbps; {versions}.\n")
+    print(
+        f"{len(recordings)} recordings, {sum(r.seconds for r in recordings) / 3600:.2f} h, `small` "
+        f"at 24 kbps; {versions}.\n"
+    )
     print("SI-SNR in dB, the audit's and torchmetrics' of the decoded file and the source.\n")
     print("| source read by | recordings | SI-SNR, median | largest difference | of |")
     print("|---|---|---|---|---|")
@@ -116,7 +138,10 @@ def si_snr(recordings: tuple[RecordingAudit, ...], compared: list[Compared]) -> 
     without = len(recordings) - len(compared)
     equal = sum(set(recording.equal_codes or ()) == {1.0} for recording in recordings)
     errors = sum(recording.failed for recording in recordings)
-    print(f"\nNot applicable to {without}. Encoded again, every code is equal in {equal} of {len(recordings)}.")
+    print(
+        f"\nNot applicable to {without}. Encoded again, every code is equal in {equal} of "
+        f"{len(recordings)}."
+    )
     print(f"Recordings with errors: {errors}.\n")
 
 
@@ -127,14 +152,21 @@ def conformance(folder: Path) -> None:
     api = VisqolApi()
     api.create(mode="speech")
     rows = [
-        (f"{CLEAN} and {TRANSCODED}, speech mode", SPEECH_MODE, visqol(clean, transcoded, RATE, api).value),
+        (
+            f"{CLEAN} and {TRANSCODED}, speech mode",
+            SPEECH_MODE,
+            visqol(clean, transcoded, RATE, api).value,
+        ),
         (f"{CLEAN} and itself, audio mode", IDENTITY, open_visqol()(clean, clean, RATE).value),
     ]
     print("ViSQOL's MOS-LQO, Google's published conformance figures and the audit's.\n")
     print("| pair | published | here | difference |")
     print("|---|---|---|---|")
     for name, published, found in rows:
-        print(f"| {name} | {published:.6f} | {found or float('nan'):.6f} | {abs((found or np.nan) - published):.6f} |")
+        print(
+            f"| {name} | {published:.6f} | {found or float('nan'):.6f} | "
+            f"{abs((found or np.nan) - published):.6f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python -m benchmarks.audit_page [--recordings 100] [--seconds 30] [--rows 10000]
 
-Makes a synthetic corpus, tokenizes it with the weight-free codec, audits all of it, and opens the page from its file in a
-headless Chromium, three times; then a page of as many rows, 100 of which have sound: those results, again and again under other
-names. Needs selenium, chromium and chromedriver.
+Makes a synthetic corpus, tokenizes it with the weight-free codec, audits all of it, and opens the
+page from its file in a headless Chromium, three times; then a page of as many rows, 100 of which
+have sound: those results, again and again under other names. Needs selenium, chromium and
+chromedriver.
 """
 
 from __future__ import annotations
@@ -44,19 +45,29 @@ def opening_seconds(page: Path) -> float:
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu"):
         options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=shutil.which("chromedriver")))
+    driver = webdriver.Chrome(
+        options=options,
+        service=webdriver.ChromeService(executable_path=shutil.which("chromedriver")),
+    )
     try:
         driver.get(page.as_uri())
-        assert driver.execute_script("return document.querySelectorAll('#table tbody tr').length") > 0
+        assert (
+            driver.execute_script("return document.querySelectorAll('#table tbody tr').length") > 0
+        )
         entry = "performance.getEntriesByType('navigation')[0]"
-        return float(driver.execute_script(f"return {entry}.loadEventEnd - {entry}.startTime")) / 1000
+        return (
+            float(driver.execute_script(f"return {entry}.loadEventEnd - {entry}.startTime")) / 1000
+        )
     finally:
         driver.quit()
 
 
 def repeated(recordings: Sequence[RecordingAudit], rows: int) -> list[RecordingAudit]:
     """As many results, with sound for the first ones."""
-    copies = [replace(recordings[i % len(recordings)], id=f"again/{i:06}.flac", page=None) for i in range(len(recordings), rows)]
+    copies = [
+        replace(recordings[i % len(recordings)], id=f"again/{i:06}.flac", page=None)
+        for i in range(len(recordings), rows)
+    ]
     return [*recordings, *copies]
 
 
@@ -65,11 +76,15 @@ def line(audit_folder: Path, rows: int, seconds: float) -> str:
     size = sum(path.stat().st_size for path in audit_folder.rglob("*") if path.is_file())
     data = (audit_folder / "data.js").stat().st_size
     times = sorted(opening_seconds(audit_folder / "index.html") for _ in range(3))
-    return f"| {rows:,} | {seconds:g} | {size / 1e6:.1f} MB | {data / 1e6:.2f} MB | {times[1]:.2f} s |"
+    return (
+        f"| {rows:,} | {seconds:g} | {size / 1e6:.1f} MB | {data / 1e6:.2f} MB | {times[1]:.2f} s |"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recordings", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rows", type=int, default=10_000)
@@ -78,16 +93,29 @@ def main() -> None:
         root = Path(folder)
         write_corpus(root / "corpus", asked.recordings, asked.seconds)
         out = str(root / "out")
-        tokenize_corpus(TokenizeConfig(str(root / "corpus"), codec="mulaw", bandwidth=24.0), out, RunOptions(quiet=True))
+        tokenize_corpus(
+            TokenizeConfig(str(root / "corpus"), codec="mulaw", bandwidth=24.0),
+            out,
+            RunOptions(quiet=True),
+        )
         done = audit(out, options=AuditOptions(all=True, quiet=True, workers=None))
         lines = [line(root / "out" / "audit", asked.recordings, asked.seconds)]
-        versions = next(recording.page["versions"] for recording in done.recordings if recording.page)
+        versions = next(
+            recording.page["versions"] for recording in done.recordings if recording.page
+        )
         clip = next(recording.page["seconds"] for recording in done.recordings if recording.page)
         write_site(open_storage(out), done.report, repeated(done.recordings, asked.rows))
         lines.append(line(root / "out" / "audit", asked.rows, asked.seconds))
-    print("| recordings | seconds each | page with media | its data | opens in (median of 3) |\n|---|---|---|---|---|")
+    print(
+        "| recordings | seconds each | page with media | its data | opens in (median of 3) |\n"
+        "|---|---|---|---|---|"
+    )
     print("\n".join(lines))
-    print(f"\nClips of {clip:.1f} s: " + "; ".join(f"{version['name']}: {version['format']}" for version in versions) + ".")
+    print(
+        f"\nClips of {clip:.1f} s: "
+        + "; ".join(f"{version['name']}: {version['format']}" for version in versions)
+        + "."
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.batch_size --codec codec > benchmarks/results/batch_size.md
 
-One thread, as each of `tokenize`'s encoders has; all sizes in turns. Larger batches share the LSTM's weights; smaller ones leave
-less at the end of a shard for one encoder alone, and less on its way.
+One thread, as each of `tokenize`'s encoders has; all sizes in turns. Larger batches share the
+LSTM's weights; smaller ones leave less at the end of a shard for one encoder alone, and less on its
+way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from tokenizer.allocator import keep_freed_memory
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
+    parser.add_argument(
+        "--codec",
+        required=True,
+        help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)",
+    )
     parser.add_argument("--bandwidth", type=float, default=6.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--rounds", type=int, default=5)
@@ -32,7 +37,10 @@ def main() -> int:
     keep_freed_memory()
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device="cpu", threads=1)
     rng = np.random.default_rng(0)
-    chunks = [np.float32(0.1) * rng.standard_normal((2, 48_000), np.float32) for _ in range(max(options.sizes))]
+    chunks = [
+        np.float32(0.1) * rng.standard_normal((2, 48_000), np.float32)
+        for _ in range(max(options.sizes))
+    ]
     taken: dict[int, list[float]] = {size: [] for size in options.sizes}
     codec.encode_chunks(chunks)
     for _ in range(options.rounds):
@@ -43,7 +51,11 @@ def main() -> int:
             taken[size].append((time.perf_counter() - began) / len(chunks))
     print("# Chunks a batch on a CPU\n")
     sizes = " ".join(map(str, options.sizes))
-    print(f"    python -m benchmarks.batch_size --codec CODEC --bandwidth {options.bandwidth:g} --sizes {sizes}", end=" ")
+    print(
+        f"    python -m benchmarks.batch_size --codec CODEC --bandwidth {options.bandwidth:g} "
+        f"--sizes {sizes}",
+        end=" ",
+    )
     print(f"--rounds {options.rounds}\n")
     print(f"One thread of {machine()}; torch {torch.__version__}; {len(chunks)} full chunks;")
     print(f"median of {options.rounds} rounds.\n")
@@ -51,7 +63,10 @@ def main() -> int:
     print("|---|---|---|---|")
     middle = {size: statistics.median(values) for size, values in taken.items()}
     for size, seconds in middle.items():
-        print(f"| {size} | {1000 * seconds:.1f} | {0.99 / seconds:.2f} | {min(middle.values()) / seconds:.2f} |")
+        print(
+            f"| {size} | {1000 * seconds:.1f} | {0.99 / seconds:.2f} | "
+            f"{min(middle.values()) / seconds:.2f} |"
+        )
     return 0
 
 

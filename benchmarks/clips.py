@@ -1,12 +1,15 @@
-"""What a file costs beyond its codec, and what a shard costs beyond its files: corpora of clips of one second.
+"""What a file costs beyond its codec, and what a shard costs beyond its files: corpora of clips of
+one second.
 
     python -m benchmarks.clips > benchmarks/results/clips.md
 
-The codec is `mulaw`, which costs next to nothing, so that all else shows. Whole runs (`--workers 0`: one runner and its
-decoder) take turns with a loop in one process that has none of the pipeline: soundfile, soxr, the codec, a list. A clip costs
-the CPU time of all processes of a run, less that of a run on a few clips and less what the codec took, over the clips. A second
-of sound is the same of a run on long recordings; the difference is what a file costs. A shard costs what a run that puts the
-same files in many shards takes longer than one that puts them in few. The stages are CPU time on one core.
+The codec is `mulaw`, which costs next to nothing, so that all else shows. Whole runs (`--workers
+0`: one runner and its decoder) take turns with a loop in one process that has none of the pipeline:
+soundfile, soxr, the codec, a list. A clip costs the CPU time of all processes of a run, less that
+of a run on a few clips and less what the codec took, over the clips. A second of sound is the same
+of a run on long recordings; the difference is what a file costs. A shard costs what a run that puts
+the same files in many shards takes longer than one that puts them in few. The stages are CPU time
+on one core.
 """
 
 from __future__ import annotations
@@ -53,14 +56,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=20_000, help="in each corpus")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES), metavar="SHAPE")
+    parser.add_argument(
+        "--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES), metavar="SHAPE"
+    )
     options = parser.parse_args()
     keep_freed_memory()
-    shapes = "" if options.shapes == list(SHAPES) else " --shapes " + " ".join(f'"{shape}"' for shape in options.shapes)
+    shapes = (
+        ""
+        if options.shapes == list(SHAPES)
+        else " --shapes " + " ".join(f'"{shape}"' for shape in options.shapes)
+    )
     print("# Clips of one second\n")
-    print(f"    python -m benchmarks.clips --files {options.files} --rounds {options.rounds}{shapes}\n")
+    print(
+        f"    python -m benchmarks.clips --files {options.files} --rounds "
+        f"{options.rounds}{shapes}\n"
+    )
     print(f"{machine()}, Python {platform.python_version()}; median of {options.rounds} rounds.\n")
-    headings = ["a clip, ms", "of it a second of sound, ms", "of it the file, ms", "a clip in the bare loop, ms"]
+    headings = [
+        "a clip, ms",
+        "of it a second of sound, ms",
+        "of it the file, ms",
+        "a clip in the bare loop, ms",
+    ]
     headings += ["clips a second", "a shard, s", "start and end of a run, s"]
     print("| clips | files | " + " | ".join(headings) + " |")
     print("|---" * (2 + len(headings)) + "|", flush=True)
@@ -74,21 +91,34 @@ def main() -> int:
     print("| clips | " + " | ".join(next(iter(stages.values()))) + " |")
     print("|---|" + "---|" * len(next(iter(stages.values()))))
     for name, figures in stages.items():
-        print(f"| {name} | " + " | ".join(f"{1000 * value:.2f}" for value in figures.values()) + " |")
+        print(
+            f"| {name} | " + " | ".join(f"{1000 * value:.2f}" for value in figures.values()) + " |"
+        )
     return 0
 
 
 def write_corpora(folder: Path, files: int, form: str, rate: int, channels: int) -> None:
-    """Noise and tones, no two alike: `clips` of a second, `long` recordings of as much sound, and a `handful` of the clips."""
+    """Noise and tones, no two alike: `clips` of a second, `long` recordings of as much sound, and a
+    `handful` of the clips."""
     rng = np.random.default_rng(0)
     write_corpus(folder / "clips", files, SECONDS, form, rate, channels, rng)
-    write_corpus(folder / "long", max(round(files * SECONDS / LONG), 1), LONG, form, rate, channels, rng)
+    write_corpus(
+        folder / "long", max(round(files * SECONDS / LONG), 1), LONG, form, rate, channels, rng
+    )
     (folder / "handful").mkdir()
     for path in sorted((folder / "clips").rglob(f"*.{form}"))[:FEW]:
         shutil.copy(path, folder / "handful")
 
 
-def write_corpus(folder: Path, files: int, seconds: float, form: str, rate: int, channels: int, rng: np.random.Generator) -> None:
+def write_corpus(
+    folder: Path,
+    files: int,
+    seconds: float,
+    form: str,
+    rate: int,
+    channels: int,
+    rng: np.random.Generator,
+) -> None:
     time_axis = np.arange(round(seconds * rate)) / rate
     for number in range(files):
         place = folder / f"{number // 1000:03d}"
@@ -127,7 +157,10 @@ def whole(folder: Path, options: argparse.Namespace) -> str:
             shutil.rmtree(out, ignore_errors=True)
     rounds = list(zip(*taken.values(), strict=True))
     clip = [1000 * (few.cpu - start.cpu) / (files - FEW) for start, few, _, _, _ in rounds]
-    second = [1000 * SECONDS * (long.cpu - start.cpu) / (files * SECONDS - FEW) for start, _, _, long, _ in rounds]
+    second = [
+        1000 * SECONDS * (long.cpu - start.cpu) / (files * SECONDS - FEW)
+        for start, _, _, long, _ in rounds
+    ]
     columns = [
         (2, clip),
         (2, second),
@@ -142,7 +175,17 @@ def whole(folder: Path, options: argparse.Namespace) -> str:
 
 def run(corpus: Path, out: Path, seconds: float) -> Cost:
     """The whole command, with shards of about so many seconds of audio."""
-    command = [sys.executable, "-m", "pipelines", "tokenize", str(corpus), str(out), "--codec", "mulaw", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "tokenize",
+        str(corpus),
+        str(out),
+        "--codec",
+        "mulaw",
+        "--quiet",
+    ]
     more = ["--shard-hours", f"{seconds / 3600:.9f}", "--device", "cpu", "--workers", "0"]
     began, before = time.perf_counter(), children()
     subprocess.run([*command, *more], check=True)
@@ -199,7 +242,9 @@ def busy(work: Callable[[], object]) -> float:
 
 
 def as_row(codec: Codec, path: Path, waveform: Waveform) -> Row:
-    return Row(path.name, codec.encode(waveform), 2, str(path), 44_100, 2, "0" * 64, None, None, None, {})
+    return Row(
+        path.name, codec.encode(waveform), 2, str(path), 44_100, 2, "0" * 64, None, None, None, {}
+    )
 
 
 if __name__ == "__main__":

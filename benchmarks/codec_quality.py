@@ -1,11 +1,14 @@
-"""How a codec sounds on recordings that it was not trained on, at each of its bandwidths, beside Opus.
+"""How a codec sounds on recordings that it was not trained on, at each of its bandwidths, beside
+Opus.
 
-    codecshards train-codec CORPUS RUN --pack pack --pack-only [the hold-out options of the training]
-    python -m benchmarks.codec_quality pack --codec small > benchmarks/results/codec_small.md
+    codecshards train-codec CORPUS RUN --pack pack --pack-only [the hold-out options of the
+    training] python -m benchmarks.codec_quality pack --codec small >
+    benchmarks/results/codec_small.md
 
-Takes what the pack holds out: stretches of 10 s, evenly spread over recordings that are longer, recordings of 1 s and more as
-they are. Each goes through the codec as a user's would (chunks, scales, overlaps, exact length) and through libopus. ViSQOL
-needs the extra `eval`; without it that column is left out.
+Takes what the pack holds out: stretches of 10 s, evenly spread over recordings that are longer,
+recordings of 1 s and more as they are. Each goes through the codec as a user's would (chunks,
+scales, overlaps, exact length) and through libopus. ViSQOL needs the extra `eval`; without it that
+column is left out.
 """
 
 from __future__ import annotations
@@ -63,20 +66,34 @@ def main() -> int:
     parser.add_argument("pack", help="made by codecshards train-codec … --pack-only")
     parser.add_argument("--codec", default="small")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of a stretch (default: %(default)s)")
-    parser.add_argument("--stretches", type=int, default=4, help="of one recording, at the most (default: %(default)s)")
-    parser.add_argument("--recordings", type=int, default=60, help="of one kind, at the most (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="of a stretch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--stretches",
+        type=int,
+        default=4,
+        help="of one recording, at the most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recordings", type=int, default=60, help="of one kind, at the most (default: %(default)s)"
+    )
     parser.add_argument("--no-visqol", action="store_true")
     options = parser.parse_args()
     stretches = list(held_out(Pack(options.pack), options))
     visqol = None if options.no_visqol else open_visqol()
-    highest = load_codec(options.codec, bandwidth=bandwidths(options.codec)[-1], device=options.device)
+    highest = load_codec(
+        options.codec, bandwidth=bandwidths(options.codec)[-1], device=options.device
+    )
     encoded = [highest.encode(stretch.waveform) for stretch in progress("encode", stretches)]
     header(options, stretches)
     for kbps in bandwidths(options.codec):
         codec = load_codec(options.codec, bandwidth=kbps, device=options.device)
         decoded = (codec.decode(nested(codes, codec)).samples for codes in encoded)
-        rows = [measure(s, d, kbps, visqol) for s, d in zip(progress(f"{kbps:g} kbps", stretches), decoded, strict=True)]
+        rows = [
+            measure(s, d, kbps, visqol)
+            for s, d in zip(progress(f"{kbps:g} kbps", stretches), decoded, strict=True)
+        ]
         table(f"codec, {kbps:g}", rows)
     for kbps in OPUS_KBPS:
         rows = []
@@ -92,7 +109,10 @@ def main() -> int:
 def bandwidths(codec: str) -> list[float]:
     from transformers import EncodecConfig
 
-    return sorted(float(kbps) for kbps in EncodecConfig.from_pretrained(find_checkpoint(codec).folder).target_bandwidths)
+    return sorted(
+        float(kbps)
+        for kbps in EncodecConfig.from_pretrained(find_checkpoint(codec).folder).target_bandwidths
+    )
 
 
 def nested(codes: Codes, codec: Codec) -> Codes:
@@ -103,7 +123,11 @@ def nested(codes: Codes, codec: Codec) -> Codes:
 def held_out(pack: Pack, options: argparse.Namespace) -> Iterator[Stretch]:
     seen: dict[str, int] = {}
     for recording in pack.recordings:
-        if not recording.held_out or recording.num_samples < pack.sample_rate or recording.rms < 1e-4:
+        if (
+            not recording.held_out
+            or recording.num_samples < pack.sample_rate
+            or recording.rms < 1e-4
+        ):
             continue
         seen[recording.kind] = seen.get(recording.kind, 0) + 1
         if seen[recording.kind] <= options.recordings:
@@ -117,10 +141,16 @@ def cut(pack: Pack, recording: PackedRecording, options: argparse.Namespace) -> 
         # The middles of equal parts: not the silence that recordings begin and end with.
         start = round((number + 0.5) / count * recording.num_samples - length / 2)
         start = min(max(0, start), recording.num_samples - length)
-        yield Stretch(recording.id, recording.kind, Waveform(pack.read(recording, start, length), pack.sample_rate))
+        yield Stretch(
+            recording.id,
+            recording.kind,
+            Waveform(pack.read(recording, start, length), pack.sample_rate),
+        )
 
 
-def measure(stretch: Stretch, decoded: NDArray[np.float32], kbps: float, visqol: Visqol | None) -> Figures:
+def measure(
+    stretch: Stretch, decoded: NDArray[np.float32], kbps: float, visqol: Visqol | None
+) -> Figures:
     source, rate = stretch.waveform.samples, stretch.waveform.sample_rate
     measures = Measures(source.shape[0], rate)
     measures.add(source, decoded)
@@ -147,9 +177,18 @@ def header(options: argparse.Namespace, stretches: Sequence[Stretch]) -> None:
     for kind in kinds(stretches):
         parts = [stretch for stretch in stretches if stretch.kind == kind]
         seconds = sum(stretch.waveform.seconds for stretch in parts)
-        print(f"- {kind}: {len({part.name for part in parts})} recordings held out, {len(parts)} stretches, {seconds:.0f} s")
-    print("\nSI-SNR in dB, the median (the mean) over stretches; ViSQOL (audio mode, MOS-LQO) the mean; log-mel distance in dB,")
-    print("the mean; level of the reconstruction over the source's in dB, the mean (and the 5% and 95% quantiles).\n")
+        print(
+            f"- {kind}: {len({part.name for part in parts})} recordings held out, {len(parts)} "
+            f"stretches, {seconds:.0f} s"
+        )
+    print(
+        "\nSI-SNR in dB, the median (the mean) over stretches; ViSQOL (audio mode, MOS-LQO) the "
+        "mean; log-mel distance in dB,"
+    )
+    print(
+        "the mean; level of the reconstruction over the source's in dB, the mean (and the 5% and "
+        "95% quantiles).\n"
+    )
     print("| | kind | kbps | SI-SNR | ViSQOL | mel | level |\n|---|---|---|---|---|---|---|")
 
 
@@ -177,7 +216,9 @@ def table(name: str, rows: Sequence[Figures]) -> None:
 def codebooks(encoded: Sequence[Codes], codec: Codec) -> None:
     size = codec.spec.codebook_size
     used = np.concatenate([np.asarray(codes.codes, np.int64) for codes in encoded], axis=1)
-    counts = torch.from_numpy(np.stack([np.bincount(level, minlength=size) for level in used])).double()
+    counts = torch.from_numpy(
+        np.stack([np.bincount(level, minlength=size) for level in used])
+    ).double()
     print(f"\nCodebooks over all of it, {used.shape[1]} frames, {size} codes each:\n")
     print("| level | perplexity | codes used |\n|---|---|---|")
     for number, (even, row) in enumerate(zip(perplexity(counts).tolist(), counts, strict=True), 1):
@@ -189,7 +230,10 @@ def silence(name: str, device: str) -> None:
     found = []
     for kbps in bandwidths(name):
         codec = load_codec(name, bandwidth=kbps, device=device)
-        quiet = Waveform(np.zeros((codec.channels, round(SILENT_SECONDS * codec.sample_rate)), np.float32), codec.sample_rate)
+        quiet = Waveform(
+            np.zeros((codec.channels, round(SILENT_SECONDS * codec.sample_rate)), np.float32),
+            codec.sample_rate,
+        )
         power = float(np.square(codec.decode(codec.encode(quiet)).samples, dtype=np.float64).mean())
         found.append(f"{10 * np.log10(power + 1e-30):.1f} dBFS at {kbps:g} kbps")
     print(", ".join(found))
@@ -197,7 +241,12 @@ def silence(name: str, device: str) -> None:
 
 def progress(what: str, parts: Sequence[Stretch]) -> Iterator[Stretch]:
     for number, part in enumerate(parts, 1):
-        print(f"\r{what}: {number} of {len(parts)}   ", end="" if number < len(parts) else "\n", file=sys.stderr, flush=True)
+        print(
+            f"\r{what}: {number} of {len(parts)}   ",
+            end="" if number < len(parts) else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
         yield part
 
 

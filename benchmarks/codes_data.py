@@ -1,4 +1,5 @@
-"""Data sets of seeded random codes for the loader's benchmarks: written by the shard formats, committed as `tokenize` commits.
+"""Data sets of seeded random codes for the loader's benchmarks: written by the shard formats,
+committed as `tokenize` commits.
 
 No codec takes part: random codes cost as many bytes as any and can be told apart.
 """
@@ -26,16 +27,30 @@ VERSION = "benchmark"
 
 
 def random_lengths(hours: float, mean_seconds: float, seed: int = 0) -> list[float]:
-    """Seconds of recordings that make up so many hours, each from half to one and a half times the mean."""
+    """Seconds of recordings that make up so many hours, each from half to one and a half times the
+    mean."""
     count = max(1, round(hours * 3600 / mean_seconds))
-    lengths: list[float] = (mean_seconds * np.random.default_rng(seed).uniform(0.5, 1.5, count)).tolist()
+    lengths: list[float] = (
+        mean_seconds * np.random.default_rng(seed).uniform(0.5, 1.5, count)
+    ).tolist()
     return lengths
 
 
-def write_data_set(root: Path, seconds: Sequence[float], n_q: int, shards: int, form: str = "parquet", seed: int = 0) -> Path:
+def write_data_set(
+    root: Path,
+    seconds: Sequence[float],
+    n_q: int,
+    shards: int,
+    form: str = "parquet",
+    seed: int = 0,
+) -> Path:
     """An output of `tokenize` as the loader finds it: shards, commit records, configuration."""
     spec = describe_mulaw(1.5 * n_q)
-    stored = stored_form(TokenizeConfig("random", codec="mulaw", bandwidth=spec.bandwidth, format=form), spec, VERSION)
+    stored = stored_form(
+        TokenizeConfig("random", codec="mulaw", bandwidth=spec.bandwidth, format=form),
+        spec,
+        VERSION,
+    )
     stored["plan"] = _plan_facts(shards, len(seconds))
     storage = LocalStorage(str(root))
     for number in range(shards):
@@ -44,15 +59,21 @@ def write_data_set(root: Path, seconds: Sequence[float], n_q: int, shards: int, 
         path = root / DATA / shard_format(form).file_name(shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         stats = ShardStats()
-        rows = counted((random_row(i, seconds[i], spec, seed) for i in here), stats, spec.codebook_size)
+        rows = counted(
+            (random_row(i, seconds[i], spec, seed) for i in here), stats, spec.codebook_size
+        )
         shard_format(form).write(str(path), rows, make_footer(spec, VERSION))
-        storage.create(f"{COMMITS}/{shard}.json", _record(shard, form, fingerprint(stored), stats, path).to_json())
+        storage.create(
+            f"{COMMITS}/{shard}.json",
+            _record(shard, form, fingerprint(stored), stats, path).to_json(),
+        )
     storage.create(CONFIG, seal(stored))
     return root
 
 
 def _plan_facts(shards: int, recordings: int) -> dict[str, object]:
-    """What a configuration says of its plan; the loader never reads the plan itself, and there is none."""
+    """What a configuration says of its plan; the loader never reads the plan itself, and there is
+    none."""
     return {"sha256": "0" * 64, "split": "train", "shards": shards, "recordings": recordings}
 
 
@@ -61,11 +82,17 @@ def random_row(number: int, seconds: float, spec: CodecSpec, seed: int = 0) -> R
     rng = np.random.default_rng([seed, number])
     num_samples = max(1, round(seconds * spec.sample_rate))
     spans = chunk_spans(num_samples, spec.chunk_length, spec.chunk_stride)
-    frames = np.array([frames_of(stop - start, spec.frame_length) for start, stop in spans], np.uint16)
-    codes = rng.integers(0, spec.codebook_size, (spec.n_q, int(frames.sum(dtype=np.int64))), np.uint16)
+    frames = np.array(
+        [frames_of(stop - start, spec.frame_length) for start, stop in spans], np.uint16
+    )
+    codes = rng.integers(
+        0, spec.codebook_size, (spec.n_q, int(frames.sum(dtype=np.int64))), np.uint16
+    )
     return Row(
         id=f"random/{number:06d}.flac",
-        codes=Codes(codes, rng.random(len(frames), np.float32), frames, num_samples, spec.sample_rate),
+        codes=Codes(
+            codes, rng.random(len(frames), np.float32), frames, num_samples, spec.sample_rate
+        ),
         channels=2,
         source_uri=f"random/{number:06d}.flac",
         source_sample_rate=44_100,
@@ -102,7 +129,8 @@ def _record(shard: str, form: str, print_of: str, stats: ShardStats, path: Path)
 
 
 def repeat_shards(source: Path, root: Path, shards: int) -> Path:
-    """A data set of many full-sized shards that costs the disk of a few: hard links to the shards of another, in turn."""
+    """A data set of many full-sized shards that costs the disk of a few: hard links to the shards
+    of another, in turn."""
     (root / DATA).mkdir(parents=True)
     files, storage = list(shard_files(source)), LocalStorage(str(root))
     records = sorted((source / COMMITS).iterdir())

@@ -2,9 +2,9 @@
 
     python -m benchmarks.decoders > benchmarks/results/decoders.md
 
-Both as this package uses them, to float32 blocks at the file's own rate, without resampling. A format that only one of them reads
-has one figure. Where the samples differ, a codec's codes would too: lossy formats decode to other floats and, at their ends, to
-other lengths.
+Both as this package uses them, to float32 blocks at the file's own rate, without resampling. A
+format that only one of them reads has one figure. Where the samples differ, a codec's codes would
+too: lossy formats decode to other floats and, at their ends, to other lengths.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 60.0], help="lengths of the recordings")
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", default=[1.0, 60.0], help="lengths of the recordings"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     keep_freed_memory()
@@ -55,14 +57,21 @@ def main() -> int:
     lengths = " ".join(f"{seconds:g}" for seconds in options.seconds)
     print(f"    python -m benchmarks.decoders --seconds {lengths} --rounds {options.rounds}\n")
     print(f"{machine()}, PyAV {av.__version__}, soundfile {soundfile.__version__};")
-    print(f"median of {options.rounds} rounds, CPU time of a core; stereo at 44.1 kHz, Opus at 48.\n")
-    print("| format | seconds | PyAV, ms | soundfile, ms | PyAV, x real time | soundfile, x real time | samples |")
+    print(
+        f"median of {options.rounds} rounds, CPU time of a core; stereo at 44.1 kHz, Opus at 48.\n"
+    )
+    print(
+        "| format | seconds | PyAV, ms | soundfile, ms | PyAV, x real time | soundfile, x real "
+        "time | samples |"
+    )
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="decoders-") as folder:
         for name, (file, codec) in FORMATS.items():
             for seconds in options.seconds:
                 print(
-                    f"| {name} | {seconds:g} | {row(write(Path(folder, file), seconds, codec), seconds, options)} |", flush=True
+                    f"| {name} | {seconds:g} | "
+                    f"{row(write(Path(folder, file), seconds, codec), seconds, options)} |",
+                    flush=True,
                 )
     return 0
 
@@ -73,17 +82,24 @@ def write(path: Path, seconds: float, codec: str | None) -> str:
     rate = 48_000 if codec == "libopus" else RATE
     time_axis = np.arange(round(seconds * rate)) / rate
     tones = sum(np.sin(2 * np.pi * f * time_axis) for f in rng.uniform(60, 3000, 4))
-    samples = (0.1 * np.stack([tones, np.roll(tones, 200)]) + 0.01 * rng.standard_normal((2, len(time_axis)))).astype(np.float32)
+    samples = (
+        0.1 * np.stack([tones, np.roll(tones, 200)])
+        + 0.01 * rng.standard_normal((2, len(time_axis)))
+    ).astype(np.float32)
     if codec is None:
         with soundfile.SoundFile(path, "w", RATE, 2) as file:
-            for start in range(0, samples.shape[1], RATE):  # libsndfile crashes on many seconds of Vorbis at once
+            for start in range(
+                0, samples.shape[1], RATE
+            ):  # libsndfile crashes on many seconds of Vorbis at once
                 file.write(samples.T[start : start + RATE])
         return str(path)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=rate, layout="stereo")
         frame = av.AudioFrame.from_ndarray(samples, "fltp", "stereo")
         frame.sample_rate = rate
-        resampler = av.AudioResampler(format=stream.format, rate=rate, frame_size=stream.codec_context.frame_size or 1024)
+        resampler = av.AudioResampler(
+            format=stream.format, rate=rate, frame_size=stream.codec_context.frame_size or 1024
+        )
         for ready in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(ready))
         container.mux(stream.encode(None))
@@ -120,7 +136,11 @@ def compared(found: dict[str, np.ndarray]) -> str:
     ours, theirs = found["PyAV"], found["soundfile"]
     if ours.shape != theirs.shape:
         return f"{ours.shape[1]:,} against {theirs.shape[1]:,}"
-    return "equal" if np.array_equal(ours, theirs) else f"differ by up to {np.abs(ours - theirs).max():.1e}"
+    return (
+        "equal"
+        if np.array_equal(ours, theirs)
+        else f"differ by up to {np.abs(ours - theirs).max():.1e}"
+    )
 
 
 if __name__ == "__main__":

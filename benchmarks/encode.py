@@ -4,8 +4,9 @@
     python -m benchmarks.encode --codec codec --bandwidth 24 > benchmarks/results/encode.md
     python -m benchmarks.encode --codec codec --device cuda --precision fast        # with an arm in TF32 beside the exact one
 
-Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the rounds' ratios. The card's
-way is `EncodecModel.encode` with one recording at a time, unpadded, which is also what the codes are compared with.
+Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the
+rounds' ratios. The card's way is `EncodecModel.encode` with one recording at a time, unpadded,
+which is also what the codes are compared with.
 """
 
 from __future__ import annotations
@@ -49,13 +50,21 @@ SECONDS = (0.4, 1.0, 3.3, 7.7, 12.0, 20.01)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
+    parser.add_argument(
+        "--codec",
+        required=True,
+        help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)",
+    )
     parser.add_argument("--bandwidth", type=float, default=24.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--precision", default="exact", choices=PRECISIONS, help="fast adds an arm")
-    parser.add_argument("--seconds", type=float, help=f"of audio in a round: {ROUND_SECONDS} by default")
+    parser.add_argument(
+        "--seconds", type=float, help=f"of audio in a round: {ROUND_SECONDS} by default"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--audio", help="a folder of recordings to encode instead of generated ones")
+    parser.add_argument(
+        "--audio", help="a folder of recordings to encode instead of generated ones"
+    )
     options = parser.parse_args()
     options.seconds = options.seconds or ROUND_SECONDS[options.device]
     waveforms = recordings(options)
@@ -64,7 +73,10 @@ def main() -> int:
     expected = next(iter(arms.values()))()
     alone = by_one_thread(next(iter(arms.values()))) if options.device == "cpu" else expected
     times: dict[str, list[float]] = {name: [] for name in arms}
-    shares = {name: equal_shares(arm(), alone if "a core" in name else expected) for name, arm in arms.items()}  # and warms up
+    shares = {
+        name: equal_shares(arm(), alone if "a core" in name else expected)
+        for name, arm in arms.items()
+    }  # and warms up
     for _ in range(options.rounds):
         for name, arm in arms.items():
             began = time.perf_counter()
@@ -73,7 +85,8 @@ def main() -> int:
     report(options, len(waveforms), seconds, times, shares)
     if options.device == "cpu":
         print(
-            "\nEqual codes: against transformers with as many threads. Its own codes with one thread are equal to those with",
+            "\nEqual codes: against transformers with as many threads. Its own codes with one "
+            "thread are equal to those with",
             end=" ",
         )
         print(f"{torch.get_num_threads()} in {np.mean(equal_shares(alone, expected)):.4%}.")
@@ -115,20 +128,32 @@ def from_folder(folder: Path, seconds: float) -> list[Waveform]:
     return found
 
 
-def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[str, Callable[[], list[Any]]]:
+def make_arms(
+    options: argparse.Namespace, waveforms: list[Waveform]
+) -> dict[str, Callable[[], list[Any]]]:
     model = load_model(find_checkpoint(options.codec).folder, torch.device(options.device))
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device)
-    plain = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, reference=True)
-    stacked = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, reference=True)
+    plain = load_codec(
+        options.codec, bandwidth=options.bandwidth, device=options.device, reference=True
+    )
+    stacked = load_codec(
+        options.codec, bandwidth=options.bandwidth, device=options.device, reference=True
+    )
     stacked._network.stacked = BATCH  # type: ignore[attr-defined]
     arms: dict[str, Callable[[], list[Any]]] = {
-        "transformers, one recording at a time": lambda: [card(model, waveform, options) for waveform in waveforms],
-        "transformers' modules, a chunk at a time (`--reference`)": lambda: plain.encode_batch(waveforms),
+        "transformers, one recording at a time": lambda: [
+            card(model, waveform, options) for waveform in waveforms
+        ],
+        "transformers' modules, a chunk at a time (`--reference`)": lambda: plain.encode_batch(
+            waveforms
+        ),
         f"transformers' modules, {BATCH} chunks at a time": lambda: stacked.encode_batch(waveforms),
         "ours, one process": lambda: codec.encode_batch(waveforms),
     }
     if options.precision == "fast":
-        fast = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, precision="fast")
+        fast = load_codec(
+            options.codec, bandwidth=options.bandwidth, device=options.device, precision="fast"
+        )
         # Its first chunks are compared with the reference's, which is not to be timed.
         while fast._probe.wanted(1):  # type: ignore[attr-defined]
             fast.encode_batch(waveforms)
@@ -140,22 +165,37 @@ def make_arms(options: argparse.Namespace, waveforms: list[Waveform]) -> dict[st
 
 
 def card(model: Any, waveform: Waveform, options: argparse.Namespace) -> np.ndarray | None:
-    """Codes `[n_q, frames]` with the padding of a partial chunk cut off; None where transformers raises."""
+    """Codes `[n_q, frames]` with the padding of a partial chunk cut off; None where transformers
+    raises."""
     samples = torch.from_numpy(waveform.samples)[None].to(options.device)
     with torch.inference_mode(), exact_float32():
         try:
-            encoded = model.encode(samples, torch.ones_like(samples[:, 0], dtype=torch.bool), options.bandwidth)
+            encoded = model.encode(
+                samples, torch.ones_like(samples[:, 0], dtype=torch.bool), options.bandwidth
+            )
         except RuntimeError:
             return None
     codes = encoded.audio_codes[:, 0].cpu().numpy()
-    frames = [-(-min(48_000, waveform.num_samples - start) // 320) for start in range(0, waveform.num_samples, 47_520)]
-    return np.concatenate([chunk[:, :count] for chunk, count in zip(codes, frames, strict=True)], axis=1)
+    frames = [
+        -(-min(48_000, waveform.num_samples - start) // 320)
+        for start in range(0, waveform.num_samples, 47_520)
+    ]
+    return np.concatenate(
+        [chunk[:, :count] for chunk, count in zip(codes, frames, strict=True)], axis=1
+    )
 
 
 class Pool:
-    """A process a core with one thread each; every one has its share of the recordings in memory before the clock starts."""
+    """A process a core with one thread each; every one has its share of the recordings in memory
+    before the clock starts."""
 
-    def __init__(self, options: argparse.Namespace, items: Sequence[Waveform | Codes], count: int, what: str = "encode") -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        items: Sequence[Waveform | Codes],
+        count: int,
+        what: str = "encode",
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         # Longest first, each to the process with the least to do.
         shares: list[list[int]] = [[] for _ in range(count)]
@@ -239,15 +279,29 @@ def float32_limit(device: str) -> float:
 
 
 def report(
-    options: argparse.Namespace, count: int, seconds: float, times: dict[str, list[float]], shares: dict[str, list[float]]
+    options: argparse.Namespace,
+    count: int,
+    seconds: float,
+    times: dict[str, list[float]],
+    shares: dict[str, list[float]],
 ) -> None:
     device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     what = "real recordings" if options.audio else "generated recordings"
     print("# Encoding\n")
-    print(f"    python -m benchmarks.encode --codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}", end="")
+    print(
+        f"    python -m benchmarks.encode --codec CODEC --bandwidth {options.bandwidth:g} "
+        f"--device {options.device}",
+        end="",
+    )
     print(" --precision fast" if options.precision == "fast" else "", end="")
-    print(f" --seconds {options.seconds:g} --rounds {options.rounds}{' --audio FOLDER' if options.audio else ''}\n")
-    print(f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of {options.rounds} rounds.\n")
+    print(
+        f" --seconds {options.seconds:g} --rounds "
+        f"{options.rounds}{' --audio FOLDER' if options.audio else ''}\n"
+    )
+    print(
+        f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of "
+        f"{options.rounds} rounds.\n"
+    )
     print("| | x real time | ratio | of the limit | equal codes |\n|---|---|---|---|---|")
     limit, size = float32_limit(options.device), LIMIT_SIZE[options.device]
     flops = None if not full_size(options.codec) else GFLOP + 0.04 * N_Q[options.bandwidth]
@@ -258,17 +312,34 @@ def report(
         part = "" if flops is None else f"{speed * flops / limit:.0%}"
         print(f"| {name} | {speed:.2f} | {ratio:.2f} | {part} | {np.mean(shares[name]):.4%} |")
     if flops is not None:
-        print(f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of {size:,} x {size:,}, {limit / flops:.0f} x real time.")
+        print(
+            f"\nThe limit: {limit:.0f} GFLOP/s in float32 products of {size:,} x {size:,}, "
+            f"{limit / flops:.0f} x real time."
+        )
     for name in (name for name in shares if min(shares[name]) < 1.0):
-        print(f"\nEqual codes by level, {name}: {', '.join(f'{share:.3%}' for share in shares[name])}.")
+        print(
+            f"\nEqual codes by level, {name}: "
+            f"{', '.join(f'{share:.3%}' for share in shares[name])}."
+        )
     if options.device == "cuda":
         print(
-            f"\nPeak GPU memory of the measuring process, with every codec in it: {torch.cuda.max_memory_reserved() >> 20} MiB."
+            "\nPeak GPU memory of the measuring process, with every codec in it: "
+            f"{torch.cuda.max_memory_reserved() >> 20} MiB."
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB", end="")
-    print(f"; of one that encodes only: {options.pool.memory():.0f} MiB." if options.device == "cpu" else ".")
-    print("\nThe PyPI package `encodec` is not an arm: it needs torchaudio, for which there is no build beside this torch.")
+    print(
+        f"\nPeak resident memory of the measuring process, with both codecs in it: {peak:.0f} MiB",
+        end="",
+    )
+    print(
+        f"; of one that encodes only: {options.pool.memory():.0f} MiB."
+        if options.device == "cpu"
+        else "."
+    )
+    print(
+        "\nThe PyPI package `encodec` is not an arm: it needs torchaudio, for which there is no "
+        "build beside this torch."
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Are all codes of a folder of recordings equal to transformers' own? Every chunk, every level, tails included.
+"""Are all codes of a folder of recordings equal to transformers' own? Every chunk, every level,
+tails included.
 
-    python -m benchmarks.equality FOLDER --codec codec --bandwidth 24 > benchmarks/results/equality.md
+    python -m benchmarks.equality FOLDER --codec codec --bandwidth 24 >
+    benchmarks/results/equality.md
 
-The truth is `EncodecModel.encode` on one recording alone, unpadded; for recordings at which it raises (tails of 1 to 160
-samples after two chunks), upstream's own work on each chunk. Files are spread over a process a core. Exit code 1: a code differs.
+The truth is `EncodecModel.encode` on one recording alone, unpadded; for recordings at which it
+raises (tails of 1 to 160 samples after two chunks), upstream's own work on each chunk. Files are
+spread over a process a core. Exit code 1: a code differs.
 """
 
 from __future__ import annotations
@@ -56,21 +59,31 @@ _state: dict[str, Any] = {}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
+    parser.add_argument(
+        "--codec",
+        required=True,
+        help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)",
+    )
     parser.add_argument("--bandwidth", type=float, default=24.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--processes", type=int, help="default: one a core; one on a GPU")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth file")
     options = parser.parse_args()
     root = Path(options.folder)
-    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())[:: options.every]
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())[
+        :: options.every
+    ]
     processes = options.processes or (1 if options.device == "cuda" else os.cpu_count() or 1)
     began, found = time.monotonic(), []
     with multiprocessing.get_context("spawn").Pool(processes, prepare, (options,)) as pool:
         for outcome in pool.imap_unordered(compare, files):
             found.append(outcome)
             if len(found) % 50 == 0:
-                print(f"{len(found)} of {len(files)} files, {sum(one.differing for one in found)} codes differ", file=sys.stderr)
+                print(
+                    f"{len(found)} of {len(files)} files, {sum(one.differing for one in found)} "
+                    "codes differ",
+                    file=sys.stderr,
+                )
     report(options, found, time.monotonic() - began)
     return 1 if any(one.differing for one in found) else 0
 
@@ -79,7 +92,9 @@ def prepare(options: argparse.Namespace) -> None:
     """In each process, once."""
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device, threads=1)
     _state.update(
-        options=options, codec=codec, model=load_model(find_checkpoint(options.codec).folder, torch.device(options.device))
+        options=options,
+        codec=codec,
+        model=load_model(find_checkpoint(options.codec).folder, torch.device(options.device)),
     )
 
 
@@ -116,9 +131,13 @@ def repeated(codec: Codec) -> int:
     return int(getattr(network, "repeated", 0))
 
 
-def upstream_by_chunk(model: Any, codec: Codec, waveform: Waveform, options: argparse.Namespace) -> np.ndarray:
+def upstream_by_chunk(
+    model: Any, codec: Codec, waveform: Waveform, options: argparse.Namespace
+) -> np.ndarray:
     codes = []
-    for start, stop in chunk_spans(waveform.num_samples, codec.spec.chunk_length, codec.spec.chunk_stride):
+    for start, stop in chunk_spans(
+        waveform.num_samples, codec.spec.chunk_length, codec.spec.chunk_stride
+    ):
         samples = torch.from_numpy(waveform.samples[None, :, start:stop]).to(options.device)
         with torch.inference_mode(), exact_float32():
             codes.append(model._encode_frame(samples, options.bandwidth)[0][0].cpu().numpy())
@@ -132,18 +151,27 @@ def report(options: argparse.Namespace, found: list[Outcome], taken: float) -> N
     given = f"--codec CODEC --bandwidth {options.bandwidth:g} --device {options.device}{every}"
     print(f"    python -m benchmarks.equality FOLDER {given}\n")
     print(f"{device}; torch {torch.__version__}; weights {_weights(options)}; {taken:.0f} s.\n")
-    print("| in | files | readable | audio, min | chunks | partial | codes | differing | settled chunks |")
+    print(
+        "| in | files | readable | audio, min | chunks | partial | codes | differing | settled "
+        "chunks |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     folders: defaultdict[str, list[Outcome]] = defaultdict(list)
     for one in found:
         folders["/".join(Path(one.path).parts[:-1][:2]) or "."].append(one)
     for name, some in [*sorted(folders.items()), ("all", found)]:
-        figures = [sum(getattr(one, what) for one in some) for what in ("chunks", "partial", "codes", "differing", "settled")]
+        figures = [
+            sum(getattr(one, what) for one in some)
+            for what in ("chunks", "partial", "codes", "differing", "settled")
+        ]
         minutes = sum(one.seconds for one in some) / 60
         print(f"| {name} | {len(some)} | {sum(one.read for one in some)} | {minutes:.1f} |", end="")
         print("".join(f" {figure:,} |" for figure in figures))
     raising = sum(one.by_chunk for one in found)
-    print(f"\nFiles at which transformers' `encode` raises, compared chunk by chunk with its own work on each: {raising}.")
+    print(
+        "\nFiles at which transformers' `encode` raises, compared chunk by chunk with its own "
+        f"work on each: {raising}."
+    )
     for one in sorted((one for one in found if one.differing), key=lambda one: -one.differing)[:20]:
         print(f"\n`{one.path}`: {one.differing} of {one.codes} codes differ.")
 

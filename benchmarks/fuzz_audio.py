@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_audio.py [--tries 60] [--seed 0]
 
-Each try reads a copy of a sound file with 1 to 64 wrong bytes in a row, or without its end. The outcome is one of: refused;
-marked (with --allow-damaged and --allow-truncated: a row that says what is missing); unharmed (the samples of the sound file);
-silent (other samples, and nothing says so). Where a format carries checksums, silent must be 0. Writes
-benchmarks/results/fuzz_audio.md.
+Each try reads a copy of a sound file with 1 to 64 wrong bytes in a row, or without its end. The
+outcome is one of: refused; marked (with --allow-damaged and --allow-truncated: a row that says what
+is missing); unharmed (the samples of the sound file); silent (other samples, and nothing says so).
+Where a format carries checksums, silent must be 0. Writes benchmarks/results/fuzz_audio.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "tests")]
+sys.path[:0] = [
+    str(Path(__file__).resolve().parent),
+    str(Path(__file__).resolve().parent.parent / "tests"),
+]
 
 from audio_files import by_ffmpeg, by_soundfile, noise, wav  # noqa: E402
 from machine import machine  # noqa: E402
@@ -37,8 +40,16 @@ FORMATS: dict[str, tuple[Callable[[], bytes], bool]] = {
     "flac, 24 bits": (lambda: by_soundfile(SOUND, "FLAC", "PCM_24"), True),
     "ogg vorbis": (lambda: by_soundfile(SOUND, "OGG", "VORBIS"), True),
     "ogg opus": (lambda: by_ffmpeg("ogg", ("libopus", SOUND)), True),
-    "ogg opus, pages of 20 ms": (lambda: by_ffmpeg("ogg", ("libopus", SOUND), options={"page_duration": "20000"}), True),
-    "chained vorbis": (lambda: by_soundfile(SOUND, "OGG", "VORBIS") + by_soundfile(SOUND[:, :60_000], "OGG", "VORBIS"), True),
+    "ogg opus, pages of 20 ms": (
+        lambda: by_ffmpeg("ogg", ("libopus", SOUND), options={"page_duration": "20000"}),
+        True,
+    ),
+    "chained vorbis": (
+        lambda: (
+            by_soundfile(SOUND, "OGG", "VORBIS") + by_soundfile(SOUND[:, :60_000], "OGG", "VORBIS")
+        ),
+        True,
+    ),
     "wavpack": (lambda: by_ffmpeg("wv", ("wavpack", SOUND)), True),
     "tta": (lambda: by_ffmpeg("tta", ("tta", SOUND)), True),
     "ac3": (lambda: by_ffmpeg("ac3", ("ac3", SOUND)), True),
@@ -54,7 +65,10 @@ FORMATS: dict[str, tuple[Callable[[], bytes], bool]] = {
     "voc": (lambda: by_soundfile(SOUND, "VOC", "PCM_16"), False),
     "svx": (lambda: by_soundfile(MONO, "SVX", "PCM_16"), False),
     "mp3": (lambda: by_ffmpeg("mp3", ("libmp3lame", SOUND)), False),
-    "mp3 without Xing": (lambda: by_ffmpeg("mp3", ("libmp3lame", SOUND), options={"write_xing": "0"}), False),
+    "mp3 without Xing": (
+        lambda: by_ffmpeg("mp3", ("libmp3lame", SOUND), options={"write_xing": "0"}),
+        False,
+    ),
     "m4a": (lambda: by_ffmpeg("ipod", ("aac", SOUND), options={"movflags": "faststart"}), False),
     "alac": (lambda: by_ffmpeg("ipod", ("alac", SOUND), options={"movflags": "faststart"}), False),
     "aac": (lambda: by_ffmpeg("adts", ("aac", SOUND)), False),
@@ -68,7 +82,9 @@ OUTCOMES = ("refused", "marked", "unharmed", "silent")
 
 def read(content: bytes, keep: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """Samples and flags."""
-    stream = stream_audio(io.BytesIO(content), allow_damaged=keep, allow_truncated=keep, name="fuzzed")
+    stream = stream_audio(
+        io.BytesIO(content), allow_damaged=keep, allow_truncated=keep, name="fuzzed"
+    )
     blocks = list(stream)
     return np.concatenate(blocks, axis=1), stream.report.flags
 
@@ -79,7 +95,11 @@ def outcome(content: bytes, truth: np.ndarray) -> str:
         samples, _ = read(content, keep=False)
     except RecordingError:
         try:
-            return "marked" if {"damaged", "truncated"} & set(read(content, keep=True)[1]) else "silent"
+            return (
+                "marked"
+                if {"damaged", "truncated"} & set(read(content, keep=True)[1])
+                else "silent"
+            )
         except RecordingError:
             return "refused"
     same = samples.shape == truth.shape and np.array_equal(samples, truth)
@@ -90,7 +110,10 @@ def flipped(content: bytes, rng: np.random.Generator) -> bytes:
     """With 1, 4, 16 or 64 wrong bytes in a row."""
     size = int(4 ** rng.integers(0, 4))
     at = int(rng.integers(0, len(content) - size))
-    wrong = bytes(byte ^ int(mask) for byte, mask in zip(content[at : at + size], rng.integers(1, 256, size), strict=True))
+    wrong = bytes(
+        byte ^ int(mask)
+        for byte, mask in zip(content[at : at + size], rng.integers(1, 256, size), strict=True)
+    )
     return content[:at] + wrong + content[at + size :]
 
 
@@ -116,11 +139,14 @@ def report(rows: list[tuple[str, Counter[str], Counter[str]]], tries: int, seed:
     lines = [
         "# Wrong bytes and cuts in sound files",
         "",
-        f"`python benchmarks/fuzz_audio.py --tries {tries} --seed {seed}` on {machine()}: {tries} copies of a",
-        f"{SECONDS:g} s file with 1, 4, 16 or 64 wrong bytes in a row, and {tries} without their end.",
+        f"`python benchmarks/fuzz_audio.py --tries {tries} --seed {seed}` on {machine()}: {tries} "
+        "copies of a",
+        f"{SECONDS:g} s file with 1, 4, 16 or 64 wrong bytes in a row, and {tries} without their "
+        "end.",
         "",
         "- refused: a failure, however it is asked for",
-        "- marked: a failure by default; with `--allow-damaged --allow-truncated` a row that says so",
+        "- marked: a failure by default; with `--allow-damaged --allow-truncated` a row that says "
+        "so",
         "- unharmed: the very samples of the sound file",
         "- silent: other samples, and nothing says so",
         "",
@@ -136,14 +162,19 @@ def report(rows: list[tuple[str, Counter[str], Counter[str]]], tries: int, seed:
 
 
 NOTES = (
-    "Without checksums nobody can tell a wrong sample of PCM from a right one, nor a wrong coefficient of MP3 or AAC that still\n"
-    "decodes; what can be told (packets that do not decode, lengths, time stamps) is. A stream without a header (AAC in ADTS,\n"
-    "AC-3, MP3 without Xing) says nowhere how long it was, so a cut between two packets leaves a whole,\nshorter stream."
+    "Without checksums nobody can tell a wrong sample of PCM from a right one, nor a wrong "
+    "coefficient of MP3 or AAC that still\n"
+    "decodes; what can be told (packets that do not decode, lengths, time stamps) is. A stream "
+    "without a header (AAC in ADTS,\n"
+    "AC-3, MP3 without Xing) says nowhere how long it was, so a cut between two packets leaves a "
+    "whole,\nshorter stream."
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tries", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="formats; nothing is written then")

@@ -1,9 +1,11 @@
-"""Is damage to an output noticed? One byte is flipped, or the end cut off, in every kind of file that `tokenize` writes.
+"""Is damage to an output noticed? One byte is flipped, or the end cut off, in every kind of file
+that `tokenize` writes.
 
     python -m benchmarks.fuzz_outputs > benchmarks/results/fuzz_outputs.md
 
-Each time `verify` must find it. So must the loader in what it reads (shards, commit records, configuration), and a resumed run
-in what it reads (commit records, which it heals by doing the shard again; plan and configuration, which it refuses).
+Each time `verify` must find it. So must the loader in what it reads (shards, commit records,
+configuration), and a resumed run in what it reads (commit records, which it heals by doing the
+shard again; plan and configuration, which it refuses).
 """
 
 from __future__ import annotations
@@ -34,20 +36,33 @@ RESUMED = ("commit records", "plan", "configuration")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=100, help="for each kind of file and format (default: %(default)s)")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=100,
+        help="for each kind of file and format (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("# Damaged outputs\n\n    python -m benchmarks.fuzz_outputs", *sys.argv[1:])
-    print(f'\n{machine()}. Three changes of four flip bits of one byte, the fourth cuts the end off. "-": does not read it.\n')
-    print("| shards | file | changes | found by `verify` | by the loader | by a resumed run |\n|---|---|---|---|---|---|")
+    print(
+        f"\n{machine()}. Three changes of four flip bits of one byte, the fourth cuts the end off. "
+        '"-": does not read it.\n'
+    )
+    print(
+        "| shards | file | changes | found by `verify` | by the loader | by a resumed run |\n"
+        "|---|---|---|---|---|---|"
+    )
     missed = 0
     for form in FORMATS:
         for kind, found in fuzz(form, options.trials, options.seed).items():
             readers = {"verify": True, "loader": kind in LOADED, "resume": kind in RESUMED}
             cells = [str(found[name]) if reads else "-" for name, reads in readers.items()]
             print(f"| {form} | {kind} | {found['changes']} | {' | '.join(cells)} |", flush=True)
-            missed += sum(found["changes"] - found[name] for name, reads in readers.items() if reads)
+            missed += sum(
+                found["changes"] - found[name] for name, reads in readers.items() if reads
+            )
     print(f"\nNot found where it is read: {missed}.")
     return 1 if missed else 0
 
@@ -88,7 +103,9 @@ def write_output(folder: Path, form: str) -> Path:
     out = folder / "out"
     config = TokenizeConfig(str(folder / "corpus"), codec="mulaw", format=form, shard_hours=0.0006)
     tokenize_corpus(config, str(out), RunOptions(workers=0, quiet=True))
-    Manifest(open_storage(str(out))).write_precision(PrecisionReport(3, 10, (10, 9, 9, 8), 1.0, 1.0))
+    Manifest(open_storage(str(out))).write_precision(
+        PrecisionReport(3, 10, (10, 9, 9, 8), 1.0, 1.0)
+    )
     return out
 
 
@@ -124,7 +141,9 @@ def noticed(out: Path, kind: str, form: str) -> Counter[str]:
 
 
 def load(out: Path) -> None:
-    for batch in CodesLoader(CodesDataset(out), 8, epochs=1, fields=("text", "scales", "meta"), threads=0):
+    for batch in CodesLoader(
+        CodesDataset(out), 8, epochs=1, fields=("text", "scales", "meta"), threads=0
+    ):
         batch.codes.sum()
 
 

@@ -1,10 +1,13 @@
-"""Flips and cuts in tars and tables, against readers that share no code with the package: what is lost must be said.
+"""Flips and cuts in tars and tables, against readers that share no code with the package: what is
+lost must be said.
 
-    python benchmarks/fuzz_sources.py [--count 2000] [--seed 0] [--out benchmarks/results/fuzz_sources.md]
+    python benchmarks/fuzz_sources.py [--count 2000] [--seed 0] [--out
+    benchmarks/results/fuzz_sources.md]
 
-Each trial writes a corpus, damages it (a flipped bit, a changed byte, a cut, bytes put in), and lists it. It is right when every
-recording of the undamaged corpus is listed as it was, or a rejected item, a refusal or a changed value stands in for it. A value
-that the damage itself changed (one letter of a transcript) cannot be told by any reader and is counted apart: `tarfile`, `csv`,
+Each trial writes a corpus, damages it (a flipped bit, a changed byte, a cut, bytes put in), and
+lists it. It is right when every recording of the undamaged corpus is listed as it was, or a
+rejected item, a refusal or a changed value stands in for it. A value that the damage itself changed
+(one letter of a transcript) cannot be told by any reader and is counted apart: `tarfile`, `csv`,
 `json` and `pyarrow` must then read that same value.
 """
 
@@ -34,9 +37,13 @@ Facts = tuple[str, str | None]
 
 
 def words(number: int) -> str:
-    return ["plain words", 'with "quotes" inside', '"opened and not closed', "commas, and more", "tail\u00e9"][
-        number % 5
-    ] + f" {number}"
+    return [
+        "plain words",
+        'with "quotes" inside',
+        '"opened and not closed',
+        "commas, and more",
+        "tail\u00e9",
+    ][number % 5] + f" {number}"
 
 
 def make_tar(form: int) -> bytes:
@@ -44,8 +51,13 @@ def make_tar(form: int) -> bytes:
     with tarfile.open(fileobj=sink, mode="w", format=form) as archive:
         for number in range(ROWS):
             stem = f"{'folder/' * (number % 3)}{'n' * (120 if number % 4 == 3 else 1)}{number}"
-            for ending, content in (("wav", bytes([number]) * (400 + 90 * number)), ("txt", words(number).encode())):
-                member = tarfile.TarInfo(f"{stem}.{ending}" if form != tarfile.USTAR_FORMAT else f"{number}.{ending}")
+            for ending, content in (
+                ("wav", bytes([number]) * (400 + 90 * number)),
+                ("txt", words(number).encode()),
+            ):
+                member = tarfile.TarInfo(
+                    f"{stem}.{ending}" if form != tarfile.USTAR_FORMAT else f"{number}.{ending}"
+                )
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     return sink.getvalue()
@@ -63,7 +75,9 @@ def make_tsv() -> bytes:
 
 
 def make_jsonl() -> bytes:
-    return "".join(json.dumps({"path": f"{n}.wav", "text": words(n)}) + "\n" for n in range(ROWS)).encode()
+    return "".join(
+        json.dumps({"path": f"{n}.wav", "text": words(n)}) + "\n" for n in range(ROWS)
+    ).encode()
 
 
 def make_parquet() -> bytes:
@@ -72,7 +86,13 @@ def make_parquet() -> bytes:
         [{"bytes": bytes([n]) * 50, "path": f"{n}.wav"} for n in range(ROWS)],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )
-    table = pa.table({"id": [f"{n}.wav" for n in range(ROWS)], "text": [words(n) for n in range(ROWS)], "audio": cells})
+    table = pa.table(
+        {
+            "id": [f"{n}.wav" for n in range(ROWS)],
+            "text": [words(n) for n in range(ROWS)],
+            "audio": cells,
+        }
+    )
     pq.write_table(table, sink, row_group_size=5, write_page_checksum=True)
     return sink.getvalue()
 
@@ -108,7 +128,8 @@ def damage(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 
 
 def listed(path: Path) -> tuple[list[Recording], int, str]:
-    """Recordings, how many were rejected (a note on a last line without end counts), and why all was refused, if it was."""
+    """Recordings, how many were rejected (a note on a last line without end counts), and why all
+    was refused, if it was."""
     try:
         source = open_source(str(path))
         found = list(source.scan())
@@ -124,23 +145,42 @@ def facts(recording: Recording) -> Facts:
 
 
 def independent(kind: str, content: bytes) -> Iterator[Facts]:
-    """The same, as the standard library or pyarrow reads damaged content; nothing where it reads nothing."""
+    """The same, as the standard library or pyarrow reads damaged content; nothing where it reads
+    nothing."""
     ending = KINDS[kind][0]
     try:
         if ending == "tar":
             with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-                read = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
+                read = {
+                    member.name: archive.extractfile(member).read()
+                    for member in archive
+                    if member.isfile()
+                }  # type: ignore[union-attr]
             for name in read:
                 if name.endswith(".wav"):
                     text = read.get(name.removesuffix(".wav") + ".txt")
                     yield name, None if text is None else text.decode("utf-8", "replace").strip()
         elif ending == "parquet":
-            for row in pq.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False).to_pylist():
+            for row in (
+                pq.ParquetFile(io.BytesIO(content), pre_buffer=False)
+                .read(use_threads=False)
+                .to_pylist()
+            ):
                 yield row["id"], row["text"]
         else:
             for line in content.decode("utf-8", "replace").split("\n"):
                 yield from independent_line(kind, line)
-    except (tarfile.TarError, ValueError, KeyError, IndexError, TypeError, AttributeError, pa.ArrowException, OSError, csv.Error):
+    except (
+        tarfile.TarError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        pa.ArrowException,
+        OSError,
+        csv.Error,
+    ):
         return
 
 
@@ -152,7 +192,11 @@ def independent_line(kind: str, line: str) -> Iterator[Facts]:
             name, text = row["path"], row.get("text")
         else:
             separator = {"CSV": ",", "CSV by semicolons": ";"}.get(kind, "\t")
-            name, text = line.split("\t") if separator == "\t" else next(csv.reader([line], delimiter=separator, strict=True))
+            name, text = (
+                line.split("\t")
+                if separator == "\t"
+                else next(csv.reader([line], delimiter=separator, strict=True))
+            )
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error, StopIteration):
         return
     if str(name).endswith(".wav"):
@@ -182,7 +226,12 @@ def trial(kind: str, folder: Path, rng: np.random.Generator) -> tuple[str, str, 
     ours = collections.Counter(name for name, _ in found.elements())
     if ending in ("csv", "tsv", "jsonl") and not theirs - ours:
         return how, "a shorter table", ""
-    return how, "SILENT", f"{kind}, {how}: {sorted(wanted - found)[:2]} …; another reader finds {sorted(theirs - ours)[:3]} too"
+    return (
+        how,
+        "SILENT",
+        f"{kind}, {how}: {sorted(wanted - found)[:2]} …; another reader finds "
+        f"{sorted(theirs - ours)[:3]} too",
+    )
 
 
 def main() -> None:
@@ -191,7 +240,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    outcomes = ("as before", "told by failures", "refused", "a value changed", "a shorter table", "SILENT")
+    outcomes = (
+        "as before",
+        "told by failures",
+        "refused",
+        "a value changed",
+        "a shorter table",
+        "SILENT",
+    )
     lines = [
         "# Flips and cuts in tars and tables",
         "",
@@ -209,13 +265,21 @@ def main() -> None:
                 _, outcome, description = trial(kind, Path(folder), rng)
                 counts[outcome] += 1
                 wrong += [description] if description else []
-            lines.append(f"| {kind} | {options.count} | " + " | ".join(str(counts[outcome]) for outcome in outcomes) + " |")
+            lines.append(
+                f"| {kind} | {options.count} | "
+                + " | ".join(str(counts[outcome]) for outcome in outcomes)
+                + " |"
+            )
             print(lines[-1], flush=True)
     lines += [
         "",
-        "`a value changed`: as many recordings as before, and a name or a word is another: no format here has a checksum of",
+        "`a value changed`: as many recordings as before, and a name or a word is another: no "
+        "format here has a checksum of",
     ]
-    lines += ["those (Parquet's pages have, and are refused). `SILENT`: fewer recordings and not a word.", *wrong[:20]]
+    lines += [
+        "those (Parquet's pages have, and are refused). `SILENT`: fewer recordings and not a word.",
+        *wrong[:20],
+    ]
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")
     print("\n".join(wrong[:20]))

@@ -2,9 +2,10 @@
 
     python -m benchmarks.loader_corruption > benchmarks/results/loader_corruption.md
 
-An output of `tokenize` has commit records, and every change must raise an error that names the shard. A copy of its `data/`
-alone has only the checksums of pages and members: there, too, no code may ever be wrong, but a change may go unnoticed that
-touches no code (a footer's statistics, a tar's padding, a text).
+An output of `tokenize` has commit records, and every change must raise an error that names the
+shard. A copy of its `data/` alone has only the checksums of pages and members: there, too, no code
+may ever be wrong, but a change may go unnoticed that touches no code (a footer's statistics, a
+tar's padding, a text).
 """
 
 from __future__ import annotations
@@ -32,23 +33,34 @@ Rows = dict[str, tuple[bytes, str]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--trials", type=int, default=1000, help="over both formats, and again without records (default: %(default)s)"
+        "--trials",
+        type=int,
+        default=1000,
+        help="over both formats, and again without records (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("# One damaged byte\n\n    python -m benchmarks.loader_corruption", *sys.argv[1:])
     print(
-        f"\n{options.trials:,} changes of one byte with commit records and as many without, each read by a loop over one epoch.\n"
+        f"\n{options.trials:,} changes of one byte with commit records and as many without, each "
+        "read by a loop over one epoch.\n"
     )
-    print("| shards | commit records | changes | error that names the shard | read, all codes and fields right "
-          "| read, a field wrong | read, a code wrong |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        "| shards | commit records | changes | error that names the shard | read, all codes and "
+        "fields right "
+        "| read, a field wrong | read, a code wrong |\n|---|---|---|---|---|---|---|"
+    )
     missed = 0
     for form in FORMATS:
         for records in (True, False):
             found = damage_all(form, records, options.trials // 2, options.seed)
             figures = [found[what] for what in ("named", "right", "field", "code")]
-            print(f"| {form} | {'yes' if records else 'no'} | {found.total()} | {' | '.join(map(str, figures))} |", flush=True)
+            print(
+                f"| {form} | {'yes' if records else 'no'} | {found.total()} | "
+                f"{' | '.join(map(str, figures))} |",
+                flush=True,
+            )
             missed += found["code"] + (found.total() - found["named"] if records else 0)
     return 1 if missed else 0
 
@@ -92,9 +104,16 @@ def read(out: Path) -> Rows:
     rows: Rows = {}
     for batch in CodesLoader(CodesDataset(out), 8, epochs=1, fields=FIELDS, threads=0):
         for i, id in enumerate(batch.ids):
-            scales = None if batch.scales is None else [value for value in batch.scales[i].tolist() if value]
+            scales = (
+                None
+                if batch.scales is None
+                else [value for value in batch.scales[i].tolist() if value]
+            )
             rest = [batch.fields[name][i] for name in FIELDS if name != "scales"]
-            rows[id] = (batch.codes[i].numpy()[batch.mask[i].numpy()].tobytes(), repr((scales, rest)))
+            rows[id] = (
+                batch.codes[i].numpy()[batch.mask[i].numpy()].tobytes(),
+                repr((scales, rest)),
+            )
     return rows
 
 

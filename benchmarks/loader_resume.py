@@ -2,10 +2,11 @@
 
     python -m benchmarks.loader_resume > benchmarks/results/loader_resume.md
 
-Two facts are checked, which together are every direction of change. First, every layout of ranks and worker processes walks the
-whole run: its global batches and its states after every step are those of one process. Second, every layout goes on from every
-step's state: its next batches and the state behind them are those of the undisturbed run, so that it stands where that one
-stood. Batches are compared to the last bit: codes, masks, ids, cuts, texts and scales.
+Two facts are checked, which together are every direction of change. First, every layout of ranks
+and worker processes walks the whole run: its global batches and its states after every step are
+those of one process. Second, every layout goes on from every step's state: its next batches and the
+state behind them are those of the undisturbed run, so that it stands where that one stood. Batches
+are compared to the last bit: codes, masks, ids, cuts, texts and scales.
 """
 
 from __future__ import annotations
@@ -27,9 +28,18 @@ from benchmarks.codes_data import random_lengths, write_data_set
 from pipelines import Buckets, CodesDataset, CodesLoader, Crop, Delay, Flatten, Mixture, Pack, mix
 
 KINDS: dict[str, dict[str, Any]] = {
-    "crops of a mix": {"batch_size": 8, "crop": Crop(chunks=2), "pattern": Delay(), "fields": ("speaker", "scales")},
+    "crops of a mix": {
+        "batch_size": 8,
+        "crop": Crop(chunks=2),
+        "pattern": Delay(),
+        "fields": ("speaker", "scales"),
+    },
     "packed": {"batch_size": 4, "batching": Pack(600), "pattern": Flatten(), "fields": ("text",)},
-    "buckets": {"batching": Buckets(8000, window=64, multiple=4), "pattern": Delay(), "fields": ("text", "scales")},
+    "buckets": {
+        "batching": Buckets(8000, window=64, multiple=4),
+        "pattern": Delay(),
+        "fields": ("text", "scales"),
+    },
 }
 RANKS, WORKERS = (1, 2, 4), (0, 1, 2)
 LAYOUTS = [(world, workers) for world in RANKS for workers in WORKERS]
@@ -43,18 +53,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--every", type=int, default=10, help="steps between resumes into workers of packed and bucketed batches")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=10,
+        help="steps between resumes into workers of packed and bucketed batches",
+    )
     parser.add_argument("--workers", nargs="+", type=int, choices=WORKERS, default=list(WORKERS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     layouts = [layout for layout in LAYOUTS if layout[1] in options.workers]
     print("# Resuming\n\n    python -m benchmarks.loader_resume", *sys.argv[1:])
     print(
-        f"\nRuns of {options.steps} steps on {RANKS} ranks and {tuple(options.workers)} worker processes, resumed from every such"
+        f"\nRuns of {options.steps} steps on {RANKS} ranks and {tuple(options.workers)} worker "
+        "processes, resumed from every such"
     )
-    print(f"layout into every other at every step (packed and bucketed batches into workers: every {options.every} steps);")
+    print(
+        "layout into every other at every step (packed and bucketed batches into workers: every "
+        f"{options.every} steps);"
+    )
     print(f"{AFTER} batches and states compared after each.\n")
-    print("| batches | layouts | directions of change | resumes, each for all directions into a layout | not exact |")
+    print(
+        "| batches | layouts | directions of change | resumes, each for all directions into a "
+        "layout | not exact |"
+    )
     print("|---|---|---|---|---|", flush=True)
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="resume-") as folder:
@@ -67,11 +89,15 @@ def main() -> int:
 def data_sets(folder: Path) -> Mixture:
     """Parquet and WebDataset in one mix, in recordings of 2 to 6 s."""
     music = write_data_set(folder / "music", random_lengths(0.1, 4.0), 4, 3)
-    speech = write_data_set(folder / "speech", random_lengths(0.05, 4.0, seed=1), 4, 2, form="webdataset", seed=1)
+    speech = write_data_set(
+        folder / "speech", random_lengths(0.05, 4.0, seed=1), 4, 2, form="webdataset", seed=1
+    )
     return mix({CodesDataset(music, n_q=2): 0.7, CodesDataset(speech, n_q=2): 0.3})
 
 
-def check_kind(data: Mixture, kind: str, layouts: list[tuple[int, int]], options: argparse.Namespace) -> int:
+def check_kind(
+    data: Mixture, kind: str, layouts: list[tuple[int, int]], options: argparse.Namespace
+) -> int:
     """One row of the table; how many resumes were not exact."""
     began, resumes, steps = time.monotonic(), 0, options.steps
     total = steps + AFTER
@@ -88,14 +114,21 @@ def check_kind(data: Mixture, kind: str, layouts: list[tuple[int, int]], options
             for one in resumed:
                 one.load_state_dict(states[at])
             wrong += list(walk(resumed, AFTER)) != whole[at : at + AFTER]
-        print(f"{kind}, {layout}: {time.monotonic() - began:.0f} s, {wrong} wrong", file=sys.stderr, flush=True)
+        print(
+            f"{kind}, {layout}: {time.monotonic() - began:.0f} s, {wrong} wrong",
+            file=sys.stderr,
+            flush=True,
+        )
     print(f"| {kind} | {len(layouts)} | {len(layouts) ** 2} | {resumes:,} | {wrong} |", flush=True)
     return wrong
 
 
 def loaders(data: Mixture, kind: str, layout: tuple[int, int]) -> list[CodesLoader]:
     world, workers = layout
-    return [CodesLoader(data, seed=3, threads=0, rank=rank, world=world, workers=workers, **KINDS[kind]) for rank in range(world)]
+    return [
+        CodesLoader(data, seed=3, threads=0, rank=rank, world=world, workers=workers, **KINDS[kind])
+        for rank in range(world)
+    ]
 
 
 def walk(ranks: list[CodesLoader], steps: int) -> Iterator[tuple[list[str], dict[str, Any]]]:
@@ -109,13 +142,20 @@ def walk(ranks: list[CodesLoader], steps: int) -> Iterator[tuple[list[str], dict
 
 
 def digests(batch: Any) -> list[str]:
-    """One a row, of all that it holds; a rank pads to its own longest row, so padding is left out."""
+    """One a row, of all that it holds; a rank pads to its own longest row, so padding is left
+    out."""
     rows = []
     for i in range(len(batch)):
         mask = batch.mask[i].numpy()
         scales = getattr(batch, "scales", None)
         kept = None if scales is None else [value for value in scales[i].tolist() if value]
-        texts = (str(batch.ids[i]), str(batch.text[i]), repr(batch.start_seconds[i]), repr(kept), str(mask.sum()))
+        texts = (
+            str(batch.ids[i]),
+            str(batch.text[i]),
+            repr(batch.start_seconds[i]),
+            repr(kept),
+            str(mask.sum()),
+        )
         numbers = [batch.codes[i].numpy()[mask].tobytes()]
         if hasattr(batch, "documents"):
             numbers += [batch.documents[i].numpy().tobytes(), batch.positions[i].numpy().tobytes()]

@@ -1,9 +1,10 @@
-"""Memory on one very long file: tokenizes a generated recording, decodes it again, audits it, and watches every process.
+"""Memory on one very long file: tokenizes a generated recording, decodes it again, audits it, and
+watches every process.
 
     python -m benchmarks.long_file --hours 10 --codec FOLDER > benchmarks/results/long_file.md
 
-The recording is a 44.1 kHz stereo FLAC, so that decoding, resampling and encoding all take part. The peak is the kernel's own
-`VmHWM` of each process, sampled while a run lasts.
+The recording is a 44.1 kHz stereo FLAC, so that decoding, resampling and encoding all take part.
+The peak is the kernel's own `VmHWM` of each process, sampled while a run lasts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ LIMIT_MIB = 1536
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=10.0)
-    parser.add_argument("--codec", required=True, help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)")
+    parser.add_argument(
+        "--codec",
+        required=True,
+        help="a checkpoint folder (python -m tokenizer.codecs.encodec.seeded FOLDER)",
+    )
     parser.add_argument("--bandwidth", default="6")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="long-file-") as folder:
@@ -46,7 +51,11 @@ def main() -> int:
             "audit": [str(out), *codec, "--all", "--quiet"],
         }
         runs = {name: measured(name, arguments) for name, arguments in commands.items()}
-        summary = json.loads(subprocess.check_output([sys.executable, "-m", "pipelines", "inspect", str(out), "--json"]))
+        summary = json.loads(
+            subprocess.check_output(
+                [sys.executable, "-m", "pipelines", "inspect", str(out), "--json"]
+            )
+        )
         decoded = soundfile.info(Path(folder, "long.wav")).duration
         report(options, summary, decoded, runs)
     return 0 if max(max(run.peaks.values()) for run in runs.values()) < LIMIT_MIB else 1
@@ -63,7 +72,11 @@ class Run:
 
 def measured(command: str, arguments: list[str]) -> Run:
     began = time.monotonic()
-    peaks = watch(subprocess.Popen([sys.executable, "-m", "pipelines", command, *arguments], stdout=subprocess.DEVNULL))
+    peaks = watch(
+        subprocess.Popen(
+            [sys.executable, "-m", "pipelines", command, *arguments], stdout=subprocess.DEVNULL
+        )
+    )
     return Run(time.monotonic() - began, peaks)
 
 
@@ -76,7 +89,9 @@ def write_recording(path: Path, hours: float) -> None:
     with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
         for _ in range(round(hours * 3600 / PATTERN_SECONDS)):
             noise = 0.002 * rng.standard_normal(pattern.shape, dtype=np.float32)
-            file.write(np.roll(pattern, int(rng.integers(RATE)), axis=0) * rng.uniform(0.2, 1.0) + noise)
+            file.write(
+                np.roll(pattern, int(rng.integers(RATE)), axis=0) * rng.uniform(0.2, 1.0) + noise
+            )
 
 
 def watch(run: subprocess.Popen[bytes]) -> dict[str, float]:
@@ -88,7 +103,9 @@ def watch(run: subprocess.Popen[bytes]) -> dict[str, float]:
             if found is not None:
                 name, peak = found
                 peaks[name] = max(peaks.get(name, 0.0), peak)
-        time.sleep(5)  # the kernel remembers the peak; looking at every process of a machine is not free
+        time.sleep(
+            5
+        )  # the kernel remembers the peak; looking at every process of a machine is not free
     if run.returncode != 0:
         sys.exit(f"the run failed with exit code {run.returncode}")
     return peaks
@@ -114,7 +131,12 @@ def descendants(root: int) -> Iterator[int]:
 def resident_peak(pid: int) -> tuple[str, float] | None:
     """What a process is, and its peak in MiB."""
     try:
-        command = Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        command = (
+            Path("/proc", str(pid), "cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+        )
         status = Path("/proc", str(pid), "status").read_text()
     except OSError:
         return None
@@ -135,19 +157,33 @@ def kind_of(command: str) -> str:
     return "Ray's own"
 
 
-def report(options: argparse.Namespace, summary: dict, decoded: float, runs: dict[str, Run]) -> None:
+def report(
+    options: argparse.Namespace, summary: dict, decoded: float, runs: dict[str, Run]
+) -> None:
     seconds = summary["hours"] * 3600
     print("# Memory on one long file\n")
     print(
-        f"    python -m benchmarks.long_file --hours {options.hours:g} --codec {options.codec} --bandwidth {options.bandwidth}\n"
+        f"    python -m benchmarks.long_file --hours {options.hours:g} --codec {options.codec} "
+        f"--bandwidth {options.bandwidth}\n"
     )
     print(f"{machine()}, Python {platform.python_version()}.")
-    print(f"One 44.1 kHz stereo FLAC of {summary['hours']:.2f} h: {summary['chunks']} chunks, {summary['frames']} frames;")
-    print(f"decoded again it has {decoded / 3600:.2f} h. Times include the start of Ray and of the model.\n")
-    print("| command | s | x real time | process | peak resident memory, MiB |\n|---|---|---|---|---|")
+    print(
+        f"One 44.1 kHz stereo FLAC of {summary['hours']:.2f} h: {summary['chunks']} chunks, "
+        f"{summary['frames']} frames;"
+    )
+    print(
+        f"decoded again it has {decoded / 3600:.2f} h. Times include the start of Ray and of the "
+        "model.\n"
+    )
+    print(
+        "| command | s | x real time | process | peak resident memory, MiB |\n|---|---|---|---|---|"
+    )
     for name, run in runs.items():
         for process, peak in sorted(run.peaks.items(), key=lambda item: -item[1]):
-            print(f"| {name} | {run.seconds:.0f} | {seconds / run.seconds:.1f} | {process} | {peak:.0f} |")
+            print(
+                f"| {name} | {run.seconds:.0f} | {seconds / run.seconds:.1f} | {process} | "
+                f"{peak:.0f} |"
+            )
     highest = max(max(run.peaks.values()) for run in runs.values())
     print(f"\nLimit: {LIMIT_MIB} MiB in any one process; highest: {highest:.0f}.")
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 def machine() -> str:
     """Such as "2 cores, AMD EPYC, x86_64"."""
-    return ", ".join(part for part in (f"{os.cpu_count()} cores", _processor(), platform.machine()) if part)
+    return ", ".join(
+        part for part in (f"{os.cpu_count()} cores", _processor(), platform.machine()) if part
+    )
 
 
 def _processor() -> str:

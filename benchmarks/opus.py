@@ -22,7 +22,9 @@ def through_opus(samples: NDArray[np.float32], kbps: float) -> tuple[NDArray[np.
     with av.open(file, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=RATE, layout="stereo")
         stream.bit_rate = round(kbps * 1000)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T).reshape(1, -1), format="flt", layout="stereo"
+        )
         frame.sample_rate = RATE
         for packet in (*stream.encode(frame), *stream.encode(None)):
             size += packet.size
@@ -39,4 +41,6 @@ def to_float(frame: av.AudioFrame) -> NDArray[np.float32]:
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, len(frame.layout.channels)).T
-    return values.astype(np.float32) if values.dtype.kind == "f" else values.astype(np.float32) / 32768
+    return (
+        values.astype(np.float32) if values.dtype.kind == "f" else values.astype(np.float32) / 32768
+    )

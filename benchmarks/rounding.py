@@ -1,17 +1,20 @@
-"""How far rounding moves what codes are decided by, and whether the bounds of `tokenizer.codecs.encodec.quantizer` hold it.
+"""How far rounding moves what codes are decided by, and whether the bounds of
+`tokenizer.codecs.encodec.quantizer` hold it.
 
     python -m tokenizer.codecs.encodec.seeded codec --size full
-    python -m benchmarks.rounding FOLDER --codec codec --codec small > benchmarks/results/rounding.md
+    python -m benchmarks.rounding FOLDER --codec codec --codec small >
+    benchmarks/results/rounding.md
     python -m benchmarks.rounding FOLDER --codec codec --network batched [--device cuda]      # what runs on a GPU
 
-Chunks of recordings are encoded by one of our networks in company, and by transformers' own alone. For every frame and level,
-with the codes that transformers gives for all levels before, the margin of its code is the difference of squared distances to
-that entry and to the next nearest, over the distance between these two. A code can differ where our margin and transformers' have
-different signs, so what counts is how far the two margins are apart, against the bound that decides whether the reference settles
-a chunk.
+Chunks of recordings are encoded by one of our networks in company, and by transformers' own alone.
+For every frame and level, with the codes that transformers gives for all levels before, the margin
+of its code is the difference of squared distances to that entry and to the next nearest, over the
+distance between these two. A code can differ where our margin and transformers' have different
+signs, so what counts is how far the two margins are apart, against the bound that decides whether
+the reference settles a chunk.
 
-The expected share of wrong codes is the density of margins about zero times the mean excess over the bound: how often a tie
-comes so near that only an excess could decide it.
+The expected share of wrong codes is the density of margins about zero times the mean excess over
+the bound: how often a tie comes so near that only an excess could decide it.
 """
 
 from __future__ import annotations
@@ -73,7 +76,9 @@ class Moves:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="recordings; two chunks of each are taken")
-    parser.add_argument("--codec", action="append", required=True, help="checkpoint folders or names")
+    parser.add_argument(
+        "--codec", action="append", required=True, help="checkpoint folders or names"
+    )
     parser.add_argument("--files", type=int, default=120, help="most recordings")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--network", choices=sorted(BATCH), help="the device's own by default")
@@ -89,17 +94,25 @@ def main() -> int:
     device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     print(f"{device}; torch {torch.__version__}; {len(files)} files.\n")
     print(
-        "| codec | codes | a frame moves, median | most | beyond the bound | most, of it | uncertain codes | chunks settled",
+        "| codec | codes | a frame moves, median | most | beyond the bound | most, of it | "
+        "uncertain codes | chunks settled",
         end="",
     )
     print(" | expected wrong |\n|---|---|---|---|---|---|---|---|---|")
     for name in options.codec:
-        print(row(Path(name).name, [moves for moves in compare(name, files, options) if moves is not None]), flush=True)
+        print(
+            row(
+                Path(name).name,
+                [moves for moves in compare(name, files, options) if moves is not None],
+            ),
+            flush=True,
+        )
     return 0
 
 
 def some_chunks(files: list[Path], config: Any) -> Iterator[torch.Tensor]:
-    """float32 `[1, channels, n]`, two of each file that can be read; its beginning for a codec without windows."""
+    """float32 `[1, channels, n]`, two of each file that can be read; its beginning for a codec
+    without windows."""
     rng = random.Random(2)
     for path in files:
         try:
@@ -124,7 +137,12 @@ def compare(name: str, files: list[Path], options: argparse.Namespace) -> Iterat
         group = [chunk.to(options.device) for chunk in chunks[start : start + size]]
         with exact_float32():
             found = [
-                measure(model, model.encoder(ready(model, chunk))[0].t().contiguous(), ours.t().contiguous(), condition)
+                measure(
+                    model,
+                    model.encoder(ready(model, chunk))[0].t().contiguous(),
+                    ours.t().contiguous(),
+                    condition,
+                )
                 for chunk, (ours, condition) in zip(group, network(group), strict=True)
             ]
         yield from found
@@ -133,7 +151,9 @@ def compare(name: str, files: list[Path], options: argparse.Namespace) -> Iterat
 def tiled(model: Any) -> Network:
     """What runs on a CPU."""
     encoder = SeaNet(model.encoder)
-    return lambda chunks: list(zip(*encoder.conditioned([ready(model, chunk)[0] for chunk in chunks]), strict=True))
+    return lambda chunks: list(
+        zip(*encoder.conditioned([ready(model, chunk)[0] for chunk in chunks]), strict=True)
+    )
 
 
 def ready(model: Any, chunk: torch.Tensor) -> torch.Tensor:
@@ -146,20 +166,34 @@ def batched(model: Any) -> Network:
 
     def network(chunks: list[torch.Tensor]) -> list[tuple[torch.Tensor, float]]:
         results = [(chunk, 1.0) for chunk in chunks]
-        for shape, indices in batches([chunk.shape[2] for chunk in chunks], 48_000, (BATCH["batched"],)):
-            samples, lengths = torch.empty(shape.rows, 2, shape.width), torch.empty(shape.rows, dtype=torch.int64)
+        for shape, indices in batches(
+            [chunk.shape[2] for chunk in chunks], 48_000, (BATCH["batched"],)
+        ):
+            samples, lengths = (
+                torch.empty(shape.rows, 2, shape.width),
+                torch.empty(shape.rows, dtype=torch.int64),
+            )
             fill(samples, lengths, [chunks[i][0].cpu().numpy() for i in indices])
-            samples, known = samples.to(chunks[0].device), lengths.to(chunks[0].device) if shape.masked else None
-            embeddings, _, conditions = encoder.conditioned(samples / row_scales(samples, known)[:, None, None], known)
+            samples, known = (
+                samples.to(chunks[0].device),
+                lengths.to(chunks[0].device) if shape.masked else None,
+            )
+            embeddings, _, conditions = encoder.conditioned(
+                samples / row_scales(samples, known)[:, None, None], known
+            )
             for row, i in enumerate(indices):
-                results[i] = embeddings[row, :, : frames_of(chunks[i].shape[2], 320)], float(conditions[row])
+                results[i] = (
+                    embeddings[row, :, : frames_of(chunks[i].shape[2], 320)],
+                    float(conditions[row]),
+                )
         return results
 
     return network
 
 
 def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor, condition: float) -> Moves | None:
-    """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours; None where they are not finite."""
+    """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours; None
+    where they are not finite."""
     if not bool(torch.isfinite(theirs).all()) or not bool(torch.isfinite(ours).all()):
         return None
     rms = ours.square().mean().sqrt()
@@ -176,14 +210,21 @@ def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor, condition: flo
         bound = torch.hypot(allowed, SCORE_NOISE * residuals[1].square().sum(1) / apart)
         levels.append([(margins[1] - margins[0]).abs(), bound, margins[1]])
         residuals = [residual - book[code] for residual in residuals]
-    moved, bounds, margin = (torch.stack(part).double().cpu().numpy() for part in zip(*levels, strict=True))
+    moved, bounds, margin = (
+        torch.stack(part).double().cpu().numpy() for part in zip(*levels, strict=True)
+    )
     return Moves(moved, bounds, margin, float(rms), share.double().cpu().numpy())
 
 
 def scores(residual: torch.Tensor, book: torch.Tensor) -> torch.Tensor:
-    """Negative squared distances `[frames, entries]`, as `EncodecEuclideanCodebook.quantize` rounds them."""
+    """Negative squared distances `[frames, entries]`, as `EncodecEuclideanCodebook.quantize` rounds
+    them."""
     entries = book.t()
-    return -(residual.pow(2).sum(1, keepdim=True) - 2 * residual @ entries + entries.pow(2).sum(0, keepdim=True))
+    return -(
+        residual.pow(2).sum(1, keepdim=True)
+        - 2 * residual @ entries
+        + entries.pow(2).sum(0, keepdim=True)
+    )
 
 
 def take(found: torch.Tensor, entry: torch.Tensor) -> torch.Tensor:
@@ -192,15 +233,27 @@ def take(found: torch.Tensor, entry: torch.Tensor) -> torch.Tensor:
 
 def row(name: str, found: list[Moves]) -> str:
     moved, bound, margin = (
-        np.concatenate([getattr(one, part).ravel() for one in found]) for part in ("moved", "bound", "margin")
+        np.concatenate([getattr(one, part).ravel() for one in found])
+        for part in ("moved", "bound", "margin")
     )
     rms = np.concatenate([np.full(one.margin.size, one.rms) for one in found])
     frames = np.concatenate([one.frames for one in found])
     settled = sum(bool((one.margin < one.bound).any()) for one in found) / len(found)
     beyond, density = moved > bound, (np.abs(margin) < NEAR * rms).mean() / NEAR
     wrong = (np.maximum(moved - bound, 0.0) / rms).mean() * density
-    cells = [name, f"{moved.size:,}", f"{np.median(frames):.2g}", f"{frames.max():.2g}", f"{beyond.mean():.2g}"]
-    cells += [f"{(moved / bound).max():.2f}", f"{(margin < bound).mean():.2g}", f"{settled:.1%}", f"{wrong:.1g}"]
+    cells = [
+        name,
+        f"{moved.size:,}",
+        f"{np.median(frames):.2g}",
+        f"{frames.max():.2g}",
+        f"{beyond.mean():.2g}",
+    ]
+    cells += [
+        f"{(moved / bound).max():.2f}",
+        f"{(margin < bound).mean():.2g}",
+        f"{settled:.1%}",
+        f"{wrong:.1g}",
+    ]
     return f"| {' | '.join(cells)} |"
 
 

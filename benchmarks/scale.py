@@ -2,12 +2,14 @@
 
     python -m benchmarks.scale > benchmarks/results/scale.md
 
-The first table is measured: listing, planning, committing and resuming corpora of many tiny recordings, without decoding or
-encoding them. The second is a simulation of 1 to 64 GPUs from stage times that are measured in place on one core, but for the
-encoder's speed on a GPU, which is given (`--encode-speed`). Shards go from one driver to runners, as many as
-`pipelines.cluster.driver` starts; a runner decodes a batch, hands it to any encoder, keeps as many under way as it does there,
-and writes its shard at the end. A GPU's process takes a batch over and fills it into pinned memory while the GPU computes
-another. Disks, networks and chunks that are encoded a second time are not in it.
+The first table is measured: listing, planning, committing and resuming corpora of many tiny
+recordings, without decoding or encoding them. The second is a simulation of 1 to 64 GPUs from stage
+times that are measured in place on one core, but for the encoder's speed on a GPU, which is given
+(`--encode-speed`). Shards go from one driver to runners, as many as `pipelines.cluster.driver`
+starts; a runner decodes a batch, hands it to any encoder, keeps as many under way as it does there,
+and writes its shard at the end. A GPU's process takes a batch over and fills it into pinned memory
+while the GPU computes another. Disks, networks and chunks that are encoded a second time are not in
+it.
 """
 
 from __future__ import annotations
@@ -75,28 +77,49 @@ class Stages:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000, 50_000], help="sizes of corpora")
-    parser.add_argument("--encode-speed", type=float, default=5000.0, help="of one GPU, x real time: an assumption, not measured")
+    parser.add_argument(
+        "--records", type=int, nargs="+", default=[1_000, 10_000, 50_000], help="sizes of corpora"
+    )
+    parser.add_argument(
+        "--encode-speed",
+        type=float,
+        default=5000.0,
+        help="of one GPU, x real time: an assumption, not measured",
+    )
     parser.add_argument("--cores", type=int, default=16, help="for each GPU")
-    parser.add_argument("--hours", type=float, default=1000.0, help="of audio for each GPU in the simulation")
+    parser.add_argument(
+        "--hours", type=float, default=1000.0, help="of audio for each GPU in the simulation"
+    )
     parser.add_argument("--shard-hours", type=float, default=2.0)
-    parser.add_argument("--format", default="mp3", choices=("mp3", "flac", "wav"), help="of the recording that is decoded")
+    parser.add_argument(
+        "--format",
+        default="mp3",
+        choices=("mp3", "flac", "wav"),
+        help="of the recording that is decoded",
+    )
     options = parser.parse_args()
     keep_freed_memory()
     print("# Scale\n")
-    print(f"    python -m benchmarks.scale --records {' '.join(map(str, options.records))}", end=" ")
     print(
-        f"--encode-speed {options.encode_speed:g} --cores {options.cores} --hours {options.hours:g} --format {options.format}\n"
+        f"    python -m benchmarks.scale --records {' '.join(map(str, options.records))}", end=" "
+    )
+    print(
+        f"--encode-speed {options.encode_speed:g} --cores {options.cores} --hours "
+        f"{options.hours:g} --format {options.format}\n"
     )
     print(f"{machine()}, Python {platform.python_version()}.\n\n## Growing corpora, measured\n")
     print(
-        "| recordings | list, s | plan, s | store plan, s | read it, s | commit, ms a shard | resume, s | plan, MB | peak MiB |"
+        "| recordings | list, s | plan, s | store plan, s | read it, s | commit, ms a shard | "
+        "resume, s | plan, MB | peak MiB |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for count in options.records:
         with tempfile.TemporaryDirectory(prefix="scale-") as folder:
             print(growth(Path(folder), count), flush=True)
-    print("\nShards hold 200 recordings. Resuming reads the configuration, the plan and every commit record.")
+    print(
+        "\nShards hold 200 recordings. Resuming reads the configuration, the plan and every commit "
+        "record."
+    )
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         stages = measure_stages(Path(folder), options)
     simulate_all(stages, options)
@@ -124,7 +147,20 @@ def growth(folder: Path, count: int) -> str:
     def commit() -> None:
         for shard in plan.shards:
             rows = len(shard.recordings)
-            record = CommitRecord(shard.name, "parquet", "0" * 16, rows, 1, 1, 1, 0, None, None, (), codebook_counts=counts)
+            record = CommitRecord(
+                shard.name,
+                "parquet",
+                "0" * 16,
+                rows,
+                1,
+                1,
+                1,
+                0,
+                None,
+                None,
+                (),
+                codebook_counts=counts,
+            )
             manifest.publish(record, form)
 
     committing, _ = timed(commit)
@@ -140,7 +176,8 @@ def growth(folder: Path, count: int) -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
         f"| {count:,} | {listing:.2f} | {planning:.2f} | {storing:.2f} | {reading:.2f} "
-        f"| {1000 * committing / len(plan.shards):.1f} | {resuming:.2f} | {len(content) / 1e6:.2f} | {peak:.0f} |"
+        f"| {1000 * committing / len(plan.shards):.1f} | {resuming:.2f} | {len(content) / 1e6:.2f} "
+        f"| {peak:.0f} |"
     )
 
 
@@ -165,7 +202,9 @@ def measure_stages(folder: Path, options: argparse.Namespace) -> Stages:
     path = folder / f"song.{options.format}"
     time_axis = np.arange(SONG * 44_100) / 44_100
     tones = sum(np.sin(2 * np.pi * f * time_axis) for f in rng.uniform(60, 3000, 4))
-    samples = 0.1 * np.stack([tones, np.roll(tones, 200)], axis=1) + 0.01 * rng.standard_normal((len(time_axis), 2))
+    samples = 0.1 * np.stack([tones, np.roll(tones, 200)], axis=1) + 0.01 * rng.standard_normal(
+        (len(time_axis), 2)
+    )
     soundfile.write(path, samples, 44_100)
 
     def decode() -> None:
@@ -181,7 +220,9 @@ def measure_stages(folder: Path, options: argparse.Namespace) -> Stages:
         num_samples=(len(frames) - 1) * 47_520 + 48_000,
         sample_rate=48_000,
     )
-    rows = [Row(str(i), codes, 2, "u", 44_100, 2, "0" * 64, None, None, None, {}) for i in range(10)]
+    rows = [
+        Row(str(i), codes, 2, "u", 44_100, 2, "0" * 64, None, None, None, {}) for i in range(10)
+    ]
 
     def write() -> None:
         shard_format("parquet").write(str(folder / "shard.parquet"), iter(rows), {})
@@ -204,14 +245,20 @@ def measure_stages(folder: Path, options: argparse.Namespace) -> Stages:
 
 
 def through_ray(chunks: list[np.ndarray]) -> tuple[float, float, float]:
-    """CPU seconds to put a batch into the object store and to get it out; seconds for a shard's job and its result."""
+    """CPU seconds to put a batch into the object store and to get it out; seconds for a shard's job
+    and its result."""
     import ray
 
-    job = ShardJob("train-00000-of-00001", tuple(Recording(f"{i:07d}.wav", f"/c/{i:07d}.wav", seconds=10.0) for i in range(720)))
+    job = ShardJob(
+        "train-00000-of-00001",
+        tuple(Recording(f"{i:07d}.wav", f"/c/{i:07d}.wav", seconds=10.0) for i in range(720)),
+    )
     with connect(None, 1, 0):
         kept: list[Any] = []
         given = busy(lambda: kept.append(ray.put(chunks)))
-        taken = busy(lambda: [chunk.sum() for chunk in ray.get(kept[-1])]) - busy(lambda: [chunk.sum() for chunk in chunks])
+        taken = busy(lambda: [chunk.sum() for chunk in ray.get(kept[-1])]) - busy(
+            lambda: [chunk.sum() for chunk in chunks]
+        )
         nothing: Any = ray.remote(num_cpus=0)(_Nothing)
         actor = nothing.remote()
         ray.get(actor.run.remote(job))
@@ -230,39 +277,63 @@ class _Nothing:
 
 def simulate_all(stages: Stages, options: argparse.Namespace) -> None:
     """The second table."""
-    own = f"{options.cores} cores and {options.hours:g} h for each GPU, shards of {options.shard_hours:g} h."
+    own = (
+        f"{options.cores} cores and {options.hours:g} h for each GPU, shards of "
+        f"{options.shard_hours:g} h."
+    )
     print(f"\n## Many GPUs, simulated\n\n{own} Stage times, measured here")
     print(
-        f"(a core, {options.format} at 44.1 kHz) but for the encoder's speed of {options.encode_speed:g} x, which is assumed, in"
+        f"(a core, {options.format} at 44.1 kHz) but for the encoder's speed of "
+        f"{options.encode_speed:g} x, which is assumed, in"
     )
     print("microseconds for a second of audio (driver: for a shard):\n")
-    print("    " + json.dumps({name: round(value * 1e6, 1) for name, value in asdict(stages).items()}) + "\n")
-    print("| GPUs | x real time | of all GPUs' own speed | GPUs busy | cores busy | driver busy | busiest |")
+    print(
+        "    "
+        + json.dumps({name: round(value * 1e6, 1) for name, value in asdict(stages).items()})
+        + "\n"
+    )
+    print(
+        "| GPUs | x real time | of all GPUs' own speed | GPUs busy | cores busy | driver busy | "
+        "busiest |"
+    )
     print("|---|---|---|---|---|---|---|")
     for gpus in (1, 2, 4, 8, 16, 32, 64):
         shards = round(gpus * options.hours / options.shard_hours)
-        taken, work = simulate(stages, gpus, gpus * options.cores, shards, options.shard_hours * 3600)
+        taken, work = simulate(
+            stages, gpus, gpus * options.cores, shards, options.shard_hours * 3600
+        )
         speed = shards * options.shard_hours * 3600 / taken
         servers = {"GPUs": gpus, "cores": gpus * options.cores, "driver": 1}
         shares = {name: work[name] / (taken * count) for name, count in servers.items()}
         most = max(shares, key=lambda name: shares[name])
         row = "".join(f" {shares[name]:.1%} |" for name in servers)
         print(f"| {gpus} | {speed:,.0f} | {speed * stages.encode / gpus:.0%} |{row} {most} |")
-    print("\nOf the cores, one for each GPU serves its process; what else is left idle of the busiest is the start and the end.")
+    print(
+        "\nOf the cores, one for each GPU serves its process; what else is left idle of the "
+        "busiest is the start and the end."
+    )
 
 
-def simulate(stages: Stages, gpus: int, cores: int, shards: int, shard_seconds: float) -> tuple[float, Counter[str]]:
-    """Seconds that all shards take, and the seconds of work that each kind of server did. Event by event, without chance."""
+def simulate(
+    stages: Stages, gpus: int, cores: int, shards: int, shard_seconds: float
+) -> tuple[float, Counter[str]]:
+    """Seconds that all shards take, and the seconds of work that each kind of server did. Event by
+    event, without chance."""
     seconds = BATCH * STRIDE
     batches = max(1, round(shard_seconds / seconds))
     on_gpu = seconds * max(stages.encode, stages.fill + stages.take_over)
     on_core = seconds * (stages.decode + stages.hand_over)
     runners = max(cores - gpus, 1)
-    window = min(BATCHES_AHEAD * gpus, max(WINDOW_BYTES * gpus // (runners * BATCH * CHUNK_BYTES), 1))
+    window = min(
+        BATCHES_AHEAD * gpus, max(WINDOW_BYTES * gpus // (runners * BATCH * CHUNK_BYTES), 1)
+    )
     work = Counter[str]()
     gpu_free, driver_free, todo = [0.0] * gpus, 0.0, shards
-    # (time at which the runner is next free, runner, batches still to decode, when its batches under way come back)
-    events: list[tuple[float, int, int, deque[float]]] = [(0.0, runner, -1, deque()) for runner in range(runners)]
+    # (time at which the runner is next free, runner, batches still to decode, when its batches
+    # under way come back)
+    events: list[tuple[float, int, int, deque[float]]] = [
+        (0.0, runner, -1, deque()) for runner in range(runners)
+    ]
     end = 0.0
     while events:
         now, runner, left, under_way = heapq.heappop(events)

@@ -1,9 +1,11 @@
-"""Silence, constants, impulses and the like against transformers' `EncodecModel.encode`, and how far rounding moves margins.
+"""Silence, constants, impulses and the like against transformers' `EncodecModel.encode`, and how
+far rounding moves margins.
 
     PYTHONPATH=.:tests python -m benchmarks.structured [--seeds 50]
 
-A reduced checkpoint per seed, and a recording of a second of every kind with it. "Of the bound" is the most that rounding moved a
-margin, over the bound that decides whether the reference settles the chunk; see `benchmarks/rounding.py`.
+A reduced checkpoint per seed, and a recording of a second of every kind with it. "Of the bound" is
+the most that rounding moved a margin, over the bound that decides whether the reference settles the
+chunk; see `benchmarks/rounding.py`.
 """
 
 from __future__ import annotations
@@ -40,25 +42,41 @@ def main() -> int:
     rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), exact_float32():
-            for name, row in compare(write_seeded(Path(folder) / "codec", size="reduced", seed=seed), seed).items():
+            for name, row in compare(
+                write_seeded(Path(folder) / "codec", size="reduced", seed=seed), seed
+            ).items():
                 rows[name].append(row)
     print("# Structured signals\n")
     print(f"    PYTHONPATH=.:tests python -m benchmarks.structured --seeds {options.seeds}\n")
-    print(f"{machine()}; torch {torch.__version__}; {options.seeds} reduced checkpoints, one recording each.\n")
-    print("| kind | codes | tiled: wrong | settled | of the bound | batched: wrong | settled | of the bound |")
+    print(
+        f"{machine()}; torch {torch.__version__}; {options.seeds} reduced checkpoints, one "
+        "recording each.\n"
+    )
+    print(
+        "| kind | codes | tiled: wrong | settled | of the bound | batched: wrong | settled | of "
+        "the bound |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name, found in rows.items():
         table = np.array(found)
         cells = [f"{int(table[:, 0].sum()):,}"]
         for at in (1, 4):
-            cells += [f"{int(table[:, at].sum())}", f"{table[:, at + 1].mean():.0%}", f"{table[:, at + 2].max():.2f}"]
+            cells += [
+                f"{int(table[:, at].sum())}",
+                f"{table[:, at + 1].mean():.0%}",
+                f"{table[:, at + 2].max():.2f}",
+            ]
         print(f"| {name} | {' | '.join(cells)} |")
     return 0
 
 
 def compare(folder: Path, seed: int) -> dict[str, tuple[float, ...]]:
-    """Per kind: codes; then wrong codes, whether the reference settled it, and the most of the bound, of both networks."""
-    model, oracle = load_model(folder, torch.device("cpu")), EncodecModel.from_pretrained(folder).eval()
+    """Per kind: codes; then wrong codes, whether the reference settled it, and the most of the
+    bound, of both networks."""
+    model, oracle = (
+        load_model(folder, torch.device("cpu")),
+        EncodecModel.from_pretrained(folder).eval(),
+    )
     codec = load_codec(str(folder), bandwidth=24.0, device="cpu")
     assert isinstance(codec, EncodecCodec) and isinstance(codec._network, TiledNetwork)
     network = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
@@ -75,9 +93,18 @@ def compare(folder: Path, seed: int) -> dict[str, tuple[float, ...]]:
                 else network.encode([chunk[0].numpy()])[0]
             )
             (ours, condition) = embed([chunk])[0]
-            moves = measure(model, model.encoder(ready(model, chunk))[0].t().contiguous(), ours.t().contiguous(), condition)
+            moves = measure(
+                model,
+                model.encoder(ready(model, chunk))[0].t().contiguous(),
+                ours.t().contiguous(),
+                condition,
+            )
             assert moves is not None
-            row += [int((found.codes != expected).sum()), net.repeated - before, float((moves.moved / moves.bound).max())]
+            row += [
+                int((found.codes != expected).sum()),
+                net.repeated - before,
+                float((moves.moved / moves.bound).max()),
+            ]
         results[name] = tuple(row)
     return results
 

@@ -1,7 +1,7 @@
 """The whole path on a small corpus made on the spot: `make demo`.
 
-Writes a corpus, tokenizes it with the codec that ships with the package, shows what came out, checks it, and decodes one
-recording. Takes about a minute.
+Writes a corpus, tokenizes it with the codec that ships with the package, shows what came out,
+checks it, and decodes one recording. Takes about a minute.
 """
 
 from __future__ import annotations
@@ -26,11 +26,28 @@ def main() -> int:
     say("A corpus of many formats, with two files in it that are broken on purpose:")
     run(sys.executable, str(EXAMPLES / "make_demo_corpus.py"), str(FOLDER / "corpus"))
     say(
-        "Tokenize with the codec that ships with the package; exit code 3 means: finished, some recordings failed and are listed:"
+        "Tokenize with the codec that ships with the package; exit code 3 means: finished, some "
+        "recordings failed and are listed:"
     )
-    run("codecshards", "tokenize", str(FOLDER / "corpus"), str(out), "--codec", "small", ok=(0, SOME_FAILED))
+    run(
+        "codecshards",
+        "tokenize",
+        str(FOLDER / "corpus"),
+        str(out),
+        "--codec",
+        "small",
+        ok=(0, SOME_FAILED),
+    )
     say("Once more: everything is committed, so there is nothing left to do:")
-    run("codecshards", "tokenize", str(FOLDER / "corpus"), str(out), "--codec", "small", ok=(0, SOME_FAILED))
+    run(
+        "codecshards",
+        "tokenize",
+        str(FOLDER / "corpus"),
+        str(out),
+        "--codec",
+        "small",
+        ok=(0, SOME_FAILED),
+    )
     say("What is in there:")
     run("codecshards", "inspect", str(out), "--failures")
     run("codecshards", "verify", str(out))
@@ -55,11 +72,19 @@ def run(*command: str, ok: tuple[int, ...] = (0,)) -> None:
 
 
 def show_rows(out: Path) -> None:
-    say("The shards are ordinary Parquet; pyarrow, pandas, DuckDB or datasets read them without this package:")
-    table = pq.ParquetDataset(out / "data").read(columns=["id", "codes", "scales", "num_samples", "text"])
+    say(
+        "The shards are ordinary Parquet; pyarrow, pandas, DuckDB or datasets read them without "
+        "this package:"
+    )
+    table = pq.ParquetDataset(out / "data").read(
+        columns=["id", "codes", "scales", "num_samples", "text"]
+    )
     for row in table.slice(0, 4).to_pylist():
         shape = f"codes [{len(row['codes'])}, {len(row['codes'][0])}]"
-        print(f"  {row['id']:<28} {shape:<18} {len(row['scales'])} scales, {row['num_samples']} samples, text {row['text']!r}")
+        print(
+            f"  {row['id']:<28} {shape:<18} {len(row['scales'])} scales, {row['num_samples']} "
+            f"samples, text {row['text']!r}"
+        )
 
 
 def decode_one(out: Path) -> None:

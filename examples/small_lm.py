@@ -1,4 +1,5 @@
-"""What the two training examples share: a small transformer over delayed codes, its training loop, sampling."""
+"""What the two training examples share: a small transformer over delayed codes, its training loop,
+sampling."""
 
 from __future__ import annotations
 
@@ -24,24 +25,36 @@ SOME_FAILED = 3
 
 
 class CodesLM(nn.Module):
-    """Each step's codes are embedded and added up; every codebook of the next step has a head of its own (MusicGen's shape)."""
+    """Each step's codes are embedded and added up; every codebook of the next step has a head of
+    its own (MusicGen's shape)."""
 
     def __init__(
-        self, n_q: int, codebook_size: int, dim: int = 128, layers: int = 3, longest: int = 1024, letters: int = 0
+        self,
+        n_q: int,
+        codebook_size: int,
+        dim: int = 128,
+        layers: int = 3,
+        longest: int = 1024,
+        letters: int = 0,
     ) -> None:
         super().__init__()
         self.n_q, self.pad = n_q, codebook_size
         self.codes = nn.ModuleList(nn.Embedding(codebook_size + 1, dim) for _ in range(n_q))
         self.letters = nn.Embedding(letters, dim) if letters else None
         self.places = nn.Embedding(longest, dim)
-        layer = nn.TransformerEncoderLayer(dim, 4, 4 * dim, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False)
+        layer = nn.TransformerEncoderLayer(
+            dim, 4, 4 * dim, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.body = nn.TransformerEncoder(
+            layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False
+        )
         self.heads = nn.Linear(dim, n_q * codebook_size)
         for table in [*self.codes, self.places]:
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, tokens: Tensor, text: Tensor | None = None) -> Tensor:
-        """Tokens `[B, n_q, steps]`, text `[B, letters]`, both int64: logits of what follows, `[B, n_q, steps, codebook_size]`."""
+        """Tokens `[B, n_q, steps]`, text `[B, letters]`, both int64: logits of what follows, `[B,
+        n_q, steps, codebook_size]`."""
         x = torch.stack([table(tokens[:, k]) for k, table in enumerate(self.codes)]).sum(0)
         if text is not None and self.letters is not None:
             x = torch.cat([self.letters(text), x], 1)
@@ -51,13 +64,16 @@ class CodesLM(nn.Module):
         return self.heads(x).unflatten(-1, (self.n_q, self.pad)).transpose(1, 2)
 
     def loss(self, batch: Batch, text: Tensor | None = None) -> Tensor:
-        """Mean nats per code, padding aside. The batch's first column is the model's first input (`Delay(begin=True)`)."""
+        """Mean nats per code, padding aside. The batch's first column is the model's first input
+        (`Delay(begin=True)`)."""
         logits = self(batch.codes[:, :, :-1], text)
         wanted = batch.mask[:, :, 1:]
         return functional.cross_entropy(logits[wanted], batch.codes[:, :, 1:][wanted])
 
     @torch.no_grad()
-    def sample(self, frames: int, temperature: float = 0.9, text: Tensor | None = None, seed: int = 0) -> np.ndarray:
+    def sample(
+        self, frames: int, temperature: float = 0.9, text: Tensor | None = None, seed: int = 0
+    ) -> np.ndarray:
         """Draw a sequence: uint16 `[n_q, frames]`."""
         random = torch.Generator().manual_seed(seed)
         pattern = Delay(pad=self.pad, begin=True)
@@ -72,28 +88,39 @@ class CodesLM(nn.Module):
 
 
 def unigram_entropy(loader: CodesLoader, size: int, batches: int = 60) -> float:
-    """Mean nats per code of guessing by frequency alone, codebook by codebook: what a model must beat.
+    """Mean nats per code of guessing by frequency alone, codebook by codebook: what a model must
+    beat.
 
-    Of codes as the loader gives them, not as the corpus holds them: a short silent recording comes as often as a long one, and
-    its share of the batches alone would bring a model's loss below the entropy of the corpus.
+    Of codes as the loader gives them, not as the corpus holds them: a short silent recording comes
+    as often as a long one, and its share of the batches alone would bring a model's loss below the
+    entropy of the corpus.
     """
     counts = torch.zeros(1)
     begin = loader.state_dict()
     for batch in islice(loader, batches):
         level = torch.arange(batch.codes.shape[1])[None, :, None].expand_as(batch.codes)
         flat = (level * size + batch.codes)[batch.mask]
-        counts = counts + torch.bincount(flat, minlength=batch.codes.shape[1] * size).view(-1, size).double()
+        counts = (
+            counts
+            + torch.bincount(flat, minlength=batch.codes.shape[1] * size).view(-1, size).double()
+        )
     loader.load_state_dict(begin)
     share = counts / counts.sum(1, keepdim=True)
     return float(-torch.xlogy(share, share).sum(1).mean())
 
 
-def train(model: CodesLM, batches: Iterator[tuple[Batch, Tensor | None]], steps: int, rate: float = 2e-3) -> list[float]:
+def train(
+    model: CodesLM, batches: Iterator[tuple[Batch, Tensor | None]], steps: int, rate: float = 2e-3
+) -> list[float]:
     """Adam with warm-up and cosine decay; the loss of every step."""
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.95), weight_decay=0.01)
     warm = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda at: min(1.0, (at + 1) / warm) * (0.05 + 0.95 * (1 + np.cos(np.pi * min(1.0, at / steps))) / 2)
+        optimizer,
+        lambda at: (
+            min(1.0, (at + 1) / warm)
+            * (0.05 + 0.95 * (1 + np.cos(np.pi * min(1.0, at / steps))) / 2)
+        ),
     )
     losses, begin = [], time.perf_counter()
     for step, (batch, text) in zip(range(steps), batches, strict=False):
@@ -105,7 +132,11 @@ def train(model: CodesLM, batches: Iterator[tuple[Batch, Tensor | None]], steps:
         schedule.step()
         losses.append(loss.item())
         if step % 25 == 0 or step == steps - 1:
-            print(f"step {step:4d}  {np.mean(losses[-25:]):.3f} nats per code  {time.perf_counter() - begin:.0f} s", flush=True)
+            print(
+                f"step {step:4d}  {np.mean(losses[-25:]):.3f} nats per code  "
+                f"{time.perf_counter() - begin:.0f} s",
+                flush=True,
+            )
     return losses
 
 
@@ -126,9 +157,16 @@ def tokenized(out: Path, source: Path | None, part: str, codec: str, seconds: fl
     if source is None:
         source = out / "corpus" / part
         if not source.is_dir():
-            make = [sys.executable, str(EXAMPLES / "make_demo_corpus.py"), str(out / "corpus"), "--seconds", str(seconds)]
+            make = [
+                sys.executable,
+                str(EXAMPLES / "make_demo_corpus.py"),
+                str(out / "corpus"),
+                "--seconds",
+                str(seconds),
+            ]
             subprocess.run(make, check=True)
-            # Its one silent recording is there to be tokenized; a model that guesses silence right has learned nothing.
+            # Its one silent recording is there to be tokenized; a model that guesses silence right
+            # has learned nothing.
             (out / "corpus" / "music" / "silence.wav").unlink()
     command = ["tokenize", str(source), str(out / "codes"), "--codec", codec, "--workers", "0"]
     code = subprocess.run([sys.executable, "-m", "pipelines", *command], check=False).returncode

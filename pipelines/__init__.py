@@ -1,4 +1,5 @@
-"""Corpora in, shards of codes out, and from there to training batches and audits. The public names load on first use."""
+"""Corpora in, shards of codes out, and from there to training batches and audits. The public names
+load on first use."""
 
 from __future__ import annotations
 

@@ -15,14 +15,26 @@ from pipelines.auditing.while_tokenizing import PassingSettings, limit
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.output.card import write_card
-from pipelines.output.config import RunOptions, TokenizeConfig, differences, fingerprint, stored_form, with_device
+from pipelines.output.config import (
+    RunOptions,
+    TokenizeConfig,
+    differences,
+    fingerprint,
+    stored_form,
+    with_device,
+)
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
 from pipelines.output.manifest.commits import CONFIG, CommitRecord, Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device, usable_gpu
+from pipelines.system.devices import (
+    gpus_to_ask_for,
+    require_cluster_gpus,
+    require_device,
+    usable_gpu,
+)
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
 from pipelines.tokenizing.progress import (
@@ -42,7 +54,8 @@ from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What an output folder holds after a run: totals of committed records, earlier runs included."""
+    """What an output folder holds after a run: totals of committed records, earlier runs
+    included."""
 
     shards: int
     recordings: int
@@ -51,7 +64,9 @@ class RunResult:
     """of audio"""
 
 
-def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None = None) -> RunResult:
+def tokenize_corpus(
+    config: TokenizeConfig, out: str, options: RunOptions | None = None
+) -> RunResult:
     """Tokenize a corpus into `out`, or finish what an earlier run began there.
 
     Args:
@@ -60,7 +75,8 @@ def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None
         options: how to run; changes nothing of what is written.
 
     Raises:
-        UsageError: anything that makes the run impossible, in one line, before work starts where that can be known.
+        UsageError: anything that makes the run impossible, in one line, before work starts where
+            that can be known.
     """
     options = options or RunOptions()
     with open_display(options.quiet) as display:
@@ -77,16 +93,28 @@ def tokenize_corpus(config: TokenizeConfig, out: str, options: RunOptions | None
 class _Run:
     """One run over one output folder."""
 
-    def __init__(self, config: TokenizeConfig, out: str, options: RunOptions, display: Display) -> None:
-        require_device(options.device, options.address if options.workers != 0 else None, options.gpus)
+    def __init__(
+        self, config: TokenizeConfig, out: str, options: RunOptions, display: Display
+    ) -> None:
+        require_device(
+            options.device, options.address if options.workers != 0 else None, options.gpus
+        )
         self._options = options
         self._display = display
         self._out = out
         self._spec = describe_codec(
-            config.codec, bandwidth=config.bandwidth, revision=config.revision, precision=config.precision
+            config.codec,
+            bandwidth=config.bandwidth,
+            revision=config.revision,
+            precision=config.precision,
         )
-        if self._spec.precision == "fast" and (options.device == "cpu" or not (options.address or usable_gpu())):
-            raise UsageError("--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower there")
+        if self._spec.precision == "fast" and (
+            options.device == "cpu" or not (options.address or usable_gpu())
+        ):
+            raise UsageError(
+                "--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower "
+                "there"
+            )
         self._source = open_source(config.source, follow_links=config.follow_links)
         self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
         self._storage = open_storage(out)
@@ -108,22 +136,30 @@ class _Run:
         changed = differences(stored, wanted)
         if changed:
             raise OutputError(
-                f"{self._out} holds another configuration ({'; '.join(changed)}): choose another OUT, or the same settings"
+                f"{self._out} holds another configuration ({'; '.join(changed)}): choose another "
+                "OUT, or the same settings"
             )
         return stored
 
     def _begin(self, wanted: Mapping[str, Any]) -> None:
-        """List the corpus, plan it, and write both down. Nothing is written before all of it is known to work."""
+        """List the corpus, plan it, and write both down. Nothing is written before all of it is
+        known to work."""
         self._display.message(f"listing {self._source.spec} …")
         self._require_gpus_there()
-        plan = make_plan(self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split)
+        plan = make_plan(
+            self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split
+        )
         plan = replace(plan, notes=self._source.notes)
         if not self._manifest.begin(wanted, plan):
-            self._display.message(f"another run has just begun on {self._out}: joining it, if it was asked for the same")
+            self._display.message(
+                f"another run has just begun on {self._out}: joining it, if it was asked for the "
+                "same"
+            )
             return
         self._display.message(
             f"{sum(1 for _ in plan.recordings)} recordings, about "
-            f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into {len(plan.shards)} shards"
+            f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
+            f"{len(plan.shards)} shards"
         )
         for note in plan.notes:
             self._display.message(note)
@@ -157,23 +193,31 @@ class _Run:
         self._recover()
         todo = self._todo()
         earlier = self._failures()
-        refuse_more_failures(RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures)
+        refuse_more_failures(
+            RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures
+        )
         if not todo:
-            self._display.message(f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do")
+            self._display.message(
+                f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do"
+            )
             return
         if len(todo) < len(self._plan.shards):
             for note in self._plan.notes:
                 self._display.message(note)
             self._display.message(
-                f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} shards are committed"
+                f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} "
+                "shards are committed"
             )
-        progress = RunProgress(sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier)
+        progress = RunProgress(
+            sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier
+        )
         while todo:
             if self._options.workers == 0:
                 self._work_here(todo, progress)
             else:
                 self._work_on_ray(todo, progress)
-            # Nothing is left, unless a worker of an earlier run got in the way of this one's commits.
+            # Nothing is left, unless a worker of an earlier run got in the way of this one's
+            # commits.
             self._recover()
             todo = self._todo()
         self._display.update(progress)
@@ -189,7 +233,10 @@ class _Run:
         records = self._manifest.committed().values()
         if len(records) < len(self._plan.shards):
             gone = len(self._plan.shards) - len(records)
-            raise OutputError(f"{self._out}: {gone} shards were removed during the run: run the same command again")
+            raise OutputError(
+                f"{self._out}: {gone} shards were removed during the run: run the same command "
+                "again"
+            )
         write_card(self._storage, self._stored, records)
         result = RunResult(
             shards=len(records),
@@ -198,20 +245,25 @@ class _Run:
             seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
         )
         self._display.message(
-            f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of audio, {result.shards} shards"
+            f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of "
+            f"audio, {result.shards} shards"
         )
         if result.failures and not result.recordings:
             print(f"codecshards: {_nothing(records)}", file=sys.stderr)  # whatever --quiet says
         if result.failures:
             self._display.message(
-                f"{result.failures} recordings failed; `codecshards inspect {self._out} --failures` says which and why"
+                f"{result.failures} recordings failed; `codecshards inspect {self._out} "
+                "--failures` says which and why"
             )
         return result
 
     def how_to_resume(self) -> str:
         """What to tell someone who has interrupted the run."""
         done = len(self._plan.shards) - len(self._todo())
-        return f"stopped: {done} of {len(self._plan.shards)} shards are committed; run the same command again to go on"
+        return (
+            f"stopped: {done} of {len(self._plan.shards)} shards are committed; run the same "
+            "command again to go on"
+        )
 
     def _recover(self) -> None:
         self._manifest.require(self._fingerprint)
@@ -255,14 +307,25 @@ class _Run:
             require_cluster_gpus(options.device, cluster.gpus)
             device = "cuda" if cluster.gpus and options.device != "cpu" else "cpu"
             if self._spec.precision == "fast" and device == "cpu":
-                raise UsageError("--precision fast: needs GPUs, and Ray sees none; choose another OUT with --precision exact")
+                raise UsageError(
+                    "--precision fast: needs GPUs, and Ray sees none; choose another OUT with "
+                    "--precision exact"
+                )
             settings, codec = self._work_settings(device), self._codec_settings(device)
-            driver = Driver(cluster, settings, codec, Journal(self._storage), self._display, options.max_failures)
+            driver = Driver(
+                cluster,
+                settings,
+                codec,
+                Journal(self._storage),
+                self._display,
+                options.max_failures,
+            )
             driver.run(todo, progress)
             self._record_precision(driver.precision_report())
 
     def _record_precision(self, report: PrecisionReport | None) -> None:
-        """Write down how "fast" codes compare with exact ones, together with what earlier runs on this folder found."""
+        """Write down how "fast" codes compare with exact ones, together with what earlier runs on
+        this folder found."""
         if report is None:
             return
         earlier = self._manifest.read_precision()
@@ -317,4 +380,7 @@ def _nothing(records: Collection[CommitRecord]) -> str:
     failures = [failure for record in records for failure in record.failures]
     kinds = Counter(failure.kind for failure in failures).most_common()
     counted = ", ".join(f"{kind} {count}" for kind, count in kinds)
-    return f"not one of {len(failures)} recordings could be tokenized ({counted}); the first: {failures[0].message}"
+    return (
+        f"not one of {len(failures)} recordings could be tokenized ({counted}); the first: "
+        f"{failures[0].message}"
+    )

@@ -1,4 +1,5 @@
-"""Sound files of many formats, and what happens to them: made by FFmpeg's libraries, libsndfile, and by hand."""
+"""Sound files of many formats, and what happens to them: made by FFmpeg's libraries, libsndfile,
+and by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def noise(seconds: float, channels: int = 2, rate: int = RATE, seed: int = 0) ->
     return sound.astype(np.float32)
 
 
-def by_soundfile(samples: np.ndarray, form: str, subtype: str | None = None, rate: int = RATE) -> bytes:
+def by_soundfile(
+    samples: np.ndarray, form: str, subtype: str | None = None, rate: int = RATE
+) -> bytes:
     """A file by libsndfile."""
     sink = io.BytesIO()
     soundfile.write(sink, samples.T, rate, format=form, subtype=subtype)
@@ -41,7 +44,8 @@ def by_ffmpeg(
     video_seconds: float = 0.0,
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A file by FFmpeg's libraries: sound as (codec, samples), and a moving picture where `video_seconds` says so."""
+    """A file by FFmpeg's libraries: sound as (codec, samples), and a moving picture where
+    `video_seconds` says so."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
         with av.open(str(path), "w", format=muxer, options=options or {}) as file:
@@ -52,14 +56,20 @@ def by_ffmpeg(
             packets = _picture(file, video_seconds) if video_seconds else []
             for stream, (_, samples) in zip(streams, tracks, strict=True):
                 packets += _packets(stream, samples, rate, round(begin * rate))
-            for packet in sorted(packets, key=lambda one: float((one.dts or one.pts or 0) * one.time_base)):
+            for packet in sorted(
+                packets, key=lambda one: float((one.dts or one.pts or 0) * one.time_base)
+            ):
                 file.mux(packet)
         return path.read_bytes()
 
 
 def _stream(file, codec, samples, rate):  # type: ignore[no-untyped-def]
     return file.add_stream(
-        codec, rate=rate, layout="stereo" if len(samples) == 2 else "mono", bit_rate=128_000, options={"strict": "-2"}
+        codec,
+        rate=rate,
+        layout="stereo" if len(samples) == 2 else "mono",
+        bit_rate=128_000,
+        options={"strict": "-2"},
     )
 
 
@@ -80,7 +90,9 @@ def _picture(file, seconds):  # type: ignore[no-untyped-def]
     stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
     packets = []
     for number in range(round(seconds * 5)):
-        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 37 * number % 256, np.uint8), "rgb24").reformat(format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(
+            np.full((64, 64, 3), 37 * number % 256, np.uint8), "rgb24"
+        ).reformat(format="yuv420p")
         frame.pts, frame.time_base = number, Fraction(1, 5)
         packets += stream.encode(frame)
     return packets + stream.encode(None)
@@ -92,7 +104,15 @@ def wav(samples: np.ndarray, data_size: int | None = None, rate: int = RATE) -> 
     align = 2 * len(samples)
     size = len(body) if data_size is None else data_size
     head = b"fmt " + struct.pack("<IHHIIHH", 16, 1, len(samples), rate, rate * align, align, 16)
-    return b"RIFF" + struct.pack("<I", (size + 36) % 2**32) + b"WAVE" + head + b"data" + struct.pack("<I", size) + body
+    return (
+        b"RIFF"
+        + struct.pack("<I", (size + 36) % 2**32)
+        + b"WAVE"
+        + head
+        + b"data"
+        + struct.pack("<I", size)
+        + body
+    )
 
 
 def pages(content: bytes) -> list[bytearray]:
@@ -116,4 +136,8 @@ def joined(parts: list[bytearray]) -> bytes:
 def spoiled(content: bytes, size: int = 1, at: float = 0.5) -> bytes:
     """With `size` wrong bytes at a share of the file."""
     place = int(len(content) * at)
-    return content[:place] + bytes(byte ^ 0x5A for byte in content[place : place + size]) + content[place + size :]
+    return (
+        content[:place]
+        + bytes(byte ^ 0x5A for byte in content[place : place + size])
+        + content[place + size :]
+    )

@@ -15,7 +15,8 @@ from needs import lacking
 ROOT = Path(__file__).resolve().parent.parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts in the background without Ctrl-C, and so would be the programs that these tests interrupt.
+    # A shell starts what it puts in the background without Ctrl-C, and so would be the programs
+    # that these tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -50,11 +51,14 @@ def _beside(name: str, what: str, variable: str) -> Path:
 
 @pytest.fixture(scope="session")
 def visqol_library() -> ModuleType:
-    """The optional package visqol-python, parts of which are built on installation; CI says whether it could be."""
+    """The optional package visqol-python, parts of which are built on installation; CI says whether
+    it could be."""
     try:
         return import_module("visqol")
     except ImportError:
-        lacking("visqol-python is not installed: pip install '.[eval]'", "CODECSHARDS_EXPECT_VISQOL")
+        lacking(
+            "visqol-python is not installed: pip install '.[eval]'", "CODECSHARDS_EXPECT_VISQOL"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +72,14 @@ def s3_port() -> Iterator[int]:
 
 @pytest.fixture
 def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Bucket]:
-    """An empty bucket; the environment leads every S3 client to it, through a proxy that can inject faults."""
+    """An empty bucket; the environment leads every S3 client to it, through a proxy that can inject
+    faults."""
     with s3.fresh_bucket(s3_port) as fresh:
-        for name, value in {**s3.ACCOUNT, "AWS_ENDPOINT_URL": fresh.proxy.url, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        for name, value in {
+            **s3.ACCOUNT,
+            "AWS_ENDPOINT_URL": fresh.proxy.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
             monkeypatch.setenv(name, value)
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             monkeypatch.setenv(name, "/dev/null")

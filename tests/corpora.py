@@ -13,7 +13,8 @@ Maker = Callable[..., Path]
 
 
 def write_corpus(folder: Path, count: int, broken: bool = True, longest: int = 130_000) -> Path:
-    """`count` recordings of many lengths and rates, some with transcripts; one is cut off if `broken`."""
+    """`count` recordings of many lengths and rates, some with transcripts; one is cut off if
+    `broken`."""
     rng = np.random.default_rng(count)
     (folder / "a").mkdir(parents=True)
     for number in range(count):

@@ -20,7 +20,8 @@ from tokenizer.types import Codes, Recording
 
 
 def make_row(number: int, num_samples: int, spec: CodecSpec, repeats: bool = False) -> Row:
-    """One recording with random codes; `repeats` has long stretches of one code, as silence does."""
+    """One recording with random codes; `repeats` has long stretches of one code, as silence
+    does."""
     rng = np.random.default_rng(number)
     spans = chunk_spans(num_samples, spec.chunk_length, spec.chunk_stride)
     frames = [frames_of(stop - start, spec.frame_length) for start, stop in spans]
@@ -45,14 +46,20 @@ def make_row(number: int, num_samples: int, spec: CodecSpec, repeats: bool = Fal
         source_sha256="ab" * 32,
         text=None if number % 3 == 2 else f"text {number} ä",
         language="de",
-        meta={"take": number, "alignment": [[0.5 * i, 0.5 * i + 0.4, f"w{i}"] for i in range(num_samples // 24_000)]},
+        meta={
+            "take": number,
+            "alignment": [[0.5 * i, 0.5 * i + 0.4, f"w{i}"] for i in range(num_samples // 24_000)],
+        },
     )
 
 
 def make_rows(count: int, spec: CodecSpec, longest: float = 12.0, first: int = 0) -> list[Row]:
     """Recordings of random lengths up to `longest` seconds, some very short, some with repeats."""
     lengths = np.random.default_rng(first).integers(1, int(longest * spec.sample_rate), count)
-    return [make_row(first + i, int(length), spec, repeats=i % 4 == 1) for i, length in enumerate(lengths)]
+    return [
+        make_row(first + i, int(length), spec, repeats=i % 4 == 1)
+        for i, length in enumerate(lengths)
+    ]
 
 
 def write_output(
@@ -66,13 +73,23 @@ def write_output(
     """An output folder, with its configuration and commit records, or only its data."""
     spec = spec or describe_mulaw(6.0)
     storage = LocalStorage(str(root))
-    stored = stored_form(TokenizeConfig("corpus", codec="mulaw", bandwidth=spec.bandwidth, format=form), spec, "1.2.3")
+    stored = stored_form(
+        TokenizeConfig("corpus", codec="mulaw", bandwidth=spec.bandwidth, format=form),
+        spec,
+        "1.2.3",
+    )
     footer = make_footer(spec, "1.2.3")
     if manifest:
         recordings = [Recording(row.id, row.source_uri, seconds=1.0) for row in rows]
-        parts = [recordings[len(rows) * n // shards : len(rows) * (n + 1) // shards] for n in range(shards)]
+        parts = [
+            recordings[len(rows) * n // shards : len(rows) * (n + 1) // shards]
+            for n in range(shards)
+        ]
         names = [shard_name("train", number, shards) for number in range(shards)]
-        plan = Plan("train", tuple(PlannedShard(name, tuple(part)) for name, part in zip(names, parts, strict=True)))
+        plan = Plan(
+            "train",
+            tuple(PlannedShard(name, tuple(part)) for name, part in zip(names, parts, strict=True)),
+        )
         Manifest(storage).begin(stored, plan)
         stored = Manifest(storage).require_config()
     for number in range(shards):
@@ -82,7 +99,10 @@ def write_output(
         path.parent.mkdir(parents=True, exist_ok=True)
         shard_format(form).write(str(path), here, footer)
         if manifest:
-            storage.create(f"{COMMITS}/{shard}.json", _record(shard, form, fingerprint(stored), here, path).to_json())
+            storage.create(
+                f"{COMMITS}/{shard}.json",
+                _record(shard, form, fingerprint(stored), here, path).to_json(),
+            )
     return root
 
 

@@ -1,4 +1,5 @@
-"""What a machine may lack: tests skip with the reason, or fail where a variable says that it should be there."""
+"""What a machine may lack: tests skip with the reason, or fail where a variable says that it should
+be there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A real S3 server (moto's) and a proxy before it that injects faults, for tests of what lies on object stores."""
+"""A real S3 server (moto's) and a proxy before it that injects faults, for tests of what lies on
+object stores."""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-ACCOUNT = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+ACCOUNT = {
+    "AWS_ACCESS_KEY_ID": "tests",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 """credentials that moto takes, as every other"""
 START_SECONDS = 60.0
 
@@ -66,7 +71,8 @@ Rule = Callable[[Request], Fault | None]
 
 @dataclass
 class Proxy:
-    """Passes requests on to a server, but for what its rule says. Gone and back on the same port."""
+    """Passes requests on to a server, but for what its rule says. Gone and back on the same
+    port."""
 
     upstream: int
     port: int = 0
@@ -88,7 +94,9 @@ class Proxy:
 
         self._server = _Server(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
 
     def stop(self) -> None:
         """Go away: what comes now is refused, and connections that are kept are closed."""
@@ -170,8 +178,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _upstream(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.owner.upstream, timeout=60)
         dropped = ("transfer-encoding", "content-length", "expect", "connection")
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
-        connection.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in dropped
+        }
+        connection.request(
+            self.command, self.path, body, {**headers, "Content-Length": str(len(body))}
+        )
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
@@ -190,7 +202,13 @@ class _Handler(BaseHTTPRequestHandler):
         answer, content = self._upstream(body)
         self.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "connection", "content-length", "date", "server"):
+            if name.lower() not in (
+                "transfer-encoding",
+                "connection",
+                "content-length",
+                "date",
+                "server",
+            ):
                 self.send_header(name, value)
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
         self.send_header("Content-Length", length or str(len(content)))
@@ -238,7 +256,8 @@ def wait_for(port: int) -> None:
 
 @dataclass
 class Bucket:
-    """A bucket of its own for one test, seen with boto3 past the proxy and by the program through it."""
+    """A bucket of its own for one test, seen with boto3 past the proxy and by the program through
+    it."""
 
     name: str
     client: Any
@@ -256,7 +275,9 @@ class Bucket:
         return content
 
     def keys(self, prefix: str = "") -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix
+        )
         return sorted(item["Key"] for page in pages for item in page.get("Contents", ()))
 
     def upload(self, folder: Path, prefix: str) -> None:
@@ -272,7 +293,11 @@ def fresh_bucket(port: int) -> Iterator[Bucket]:
 
     proxy = Proxy(port)
     proxy.start()
-    keys = {"aws_access_key_id": "tests", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    keys = {
+        "aws_access_key_id": "tests",
+        "aws_secret_access_key": "secret",
+        "region_name": "us-east-1",
+    }
     client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys)
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)

@@ -7,7 +7,9 @@ import numpy as np
 from tokenizer.types import Waveform
 
 
-def sound(num_samples: int, channels: int = 2, sample_rate: int = 48_000, seed: int = 0) -> Waveform:
+def sound(
+    num_samples: int, channels: int = 2, sample_rate: int = 48_000, seed: int = 0
+) -> Waveform:
     """Noise over a few tones, with a level that moves."""
     rng = np.random.default_rng(seed)
     time = np.arange(num_samples) / sample_rate
@@ -21,7 +23,11 @@ def structured(num_samples: int, seed: int) -> dict[str, Waveform]:
     """Stereo at 48 kHz whose rounding errors all point one way: what no noise hides."""
     rng, at = np.random.default_rng(seed), np.arange(num_samples)
     noise = 0.1 * rng.standard_normal((2, num_samples))
-    level, place, pitch = rng.uniform(0.01, 0.9) * rng.choice([-1, 1]), rng.integers(num_samples), rng.integers(50, 1000)
+    level, place, pitch = (
+        rng.uniform(0.01, 0.9) * rng.choice([-1, 1]),
+        rng.integers(num_samples),
+        rng.integers(50, 1000),
+    )
     mono = {
         "silence": np.zeros(num_samples),
         "constant": np.full(num_samples, level),

@@ -1,4 +1,5 @@
-"""Small corpora as people have them, kept beside the checkout with the results that are right: each through the command."""
+"""Small corpora as people have them, kept beside the checkout with the results that are right: each
+through the command."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ COMMAND = Path(sys.executable).with_name("codecshards")
 SECONDS = 600
 
 UNDECIDABLE = {"adpcm_wav_cut_off"}
-"""a whole file in it is 31 ms too long: its writer filled the last block, and notes neither that nor a true length"""
+"""a whole file in it is 31 ms too long: its writer filled the last block, and notes neither that
+nor a true length"""
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +25,23 @@ def cases_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["tables", "sets", "archives", "folders", "audio"])
 def test_every_case_comes_out_right(shared_cases: Path, cases_folder: Path, kind: str) -> None:
-    """The check reads shards with pyarrow and tarfile; a line that names a case is one that is wrong."""
-    check = [sys.executable, "-B", str(shared_cases / "check.py"), str(cases_folder), str(COMMAND), "--only", kind]
+    """The check reads shards with pyarrow and tarfile; a line that names a case is one that is
+    wrong."""
+    check = [
+        sys.executable,
+        "-B",
+        str(shared_cases / "check.py"),
+        str(cases_folder),
+        str(COMMAND),
+        "--only",
+        kind,
+    ]
     done = subprocess.run(check, capture_output=True, text=True, timeout=SECONDS)
     assert "cases right" in done.stdout, done.stderr
-    wrong = {name: line for line in done.stdout.splitlines() for name in re.findall(rf"^{kind}/(\w+): ", line)}
+    wrong = {
+        name: line
+        for line in done.stdout.splitlines()
+        for name in re.findall(rf"^{kind}/(\w+): ", line)
+    }
     assert set(wrong) <= UNDECIDABLE, "\n".join(wrong.values())
     assert "ended by a signal" not in done.stdout

@@ -39,17 +39,34 @@ def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
 
 
 def test_the_wheel_holds_every_module_and_the_type_marker(tmp_path: Path) -> None:
-    """Built from a copy, as a build leaves files behind, and without isolation, as that would need a network."""
+    """Built from a copy, as a build leaves files behind, and without isolation, as that would need
+    a network."""
     pytest.importorskip("setuptools", minversion="77")
     source = tmp_path / "source"
     for package in ("tokenizer", "pipelines"):
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     files = {str(path.relative_to(source)) for path in source.glob("*/**/*") if path.is_file()}
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path,
+        source,
+    ]
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("codecshards-*.whl"))) as wheel:
         inside = set(wheel.namelist())
     assert {"tokenizer/py.typed", "pipelines/py.typed"} <= files <= inside
-    assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {"tokenizer", "pipelines"}
+    assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {
+        "tokenizer",
+        "pipelines",
+    }

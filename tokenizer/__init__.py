@@ -1,7 +1,7 @@
 """Audio in, codes out, and back.
 
-The public names load on first use, so that reading audio does not import torch, and loading a codec does not import
-audio libraries.
+The public names load on first use, so that reading audio does not import torch, and loading a codec
+does not import audio libraries.
 """
 
 from __future__ import annotations

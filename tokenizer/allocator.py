@@ -1,7 +1,8 @@
 """The C library's allocator, told to keep what is freed.
 
-By default glibc gives the memory of a few freed arrays back to the system, so that each second of audio is written into fresh
-pages, which the system must first fill with zeros: more work than converting the samples.
+By default glibc gives the memory of a few freed arrays back to the system, so that each second of
+audio is written into fresh pages, which the system must first fill with zeros: more work than
+converting the samples.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ MOST_KEPT = 128 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Have this process use freed memory again. True where that could be arranged: with glibc, which is Linux but Alpine."""
+    """Have this process use freed memory again. True where that could be arranged: with glibc,
+    which is Linux but Alpine."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -1,12 +1,14 @@
-"""Integer arithmetic over samples, chunks and frames; overlap-add. No torch, no floats where integers do.
+"""Integer arithmetic over samples, chunks and frames; overlap-add. No torch, no floats where
+integers do.
 
     samples   0        47,520    48,000     95,040   95,520
     chunk 0   [────────────────────)
     chunk 1             [──────────────────────────────)         every chunk starts one stride after the last
     chunk 2                                  [────────── …       and the last one ends with the recording
 
-A recording of `n` samples has a chunk at every multiple of the stride below `n`; a chunk is full, or it ends with the
-recording. With a tail of up to 480 samples after a stride, two chunks end with the recording.
+A recording of `n` samples has a chunk at every multiple of the stride below `n`; a chunk is full,
+or it ends with the recording. With a tail of up to 480 samples after a stride, two chunks end with
+the recording.
 """
 
 from __future__ import annotations
@@ -24,13 +26,19 @@ def frames_of(samples: int, frame_length: int) -> int:
     return -(-samples // frame_length)
 
 
-def chunk_spans(num_samples: int, chunk_length: int | None, chunk_stride: int | None) -> list[tuple[int, int]]:
-    """Half-open `(start, stop)` of every chunk of a recording; one span for codecs without windows (None, None)."""
+def chunk_spans(
+    num_samples: int, chunk_length: int | None, chunk_stride: int | None
+) -> list[tuple[int, int]]:
+    """Half-open `(start, stop)` of every chunk of a recording; one span for codecs without windows
+    (None, None)."""
     if num_samples < 1:
         raise ShapeError(f"a recording has at least one sample, not {num_samples}")
     if chunk_length is None or chunk_stride is None:
         return [(0, num_samples)]
-    return [(start, min(start + chunk_length, num_samples)) for start in range(0, num_samples, chunk_stride)]
+    return [
+        (start, min(start + chunk_length, num_samples))
+        for start in range(0, num_samples, chunk_stride)
+    ]
 
 
 class ChunkCutter:
@@ -49,9 +57,13 @@ class ChunkCutter:
         """samples pushed so far"""
 
     def push(self, block: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Take in a block, float32 `[channels, n]`; returns the full chunks it completes, each contiguous."""
+        """Take in a block, float32 `[channels, n]`; returns the full chunks it completes, each
+        contiguous."""
         if block.ndim != 2 or block.shape[0] != self._channels or block.dtype != np.float32:
-            raise ShapeError(f"a block must be float32 [{self._channels}, n], not {block.dtype}{list(block.shape)}")
+            raise ShapeError(
+                f"a block must be float32 [{self._channels}, n], not "
+                f"{block.dtype}{list(block.shape)}"
+            )
         self._blocks.append(block)
         self._held += block.shape[1]
         self.num_samples += block.shape[1]
@@ -59,33 +71,43 @@ class ChunkCutter:
             return []
         held = np.concatenate(self._blocks, axis=1)
         count = (held.shape[1] - self._length) // self._stride + 1
-        chunks = [np.ascontiguousarray(held[:, i * self._stride : i * self._stride + self._length]) for i in range(count)]
+        chunks = [
+            np.ascontiguousarray(held[:, i * self._stride : i * self._stride + self._length])
+            for i in range(count)
+        ]
         rest = held[:, count * self._stride :].copy()
         self._blocks, self._held = [rest], rest.shape[1]
         return chunks
 
     def finish(self) -> list[NDArray[np.float32]]:
-        """The chunks that end with the recording: none, one or two. The cutter is empty afterwards."""
+        """The chunks that end with the recording: none, one or two. The cutter is empty
+        afterwards."""
         if not self._held:
             return []
         held = np.concatenate(self._blocks, axis=1)
         self._blocks, self._held = [], 0
         return [
-            np.ascontiguousarray(held[:, start:stop]) for start, stop in chunk_spans(held.shape[1], self._length, self._stride)
+            np.ascontiguousarray(held[:, start:stop])
+            for start, stop in chunk_spans(held.shape[1], self._length, self._stride)
         ]
 
 
 class OverlapAdd:
-    """Joins decoded chunks with EnCodec's triangle window, handing samples out as soon as they are final.
+    """Joins decoded chunks with EnCodec's triangle window, handing samples out as soon as they are
+    final.
 
-    The window and its normalisation are those of EnCodec's `_linear_overlap_add` (Défossez et al. 2022): each chunk is
-    weighted by a triangle and the sum is divided by the sum of the weights. The triangle is as long as the first chunk is
-    decoded to: that is shorter than a chunk where the first one ends with the recording, and longer where a frame's length does
-    not divide the chunk's.
+    The window and its normalisation are those of EnCodec's `_linear_overlap_add` (Défossez et al.
+    2022): each chunk is weighted by a triangle and the sum is divided by the sum of the weights.
+    The triangle is as long as the first chunk is decoded to: that is shorter than a chunk where the
+    first one ends with the recording, and longer where a frame's length does not divide the
+    chunk's.
     """
 
-    def __init__(self, channels: int, num_samples: int, chunk_stride: int, window: int | None = None) -> None:
-        """`window` is the triangle's length; None: the first chunk that is pushed is the recording's first, and has it."""
+    def __init__(
+        self, channels: int, num_samples: int, chunk_stride: int, window: int | None = None
+    ) -> None:
+        """`window` is the triangle's length; None: the first chunk that is pushed is the
+        recording's first, and has it."""
         self._num_samples = num_samples
         self._stride = chunk_stride
         self._weight = np.zeros(0, np.float32) if window is None else triangle(window)
@@ -97,7 +119,8 @@ class OverlapAdd:
         """sample at which the next chunk begins"""
 
     def push(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add the next decoded chunk, float32 `[channels, n]`; returns the samples that no later chunk can touch.
+        """Add the next decoded chunk, float32 `[channels, n]`; returns the samples that no later
+        chunk can touch.
 
         No chunk may be longer than the first.
         """
@@ -131,7 +154,8 @@ class OverlapAdd:
 
 
 def triangle(length: int) -> NDArray[np.float32]:
-    """Weights of a window's samples: rising from next to nothing to a half in its middle, and falling."""
+    """Weights of a window's samples: rising from next to nothing to a half in its middle, and
+    falling."""
     ramp = np.linspace(0, 1, length + 2, dtype=np.float32)[1:-1]
     weights: NDArray[np.float32] = np.float32(0.5) - np.abs(ramp - np.float32(0.5))
     return weights

@@ -36,7 +36,8 @@ class SourceError(UsageError):
 
 
 class SourceUnavailable(SourceError):
-    """A corpus whose store or folder is away: no recording's fault, so that the run stops, and another one goes on."""
+    """A corpus whose store or folder is away: no recording's fault, so that the run stops, and
+    another one goes on."""
 
 
 class OutputError(UsageError):
@@ -73,8 +74,8 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"
     """Ends before the length that its own header declares (kept with `allow_truncated`)."""
     DAMAGED = "damaged"
-    """Packets that are missing, do not decode or have wrong checksums, or other audio than the header declares (kept with
-    `allow_damaged`, but for the last)."""
+    """Packets that are missing, do not decode or have wrong checksums, or other audio than the
+    header declares (kept with `allow_damaged`, but for the last)."""
     BAD_HEADER = "bad_header"
     """A sample rate, channel count or sample format that cannot be."""
     CHANNELS = "channels"
@@ -92,7 +93,8 @@ class FailureKind(StrEnum):
     ENCODER = "encoder"
     """The codec refused it or gave non-finite output."""
     UNAVAILABLE = "unavailable"
-    """Its store answers, but not for it, however often it was asked; it may be there another day."""
+    """Its store answers, but not for it, however often it was asked; it may be there another
+    day."""
 
 
 class RecordingError(CodecshardsError):

@@ -21,7 +21,8 @@ class Recording:
     uri: str
     """the file or archive that holds the audio: a local path or anything fsspec opens"""
     locator: Mapping[str, Any] = field(default_factory=dict)
-    """where inside `uri`, in the source's own terms (JSON values); empty when the file is the recording"""
+    """where inside `uri`, in the source's own terms (JSON values); empty when the file is the
+    recording"""
     start: float | None = None
     """seconds into the file at which the recording starts; None is its beginning"""
     end: float | None = None
@@ -40,7 +41,9 @@ class Recording:
         if self.start is not None and self.start < 0:
             raise ShapeError(f"recording {self.id!r}: start {self.start} is before the beginning")
         if self.end is not None and self.end <= (self.start or 0.0):
-            raise ShapeError(f"recording {self.id!r}: end {self.end} is not after start {self.start or 0.0}")
+            raise ShapeError(
+                f"recording {self.id!r}: end {self.end} is not after start {self.start or 0.0}"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,9 @@ class Waveform:
     def __post_init__(self) -> None:
         samples = self.samples
         if not isinstance(samples, np.ndarray) or samples.dtype != np.float32 or samples.ndim != 2:
-            raise ShapeError(f"samples must be float32 [channels, samples], not {_describe(samples)}")
+            raise ShapeError(
+                f"samples must be float32 [channels, samples], not {_describe(samples)}"
+            )
         if samples.shape[0] < 1:
             raise ShapeError(f"samples need at least one channel, not {_describe(samples)}")
         if self.sample_rate <= 0:
@@ -84,7 +89,8 @@ class Codes:
     codes: NDArray[np.uint16]
     """uint16 `[n_q, frames]`, the frames of all chunks one after the other"""
     scales: NDArray[np.float32] | None
-    """float32 `[chunks]`: the RMS that each chunk was divided by; None for codecs that do not normalise"""
+    """float32 `[chunks]`: the RMS that each chunk was divided by; None for codecs that do not
+    normalise"""
     chunk_frames: NDArray[np.uint16]
     """uint16 `[chunks]`: valid frames of each chunk; they add up to `frames`"""
     num_samples: int
@@ -96,13 +102,21 @@ class Codes:
         if self.codes.dtype != np.uint16 or self.codes.ndim != 2:
             raise ShapeError(f"codes must be uint16 [n_q, frames], not {_describe(self.codes)}")
         if self.chunk_frames.dtype != np.uint16 or self.chunk_frames.ndim != 1:
-            raise ShapeError(f"chunk_frames must be uint16 [chunks], not {_describe(self.chunk_frames)}")
+            raise ShapeError(
+                f"chunk_frames must be uint16 [chunks], not {_describe(self.chunk_frames)}"
+            )
         if int(self.chunk_frames.sum(dtype=np.int64)) != self.codes.shape[1]:
             raise ShapeError(
-                f"chunk_frames add up to {int(self.chunk_frames.sum(dtype=np.int64))} frames, codes hold {self.codes.shape[1]}"
+                f"chunk_frames add up to {int(self.chunk_frames.sum(dtype=np.int64))} frames, "
+                f"codes hold {self.codes.shape[1]}"
             )
-        if self.scales is not None and (self.scales.dtype != np.float32 or self.scales.shape != self.chunk_frames.shape):
-            raise ShapeError(f"scales must be float32 [{len(self.chunk_frames)}], one a chunk, not {_describe(self.scales)}")
+        if self.scales is not None and (
+            self.scales.dtype != np.float32 or self.scales.shape != self.chunk_frames.shape
+        ):
+            raise ShapeError(
+                f"scales must be float32 [{len(self.chunk_frames)}], one a chunk, not "
+                f"{_describe(self.scales)}"
+            )
         if self.num_samples < 1:
             raise ShapeError(f"num_samples must be at least 1, not {self.num_samples}")
 
@@ -134,7 +148,8 @@ class Codes:
     def __repr__(self) -> str:
         scales = "None" if self.scales is None else _describe(self.scales)
         return (
-            f"Codes(codes={_describe(self.codes)}, scales={scales}, chunk_frames={_describe(self.chunk_frames)}, "
+            f"Codes(codes={_describe(self.codes)}, scales={scales}, "
+            f"chunk_frames={_describe(self.chunk_frames)}, "
             f"num_samples={self.num_samples}, sample_rate={self.sample_rate})"
         )
 

@@ -1,4 +1,5 @@
-"""What every peer shares: the codes it is given, the crops that are taken from them, the batch that comes out.
+"""What every peer shares: the codes it is given, the crops that are taken from them, the batch that
+comes out.
 
 Runs in the peers' own environment: NumPy, pyarrow and torch, nothing of this project.
 """
@@ -36,7 +37,8 @@ class Task:
 
 
 class Cropper:
-    """Crops of whole recordings, from a random chunk on: int64 `[n_q, frames]`, padded where a recording is shorter."""
+    """Crops of whole recordings, from a random chunk on: int64 `[n_q, frames]`, padded where a
+    recording is shorter."""
 
     def __init__(self, task: Task) -> None:
         self._frames = task.chunks * CHUNK_FRAMES

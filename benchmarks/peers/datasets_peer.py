@@ -11,7 +11,10 @@ from datasets import load_dataset
 from benchmarks.peers.common import Cropper, Task, batched
 
 PACKAGE = "datasets"
-SETTINGS = "load_dataset('parquet', streaming=True, columns=['codes']).shuffle(buffer_size=256).with_format('numpy')"
+SETTINGS = (
+    "load_dataset('parquet', streaming=True, "
+    "columns=['codes']).shuffle(buffer_size=256).with_format('numpy')"
+)
 
 
 def write(source: Path, folder: Path) -> None:
@@ -21,7 +24,9 @@ def write(source: Path, folder: Path) -> None:
 def batches(task: Task) -> Iterator[torch.Tensor]:
     files = sorted(map(str, task.source.glob("*.parquet")))
     crop = Cropper(task)
-    data = load_dataset("parquet", data_files=files, split="train", streaming=True, columns=["codes"])
+    data = load_dataset(
+        "parquet", data_files=files, split="train", streaming=True, columns=["codes"]
+    )
     data = data.shuffle(seed=task.seed, buffer_size=256).with_format("numpy")
     while True:
         yield from batched((crop(row["codes"]) for row in data), task.batch_size)

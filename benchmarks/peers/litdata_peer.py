@@ -13,7 +13,9 @@ import torch
 from benchmarks.peers.common import Cropper, Task, recordings
 
 PACKAGE = "litdata"
-SETTINGS = "optimize(chunk_bytes=64MB), StreamingDataset(shuffle=True), StreamingDataLoader(num_workers=0)"
+SETTINGS = (
+    "optimize(chunk_bytes=64MB), StreamingDataset(shuffle=True), StreamingDataLoader(num_workers=0)"
+)
 _rows: list[np.ndarray[Any, Any]] = []
 
 
@@ -31,7 +33,14 @@ class Crops(litdata.StreamingDataset):  # type: ignore[misc]
 def write(source: Path, folder: Path) -> None:
     _rows.extend(recordings(source))
     inputs = list(range(len(_rows)))
-    litdata.optimize(_item, inputs, output_dir=str(folder), chunk_bytes="64MB", num_workers=1, start_method="fork")
+    litdata.optimize(
+        _item,
+        inputs,
+        output_dir=str(folder),
+        chunk_bytes="64MB",
+        num_workers=1,
+        start_method="fork",
+    )
 
 
 def _item(index: int) -> dict[str, Any]:
@@ -39,6 +48,8 @@ def _item(index: int) -> dict[str, Any]:
 
 
 def batches(task: Task) -> Iterator[torch.Tensor]:
-    loader = litdata.StreamingDataLoader(Crops(task), batch_size=task.batch_size, num_workers=0, drop_last=True)
+    loader = litdata.StreamingDataLoader(
+        Crops(task), batch_size=task.batch_size, num_workers=0, drop_last=True
+    )
     while True:
         yield from loader

@@ -1,4 +1,5 @@
-"""A memory map: all codes in one uint16 file, and where each recording begins. The floor: no packing, no checksums, no ids."""
+"""A memory map: all codes in one uint16 file, and where each recording begins. The floor: no
+packing, no checksums, no ids."""
 
 from __future__ import annotations
 
@@ -31,4 +32,6 @@ def batches(task: Task) -> Iterator[torch.Tensor]:
     crop, rng = Cropper(task), np.random.default_rng(task.seed)
     while True:
         chosen = rng.integers(len(ends), size=task.batch_size)
-        yield torch.stack([crop(codes[ends[i] - shapes[i].prod() : ends[i]].reshape(shapes[i])) for i in chosen])
+        yield torch.stack(
+            [crop(codes[ends[i] - shapes[i].prod() : ends[i]].reshape(shapes[i])) for i in chosen]
+        )

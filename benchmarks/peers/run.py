@@ -1,4 +1,5 @@
-"""One peer in one process: `python -m benchmarks.peers.run PEER write|check|measure …`; prints JSON.
+"""One peer in one process: `python -m benchmarks.peers.run PEER write|check|measure …`; prints
+JSON.
 
 Started by `benchmarks/loader.py` with the interpreter of the environment that the peer lives in.
 """
@@ -48,13 +49,20 @@ def main() -> int:
     torch.set_num_threads(1)
     peer = import_module(f"benchmarks.peers.{PEERS[options.peer]}")
     task = Task(options.folder, options.source, options.chunks, options.batch_size, options.seed)
-    print(json.dumps({"write": write, "check": check, "measure": measure}[options.what](peer, task, options)))
+    print(
+        json.dumps(
+            {"write": write, "check": check, "measure": measure}[options.what](peer, task, options)
+        )
+    )
     return 0
 
 
 def write(peer: ModuleType, task: Task, options: argparse.Namespace) -> dict[str, Any]:
     """The peer's own format from the Parquet shards, and the checksums of all recordings."""
-    np.save(task.source.parent / CHECKSUMS, np.array([checksum(codes) for codes in recordings(task.source)], np.int64))
+    np.save(
+        task.source.parent / CHECKSUMS,
+        np.array([checksum(codes) for codes in recordings(task.source)], np.int64),
+    )
     peer.write(task.source, task.folder)
     return {"version": version(peer.PACKAGE), "settings": peer.SETTINGS}
 
@@ -77,7 +85,9 @@ def measure(peer: ModuleType, task: Task, options: argparse.Namespace) -> dict[s
     next(stream)
     first = time.perf_counter() - began
     cpu, began, tokens = cpu_seconds(), time.perf_counter(), 0
-    while cpu_seconds() - cpu < options.seconds:  # so that other work on the machine shortens no measurement
+    while (
+        cpu_seconds() - cpu < options.seconds
+    ):  # so that other work on the machine shortens no measurement
         tokens += next(stream).numel()
     wall = time.perf_counter() - began
     close = getattr(stream, "close", None)
@@ -95,16 +105,25 @@ def measure(peer: ModuleType, task: Task, options: argparse.Namespace) -> dict[s
 
 
 def peak_bytes() -> int:
-    """Most resident memory so far. Linux carries `ru_maxrss` over from the process that started this one; `VmHWM` is our own."""
+    """Most resident memory so far. Linux carries `ru_maxrss` over from the process that started
+    this one; `VmHWM` is our own."""
     status = Path("/proc/self/status")
     if status.exists():
-        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return 1024 * next(
+            int(line.split()[1])
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def cpu_seconds() -> float:
     """User and system time of this process and of those it has waited for."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(
+        sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 
 
 if __name__ == "__main__":

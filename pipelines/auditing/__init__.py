@@ -1,4 +1,5 @@
-"""The audit: decode what was written, measure it against its sources, say what is wrong, and let people hear it.
+"""The audit: decode what was written, measure it against its sources, say what is wrong, and let
+people hear it.
 
     survey.py     every row of every shard, without decoding: length, level, hashes, scales
     sampling.py   which recordings are decoded: strata, and the worst by what the survey saw

@@ -22,7 +22,8 @@ class AuditOptions:
     """Which recordings, which measures, which limits, and where to compute."""
 
     sample: int = DEFAULT_SAMPLE
-    """recordings drawn in proportion over shards, lengths and loudness; a quarter as many of the worst come on top"""
+    """recordings drawn in proportion over shards, lengths and loudness; a quarter as many of the
+    worst come on top"""
     ids: tuple[str, ...] = ()
     """exactly these instead"""
     all: bool = False
@@ -33,7 +34,8 @@ class AuditOptions:
     reencode: bool = False
     """encode each source again and compare codes"""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """by metric: the mean over the recordings must be at least this; at most, for distances and the size of level differences"""
+    """by metric: the mean over the recordings must be at least this; at most, for distances and the
+    size of level differences"""
     page: bool = True
     """write audio, images and the page"""
     clip_seconds: float = 30.0
@@ -70,7 +72,9 @@ class AuditOptions:
 
     def fingerprint(self, stored: Mapping[str, Any]) -> str:
         """Hash of what decides one recording's result, with the corpus's stored configuration."""
-        own = {name: getattr(self, name) for name in ("metrics", "reencode", "page", "clip_seconds")}
+        own = {
+            name: getattr(self, name) for name in ("metrics", "reencode", "page", "clip_seconds")
+        }
         text = json.dumps([own, stored], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -93,8 +97,14 @@ class LimitMissed:
         """One line."""
         side = "at least" if Metric(self.metric) in HIGHER_IS_BETTER else "at most"
         what = "in the mean of its size" if self.metric == Metric.LEVEL else "in the mean"
-        mean = "not applicable to any recording" if self.mean is None else f"{fixed(self.mean, 3)} {what}"
-        return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (f"; worst: {self.worst}" if self.worst else "")
+        mean = (
+            "not applicable to any recording"
+            if self.mean is None
+            else f"{fixed(self.mean, 3)} {what}"
+        )
+        return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (
+            f"; worst: {self.worst}" if self.worst else ""
+        )
 
 
 def badness(metric: str, value: float) -> float:
@@ -105,14 +115,23 @@ def badness(metric: str, value: float) -> float:
 
 
 def missed_limits(options: AuditOptions, recordings: Sequence[RecordingAudit]) -> list[LimitMissed]:
-    """The limits that are not kept, by the mean over recordings; a limit on a measure that applied to none is missed."""
+    """The limits that are not kept, by the mean over recordings; a limit on a measure that applied
+    to none is missed."""
     missed = []
     for metric, limit in options.limits.items():
-        known = [(recording.figures[metric].value, recording.id) for recording in recordings if metric in recording.figures]
+        known = [
+            (recording.figures[metric].value, recording.id)
+            for recording in recordings
+            if metric in recording.figures
+        ]
         values = [(badness(metric, value), value, id) for value, id in known if value is not None]
         if not values:
             missed.append(LimitMissed(metric, limit, None, None))
-        elif not sum(bad for bad, _, _ in values) / len(values) <= badness(metric, limit):  # not by a NaN either
-            mean = sum(abs(value) if metric == Metric.LEVEL else value for _, value, _ in values) / len(values)
+        elif not sum(bad for bad, _, _ in values) / len(values) <= badness(
+            metric, limit
+        ):  # not by a NaN either
+            mean = sum(
+                abs(value) if metric == Metric.LEVEL else value for _, value, _ in values
+            ) / len(values)
             missed.append(LimitMissed(metric, limit, mean, max(values)[2]))
     return missed

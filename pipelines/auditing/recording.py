@@ -1,4 +1,5 @@
-"""One recording's audit: its source and its reconstruction side by side, segment by segment, in bounded memory."""
+"""One recording's audit: its source and its reconstruction side by side, segment by segment, in
+bounded memory."""
 
 from __future__ import annotations
 
@@ -59,8 +60,8 @@ class Auditor:
     def run(self, chosen: Chosen) -> RecordingAudit:
         """Audit one recording, without what only the rest of its corpus shows.
 
-        What is wrong with it, its shard or its source is in the result, and so is whatever goes wrong here: one recording must
-        not cost the others their audit.
+        What is wrong with it, its shard or its source is in the result, and so is whatever goes
+        wrong here: one recording must not cost the others their audit.
 
         Raises:
             UsageError: OUT cannot be written.
@@ -70,7 +71,10 @@ class Auditor:
         except UsageError:
             raise
         except Exception as error:
-            return not_audited(chosen, f"{type(error).__name__}: {error} (a fault in codecshards: please report it)")
+            return not_audited(
+                chosen,
+                f"{type(error).__name__}: {error} (a fault in codecshards: please report it)",
+            )
 
     def _run(self, chosen: Chosen) -> RecordingAudit:
         try:
@@ -86,7 +90,9 @@ class Auditor:
         if not self.settings.options.page:
             return result
         kept = found.meters.kept
-        stretch = choose_stretch(kept.worst, codes.num_samples, self.codec.spec, self.settings.options.clip_seconds)
+        stretch = choose_stretch(
+            kept.worst, codes.num_samples, self.codec.spec, self.settings.options.clip_seconds
+        )
         source = None if result.error is not None else kept.stretch(stretch.first_segment)
         files = PageFiles(self._storage, self.codec, self.settings.heard)
         return replace(result, page=files.write(row.id, codes, stretch, source))
@@ -114,7 +120,9 @@ class _Pass:
     def __init__(self, auditor: Auditor, row: Row, codes: Codes, chosen: Chosen) -> None:
         self._auditor, self._row, self._codes, self._chosen = auditor, row, codes, chosen
         options = auditor.settings.options
-        self.meters = Meters(auditor.codec.spec, options.metrics, options.clip_seconds if options.page else None)
+        self.meters = Meters(
+            auditor.codec.spec, options.metrics, options.clip_seconds if options.page else None
+        )
         self._reencoder = Reencoder(auditor.codec, row.codes) if options.reencode else None
         self._agreement = Agreement(auditor.codec.spec.sample_rate)
 
@@ -127,7 +135,9 @@ class _Pass:
                 way = self._read(decoding)
                 report = decoding.report
         except RecordingError as error:
-            finding = Finding("unreadable source", Severity.WARNING, f"{error.kind}: {error.message}")
+            finding = Finding(
+                "unreadable source", Severity.WARNING, f"{error.kind}: {error.message}"
+            )
             return replace(plain, error=error.message, findings=(*stuck_chunks(self._row), finding))
         comparison = self._reencoder.comparison if self._reencoder else None
         return replace(
@@ -135,7 +145,11 @@ class _Pass:
             source_seconds=round(report.audio.num_samples / self._auditor.codec.sample_rate, 6),
             figures=self.meters.figures(),
             series=self.meters.series(),
-            findings=(*self.meters.findings(self._row, report, comparison), *self._refused(), *self._readers(way)),
+            findings=(
+                *self.meters.findings(self._row, report, comparison),
+                *self._refused(),
+                *self._readers(way),
+            ),
             second_reader=way,
             equal_codes=comparison.by_level if comparison and comparison.frames else None,
         )
@@ -143,7 +157,10 @@ class _Pass:
     def _refused(self) -> Iterator[Finding]:
         """A codec that made codes of a source once must be able to do it again."""
         if self._reencoder and self._reencoder.error is not None:
-            detail = f"the source cannot be encoded again, as it was when it was tokenized: {self._reencoder.error.message}"
+            detail = (
+                "the source cannot be encoded again, as it was when it was tokenized: "
+                f"{self._reencoder.error.message}"
+            )
             yield Finding(REFUSED, Severity.ERROR, detail)
 
     def _readers(self, way: str | None) -> Iterator[Finding]:
@@ -157,7 +174,8 @@ class _Pass:
         )
 
     def _read(self, decoding: Decoding) -> str | None:
-        """Read the source and its codes; returns the second way by which the source was read, if it was to be."""
+        """Read the source and its codes; returns the second way by which the source was read, if it
+        was to be."""
         if self._reencoder is None:
             self._measure(iter(decoding))
             return None
@@ -168,7 +186,9 @@ class _Pass:
 
     def _measure(self, source: Iterator[Block]) -> None:
         codec = self._auditor.codec
-        for original, decoded in Pairs(source, codec.decode_stream(self._codes), codec.channels, self.meters.segment):
+        for original, decoded in Pairs(
+            source, codec.decode_stream(self._codes), codec.channels, self.meters.segment
+        ):
             self.meters.add(original, decoded)
 
 
@@ -181,7 +201,8 @@ def load_same(settings: AuditSettings, threads: int | None = None) -> Codec:
     codec = settings.codec.load(threads)
     if codec.spec.weights_sha256 != settings.weights_sha256:
         raise CodecLoadError(
-            f"codec {codec.spec.codec} has other weights than the one that wrote {settings.out}: give the right one with --codec"
+            f"codec {codec.spec.codec} has other weights than the one that wrote {settings.out}: "
+            "give the right one with --codec"
         )
     return codec
 
@@ -203,7 +224,8 @@ def unreadable(chosen: Chosen, reason: str) -> RecordingAudit:
 
 
 def not_audited(chosen: Chosen, reason: str) -> RecordingAudit:
-    """The result for a recording that the audit failed on: nobody knows whether what was written is right."""
+    """The result for a recording that the audit failed on: nobody knows whether what was written is
+    right."""
     return _without_figures(chosen, reason, NOT_AUDITED)
 
 
@@ -226,4 +248,8 @@ def _without_figures(chosen: Chosen, reason: str, name: str) -> RecordingAudit:
 def undecodable(chosen: Chosen, row: Row, reason: str) -> RecordingAudit:
     """The result for codes that this codec cannot have written."""
     finding = Finding(Cause.CORRUPT, Severity.ERROR, f"the codes cannot be decoded: {reason}")
-    return replace(unreadable(chosen, reason), seconds=row.codes.seconds, findings=(*stuck_chunks(row), finding))
+    return replace(
+        unreadable(chosen, reason),
+        seconds=row.codes.seconds,
+        findings=(*stuck_chunks(row), finding),
+    )

@@ -17,7 +17,14 @@ from rich.table import Table
 
 from pipelines.auditing.choose.survey import BIN_DB, Entry
 from pipelines.auditing.options import LimitMissed, badness
-from pipelines.auditing.results import UNITS, Finding, Metric, RecordingAudit, Severity, common_findings
+from pipelines.auditing.results import (
+    UNITS,
+    Finding,
+    Metric,
+    RecordingAudit,
+    Severity,
+    common_findings,
+)
 from pipelines.system.words import fixed, many
 from pipelines.tokenizing.progress import format_hours
 
@@ -37,12 +44,14 @@ class Corpus:
     seconds: float
     shards: int
     surveyed: int
-    """shards that were looked at: fewer where --ids were asked for; scales, hours, duplicates and codebooks are of these"""
+    """shards that were looked at: fewer where --ids were asked for; scales, hours, duplicates and
+    codebooks are of these"""
     findings: tuple[Finding, ...]
     codebooks: tuple[Mapping[str, Any], ...]
     """perplexity and use per level: `pipelines.output.inspect.CodebookUse` as dicts"""
     scales: Mapping[str, Any]
-    """histogram of chunk scales in dB: `edges` and `counts`; `silent` counts the chunks below all of it"""
+    """histogram of chunk scales in dB: `edges` and `counts`; `silent` counts the chunks below all
+    of it"""
     source_hours: Mapping[str, float]
     """hours by source rate in Hz"""
     duplicates: int
@@ -76,7 +85,9 @@ def summarise(
         },
         "figures": {metric: _spread(metric, recordings) for metric in facts["options"]["metrics"]},
         "findings": _counted(findings, common_findings(recordings)),
-        "second_readers": dict(Counter(r.second_reader for r in recordings if r.second_reader is not None)),
+        "second_readers": dict(
+            Counter(r.second_reader for r in recordings if r.second_reader is not None)
+        ),
         "limits_missed": [asdict(one) | {"message": one.describe()} for one in missed],
         "recordings": [_without_page(recording) for recording in recordings],
     }
@@ -90,7 +101,11 @@ def _without_page(recording: RecordingAudit) -> dict[str, Any]:
 
 
 def _spread(metric: str, recordings: Sequence[RecordingAudit]) -> dict[str, Any]:
-    known = [(recording.figures[metric].value, recording.id) for recording in recordings if metric in recording.figures]
+    known = [
+        (recording.figures[metric].value, recording.id)
+        for recording in recordings
+        if metric in recording.figures
+    ]
     values = [(value, id) for value, id in known if value is not None]
     spread: dict[str, Any] = {
         "unit": UNITS[Metric(metric)],
@@ -101,7 +116,12 @@ def _spread(metric: str, recordings: Sequence[RecordingAudit]) -> dict[str, Any]
     if values:
         numbers = np.array([value for value, _ in values])
         worst = max(values, key=lambda pair: badness(metric, pair[0]))
-        spread |= {"mean": float(numbers.mean()), "median": float(np.median(numbers)), "worst": worst[0], "worst_id": worst[1]}
+        spread |= {
+            "mean": float(numbers.mean()),
+            "median": float(np.median(numbers)),
+            "worst": worst[0],
+            "worst_id": worst[1],
+        }
     return spread
 
 
@@ -109,13 +129,21 @@ def _counted(findings: Sequence[Finding], common: Collection[str]) -> list[dict[
     counts = Counter((str(finding.severity), finding.name) for finding in findings)
     order = {severity.value: number for number, severity in enumerate(Severity)}
     return [
-        {"name": name, "severity": severity, "recordings": count, "common": severity != Severity.ERROR and name in common}
-        for (severity, name), count in sorted(counts.items(), key=lambda item: (order[item[0][0]], -item[1], item[0][1]))
+        {
+            "name": name,
+            "severity": severity,
+            "recordings": count,
+            "common": severity != Severity.ERROR and name in common,
+        }
+        for (severity, name), count in sorted(
+            counts.items(), key=lambda item: (order[item[0][0]], -item[1], item[0][1])
+        )
     ]
 
 
 def scale_histogram(bins: Mapping[int, int], silent: int) -> dict[str, Any]:
-    """Counts of scales in dB, in bins of 3 dB; those of silent chunks apart, 100 dB below all others."""
+    """Counts of scales in dB, in bins of 3 dB; those of silent chunks apart, 100 dB below all
+    others."""
     if not bins:
         return {"edges": [], "counts": [], "silent": silent}
     spanned = range(min(bins), max(bins) + 1)
@@ -151,16 +179,25 @@ def to_parquet(recordings: Sequence[RecordingAudit], metrics: Sequence[str]) -> 
     for name in ("text", "language", "speaker"):
         values = [getattr(recording, name) for recording in recordings]
         # A lone surrogate is no UTF-8.
-        columns[name] = pa.array([v and v.encode("utf-8", "backslashreplace").decode() for v in values], pa.string())
+        columns[name] = pa.array(
+            [v and v.encode("utf-8", "backslashreplace").decode() for v in values], pa.string()
+        )
     columns["failed"] = pa.array([recording.failed for recording in recordings], pa.bool_())
     names = [[finding.name for finding in recording.findings] for recording in recordings]
     columns["findings"] = pa.array(names, pa.list_(pa.string()))
-    columns["second_reader"] = pa.array([recording.second_reader for recording in recordings], pa.string())
+    columns["second_reader"] = pa.array(
+        [recording.second_reader for recording in recordings], pa.string()
+    )
     columns["equal_codes"] = pa.array([r.equal_codes for r in recordings], pa.list_(pa.float64()))
     for metric in metrics:
         name = metric.replace("-", "_")
-        columns[name] = pa.array([r.figures[metric].value if metric in r.figures else None for r in recordings], pa.float64())
-        columns[f"{name}_series"] = pa.array([r.series.get(metric) for r in recordings], pa.list_(pa.float64()))
+        columns[name] = pa.array(
+            [r.figures[metric].value if metric in r.figures else None for r in recordings],
+            pa.float64(),
+        )
+        columns[f"{name}_series"] = pa.array(
+            [r.series.get(metric) for r in recordings], pa.list_(pa.float64())
+        )
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
@@ -172,9 +209,12 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     corpus, audited = report["corpus"], report["audited"]
-    console.print(f"{report['out']}: {'passed' if report['passed'] else 'FAILED'}", style="bold", markup=False)
     console.print(
-        f"  {audited['compared']} of {corpus['recordings']} recordings compared with their sources{_rest(audited)}, "
+        f"{report['out']}: {'passed' if report['passed'] else 'FAILED'}", style="bold", markup=False
+    )
+    console.print(
+        f"  {audited['compared']} of {corpus['recordings']} recordings compared with their "
+        f"sources{_rest(audited)}, "
         f"{format_hours(audited['seconds'])} of {format_hours(corpus['seconds'])}",
         markup=False,
     )
@@ -187,10 +227,17 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
         said = ", ".join(f"{way} {count}" for way, count in ways.items())
         console.print(f"  sources read a second time, by another decoder: {said}", markup=False)
     for finding in corpus["findings"]:
-        console.print(f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False)
+        console.print(
+            f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False
+        )
     for counted in report["findings"]:
-        console.print(f"  {counted['severity']}: {counted['name']}: {_how_many(counted, audited)}", markup=False)
-        for line in _examples(report, counted["name"], 3 if counted["severity"] == Severity.ERROR else 1):
+        console.print(
+            f"  {counted['severity']}: {counted['name']}: {_how_many(counted, audited)}",
+            markup=False,
+        )
+        for line in _examples(
+            report, counted["name"], 3 if counted["severity"] == Severity.ERROR else 1
+        ):
             console.print(f"    {line}", markup=False)
     for missed in report["limits_missed"]:
         console.print(f"  limit missed: {missed['message']}", markup=False)
@@ -199,7 +246,11 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
 
 
 def _how_many(counted: Mapping[str, Any], audited: Mapping[str, Any]) -> str:
-    shared = f" of {audited['recordings']}, so of the corpus rather than of any of them" if counted["common"] else ""
+    shared = (
+        f" of {audited['recordings']}, so of the corpus rather than of any of them"
+        if counted["common"]
+        else ""
+    )
     return many(counted["recordings"], "recording") + shared
 
 
@@ -209,18 +260,36 @@ def _rest(audited: Mapping[str, Any]) -> str:
 
 
 def _examples(report: Mapping[str, Any], name: str, most: int) -> list[str]:
-    lines = [f"{r['id']}: {f['detail']}" for r in report["recordings"] for f in r["findings"] if f["name"] == name]
+    lines = [
+        f"{r['id']}: {f['detail']}"
+        for r in report["recordings"]
+        for f in r["findings"]
+        if f["name"] == name
+    ]
     return lines[:most]
 
 
 def _figure_table(report: Mapping[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 2))
-    for heading in ("measure", "mean", "median", "worst", "recordings", "not applicable", "worst recording"):
+    for heading in (
+        "measure",
+        "mean",
+        "median",
+        "worst",
+        "recordings",
+        "not applicable",
+        "worst recording",
+    ):
         words = heading in ("measure", "worst recording")
-        table.add_column(heading, justify="left" if words else "right", no_wrap=heading == "measure")
+        table.add_column(
+            heading, justify="left" if words else "right", no_wrap=heading == "measure"
+        )
     for metric, spread in report["figures"].items():
         unit = f" {spread['unit']}" if spread["unit"] else ""
-        values = [fixed(spread[name], 3) if name in spread else "-" for name in ("mean", "median", "worst")]
+        values = [
+            fixed(spread[name], 3) if name in spread else "-"
+            for name in ("mean", "median", "worst")
+        ]
         counts = [str(spread["recordings"]), str(spread["not_applicable"])]
         table.add_row(f"{metric}{unit}", *values, *counts, escape(spread.get("worst_id", "")))
     return table

@@ -1,4 +1,5 @@
-"""What an audit says: figures, findings, and one record per recording; all of it survives a round trip through JSON."""
+"""What an audit says: figures, findings, and one record per recording; all of it survives a round
+trip through JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +32,14 @@ class Metric(StrEnum):
     STOI = "stoi"
 
 
-UNITS = {Metric.SI_SNR: "dB", Metric.LEVEL: "dB", Metric.MEL: "dB", Metric.CONVERGENCE: "", Metric.VISQOL: "MOS", Metric.STOI: ""}
+UNITS = {
+    Metric.SI_SNR: "dB",
+    Metric.LEVEL: "dB",
+    Metric.MEL: "dB",
+    Metric.CONVERGENCE: "",
+    Metric.VISQOL: "MOS",
+    Metric.STOI: "",
+}
 HIGHER_IS_BETTER = frozenset({Metric.SI_SNR, Metric.VISQOL, Metric.STOI})
 """the others are distances: smaller is better; a level difference counts by its size"""
 
@@ -82,7 +90,8 @@ class RecordingAudit:
     source_sample_rate: int
     source_channels: int
     source_seconds: float | None = None
-    """length of the source at the codec's rate, as it is now; None when it was not read to its end"""
+    """length of the source at the codec's rate, as it is now; None when it was not read to its
+    end"""
     text: str | None = None
     """the transcript, as the row has it; so are `language` and `speaker`"""
     language: str | None = None
@@ -93,9 +102,11 @@ class RecordingAudit:
     """by metric, a value a segment; None where it is not applicable"""
     findings: tuple[Finding, ...] = ()
     equal_codes: tuple[float, ...] | None = None
-    """share of equal codes per codebook level, after encoding the source again; None when that was not asked for"""
+    """share of equal codes per codebook level, after encoding the source again; None when that was
+    not asked for"""
     second_reader: str | None = None
-    """by which second way the source was read and held against the first, or why it was not; None when that was not asked for"""
+    """by which second way the source was read and held against the first, or why it was not; None
+    when that was not asked for"""
     error: str | None = None
     """why it could not be compared; None when it was"""
     page: Mapping[str, Any] | None = None
@@ -125,13 +136,20 @@ class RecordingAudit:
 
 
 def common_findings(recordings: Sequence[RecordingAudit]) -> frozenset[str]:
-    """Names of warnings and notes that most recordings share: they tell of the corpus, and of no recording in particular."""
+    """Names of warnings and notes that most recordings share: they tell of the corpus, and of no
+    recording in particular."""
     counts = Counter(
-        name for recording in recordings for name in {f.name for f in recording.findings if f.severity is not Severity.ERROR}
+        name
+        for recording in recordings
+        for name in {f.name for f in recording.findings if f.severity is not Severity.ERROR}
     )
-    return frozenset(name for name, count in counts.items() if count >= COMMON and 2 * count > len(recordings))
+    return frozenset(
+        name for name, count in counts.items() if count >= COMMON and 2 * count > len(recordings)
+    )
 
 
 def finding_from_json(values: Mapping[str, Any]) -> Finding:
     """A `Finding` from what `dataclasses.asdict` made of it."""
-    return Finding(values["name"], Severity(values["severity"]), values["detail"], tuple(values["chunks"]))
+    return Finding(
+        values["name"], Severity(values["severity"]), values["detail"], tuple(values["chunks"])
+    )

@@ -22,7 +22,15 @@ from pipelines.auditing.page.clips import MOST_HEARD
 from pipelines.auditing.page.site import worst_first, write_site
 from pipelines.auditing.page.stale_files import media_of, remove_media, remove_page, reported_media
 from pipelines.auditing.recording import Auditor, AuditSettings
-from pipelines.auditing.report import REPORT, TABLE, Corpus, hours_by_rate, scale_histogram, summarise, to_parquet
+from pipelines.auditing.report import (
+    REPORT,
+    TABLE,
+    Corpus,
+    hours_by_rate,
+    scale_histogram,
+    summarise,
+    to_parquet,
+)
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.saved_results import Parts, PassingParts
 from pipelines.auditing.while_tokenizing import ALL, PassingSettings, limit
@@ -65,11 +73,17 @@ class AuditReport:
         return to_html(self.out, self.report, self.recordings)
 
     def __repr__(self) -> str:
-        return f"AuditReport({self.out}, {len(self.recordings)} recordings, {'passed' if self.passed else 'failed'})"
+        return (
+            f"AuditReport({self.out}, {len(self.recordings)} recordings, "
+            f"{'passed' if self.passed else 'failed'})"
+        )
 
 
-def audit(out: str, sample: int | None = None, options: AuditOptions | None = None, **asked: Any) -> AuditReport:
-    """Decode a sample of what `tokenize` wrote to `out`, measure it against the sources, and make a page to listen to.
+def audit(
+    out: str, sample: int | None = None, options: AuditOptions | None = None, **asked: Any
+) -> AuditReport:
+    """Decode a sample of what `tokenize` wrote to `out`, measure it against the sources, and make a
+    page to listen to.
 
     An audit that was interrupted goes on where it stopped when it is asked for again.
 
@@ -77,14 +91,18 @@ def audit(out: str, sample: int | None = None, options: AuditOptions | None = No
         out: output folder of `tokenize`.
         sample: recordings to draw, 20 unless something else is said.
         options: everything else at once.
-        asked: fields of `AuditOptions` by name, as `workers=0` or `all=True`; they win over those of `options`.
+        asked: fields of `AuditOptions` by name, as `workers=0` or `all=True`; they win over those
+            of `options`.
 
     Raises:
         OutputError: not an output of `tokenize`, or OUT cannot be written.
-        UsageError: nothing to audit, no such id, a codec of other weights, a package that a measure needs.
+        UsageError: nothing to audit, no such id, a codec of other weights, a package that a measure
+            needs.
         SourceError: the corpus has gone.
     """
-    options = _with(options or AuditOptions(), asked if sample is None else {**asked, "sample": sample})
+    options = _with(
+        options or AuditOptions(), asked if sample is None else {**asked, "sample": sample}
+    )
     with open_display(options.quiet) as display:
         return _Audit(out, options, display, None).work()
 
@@ -95,19 +113,24 @@ def _with(options: AuditOptions, asked: Mapping[str, Any]) -> AuditOptions:
         if name not in known:
             raise UsageError(f"audit has no option {name!r}: choose from {', '.join(known)}")
     if isinstance(asked.get("metrics"), str):  # as on the command line
-        asked = {**asked, "metrics": tuple(name.strip() for name in asked["metrics"].split(",") if name.strip())}
+        asked = {
+            **asked,
+            "metrics": tuple(name.strip() for name in asked["metrics"].split(",") if name.strip()),
+        }
     if isinstance(asked.get("ids"), str):
         asked = {**asked, "ids": (asked["ids"],)}
     return replace(options, **asked)
 
 
 def audit_share(out: str, share: float, options: AuditOptions) -> AuditReport:
-    """The report on a share of a corpus, most of which `tokenize` has audited in passing; the rest is audited now.
+    """The report on a share of a corpus, most of which `tokenize` has audited in passing; the rest
+    is audited now.
 
     Args:
         out: output folder of `tokenize`.
         share: of the recordings, above 0 and at most 1, as `tokenize` was given it.
-        options: those that `tokenize` had; what they say of the choice of recordings counts for nothing.
+        options: those that `tokenize` had; what they say of the choice of recordings counts for
+            nothing.
 
     Raises:
         CodecshardsError: as for `audit`.
@@ -119,9 +142,13 @@ def audit_share(out: str, share: float, options: AuditOptions) -> AuditReport:
 class _Audit:
     """One audit of one output folder."""
 
-    def __init__(self, out: str, options: AuditOptions, display: Display, share: float | None) -> None:
+    def __init__(
+        self, out: str, options: AuditOptions, display: Display, share: float | None
+    ) -> None:
         self._out, self._options, self._display, self._share = out, options, display, share
-        require_device(options.device, options.address if options.workers != 0 else None, options.gpus)
+        require_device(
+            options.device, options.address if options.workers != 0 else None, options.gpus
+        )
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
@@ -133,7 +160,13 @@ class _Audit:
 
     def work(self) -> AuditReport:
         self._display.message(f"reading the shards of {self._out} …")
-        survey = take_survey(self._manifest, self._manifest.read_plan(), self._form, self._stored, set(self._options.ids))
+        survey = take_survey(
+            self._manifest,
+            self._manifest.read_plan(),
+            self._form,
+            self._stored,
+            set(self._options.ids),
+        )
         chosen = self._chosen(survey)
         shards = {name: record.sha256 for name, record in self._manifest.committed().items()}
         parts = Parts(self._storage, self._fingerprint(self._options), shards)
@@ -148,36 +181,65 @@ class _Audit:
         if survey.findings and not survey.entries:  # every shard is damaged: that is the report
             return []
         if self._share is None:
-            return choose(survey.entries, sample=options.sample, seed=options.seed, ids=options.ids, all=options.all)
-        return choose_share(survey.entries, self._share, [one.id for one in self._manifest.read_plan().recordings])
+            return choose(
+                survey.entries,
+                sample=options.sample,
+                seed=options.seed,
+                ids=options.ids,
+                all=options.all,
+            )
+        return choose_share(
+            survey.entries, self._share, [one.id for one in self._manifest.read_plan().recordings]
+        )
 
     def _results(
-        self, survey: Survey, chosen: Sequence[Chosen], parts: Parts, shards: Mapping[str, str | None]
+        self,
+        survey: Survey,
+        chosen: Sequence[Chosen],
+        parts: Parts,
+        shards: Mapping[str, str | None],
     ) -> tuple[RecordingAudit, ...]:
         """What was found out about each, and the page's files of as many as a page has room for.
 
-        Which are worst, and so to be heard, is known when all are measured: where they are too many, those are done again.
+        Which are worst, and so to be heard, is known when all are measured: where they are too
+        many, those are done again.
         """
         settings = replace(self._settings(), heard=min(len(chosen), MOST_HEARD))
         options = self._passing(chosen).options
         many = options != self._options
         measured = Parts(self._storage, self._fingerprint(options), shards)
         passed = self._passed(chosen, options)
-        found = {one.entry.recording.id: parts.read(one) or (measured.read(one) if many else None) for one in chosen}
+        found = {
+            one.entry.recording.id: parts.read(one) or (measured.read(one) if many else None)
+            for one in chosen
+        }
         done = {id: result for id, result in found.items() if result is not None} | passed
         self._say(len(chosen), len(done), len(passed))
         self._do(replace(settings, options=options), measured if many else parts, chosen, done)
         if many:
-            worst = {result.id for result in worst_first(in_corpus(survey.entries, _named(chosen, done)))[:MOST_HEARD]}
+            worst = {
+                result.id
+                for result in worst_first(in_corpus(survey.entries, _named(chosen, done)))[
+                    :MOST_HEARD
+                ]
+            }
             self._display.message(f"measured; now the sound of the worst {MOST_HEARD}")
-            done = {id: r if id in worst else replace(r, page=None) for id, r in done.items() if id not in worst or r.page}
-            self._do(settings, parts, [one for one in chosen if one.entry.recording.id in worst], done)
+            done = {
+                id: r if id in worst else replace(r, page=None)
+                for id, r in done.items()
+                if id not in worst or r.page
+            }
+            self._do(
+                settings, parts, [one for one in chosen if one.entry.recording.id in worst], done
+            )
         return in_corpus(survey.entries, _named(chosen, done))
 
     def _passing(self, chosen: Sequence[Chosen]) -> PassingSettings:
         """As `tokenize` had them, where it audited in passing."""
         if self._share is None:
-            return PassingSettings.over(ALL, [one.entry.recording.id for one in chosen], self._options)
+            return PassingSettings.over(
+                ALL, [one.entry.recording.id for one in chosen], self._options
+            )
         ids = [recording.id for recording in self._manifest.read_plan().recordings]
         return PassingSettings.over(limit(self._share, ids), ids, self._options)
 
@@ -186,7 +248,11 @@ class _Audit:
         if self._share is None:
             return {}
         parts = PassingParts(self._storage, self._form, options)
-        return {one.entry.recording.id: result for one in chosen if (result := parts.read(one)) is not None}
+        return {
+            one.entry.recording.id: result
+            for one in chosen
+            if (result := parts.read(one)) is not None
+        }
 
     def _say(self, chosen: int, done: int, passed: int) -> None:
         if self._share is not None:
@@ -195,7 +261,13 @@ class _Audit:
         if done > passed:
             self._display.message(f"resuming: {done} of {chosen} recordings are done")
 
-    def _do(self, settings: AuditSettings, parts: Parts, chosen: Sequence[Chosen], done: dict[str, RecordingAudit]) -> None:
+    def _do(
+        self,
+        settings: AuditSettings,
+        parts: Parts,
+        chosen: Sequence[Chosen],
+        done: dict[str, RecordingAudit],
+    ) -> None:
         """Audit those that are not done."""
         todo = [one for one in chosen if one.entry.recording.id not in done]
         if not todo:
@@ -222,15 +294,21 @@ class _Audit:
             audit_on_ray(cluster, settings, todo, finished)
 
     def _precision(self) -> str:
-        """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone, exact."""
-        if self._spec.precision == "exact" or not self._options.reencode or self._options.device == "cpu":
+        """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone,
+        exact."""
+        if (
+            self._spec.precision == "exact"
+            or not self._options.reencode
+            or self._options.device == "cpu"
+        ):
             return "exact"
         from torch.cuda import is_available
 
         return self._spec.precision if is_available() else "exact"
 
     def _fingerprint(self, options: AuditOptions) -> str:
-        """Of what decides one recording's result: what was written, what is asked for, and who audits."""
+        """Of what decides one recording's result: what was written, what is asked for, and who
+        audits."""
         return options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
 
     def _settings(self) -> AuditSettings:
@@ -249,7 +327,9 @@ class _Audit:
             ),
             decode=DecodeSettings(
                 # A source that has changed is found by its hash, and heard.
-                source=open_source(config.source, follow_links=config.follow_links, check_versions=False),
+                source=open_source(
+                    config.source, follow_links=config.follow_links, check_versions=False
+                ),
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,
@@ -261,7 +341,8 @@ class _Audit:
         )
 
     def _publish(self, survey: Survey, recordings: tuple[RecordingAudit, ...]) -> dict[str, Any]:
-        """Write everything; the report comes last. What the last audit's page played goes once this one's is there."""
+        """Write everything; the report comes last. What the last audit's page played goes once this
+        one's is there."""
         corpus = self._corpus(survey, recordings)
         stale = reported_media(self._storage) - media_of(recordings)
         facts = {
@@ -302,19 +383,31 @@ class _Audit:
         )
 
 
-def _named(chosen: Sequence[Chosen], done: Mapping[str, RecordingAudit]) -> Iterator[tuple[Entry, RecordingAudit]]:
+def _named(
+    chosen: Sequence[Chosen], done: Mapping[str, RecordingAudit]
+) -> Iterator[tuple[Entry, RecordingAudit]]:
     """Results in the order of `chosen`, with why each was chosen now."""
     for one in chosen:
         result = done[one.entry.recording.id]
         yield one.entry, result if result.chosen == IN_PASSING else replace(result, chosen=one.why)
 
 
-def in_corpus(entries: Sequence[Entry], recordings: Iterable[tuple[Entry, RecordingAudit]]) -> tuple[RecordingAudit, ...]:
-    """Recordings with what only the whole corpus shows: a level far from the others', copies of each other."""
+def in_corpus(
+    entries: Sequence[Entry], recordings: Iterable[tuple[Entry, RecordingAudit]]
+) -> tuple[RecordingAudit, ...]:
+    """Recordings with what only the whole corpus shows: a level far from the others', copies of
+    each other."""
     levels = [entry.level for entry in entries if entry.level is not None]
     usual, copies = np.array(levels[:: 1 + len(levels) // MOST_LEVELS]), duplicates(entries)
     return tuple(
-        replace(result, findings=(*result.findings, *level_flag(entry, usual), *duplicate_flag(result.id, copies)))
+        replace(
+            result,
+            findings=(
+                *result.findings,
+                *level_flag(entry, usual),
+                *duplicate_flag(result.id, copies),
+            ),
+        )
         for entry, result in recordings
     )
 
@@ -323,5 +416,8 @@ def _nothing(recordings: Sequence[RecordingAudit]) -> Iterator[Finding]:
     """An audit that has compared nothing has found nothing wrong, and must not pass for that."""
     reasons = [recording.error for recording in recordings if recording.error is not None]
     if recordings and len(reasons) == len(recordings):
-        detail = f"none of {len(recordings)} recordings could be compared with its source, the first because: {reasons[0]}"
+        detail = (
+            f"none of {len(recordings)} recordings could be compared with its source, the first "
+            f"because: {reasons[0]}"
+        )
         yield Finding(NOTHING_COMPARED, Severity.ERROR, detail)

@@ -1,4 +1,5 @@
-"""Results of single recordings on their way into a report: of an audit under way, and of an audit in passing."""
+"""Results of single recordings on their way into a report: of an audit under way, and of an audit
+in passing."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ PARTS = f"{AUDIT}/parts"
 class Parts:
     """Results of an audit that is under way, one file a recording, so that it can be resumed."""
 
-    def __init__(self, storage: Storage, fingerprint: str, shards: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, storage: Storage, fingerprint: str, shards: Mapping[str, str | None]
+    ) -> None:
         self._storage, self._fingerprint, self._shards = storage, fingerprint, shards
 
     def read(self, one: Chosen) -> RecordingAudit | None:
@@ -34,16 +37,21 @@ class Parts:
         try:
             values = json.loads(self._storage.read(self._name(one)))
             found = RecordingAudit.from_json(values["result"])
-            return found if values["of"] == self._of(one) and has_media(self._storage, found) else None
+            return (
+                found if values["of"] == self._of(one) and has_media(self._storage, found) else None
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None  # not there, or not ours: it is made again
 
     def media(self) -> set[str]:
-        """What was written for the page, by this audit and by those that were broken off before it."""
+        """What was written for the page, by this audit and by those that were broken off before
+        it."""
         found: set[str] = set()
         for name in self._storage.list(PARTS):
             with suppress(OSError, ValueError, KeyError, TypeError):
-                found.update(media(json.loads(self._storage.read(f"{PARTS}/{name}"))["result"]["page"]))
+                found.update(
+                    media(json.loads(self._storage.read(f"{PARTS}/{name}"))["result"]["page"])
+                )
         return found
 
     def write(self, one: Chosen, result: RecordingAudit) -> None:
@@ -53,7 +61,10 @@ class Parts:
             OutputError: OUT cannot be written.
         """
         values = {"of": self._of(one), "result": result.to_json()}
-        self._storage.write(self._name(one), json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        self._storage.write(
+            self._name(one),
+            json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace"),
+        )
 
     def clear(self) -> None:
         """Remove all of them, once they are in a report."""
@@ -68,17 +79,19 @@ class Parts:
 
 
 class PassingParts:
-    """What `tokenize` found in passing, one file a shard. It stays, so that the same command need not read the sources."""
+    """What `tokenize` found in passing, one file a shard. It stays, so that the same command need
+    not read the sources."""
 
     def __init__(self, storage: Storage, form: ShardFormat, options: AuditOptions) -> None:
         self._storage, self._form, self._options = storage, form, options
         self._at: tuple[str, Mapping[str, Any]] = ("", {})
 
     def read(self, one: Chosen) -> RecordingAudit | None:
-        """The result, if it is there, of exactly the codes that were committed, and asked for the same.
+        """The result, if it is there, of exactly the codes that were committed, and asked for the
+        same.
 
-        Another worker may have committed the shard, and a later audit may have thrown the page's files away: then there is
-        none, and the recording is audited from its source.
+        Another worker may have committed the shard, and a later audit may have thrown the page's
+        files away: then there is none, and the recording is audited from its source.
         """
         id = one.entry.recording.id
         try:
@@ -93,7 +106,10 @@ class PassingParts:
     def _of_shard(self, shard: str) -> Mapping[str, Any]:
         if self._at[0] != shard:
             values = json.loads(self._storage.read(part_name(shard)))
-            self._at = (shard, values["recordings"] if values["of"] == self._options.fingerprint({}) else {})
+            self._at = (
+                shard,
+                values["recordings"] if values["of"] == self._options.fingerprint({}) else {},
+            )
         return self._at[1]
 
 

@@ -1,4 +1,5 @@
-"""The audit in passing: a share of the recordings is decoded while `tokenize` still has their waveforms in memory.
+"""The audit in passing: a share of the recordings is decoded while `tokenize` still has their
+waveforms in memory.
 
     reader ── blocks ──▶ chunks ──▶ encoder ──▶ codes ──▶ shard
                            │                      │
@@ -6,9 +7,10 @@
                               the codes come      ▼
                                    Watched: decode, compare, forget     ──▶ OUT/audit/passing/SHARD.json
 
-The waveform that is compared is the very one that was encoded: chunk `i`'s first stride of samples is segment `i` of the
-recording, so nothing is held that is not on its way through the encoder anyway, and the stretch that the page plays.
-Which recordings are taken follows from their ids and the share alone, so any run over the same corpus takes the same ones.
+The waveform that is compared is the very one that was encoded: chunk `i`'s first stride of samples
+is segment `i` of the recording, so nothing is held that is not on its way through the encoder
+anyway, and the stretch that the page plays. Which recordings are taken follows from their ids and
+the share alone, so any run over the same corpus takes the same ones.
 """
 
 from __future__ import annotations
@@ -53,9 +55,14 @@ class PassingSettings:
 
     @classmethod
     def over(cls, below: int, ids: Iterable[str], options: AuditOptions) -> PassingSettings:
-        """For these recordings; without the page's files when it has no room for all, as nobody knows yet which are worst."""
+        """For these recordings; without the page's files when it has no room for all, as nobody
+        knows yet which are worst."""
         taken = sum(number(id) < below for id in ids)
-        return cls(below, replace(options, page=options.page and taken <= MOST_HEARD), min(taken, MOST_HEARD))
+        return cls(
+            below,
+            replace(options, page=options.page and taken <= MOST_HEARD),
+            min(taken, MOST_HEARD),
+        )
 
     def takes(self, id: str) -> bool:
         return number(id) < self.below
@@ -63,7 +70,10 @@ class PassingSettings:
 
 def number(id: str) -> int:
     """A number below 2^64 that depends on nothing but the id, and spreads evenly."""
-    return int.from_bytes(hashlib.sha256(b"audit in passing\0" + id.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    return int.from_bytes(
+        hashlib.sha256(b"audit in passing\0" + id.encode("utf-8", "surrogatepass")).digest()[:8],
+        "big",
+    )
 
 
 def limit(share: float, ids: Iterable[str]) -> int:
@@ -72,7 +82,8 @@ def limit(share: float, ids: Iterable[str]) -> int:
 
 
 class Watched:
-    """One recording that is audited in passing: its chunks wait here until their codes have come."""
+    """One recording that is audited in passing: its chunks wait here until their codes have
+    come."""
 
     def __init__(self, codec: Codec, options: AuditOptions) -> None:
         spec = codec.spec
@@ -88,7 +99,8 @@ class Watched:
         """why it could not be decoded; what is left is not tried"""
 
     def push(self, chunk: Block) -> None:
-        """Take in the next chunk as the encoder gets it, float32 `[channels, n]`; it must not be changed afterwards."""
+        """Take in the next chunk as the encoder gets it, float32 `[channels, n]`; it must not be
+        changed afterwards."""
         if self.error is None:
             self._waiting.append(chunk)
 
@@ -97,7 +109,8 @@ class Watched:
         self.error, self._waiting = error, []
 
     def advance(self, codes: Mapping[int, ChunkCodes]) -> None:
-        """Compare what can be compared now; `codes` are those that have come, by the chunk's index."""
+        """Compare what can be compared now; `codes` are those that have come, by the chunk's
+        index."""
         ready: list[ChunkCodes] = []
         while len(ready) < len(self._waiting) and self._done + len(ready) in codes:
             ready.append(codes[self._done + len(ready)])
@@ -125,8 +138,11 @@ class Watched:
         for start in range(0, chunk.shape[1], segment):
             yield chunk[:, start : start + segment], decoded[:, start : start + segment]
 
-    def result(self, row: Row, shard: str, report: DecodeReport, files: PageFiles) -> RecordingAudit | None:
-        """What was found out, without what only the rest of the corpus shows; None when it could not be decoded."""
+    def result(
+        self, row: Row, shard: str, report: DecodeReport, files: PageFiles
+    ) -> RecordingAudit | None:
+        """What was found out, without what only the rest of the corpus shows; None when it could
+        not be decoded."""
         if self.error is not None or self._waiting:
             return None
         found = replace(
@@ -139,8 +155,12 @@ class Watched:
         if not self._options.page:
             return found
         kept = self._meters.kept
-        stretch = choose_stretch(kept.worst, row.codes.num_samples, self._codec.spec, self._options.clip_seconds)
-        return replace(found, page=files.write(row.id, row.codes, stretch, kept.stretch(stretch.first_segment)))
+        stretch = choose_stretch(
+            kept.worst, row.codes.num_samples, self._codec.spec, self._options.clip_seconds
+        )
+        return replace(
+            found, page=files.write(row.id, row.codes, stretch, kept.stretch(stretch.first_segment))
+        )
 
 
 class PassingAudit:
@@ -162,7 +182,9 @@ class PassingAudit:
         """The recording has failed."""
         self._watched.pop(id, None)
 
-    def end(self, row: Row, shard: str, report: DecodeReport, codes: Mapping[int, ChunkCodes]) -> None:
+    def end(
+        self, row: Row, shard: str, report: DecodeReport, codes: Mapping[int, ChunkCodes]
+    ) -> None:
         """The recording has become a row.
 
         Raises:
@@ -173,8 +195,12 @@ class PassingAudit:
             return
         watched.advance(codes)
         try:
-            found = watched.result(row, shard, report, PageFiles(self._storage, self._codec, self._settings.heard))
-        except RecordingError:  # its codes are fine, or it would have no row: it is audited afterwards
+            found = watched.result(
+                row, shard, report, PageFiles(self._storage, self._codec, self._settings.heard)
+            )
+        except (
+            RecordingError
+        ):  # its codes are fine, or it would have no row: it is audited afterwards
             return
         if found is not None:
             self._results[row.id] = {"codes": digest(row.codes), "result": found.to_json()}
@@ -198,7 +224,8 @@ def part_name(shard: str) -> str:
 
 
 def digest(codes: Codes) -> str:
-    """Hash of everything that decides what codes decode to: tells whether a row is the one that was decoded."""
+    """Hash of everything that decides what codes decode to: tells whether a row is the one that was
+    decoded."""
     found = hashlib.sha256(f"{codes.codes.shape} {codes.num_samples} {codes.sample_rate}".encode())
     for array in (codes.codes, codes.chunk_frames, codes.scales):
         if array is not None:

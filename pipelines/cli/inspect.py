@@ -13,7 +13,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
-    parser.add_argument("--failures", action="store_true", help="list every failed recording with its reason")
+    parser.add_argument(
+        "--failures", action="store_true", help="list every failed recording with its reason"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

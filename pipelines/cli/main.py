@@ -56,14 +56,30 @@ def _say(text: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="codecshards", description="Turn an audio corpus into shards of EnCodec codes, and hear them again."
+        prog="codecshards",
+        description="Turn an audio corpus into shards of EnCodec codes, and hear them again.",
     )
-    parser.add_argument("--version", action="version", version=f"codecshards {version('codecshards')}")
+    parser.add_argument(
+        "--version", action="version", version=f"codecshards {version('codecshards')}"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    tokenize.add(commands.add_parser("tokenize", help="audio in, shards of codes out; run it again to resume"))
+    tokenize.add(
+        commands.add_parser(
+            "tokenize", help="audio in, shards of codes out; run it again to resume"
+        )
+    )
     inspect.add(commands.add_parser("inspect", help="what is in an output folder"))
     verify.add(commands.add_parser("verify", help="check every shard against its commit record"))
     decode.add(commands.add_parser("decode", help="hear one recording again, at its exact length"))
-    audit.add(commands.add_parser("audit", help="decode a sample, measure it against its sources, make a page to listen to"))
-    train_codec.add(commands.add_parser("train-codec", help="train an EnCodec, or fine-tune one; run it again to go on"))
+    audit.add(
+        commands.add_parser(
+            "audit",
+            help="decode a sample, measure it against its sources, make a page to listen to",
+        )
+    )
+    train_codec.add(
+        commands.add_parser(
+            "train-codec", help="train an EnCodec, or fine-tune one; run it again to go on"
+        )
+    )
     return parser

@@ -14,17 +14,53 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     parser.set_defaults(run=run)
     parser.add_argument("source", metavar="CORPUS", help=SOURCE_HELP)
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="local folder; RUN_DIR/checkpoint is the codec")
+    parser.add_argument(
+        "run_dir", metavar="RUN_DIR", help="local folder; RUN_DIR/checkpoint is the codec"
+    )
     data = parser.add_argument_group("what it is trained on (decoded once, into a pack)")
-    data.add_argument("--pack", metavar="FOLDER", help="where the decoded corpus lies or goes (default: RUN_DIR/pack)")
-    data.add_argument("--music", action="append", metavar="GLOB", help="ids that are music (default: music/*)")
-    data.add_argument("--speech", action="append", metavar="GLOB", help="ids that are speech (default: speech/*)")
-    data.add_argument("--hold-out", action="append", default=[], metavar="GLOB", help="ids to evaluate on and never train on")
-    data.add_argument("--leave-out", action="append", default=[], metavar="GLOB", help="ids to leave out altogether")
-    data.add_argument("--hold-out-share", type=float, default=0.05, metavar="P", help="of the others (default: %(default)s)")
-    data.add_argument("--synthetic-minutes", type=float, default=0.0, metavar="M", help="synthesised audio to add")
-    data.add_argument("--downmix", action="store_true", help="mix more than two channels down instead of skipping")
-    data.add_argument("--pack-only", action="store_true", help="make the pack and stop: it can be trained on elsewhere")
+    data.add_argument(
+        "--pack",
+        metavar="FOLDER",
+        help="where the decoded corpus lies or goes (default: RUN_DIR/pack)",
+    )
+    data.add_argument(
+        "--music", action="append", metavar="GLOB", help="ids that are music (default: music/*)"
+    )
+    data.add_argument(
+        "--speech", action="append", metavar="GLOB", help="ids that are speech (default: speech/*)"
+    )
+    data.add_argument(
+        "--hold-out",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="ids to evaluate on and never train on",
+    )
+    data.add_argument(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="ids to leave out altogether",
+    )
+    data.add_argument(
+        "--hold-out-share",
+        type=float,
+        default=0.05,
+        metavar="P",
+        help="of the others (default: %(default)s)",
+    )
+    data.add_argument(
+        "--synthetic-minutes", type=float, default=0.0, metavar="M", help="synthesised audio to add"
+    )
+    data.add_argument(
+        "--downmix", action="store_true", help="mix more than two channels down instead of skipping"
+    )
+    data.add_argument(
+        "--pack-only",
+        action="store_true",
+        help="make the pack and stop: it can be trained on elsewhere",
+    )
     add_options(parser)
 
 
@@ -48,7 +84,12 @@ def run(options: argparse.Namespace) -> int:
     if not options.pack_only:  # asked before hours of decoding, not after
         require_device(options.device)
     run_dir = Path(options.run_dir)
-    pack = prepare_pack(config, Path(options.pack) if options.pack else run_dir / "pack", options.init, options.preset)
+    pack = prepare_pack(
+        config,
+        Path(options.pack) if options.pack else run_dir / "pack",
+        options.init,
+        options.preset,
+    )
     if options.pack_only:
         return EXIT_OK
     outcome = run_training(options, pack, run_dir)

@@ -5,9 +5,10 @@
                           ▼
                         EncodeActor (holds the codec; one a GPU, or one a core)
 
-Without GPUs every core gets an encode actor with one thread, which is faster than one process with many threads, and a
-shard's batches spread over all of them, so that even a single shard uses the whole machine. With GPUs there is a runner for
-almost every core; each sends to the GPUs of its own node, where there are any.
+Without GPUs every core gets an encode actor with one thread, which is faster than one process with
+many threads, and a shard's batches spread over all of them, so that even a single shard uses the
+whole machine. With GPUs there is a runner for almost every core; each sends to the GPUs of its own
+node, where there are any.
 """
 
 from __future__ import annotations
@@ -31,13 +32,20 @@ from pathlib import Path
 from threading import Condition, Lock
 from typing import Any
 
-# Before ray is imported: no telemetry, and no advice about other people's settings on a user's terminal.
+# Before ray is imported: no telemetry, and no advice about other people's settings on a user's
+# terminal.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import numpy as np
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -52,7 +60,14 @@ from pipelines.system.machine import own_paths, usable_cores
 from pipelines.system.remote import store_environment, work_for
 from pipelines.system.signals import kept_signals
 from pipelines.tokenizing.encoders import Chunk, EncoderLost, clocked_encode, warm_up
-from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardResult, ShardWorker, WorkSettings
+from pipelines.tokenizing.jobs import (
+    CodecSettings,
+    Journal,
+    ShardJob,
+    ShardResult,
+    ShardWorker,
+    WorkSettings,
+)
 from pipelines.tokenizing.progress import Display, RunProgress, ShardProgress, refuse_more_failures
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
@@ -91,7 +106,8 @@ CORES_PER_RUNNER = 4
 BATCHES_AHEAD = 2
 """for each encoder: one that it computes, one that waits for it"""
 GPU_CALLS = 2
-"""batches that a GPU's process takes at a time: one is filled and handed back while the other is computed"""
+"""batches that a GPU's process takes at a time: one is filled and handed back while the other is
+computed"""
 WINDOW_BYTES = 2 << 30
 """of batches under way to one GPU, from all runners together"""
 
@@ -109,8 +125,8 @@ class Cluster:
 
 
 class _OwnPaths(JobConfig):
-    """A job whose workers do not search the driver's working folder, nor its script's, for modules: a user's `tokenizer.py`
-    there would be run in place of this package."""
+    """A job whose workers do not search the driver's working folder, nor its script's, for modules:
+    a user's `tokenizer.py` there would be run in place of this package."""
 
     def __init__(self) -> None:
         super().__init__(_py_driver_sys_path=own_paths())
@@ -125,25 +141,37 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
     """Start Ray on this machine, or join a cluster, for the length of a `with` block.
 
     Raises:
-        UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the block.
+        UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the
+            block.
     """
     with private_folder() if address is None else nullcontext() as folder:
         try:
-            with kept_signals():  # Ray's own handler would end the process with another exit code, and a stack trace
+            with (
+                kept_signals()
+            ):  # Ray's own handler would end the process with another exit code, and a stack trace
                 _init(address, workers, gpus, folder)
         except CodecshardsError:
             raise
-        except Exception as error:  # Ray's own, of any class: `Exception` itself where a busy machine lets it wait too long
-            place = f"no Ray cluster at --address {address}" if address else "Ray could not start on this machine"
+        # Ray's own, of any class: `Exception` itself where a busy machine lets it wait too long
+        except Exception as error:
+            place = (
+                f"no Ray cluster at --address {address}"
+                if address
+                else "Ray could not start on this machine"
+            )
             raise UsageError(f"{place} ({_reason(error)})") from error
-        except BaseException:  # stopped half-way: what has been started must not outlive this process, nor crash it at its end
+        # stopped half-way: what has been started must not outlive this process, nor crash it at its
+        # end
+        except BaseException:
             ray.shutdown()
             raise
         watch = _watch_head(address)
         try:
             yield _cluster(address, workers, gpus)
         except (RayError, ConnectionError) as error:
-            raise UsageError(f"Ray failed ({_last_line(error)}); run the same command again to go on") from error
+            raise UsageError(
+                f"Ray failed ({_last_line(error)}); run the same command again to go on"
+            ) from error
         except KeyboardInterrupt:
             if watch is not None and watch.lost:
                 raise UsageError(watch.message) from None
@@ -155,13 +183,16 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
 
 
 def _watch_head(address: str | None) -> HeadWatch | None:
-    """None for Ray's client, which has no connection to the head of its own, and notices by itself."""
+    """None for Ray's client, which has no connection to the head of its own, and notices by
+    itself."""
     if address is not None and address.startswith(CLIENT):
         return None
     return HeadWatch(ray.get_runtime_context().gcs_address)
 
 
-def _init(address: str | None, workers: int | None, gpus: int | None, folder: str | None = None) -> None:
+def _init(
+    address: str | None, workers: int | None, gpus: int | None, folder: str | None = None
+) -> None:
     if ray.is_initialized():  # a caller's own session, or the tests'
         raise RuntimeError("this process is connected to Ray already; call ray.shutdown() first")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -192,7 +223,8 @@ def _init(address: str | None, workers: int | None, gpus: int | None, folder: st
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Have a Ray that is started listen on this machine alone: on Linux it takes the address of the network otherwise."""
+    """Have a Ray that is started listen on this machine alone: on Linux it takes the address of the
+    network otherwise."""
     constants, name = ray._private.ray_constants, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     before, environment = getattr(constants, "ENABLE_RAY_CLUSTER", None), os.environ.get(name)
     constants.ENABLE_RAY_CLUSTER = False
@@ -207,7 +239,8 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
-    """Connect to a running cluster. A busy head may need a while until it can start the process that serves a client."""
+    """Connect to a running cluster. A busy head may need a while until it can start the process
+    that serves a client."""
     client = address.startswith(CLIENT)
     if not client:  # a client's workers search no folder of this machine
         quiet = {**quiet, "job_config": _OwnPaths()}
@@ -221,7 +254,8 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
 
 
 def _store_bytes(gpus: int | None) -> int:
-    """Room for the batches under way. Memory is taken as it is used, so that too much costs nothing."""
+    """Room for the batches under way. Memory is taken as it is used, so that too much costs
+    nothing."""
     if gpus == 0 or sys.platform == "darwin":  # where Ray allows no more
         return OBJECT_STORE_BYTES
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -230,7 +264,8 @@ def _store_bytes(gpus: int | None) -> int:
 
 
 def _knock(address: str) -> None:
-    """See that something listens at `host:port`: where nothing does, Ray itself tries for six minutes."""
+    """See that something listens at `host:port`: where nothing does, Ray itself tries for six
+    minutes."""
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdigit():
         return  # `auto`, or a form that Ray checks
@@ -265,7 +300,11 @@ class _Place:
 def _settle_down() -> tuple[LastWords, _Place]:
     """Have this actor's process say how it dies."""
     context = ray.get_runtime_context()
-    path = Path(tempfile.gettempdir(), f"codecshards-{os.getuid()}", f"{context.get_actor_id()}.{os.getpid()}")
+    path = Path(
+        tempfile.gettempdir(),
+        f"codecshards-{os.getuid()}",
+        f"{context.get_actor_id()}.{os.getpid()}",
+    )
     return LastWords(path), _Place(str(context.get_node_id()), str(path))
 
 
@@ -275,14 +314,18 @@ def _read_last_words(path: str) -> Death:
 
 def _own_node() -> str | None:
     """The node that this process is on; None for a client, which is on none."""
-    return None if ray.util.client.ray.is_connected() else str(ray.get_runtime_context().get_node_id())  # type: ignore[no-untyped-call]
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+        return None
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _death(place: _Place | None, error: BaseException) -> Death:
     """How an actor's process died; asked on its node, while there is one."""
     if place is None:
         return Death(DeathKind.LOST, "a death before it had begun")
-    if "low on memory" in str(error) or "OutOfMemory" in type(error).__name__:  # Ray's own watch over memory
+    if (
+        "low on memory" in str(error) or "OutOfMemory" in type(error).__name__
+    ):  # Ray's own watch over memory
         return Death(DeathKind.MEMORY, "Ray's limit on a node's memory")
     if place.node == _own_node():
         return _read_last_words(place.words)
@@ -351,7 +394,8 @@ class _EncodeActor:
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
-        """A GPU that has failed fails for ever in this process: end it, so that Ray starts another and tries again."""
+        """A GPU that has failed fails for ever in this process: end it, so that Ray starts another
+        and tries again."""
         try:
             yield
         except RuntimeError as error:
@@ -370,14 +414,20 @@ class _Feed:
     places: tuple[_Place, ...]
     """each one's"""
     nearby: bool
-    """send only to those on the runner's own node, where there are any: what a GPU takes would fill a network"""
+    """send only to those on the runner's own node, where there are any: what a GPU takes would fill
+    a network"""
     batch_chunks: int
     window: int
     """batches that a runner may have under way"""
 
     def seen_from(self, node: str, number: int) -> tuple[Any, ...]:
-        """The actors that runner `number` on `node` sends to, the one that gets its first batch in front."""
-        near = [actor for actor, place in zip(self.actors, self.places, strict=True) if place.node == node]
+        """The actors that runner `number` on `node` sends to, the one that gets its first batch in
+        front."""
+        near = [
+            actor
+            for actor, place in zip(self.actors, self.places, strict=True)
+            if place.node == node
+        ]
         chosen = near if self.nearby and near else list(self.actors)
         first = number % len(chosen) if chosen else 0
         return tuple(chosen[first:] + chosen[:first])
@@ -392,9 +442,11 @@ class _Ticket:
 
 
 class RayEncoder:
-    """Sends each batch to the encode actor that has the fewest of this runner's, so that none waits for a slower one.
+    """Sends each batch to the encode actor that has the fewest of this runner's, so that none waits
+    for a slower one.
 
-    The driver says which actors there are, and again whenever that changes; while there are none, `submit` waits.
+    The driver says which actors there are, and again whenever that changes; while there are none,
+    `submit` waits.
     """
 
     def __init__(self, node: str, number: int, feed: _Feed) -> None:
@@ -410,7 +462,11 @@ class RayEncoder:
         with self._changed:
             self._feed = feed
             self._actors = list(feed.seen_from(self._node, self._number))
-            self.batch_chunks, self.window, self.lanes = feed.batch_chunks, max(feed.window, 1), max(len(self._actors), 1)
+            self.batch_chunks, self.window, self.lanes = (
+                feed.batch_chunks,
+                max(feed.window, 1),
+                max(len(self._actors), 1),
+            )
             self._changed.notify_all()
 
     def submit(self, chunks: Sequence[Chunk]) -> _Ticket:
@@ -443,7 +499,11 @@ class RayEncoder:
             if isinstance(samples, CodecshardsError):
                 raise samples
             return list(samples)
-        raise RecordingError(FailureKind.ENCODER, f"its process died {DECODE_TRIES} times while it was decoded", "decode")
+        raise RecordingError(
+            FailureKind.ENCODER,
+            f"its process died {DECODE_TRIES} times while it was decoded",
+            "decode",
+        )
 
     def _lost(self, actor: Any, error: RayActorError) -> Death:
         """An actor is gone: send it no more, until the driver says so."""
@@ -453,13 +513,21 @@ class RayEncoder:
             if actor in self._actors:
                 self._actors.remove(actor)
             feed = self._feed
-        places = [place for known, place in zip(feed.actors, feed.places, strict=True) if known == actor]
-        return _death(places[0], error) if places else Death(DeathKind.LOST, "a death that was known of")
+        places = [
+            place for known, place in zip(feed.actors, feed.places, strict=True) if known == actor
+        ]
+        return (
+            _death(places[0], error)
+            if places
+            else Death(DeathKind.LOST, "a death that was known of")
+        )
 
     def _idlest(self) -> Any:
         """The actor with the fewest unfinished batches; of several, the one whose turn it is."""
         under_way = list(self._under_way)
-        done, _ = ray.wait(under_way, num_returns=len(under_way), timeout=0) if under_way else ([], [])
+        done, _ = (
+            ray.wait(under_way, num_returns=len(under_way), timeout=0) if under_way else ([], [])
+        )
         for answer in done:
             self._under_way.pop(answer)
         busy = list(self._under_way.values())
@@ -507,7 +575,8 @@ class _Runner:
 
 @dataclass(slots=True, eq=False)
 class _Member:
-    """One actor, on its way into use: placed, then loaded, then asked now and then whether it is there."""
+    """One actor, on its way into use: placed, then loaded, then asked now and then whether it is
+    there."""
 
     actor: Any
     number: int
@@ -518,7 +587,8 @@ class _Member:
 
 
 class _Team:
-    """Actors of one kind: as many as there is room for. Those that die are replaced, wherever there is room then.
+    """Actors of one kind: as many as there is room for. Those that die are replaced, wherever there
+    is room then.
 
     An actor that cannot be placed waits for a place and holds nobody up.
     """
@@ -541,7 +611,9 @@ class _Team:
         while len(self.members) < count:
             self._add()
         surplus = len(self.members) - count
-        for member in [member for member in self.members if member.place is None][: max(surplus, 0)]:
+        for member in [member for member in self.members if member.place is None][
+            : max(surplus, 0)
+        ]:
             self.members.remove(member)
             ray.kill(member.actor)
 
@@ -574,7 +646,8 @@ class _Team:
             self._false_starts += 1
         if self._false_starts >= STARTS:
             raise UsageError(
-                f"{self.what} died {STARTS} times in a row as it started ({_last_line(error)}): if memory is short, "
+                f"{self.what} died {STARTS} times in a row as it started ({_last_line(error)}): if "
+                "memory is short, "
                 "take fewer with --workers, as each holds a codec; then run the same command again"
             )
         self._add()
@@ -647,14 +720,17 @@ class Driver:
         """Do every shard.
 
         Raises:
-            UsageError: the codec cannot be loaded where it runs, OUT cannot be written, too many failures.
+            UsageError: the codec cannot be loaded where it runs, OUT cannot be written, too many
+                failures.
         """
         todo = deque(ShardJob.of(shard) for shard in shards)
         planned = {shard.name: shard.seconds for shard in shards}
         self._said = time.monotonic()
         self._count(len(todo))
         encoders = len(self._encoders.members)
-        self._display.message(f"loading {self._codec.codec} in {encoders} process{'es' if encoders > 1 else ''} …")
+        self._display.message(
+            f"loading {self._codec.codec} in {encoders} process{'es' if encoders > 1 else ''} …"
+        )
         while todo or self._busy:
             self._tend(len(todo))
             for runner in self._idle() if self._feed.actors else ():
@@ -688,7 +764,8 @@ class Driver:
         return [runner for runner in self._runners.ready if runner not in busy]
 
     def _tend(self, todo: int) -> None:
-        """See to encoders and runners: those that died, those that have come into use, nodes that came and went."""
+        """See to encoders and runners: those that died, those that have come into use, nodes that
+        came and went."""
         if time.monotonic() - self._counted > COUNT_SECONDS:
             self._count(todo)
         self._runners.look()
@@ -699,12 +776,15 @@ class Driver:
         self._say_what_is_waited_for()
 
     def _count(self, todo: int) -> None:
-        """Fit the numbers of encoders and runners to what there is now, and to what is left to do."""
+        """Fit the numbers of encoders and runners to what there is now, and to what is left to
+        do."""
         self._counted = time.monotonic()
         self._cluster = _recount(self._cluster)
         cluster = self._cluster
         # A GPU's process fills batches on a core of its own.
-        runners = cluster.cores - cluster.gpus if cluster.gpus else -(-cluster.cores // CORES_PER_RUNNER)
+        runners = (
+            cluster.cores - cluster.gpus if cluster.gpus else -(-cluster.cores // CORES_PER_RUNNER)
+        )
         self._encoders.resize(max(cluster.gpus or cluster.cores, 1))
         self._runners.resize(max(min(runners, todo + len(self._busy)), 1))
 
@@ -718,8 +798,16 @@ class Driver:
             self._display.message(_what_is_lacking(lacking, "GPU" if self._cluster.gpus else "CPU"))
 
     def _new_encoder(self, number: int) -> Any:
-        options: dict[str, Any] = {"max_restarts": 0, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
-        options |= {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS} if self._cluster.gpus else {"num_cpus": 1}
+        options: dict[str, Any] = {
+            "max_restarts": 0,
+            "scheduling_strategy": "SPREAD",
+            "concurrency_groups": {"status": 1},
+        }
+        options |= (
+            {"num_gpus": 1, "num_cpus": 0, "max_concurrency": GPU_CALLS}
+            if self._cluster.gpus
+            else {"num_cpus": 1}
+        )
         actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_EncodeActor)
         return actor_class.remote(self._codec)
 
@@ -728,18 +816,28 @@ class Driver:
         window = BATCHES_AHEAD * len(encoders)
         if gpus and spec.chunk_length is not None:
             size = batch * spec.channels * spec.chunk_length * np.float32().nbytes
-            window = min(window, WINDOW_BYTES * len(encoders) // (len(self._runners.members) * size))
+            window = min(
+                window, WINDOW_BYTES * len(encoders) // (len(self._runners.members) * size)
+            )
         places = tuple(member.place for member in encoders if member.place is not None)
-        return _Feed(tuple(member.actor for member in encoders), places, gpus > 0, batch, max(window, 1))
+        return _Feed(
+            tuple(member.actor for member in encoders), places, gpus > 0, batch, max(window, 1)
+        )
 
     def _new_runner(self, number: int) -> Any:
         # On a CPU the encoders hold every core, and runners must not wait for one.
         cores = 1 if self._cluster.gpus else 0
-        options: dict[str, Any] = {"num_cpus": cores, "scheduling_strategy": "SPREAD", "concurrency_groups": {"status": 1}}
+        options: dict[str, Any] = {
+            "num_cpus": cores,
+            "scheduling_strategy": "SPREAD",
+            "concurrency_groups": {"status": 1},
+        }
         actor_class: Any = ray.remote(**options, **_store_settings(self._cluster))(_Runner)
         return actor_class.remote(self._settings, self._feed, number)
 
-    def _settle(self, answer: Any, task: _Task, progress: RunProgress, planned: dict[str, float]) -> ShardJob | None:
+    def _settle(
+        self, answer: Any, task: _Task, progress: RunProgress, planned: dict[str, float]
+    ) -> ShardJob | None:
         """Take in a shard's outcome; returns the job to try again, if it must be."""
         job = task.job
         try:
@@ -748,7 +846,9 @@ class Driver:
             self._runners.bury(task.runner, error)
             return self._judge(job, _death(task.runner.place, error))
         except RayTaskError as error:
-            raise UsageError(f"shard {job.name}: {_last_line(error)} (a fault in codecshards: please report it)") from error
+            raise UsageError(
+                f"shard {job.name}: {_last_line(error)} (a fault in codecshards: please report it)"
+            ) from error
         if isinstance(outcome, RecordingError) or not isinstance(outcome, ShardResult):
             raise outcome
         progress.finish(planned[job.name], outcome.progress)
@@ -758,18 +858,26 @@ class Driver:
     def _judge(self, job: ShardJob, death: Death) -> ShardJob:
         """How a shard is tried again after the death of its runner."""
         if death.kind is DeathKind.LOST:  # says nothing about the shard
-            self._display.message(f"shard {job.name}: its process is gone with {death.what}, trying again")
+            self._display.message(
+                f"shard {job.name}: its process is gone with {death.what}, trying again"
+            )
             return job
         deaths = self._deaths.setdefault(job.name, {})
         deaths[death.kind] = deaths.get(death.kind, 0) + 1
-        self._display.message(f"shard {job.name}: its process died of {death.what} ({deaths[death.kind]}), trying again")
+        self._display.message(
+            f"shard {job.name}: its process died of {death.what} ({deaths[death.kind]}), trying "
+            "again"
+        )
         if sum(deaths.values()) >= MOST_DEATHS:
             raise UsageError(
-                f"shard {job.name}: its process died {MOST_DEATHS} times, the last time of {death.what}, and no recording is at "
+                f"shard {job.name}: its process died {MOST_DEATHS} times, the last time of "
+                f"{death.what}, and no recording is at "
                 "fault; look for lack of memory on its machine, then run the same command again"
             )
         if not job.careful:
-            return replace(job, careful=deaths[death.kind] >= DEATHS_BEFORE_ISOLATION.get(death.kind, 1))
+            return replace(
+                job, careful=deaths[death.kind] >= DEATHS_BEFORE_ISOLATION.get(death.kind, 1)
+            )
         return self._try_alone(job, death)
 
     def _try_alone(self, job: ShardJob, death: Death) -> ShardJob:
@@ -781,7 +889,9 @@ class Driver:
         trial = self._trials.setdefault(suspect, Trial(suspect))
         if trial.died(death, alone=True) is None:
             return job
-        self._display.message(f"shard {job.name}: {suspect} kills its process ({death.what}) and is quarantined")
+        self._display.message(
+            f"shard {job.name}: {suspect} kills its process ({death.what}) and is quarantined"
+        )
         return replace(job, quarantined=(*job.quarantined, suspect))
 
     def _poll(self, progress: RunProgress) -> None:
@@ -802,7 +912,8 @@ class Driver:
 
 
 def _recount(cluster: Cluster) -> Cluster:
-    """What there is now: nodes may have come or gone. On one machine, and of what was asked for, no more than at the start."""
+    """What there is now: nodes may have come or gone. On one machine, and of what was asked for, no
+    more than at the start."""
     if cluster.local:
         return cluster
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -823,7 +934,10 @@ def _what_is_lacking(teams: Sequence[_Team], resource: str) -> str:
         return f"waiting for {' and '.join(team.what for team in teams)} to load …"
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    held = f"{free.get(resource, 0):g} of {total.get(resource, 0):g} {resource}s of the cluster are free"
+    held = (
+        f"{free.get(resource, 0):g} of {total.get(resource, 0):g} {resource}s of the cluster are "
+        "free"
+    )
     return f"waiting for a place for {' and '.join(team.what for team in unplaced)}: {held} …"
 
 
@@ -838,7 +952,8 @@ def _require_package(error: BaseException) -> None:
         return
     python = ".".join(map(str, sys.version_info[:2]))
     raise UsageError(
-        f"a node of the cluster lacks the module {missing[1]}: install codecshards {version('codecshards')} there, with Python "
+        f"a node of the cluster lacks the module {missing[1]}: install codecshards "
+        f"{version('codecshards')} there, with Python "
         f"{python} and ray=={ray.__version__} as here, then run the same command again"
     )
 
@@ -876,18 +991,25 @@ def audit_on_ray(
     todo: Sequence[Chosen],
     finished: Callable[[Chosen, RecordingAudit], None],
 ) -> None:
-    """Audit recordings on every GPU, or on every core where there is none; `finished` is told of each as it ends.
+    """Audit recordings on every GPU, or on every core where there is none; `finished` is told of
+    each as it ends.
 
     Raises:
         CodecshardsError: the codec cannot be loaded where it runs, OUT cannot be written.
     """
-    options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2, "scheduling_strategy": "SPREAD"}
+    options: dict[str, Any] = {
+        "max_restarts": -1,
+        "max_task_retries": 2,
+        "scheduling_strategy": "SPREAD",
+    }
     options |= {"num_gpus": 1, "num_cpus": 0} if cluster.gpus else {"num_cpus": 1}
     device = "cuda" if cluster.gpus else "cpu"
     precision = settings.codec.precision if cluster.gpus else "exact"
     settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
     actor_class: Any = ray.remote(**options, **_store_settings(cluster))(_AuditActor)
-    idle = [actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))]
+    idle = [
+        actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))
+    ]
     for error in ray.get([actor.load.remote() for actor in idle]):
         if error is not None:
             raise error
@@ -906,7 +1028,9 @@ def audit_on_ray(
             except RayActorError:
                 result = not_audited(chosen, "the process that audited it died, again and again")
             except RayTaskError as error:
-                result = not_audited(chosen, f"{_last_line(error)} (a fault in codecshards: please report it)")
+                result = not_audited(
+                    chosen, f"{_last_line(error)} (a fault in codecshards: please report it)"
+                )
             if isinstance(result, CodecshardsError):
                 raise result
             finished(chosen, result)

@@ -16,10 +16,12 @@ from typing import cast
 
 _PREFIX = "codecshards-ray-"
 _LONGEST_PARENT = 12
-"""characters of a folder below which Ray's sockets still have names that the system allows (107 characters)"""
+"""characters of a folder below which Ray's sockets still have names that the system allows (107
+characters)"""
 _LOOK_SECONDS = 3.0
 LOST_SECONDS = 20.0
-"""without an answer, after which a head counts as lost; Ray itself ends this process after a minute"""
+"""without an answer, after which a head counts as lost; Ray itself ends this process after a
+minute"""
 _CLEANUP_SECONDS = 20.0
 """to end tidily, once it is lost"""
 _EXIT_USAGE = 2
@@ -29,12 +31,15 @@ _EXIT_USAGE = 2
 def private_folder() -> Iterator[str]:
     """A short path to a folder that only this user can enter, removed afterwards.
 
-    Ray's own choice, `/tmp/ray`, is open to everyone and grows with every run; below a long TMPDIR its sockets cannot be made.
+    Ray's own choice, `/tmp/ray`, is open to everyone and grows with every run; below a long TMPDIR
+    its sockets cannot be made.
     """
     wanted = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     parent = wanted if len(wanted) <= _LONGEST_PARENT else "/tmp"
     _remove_orphans(Path(parent))
-    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)  # mode 0700; Ray opens what is in it to everyone
+    folder = tempfile.mkdtemp(
+        prefix=f"{_PREFIX}{os.getpid()}-", dir=parent
+    )  # mode 0700; Ray opens what is in it to everyone
     try:
         yield str(Path(folder, "r"))
     finally:
@@ -61,9 +66,11 @@ def _is_running(pid: int) -> bool:
 
 
 class HeadWatch:
-    """Asks every few seconds whether a cluster's head listens. Once it is lost, the main thread gets a KeyboardInterrupt.
+    """Asks every few seconds whether a cluster's head listens. Once it is lost, the main thread
+    gets a KeyboardInterrupt.
 
-    Without it Ray ends the process from compiled code, a minute later, with exit code 1 and a stack trace.
+    Without it Ray ends the process from compiled code, a minute later, with exit code 1 and a stack
+    trace.
     """
 
     def __init__(self, address: str, patience: float = LOST_SECONDS) -> None:
@@ -73,7 +80,8 @@ class HeadWatch:
         self._closed = threading.Event()
         self.lost = False
         self.message = (
-            f"the head of the Ray cluster ({address}) has not answered for {patience:g} s: what is committed stays; run the same "
+            f"the head of the Ray cluster ({address}) has not answered for {patience:g} s: what is "
+            "committed stays; run the same "
             "command again, once the cluster is back, to go on"
         )
         threading.Thread(target=self._watch, daemon=True, name="head-watch").start()
@@ -92,7 +100,9 @@ class HeadWatch:
         else:
             return
         self.lost = True
-        signal.pthread_kill(cast(int, threading.main_thread().ident), signal.SIGINT)  # ends a sleep too
+        signal.pthread_kill(
+            cast(int, threading.main_thread().ident), signal.SIGINT
+        )  # ends a sleep too
         if not self._closed.wait(_CLEANUP_SECONDS):  # stuck in compiled code
             with suppress(OSError):
                 os.write(sys.stderr.fileno(), f"codecshards: {self.message}\n".encode())

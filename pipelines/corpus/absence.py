@@ -1,4 +1,5 @@
-"""A corpus that is away, told from recordings that are: a disk that is not mounted must not fail all on it for ever."""
+"""A corpus that is away, told from recordings that are: a disk that is not mounted must not fail
+all on it for ever."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ class Absence:
         Raises:
             SourceUnavailable: it looks as if not this one were missing, but all of them.
         """
-        missing = error.kind is FailureKind.NOT_FOUND or (error.kind is FailureKind.UNREADABLE and error.stage == "open")
+        missing = error.kind is FailureKind.NOT_FOUND or (
+            error.kind is FailureKind.UNREADABLE and error.stage == "open"
+        )
         self._in_a_row = self._in_a_row + 1 if missing else 0
         if not missing or self._allowed:
             return
@@ -44,18 +47,23 @@ class Absence:
         if away is not None:
             raise SourceUnavailable(f"{away}: {_ASK}")
         if self._in_a_row >= IN_A_ROW:
-            raise SourceUnavailable(f"{self._in_a_row} recordings in a row are not there ({error.message}): {_ASK}")
+            raise SourceUnavailable(
+                f"{self._in_a_row} recordings in a row are not there ({error.message}): {_ASK}"
+            )
 
 
 _ASK = (
-    "is a disk not mounted? Run the same command again once it is there, or with --max-failures N if up to N recordings are "
+    "is a disk not mounted? Run the same command again once it is there, or with --max-failures N "
+    "if up to N recordings are "
     "gone for good"
 )
 
 
 def away_folder(source: str, uris: Sequence[str]) -> str | None:
     """What is away of a local corpus, and how; None where its place looks as it should."""
-    if is_remote(source) or ":" in source.split("/", 1)[0] or set("{*?") & set(source):  # a store, a data set, a pattern
+    if (
+        is_remote(source) or ":" in source.split("/", 1)[0] or set("{*?") & set(source)
+    ):  # a store, a data set, a pattern
         return None
     root = Path(source)
     if not root.exists():
@@ -64,7 +72,9 @@ def away_folder(source: str, uris: Sequence[str]) -> str | None:
         return None
     local = [os.path.dirname(uri) for uri in uris if not is_remote(uri)]  # noqa: PTH120
     folders = [root, *([Path(os.path.commonpath(local))] if local else [])]
-    return next((f"{folder} {fault}" for folder in folders if (fault := _fault(folder)) is not None), None)
+    return next(
+        (f"{folder} {fault}" for folder in folders if (fault := _fault(folder)) is not None), None
+    )
 
 
 def _fault(folder: Path) -> str | None:

@@ -1,4 +1,5 @@
-"""Audio decoded in a process that may be killed: a decoder that crashes or hangs costs one recording, not the run.
+"""Audio decoded in a process that may be killed: a decoder that crashes or hangs costs one
+recording, not the run.
 
 this process                              child (`pipelines.corpus.reader_process`)
 Decoder ── recordings, a few ahead ──▶    opens, hashes, decodes, resamples, checks
@@ -44,7 +45,8 @@ _AGAIN = b"AGN "
 STARTS = 40
 """children in a row that may die before they have begun on anything"""
 START_SECONDS = 120.0
-"""at least, that a child has until it begins: a busy machine, or an environment on a network, loads slowly"""
+"""at least, that a child has until it begins: a busy machine, or an environment on a network, loads
+slowly"""
 _SLICE = 0.5
 """seconds between looks at a child that says nothing"""
 _LAST_WORDS = 4096
@@ -64,8 +66,8 @@ class DecodeSettings:
     second: bool = False
     """read each by a second way, to hold the first against it"""
     timeout: float = 120.0
-    """seconds without a sign of life after which the child is killed; those in which it, or this process, is stopped do not
-    count"""
+    """seconds without a sign of life after which the child is killed; those in which it, or this
+    process, is stopped do not count"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class DecodeReport:
 
 
 class Decoding:
-    """One recording on its way: iterate once for blocks float32 `[channels, n]`, then read `report`."""
+    """One recording on its way: iterate once for blocks float32 `[channels, n]`, then read
+    `report`."""
 
     def __init__(self, decoder: Decoder, recording: Recording) -> None:
         self.recording = recording
@@ -104,8 +107,10 @@ class Decoding:
         """Blocks, about a second each.
 
         Raises:
-            RecordingError: the recording cannot be decoded, or its decoder crashed or hung on it, alone and again.
-            SourceUnavailable: the corpus's store does not answer, or this machine is not as it was: no recording's fault.
+            RecordingError: the recording cannot be decoded, or its decoder crashed or hung on it,
+                alone and again.
+            SourceUnavailable: the corpus's store does not answer, or this machine is not as it was:
+                no recording's fault.
             SourceError: it cannot be opened from here: credentials, a package.
             UsageError: the decoder's process does not start.
         """
@@ -114,9 +119,14 @@ class Decoding:
             if kind == BLOCK:
                 new = self._new_part(body)
                 if new:
-                    yield np.frombuffer(new, np.float32).reshape(self._decoder.settings.channels, -1)
+                    yield np.frombuffer(new, np.float32).reshape(
+                        self._decoder.settings.channels, -1
+                    )
             elif kind == _AGAIN:
-                self._given_before, self._given = max(self._given_before, self._given, key=lambda given: given.bytes), _Given()
+                self._given_before, self._given = (
+                    max(self._given_before, self._given, key=lambda given: given.bytes),
+                    _Given(),
+                )
             elif kind == END:
                 self._ended = True
                 self._require_same(self._given.bytes >= self._given_before.bytes)
@@ -127,7 +137,8 @@ class Decoding:
                 raise pickle.loads(body)
 
     def _new_part(self, body: memoryview) -> memoryview:
-        """What a block has that was not handed out before an earlier child died; blocks begin and end at the same places."""
+        """What a block has that was not handed out before an earlier child died; blocks begin and
+        end at the same places."""
         before, now = self._given_before, self._given
         known = now.bytes < before.bytes
         now.add(body)
@@ -140,7 +151,10 @@ class Decoding:
     def _require_same(self, same: bool) -> None:
         if not same:
             self._ended = True
-            message = f"{self.recording.uri}: read twice, as its decoder died, and it had other samples the second time"
+            message = (
+                f"{self.recording.uri}: read twice, as its decoder died, and it had other samples "
+                "the second time"
+            )
             raise RecordingError(FailureKind.DAMAGED, message, "decode")
 
     def skip(self) -> None:
@@ -167,7 +181,8 @@ class _Given:
 class Decoder:
     """A child process that decodes, started when it is needed and replaced when it dies.
 
-    What a death says about a recording, `pipelines.system.blame` decides: the recording is tried again in a fresh child, alone.
+    What a death says about a recording, `pipelines.system.blame` decides: the recording is tried
+    again in a fresh child, alone.
     """
 
     def __init__(self, settings: DecodeSettings) -> None:
@@ -189,7 +204,9 @@ class Decoder:
         if self._sent:  # an earlier call was broken off: its recordings are still in the pipe
             self.close()
         while True:
-            while len(self._sent) < AHEAD_RECORDINGS and (recording := next(coming, None)) is not None:
+            while (
+                len(self._sent) < AHEAD_RECORDINGS and (recording := next(coming, None)) is not None
+            ):
                 self._sent.append(recording)
                 if self._child is not None and self._trial is None:
                     self._child.send(recording)
@@ -234,7 +251,8 @@ class Decoder:
             self._child = None
 
     def _start(self) -> _Child:
-        """A fresh child, which is told of the recordings in line; on trial, the first one is alone."""
+        """A fresh child, which is told of the recordings in line; on trial, the first one is
+        alone."""
         self._child = _Child(self.settings)
         for recording in list(self._sent)[: 1 if self._trial else None]:
             self._child.send(recording)
@@ -265,16 +283,21 @@ class Decoder:
             return _AGAIN, memoryview(b"")
         self._child = None
         kind = FAILURES.get(death.kind, FailureKind.CRASHED)
-        return FAILED, memoryview(pickle.dumps(RecordingError(kind, f"{recording.uri}: {verdict}", "decode")))
+        return FAILED, memoryview(
+            pickle.dumps(RecordingError(kind, f"{recording.uri}: {verdict}", "decode"))
+        )
 
     def _count_start(self, child: _Child, death: Death) -> None:
-        """What fails before it has begun says nothing about any recording, and something is wrong where all do."""
+        """What fails before it has begun says nothing about any recording, and something is wrong
+        where all do."""
         self._starts += 1
         if death.kind in (DeathKind.CRASHED, DeathKind.HUNG):  # whatever it is, it will not go away
             self._starts += STARTS // 4
         if self._starts >= STARTS:
             self._child = None
-            raise UsageError(f"the process that decodes cannot start: {child.last_words() or death.what}")
+            raise UsageError(
+                f"the process that decodes cannot start: {child.last_words() or death.what}"
+            )
 
 
 class _Child:
@@ -298,7 +321,9 @@ class _Child:
         self._closing = threading.Event()
         threading.Thread(target=self._pump, args=(ours,), daemon=True, name="decoder-pump").start()
         self._last_words = b""
-        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True, name="decoder-errors")
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._process.stderr,), daemon=True, name="decoder-errors"
+        )
         self._listener.start()
         self.send(settings)
 
@@ -308,14 +333,16 @@ class _Child:
             self._connection.send(value)
 
     def next_message(self, timeout: float) -> bytes | Death:
-        """What it says next, or how it ended: killed by us, when it says nothing for `timeout` seconds."""
+        """What it says next, or how it ended: killed by us, when it says nothing for `timeout`
+        seconds."""
         waited = stopped = 0.0
         while waited < timeout:
             share = min(_SLICE, timeout - waited)
             try:
                 message = self.messages.get(timeout=share)
             except queue.Empty:
-                # Counted in slices of our own time, since this process may have been stopped meanwhile, and the machine asleep.
+                # Counted in slices of our own time, since this process may have been stopped
+                # meanwhile, and the machine asleep.
                 waited += share
                 stopped += share if self._is_stopped() else 0.0
                 continue
@@ -371,9 +398,11 @@ class _Child:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, but for two things: an empty part of PYTHONPATH, which is the working folder, and threads.
+    """Ours, but for two things: an empty part of PYTHONPATH, which is the working folder, and
+    threads.
 
-    NumPy's library of products would start a thread a core in each child, and nothing here needs one.
+    NumPy's library of products would start a thread a core in each child, and nothing here needs
+    one.
     """
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return {

@@ -1,4 +1,5 @@
-"""The child process that decodes: `main`, with FD PARENT as arguments. Started by `pipelines.corpus.reader`."""
+"""The child process that decodes: `main`, with FD PARENT as arguments. Started by
+`pipelines.corpus.reader`."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def main() -> None:
     settings: DecodeSettings = connection.recv()
     worker = _Worker(connection, settings)
     work_for(worker.beat, min(_BEAT_EVERY, settings.timeout / 4))
-    # Requests are taken off the pipe at once, so that the parent never waits to send while we wait to send.
+    # Requests are taken off the pipe at once, so that the parent never waits to send while we wait
+    # to send.
     requests: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
     threading.Thread(target=_take_requests, args=(connection, requests), daemon=True).start()
     while (recording := requests.get()) is not None:
@@ -70,17 +72,29 @@ class _Worker:
             self._send(BEGUN, b"")
             report = self._decode(recording)
             self._send(END, pickle.dumps(report))
-        except (RecordingError, UsageError) as error:  # what cannot be used now, and why, is the parent's to say
+        except (
+            RecordingError,
+            UsageError,
+        ) as error:  # what cannot be used now, and why, is the parent's to say
             self._send(FAILED, pickle.dumps(error))
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
         except MemoryError as error:
-            if not isinstance(error, FFmpegError):  # whose word for sizes that cannot be is the same
+            if not isinstance(
+                error, FFmpegError
+            ):  # whose word for sizes that cannot be is the same
                 os._exit(EXIT_NO_MEMORY)
-            self._send(FAILED, pickle.dumps(RecordingError(FailureKind.DAMAGED, f"{recording.uri}: {error}", "decode")))
+            self._send(
+                FAILED,
+                pickle.dumps(
+                    RecordingError(FailureKind.DAMAGED, f"{recording.uri}: {error}", "decode")
+                ),
+            )
         except OSError as error:
             self._send(FAILED, pickle.dumps(_input_output(recording, error)))
-        except Exception as error:  # whatever a decoder raises is this recording's failure, never the run's
+        except (
+            Exception
+        ) as error:  # whatever a decoder raises is this recording's failure, never the run's
             reason = str(error).splitlines()[0] if str(error) else ""
             message = f"{recording.uri}: {type(error).__name__}: {reason}"
             self._send(FAILED, pickle.dumps(RecordingError(FailureKind.DAMAGED, message, "decode")))
@@ -134,9 +148,13 @@ _OF_THE_MACHINE = {
 
 def _input_output(recording: Recording, error: OSError) -> RecordingError | UsageError:
     if error.errno in _OF_THE_MACHINE and not isinstance(error, FFmpegError):
-        return SourceUnavailable(f"{_OF_THE_MACHINE[error.errno]}, then run the same command again ({recording.uri})")
+        return SourceUnavailable(
+            f"{_OF_THE_MACHINE[error.errno]}, then run the same command again ({recording.uri})"
+        )
     reason = str(error).splitlines()[0] if str(error) else ""
-    return RecordingError(FailureKind.UNREADABLE, f"{recording.uri}: {type(error).__name__}: {reason}", "decode")
+    return RecordingError(
+        FailureKind.UNREADABLE, f"{recording.uri}: {type(error).__name__}: {reason}", "decode"
+    )
 
 
 def _name(recording: Recording) -> str:

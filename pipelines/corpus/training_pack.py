@@ -48,7 +48,9 @@ class PackConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.hold_out_share < 1.0:
-            raise UsageError(f"--hold-out-share {self.hold_out_share}: give 0 or more, and less than 1")
+            raise UsageError(
+                f"--hold-out-share {self.hold_out_share}: give 0 or more, and less than 1"
+            )
         if self.synthetic_minutes < 0:
             raise UsageError(f"--synthetic-minutes {self.synthetic_minutes}: give 0 or more")
 
@@ -63,12 +65,15 @@ class PackConfig:
         return "speech" if _matches(name, self.speech) else "other"
 
     def holds_out(self, name: str) -> bool:
-        """Whether a recording is kept for evaluation; a function of its id, so a corpus that grows keeps its split."""
+        """Whether a recording is kept for evaluation; a function of its id, so a corpus that grows
+        keeps its split."""
         draw = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
         return _matches(name, self.hold_out) or draw < self.hold_out_share
 
 
-def prepare_pack(config: PackConfig, folder: Path, init: str | None, preset: str | None, say: Say = print) -> Pack:
+def prepare_pack(
+    config: PackConfig, folder: Path, init: str | None, preset: str | None, say: Say = print
+) -> Pack:
     """The pack in `folder`, made if it is not there yet.
 
     Args:
@@ -84,9 +89,15 @@ def prepare_pack(config: PackConfig, folder: Path, init: str | None, preset: str
     made_from = asdict(config)
     if (folder / INDEX).exists():
         pack = Pack(folder)
-        wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in made_from.items()}
+        wanted = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in made_from.items()
+        }
         if pack.made_from and pack.made_from != wanted:
-            raise OutputError(f"pack {folder} was made from something else ({pack.made_from}): give another --pack")
+            raise OutputError(
+                f"pack {folder} was made from something else ({pack.made_from}): give another "
+                "--pack"
+            )
         return pack
     rate, channels = _shape_for(init, preset)
     with PackWriter(folder, rate, channels, made_from) as writer:
@@ -96,7 +107,8 @@ def prepare_pack(config: PackConfig, folder: Path, init: str | None, preset: str
     pack = Pack(folder)
     held_out = pack.seconds(held_out=True)
     say(
-        f"{folder}: {len(pack.recordings)} recordings, {pack.seconds(held_out=False) / 60:.1f} min to train on, "
+        f"{folder}: {len(pack.recordings)} recordings, {pack.seconds(held_out=False) / 60:.1f} min "
+        "to train on, "
         f"{held_out / 60:.1f} min held out, {failures} recordings left out"
     )
     return pack
@@ -107,7 +119,9 @@ def _add_corpus(writer: PackWriter, config: PackConfig, rate: int, channels: int
     decoder = Decoder(DecodeSettings(source, rate, channels, downmix=config.downmix))
     failures = 0
     try:
-        for decoding in decoder.decode(recording for recording in source.scan() if config.reads(recording.id)):
+        for decoding in decoder.decode(
+            recording for recording in source.scan() if config.reads(recording.id)
+        ):
             name = decoding.recording.id
             try:
                 writer.add(name, config.kind(name), decoding, held_out=config.holds_out(name))
@@ -119,7 +133,9 @@ def _add_corpus(writer: PackWriter, config: PackConfig, rate: int, channels: int
     return failures
 
 
-def _synthesised(config: PackConfig, rate: int, channels: int) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+def _synthesised(
+    config: PackConfig, rate: int, channels: int
+) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Pieces in turn: music, effects, music, speech (effects where there is no espeak-ng)."""
     for number in range(round(config.synthetic_minutes * 60 / _PIECE_SECONDS)):
         rng = np.random.default_rng([config.seed, 7, number])
@@ -127,7 +143,9 @@ def _synthesised(config: PackConfig, rate: int, channels: int) -> Iterator[tuple
         spoken = speech(rng) if number % 4 == 3 else None
         if spoken is not None:
             samples, spoken_rate = spoken
-            resampled = soxr.resample(np.ascontiguousarray(samples.T), spoken_rate, rate, quality="HQ").T
+            resampled = soxr.resample(
+                np.ascontiguousarray(samples.T), spoken_rate, rate, quality="HQ"
+            ).T
             yield name, "speech", _with_channels(resampled, channels)
         elif number % 2 == 0:
             yield name, "music", _with_channels(music(_PIECE_SECONDS, rate, rng), channels)

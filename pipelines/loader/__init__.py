@@ -1,4 +1,5 @@
 """Shards to training batches. Needs neither Ray nor a codec.
 
-data set (random access) → stream (order, mix, cuts) → planner (which rows share a batch) → collator (pattern, tensors)
+data set (random access) → stream (order, mix, cuts) → planner (which rows share a batch) → collator
+(pattern, tensors)
 """

@@ -28,12 +28,17 @@ class _Moves:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: AnyBatch) -> AnyBatch:
-        """The same batch in page-locked memory, from which copies to a GPU overlap with its work."""
+        """The same batch in page-locked memory, from which copies to a GPU overlap with its
+        work."""
         return self._each(torch.Tensor.pin_memory)
 
     def _each(self: AnyBatch, function: Any) -> AnyBatch:
         values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
-        changed = {name: function(value) for name, value in values.items() if isinstance(value, torch.Tensor)}
+        changed = {
+            name: function(value)
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
         return replace(self, **changed)  # type: ignore[type-var]
 
     @property
@@ -50,13 +55,15 @@ class Batch(_Moves):
     """One recording, or a cut of one, in each row."""
 
     codes: torch.Tensor
-    """int64 `[B, n_q, steps]`, or `[B, steps]` for flattened codes; the pattern's padding where there is no code"""
+    """int64 `[B, n_q, steps]`, or `[B, steps]` for flattened codes; the pattern's padding where
+    there is no code"""
     mask: torch.Tensor
     """bool, the shape of `codes`: where there is a code"""
     frames: torch.Tensor
     """int64 `[B]`: frames of each row, before the pattern"""
     start_seconds: torch.Tensor
-    """float64 `[B]`: where each cut begins in its recording: its first chunk's number times 0.99 s, for EnCodec at 48 kHz"""
+    """float64 `[B]`: where each cut begins in its recording: its first chunk's number times 0.99 s,
+    for EnCodec at 48 kHz"""
     source: torch.Tensor
     """int64 `[B]`: number of each row's data set in the mix"""
     ids: tuple[str, ...]
@@ -78,9 +85,11 @@ class PackedBatch(_Moves):
     mask: torch.Tensor
     """bool, the shape of `codes`: where there is a code"""
     documents: torch.Tensor
-    """int64 `[B, steps]`: number of the recording within its row, -1 after the last; attention should not cross it"""
+    """int64 `[B, steps]`: number of the recording within its row, -1 after the last; attention
+    should not cross it"""
     positions: torch.Tensor
-    """int64 `[B, steps]`: step within the recording's own sequence, which may have begun in an earlier row"""
+    """int64 `[B, steps]`: step within the recording's own sequence, which may have begun in an
+    earlier row"""
     ids: tuple[tuple[str, ...], ...]
     """of each row's recordings, by document number"""
     start_seconds: tuple[tuple[float, ...], ...]
@@ -95,7 +104,9 @@ class PackedBatch(_Moves):
 class Collator:
     """Reads what is planned and makes batches of it. Safe to use from several threads."""
 
-    def __init__(self, stream: Stream, pattern: Pattern, names: Sequence[str], width: int | None) -> None:
+    def __init__(
+        self, stream: Stream, pattern: Pattern, names: Sequence[str], width: int | None
+    ) -> None:
         self._stream = stream
         self._pattern = pattern
         self._names = tuple(names)
@@ -113,11 +124,17 @@ class Collator:
             codes=codes,
             mask=mask,
             frames=torch.tensor([sample.frames for sample in samples], dtype=torch.int64),
-            start_seconds=torch.tensor([sample.start_seconds for sample in samples], dtype=torch.float64),
+            start_seconds=torch.tensor(
+                [sample.start_seconds for sample in samples], dtype=torch.float64
+            ),
             source=torch.tensor([pick.source for pick in picks], dtype=torch.int64),
             ids=tuple(sample.id for sample in samples),
             scales=_pad_scales(samples) if "scales" in self._names else None,
-            fields={name: tuple(sample.fields[name] for sample in samples) for name in self._names if name != "scales"},
+            fields={
+                name: tuple(sample.fields[name] for sample in samples)
+                for name in self._names
+                if name != "scales"
+            },
         )
 
     def packed(self, rows: Sequence[Sequence[Segment]]) -> PackedBatch:
@@ -148,7 +165,10 @@ class Collator:
             positions=torch.from_numpy(positions),
             ids=tuple(tuple(sample.id for sample in row) for row in samples),
             start_seconds=tuple(tuple(sample.start_seconds for sample in row) for row in samples),
-            fields={name: tuple(tuple(_value(one, name) for one in row) for row in samples) for name in self._names},
+            fields={
+                name: tuple(tuple(_value(one, name) for one in row) for row in samples)
+                for name in self._names
+            },
         )
 
     def _read(self, pick: Pick) -> Sample:
@@ -156,7 +176,9 @@ class Collator:
 
     def _blank(self, rows: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         shape = (rows, steps) if self._pattern.flat else (rows, self._stream.n_q, steps)
-        return torch.full(shape, self._pattern.pad, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
+        return torch.full(shape, self._pattern.pad, dtype=torch.int64), torch.zeros(
+            shape, dtype=torch.bool
+        )
 
     def _sequence(self, sample: Sample) -> tuple[Any, Any]:
         codes, mask = self._blank(1, self._pattern.steps(*sample.codes.shape))
@@ -171,7 +193,9 @@ def _value(sample: Sample, name: str) -> Any:
 def _pad_scales(samples: Sequence[Sample]) -> torch.Tensor | None:
     if any(sample.scales is None for sample in samples):
         return None
-    scales = np.zeros((len(samples), max((len(sample.chunk_frames) for sample in samples), default=0)), np.float32)
+    scales = np.zeros(
+        (len(samples), max((len(sample.chunk_frames) for sample in samples), default=0)), np.float32
+    )
     for row, sample in zip(scales, samples, strict=True):
         row[: len(sample.chunk_frames)] = sample.scales
     return torch.from_numpy(scales)

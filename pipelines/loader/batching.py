@@ -1,6 +1,8 @@
-"""Which recordings share a batch. A plan is made of lengths alone, so that every rank knows all of it and reads its own part.
+"""Which recordings share a batch. A plan is made of lengths alone, so that every rank knows all of
+it and reads its own part.
 
-`Pack` and `Buckets` are what a user gives; the planners do it. A planner's whole state is a `Cursor`.
+`Pack` and `Buckets` are what a user gives; the planners do it. A planner's whole state is a
+`Cursor`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Cursor:
     position: int = 0
     """of the stream: the next recording (buckets: where the window begins)"""
     offset: int = 0
-    """packing: steps of that recording that are already out; buckets: batches of the window that are"""
+    """packing: steps of that recording that are already out; buckets: batches of the window that
+    are"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Recordings one after the other in rows of a fixed number of steps; what does not fit goes on in the next row."""
+    """Recordings one after the other in rows of a fixed number of steps; what does not fit goes on
+    in the next row."""
 
     tokens: int
     """steps of a row (tokens, for flattened codes)"""
@@ -59,14 +63,16 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Recordings of similar length together, as many as a budget allows: padding is small and batches vary in rows."""
+    """Recordings of similar length together, as many as a budget allows: padding is small and
+    batches vary in rows."""
 
     tokens: int
     """budget of a global batch: rows times the longest row's steps, padding included"""
     window: int = 2048
     """recordings that are sorted at a time; their batches come in shuffled order"""
     multiple: int = 1
-    """rows of a batch are a multiple of this, the last of a window aside: give the largest number of ranks you will use"""
+    """rows of a batch are a multiple of this, the last of a window aside: give the largest number
+    of ranks you will use"""
 
     def __post_init__(self) -> None:
         if min(self.tokens, self.window, self.multiple) < 1:
@@ -84,7 +90,9 @@ class Planner(ABC):
         return self.stream.end is None or cursor.position < self.stream.end
 
     @abstractmethod
-    def plan(self, cursor: Cursor, rank: int, world: int) -> tuple[Sequence[Pick] | Sequence[Sequence[Segment]], Cursor]:
+    def plan(
+        self, cursor: Cursor, rank: int, world: int
+    ) -> tuple[Sequence[Pick] | Sequence[Sequence[Segment]], Cursor]:
         """A rank's rows of the next batch, and the cursor behind it."""
 
     def skip(self, cursor: Cursor, batches: int) -> Cursor:
@@ -130,7 +138,9 @@ class PackPlanner(Planner):
         for _ in range(self._batch_size):
             row, position, offset = self._row(position, offset)
             rows.append(row)
-        return _share([row for row in rows if row], rank, world), Cursor(cursor.step + 1, position, offset)
+        return _share([row for row in rows if row], rank, world), Cursor(
+            cursor.step + 1, position, offset
+        )
 
     def _row(self, position: int, offset: int) -> tuple[list[Segment], int, int]:
         row, room = [], self._tokens
@@ -183,7 +193,8 @@ class BucketPlanner(Planner):
         if not rows:
             where = self.stream.datasets[longest.source].root
             raise UsageError(
-                f"Buckets(tokens={self._buckets.tokens}): recording {longest.number} of {where} alone has {length} steps, and "
+                f"Buckets(tokens={self._buckets.tokens}): recording {longest.number} of {where} "
+                f"alone has {length} steps, and "
                 f"batches have at least {multiple} rows: raise the budget or give a crop"
             )
         return rows

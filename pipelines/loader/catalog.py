@@ -1,7 +1,7 @@
 """Which shards there are, with how many rows, before any of them is opened.
 
-An output of `tokenize` says so in its commit records. A published data set without the `manifest/` folder is listed, and its
-shards' own footers are read.
+An output of `tokenize` says so in its commit records. A published data set without the `manifest/`
+folder is listed, and its shards' own footers are read.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Catalog:
         return sum(shard.rows for shard in self.shards)
 
 
-def read_catalog(root: str, verify: str, cache: ByteCache[bytes], split: str | None, partial: bool) -> Catalog:
+def read_catalog(
+    root: str, verify: str, cache: ByteCache[bytes], split: str | None, partial: bool
+) -> Catalog:
     """List a data set.
 
     Raises:
@@ -76,7 +78,13 @@ def read_catalog(root: str, verify: str, cache: ByteCache[bytes], split: str | N
         if split not in (None, stored["config"]["split"]):
             raise UsageError(f"{root} has no split {split!r}: it is {stored['config']['split']!r}")
         _require_all([record.shard for record in records], root, partial)
-        catalog = Catalog(root, form, _is_remote(storage), spec, _from_records(storage, records, form, verify, cache))
+        catalog = Catalog(
+            root,
+            form,
+            _is_remote(storage),
+            spec,
+            _from_records(storage, records, form, verify, cache),
+        )
     if not catalog.rows:
         raise UsageError(f"{root} holds no recordings")
     return catalog
@@ -87,7 +95,11 @@ def _records(manifest: Manifest) -> list[CommitRecord]:
 
 
 def _from_records(
-    storage: Storage, records: Sequence[CommitRecord], form: str, verify: str, cache: ByteCache[bytes]
+    storage: Storage,
+    records: Sequence[CommitRecord],
+    form: str,
+    verify: str,
+    cache: ByteCache[bytes],
 ) -> tuple[ShardEntry, ...]:
     there = set(storage.list(DATA))
     entries = []
@@ -97,26 +109,43 @@ def _from_records(
         file = shard_format(form).file_name(record.shard)
         name = f"{DATA}/{file}"
         if file not in there:
-            raise ShardError(f"{storage.root}/{name}: is committed and not there: run the same `tokenize` again")
-        blob = _blob(storage, name, record.bytes, record.sha256 if verify == "shards" else None, cache)
+            raise ShardError(
+                f"{storage.root}/{name}: is committed and not there: run the same `tokenize` again"
+            )
+        blob = _blob(
+            storage, name, record.bytes, record.sha256 if verify == "shards" else None, cache
+        )
         if record.rows:
             entries.append(ShardEntry(record.shard, blob, record.rows, record.bytes, record.sha256))
     return tuple(entries)
 
 
-def _from_files(storage: Storage, cache: ByteCache[bytes], split: str | None, partial: bool) -> Catalog:
+def _from_files(
+    storage: Storage, cache: ByteCache[bytes], split: str | None, partial: bool
+) -> Catalog:
     suffixes = {shard_format(form).suffix: form for form in SHARD_FORMATS}
     for folder in (DATA, ""):
-        files = [file for file in storage.list(folder) if PurePosixPath(file).suffix in suffixes and not file.startswith(".")]
+        files = [
+            file
+            for file in storage.list(folder)
+            if PurePosixPath(file).suffix in suffixes and not file.startswith(".")
+        ]
         files = [file for file in files if split is None or file.startswith(f"{split}-")]
         if files:
             break
     else:
-        raise UsageError(f"{storage.root} holds no shards: give an output of `codecshards tokenize`, or a copy of its data/")
+        raise UsageError(
+            f"{storage.root} holds no shards: give an output of `codecshards tokenize`, or a copy "
+            "of its data/"
+        )
     kinds = {PurePosixPath(file).suffix for file in files}
     splits = {file.rsplit("-", 3 if "-of-" in file else 1)[0] for file in files}
     if len(kinds) > 1 or len(splits) > 1:
-        what = f"formats ({', '.join(sorted(kinds))})" if len(kinds) > 1 else f"splits ({', '.join(sorted(splits))}): give split="
+        what = (
+            f"formats ({', '.join(sorted(kinds))})"
+            if len(kinds) > 1
+            else f"splits ({', '.join(sorted(splits))}): give split="
+        )
         raise UsageError(f"{storage.root} holds several {what}")
     form = suffixes[kinds.pop()]
     _require_all([file.rsplit(".", 1)[0] for file in files], storage.root, partial)
@@ -140,10 +169,15 @@ def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
     totals = {int(found.group(1)) for shard in shards if (found := re.search(r"-of-(\d+)$", shard))}
     total = max(totals, default=len(shards))
     if len(shards) < total and not partial:
-        raise UsageError(f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True to go on with these")
+        raise UsageError(
+            f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True to go on "
+            "with these"
+        )
 
 
-def _blob(storage: Storage, name: str, size: int | None, sha256: str | None, cache: ByteCache[bytes]) -> Blob:
+def _blob(
+    storage: Storage, name: str, size: int | None, sha256: str | None, cache: ByteCache[bytes]
+) -> Blob:
     if isinstance(storage, RemoteStorage):
         fs, path = storage.locate(name)
         return RemoteBlob(fs, path, f"{storage.root}/{name}", size, sha256, cache)

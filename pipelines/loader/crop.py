@@ -1,5 +1,5 @@
-"""Cuts at chunks. With EnCodec at 48 kHz chunk `i` begins at `i × 0.99 s` and has 150 frames: 10 s are 10 chunks, 9.91 s of
-audio and 1,500 frames."""
+"""Cuts at chunks. With EnCodec at 48 kHz chunk `i` begins at `i × 0.99 s` and has 150 frames: 10 s
+are 10 chunks, 9.91 s of audio and 1,500 frames."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ _SALT = 0xC409
 class Crop:
     """How much of each recording, and from where.
 
-    Shorter recordings are taken whole. Codecs without windows are cut at frames, and need `seconds`.
+    Shorter recordings are taken whole. Codecs without windows are cut at frames, and need
+    `seconds`.
     """
 
     seconds: float | None = None
-    """as many chunks as fit, counted by where they begin, at least one: 10 s are 10 chunks of 0.99 s"""
+    """as many chunks as fit, counted by where they begin, at least one: 10 s are 10 chunks of 0.99
+    s"""
     chunks: int | None = None
     """or their number"""
     random: bool = True
@@ -49,12 +51,23 @@ class Crop:
         return max(1, int((self.seconds or 0.0) * units_per_second(spec) + 1e-9))
 
     def max_frames(self, spec: CodecSpec) -> int:
-        """Frames that no cut exceeds: batches are padded to this, so that they all have one shape."""
-        return self.units(spec) * (1 if spec.chunk_length is None else frames_of(spec.chunk_length, spec.frame_length))
+        """Frames that no cut exceeds: batches are padded to this, so that they all have one
+        shape."""
+        return self.units(spec) * (
+            1 if spec.chunk_length is None else frames_of(spec.chunk_length, spec.frame_length)
+        )
 
-    def spans(self, units: int, lengths: NDArray[np.int64], seed: int, positions: NDArray[np.int64]) -> list[Span]:
-        """A cut of each recording, of `lengths` units: a function of the seed and its position in the stream."""
+    def spans(
+        self, units: int, lengths: NDArray[np.int64], seed: int, positions: NDArray[np.int64]
+    ) -> list[Span]:
+        """A cut of each recording, of `lengths` units: a function of the seed and its position in
+        the stream."""
         taken = np.minimum(units, lengths)
         room = lengths - taken + 1
-        starts = draw(key_of(seed, _SALT), positions, room) if self.random else np.zeros_like(lengths)
-        return [Span(first, first + count) for first, count in zip(starts.tolist(), taken.tolist(), strict=True)]
+        starts = (
+            draw(key_of(seed, _SALT), positions, room) if self.random else np.zeros_like(lengths)
+        )
+        return [
+            Span(first, first + count)
+            for first, count in zip(starts.tolist(), taken.tolist(), strict=True)
+        ]

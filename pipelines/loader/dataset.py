@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from pipelines.loader.catalog import Catalog, read_catalog
-from pipelines.loader.sample import Sample, Span, check_fields, cut_alignment, parse_meta, units_per_second
+from pipelines.loader.sample import (
+    Sample,
+    Span,
+    check_fields,
+    cut_alignment,
+    parse_meta,
+    units_per_second,
+)
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.formats.reading.base import damage
@@ -29,16 +36,19 @@ class CodesDataset:
     """Recordings of codes, by number, by id, and cut in time.
 
     Args:
-        root: an output of `codecshards tokenize`, or a copy of its `data/`: a folder, or any URL that fsspec opens (`s3://…`,
-            `hf://datasets/…`; `simplecache::s3://…` keeps what was fetched on disk).
-        n_q: how many codebooks, from the first; None is all. Residual codebooks nest: the first 4 of a 24 kbps set are its
-            6 kbps encoding.
+        root: an output of `codecshards tokenize`, or a copy of its `data/`: a folder, or any URL
+            that fsspec opens (`s3://…`, `hf://datasets/…`; `simplecache::s3://…` keeps what was
+            fetched on disk).
+        n_q: how many codebooks, from the first; None is all. Residual codebooks nest: the first 4
+            of a 24 kbps set are its 6 kbps encoding.
         split: the one to read where a folder without manifest holds several.
-        verify: "shards" compares each shard with its committed SHA-256 when it is first touched, and page checksums at every
-            read; "pages" is the latter alone, which leaves footers unprotected.
+        verify: "shards" compares each shard with its committed SHA-256 when it is first touched,
+            and page checksums at every read; "pages" is the latter alone, which leaves footers
+            unprotected.
         partial: accept a data set that lacks some of its shards.
-        cache_mb: decompressed pages to keep in memory, and as much again of fetched shards: for remote data give the size of at
-            least eight shards, which is what a shuffled block draws from.
+        cache_mb: decompressed pages to keep in memory, and as much again of fetched shards: for
+            remote data give the size of at least eight shards, which is what a shuffled block draws
+            from.
 
     Raises:
         UsageError: nothing there, an unfinished run, fewer codebooks than asked for.
@@ -62,12 +72,19 @@ class CodesDataset:
         self._arguments = (fspath(root), n_q, split, verify, partial, cache_mb)
         limit = cache_mb << 20
         self._parts: ByteCache[Part] = ByteCache(limit, lambda part: part.nbytes)
-        self._catalog: Catalog = read_catalog(fspath(root), verify, ByteCache(limit, len), split, partial)
+        self._catalog: Catalog = read_catalog(
+            fspath(root), verify, ByteCache(limit, len), split, partial
+        )
         if n_q is not None and not 1 <= n_q <= self.spec.n_q:
-            raise UsageError(f"{fspath(root)} has {self.spec.n_q} codebooks: n_q={n_q} cannot be taken from it")
+            raise UsageError(
+                f"{fspath(root)} has {self.spec.n_q} codebooks: n_q={n_q} cannot be taken from it"
+            )
         self.n_q = self.spec.n_q if n_q is None else n_q
         self._parts.expect(_unpacked(self._catalog))
-        self._first_rows: list[int] = [0, *np.cumsum([shard.rows for shard in self._catalog.shards]).tolist()]
+        self._first_rows: list[int] = [
+            0,
+            *np.cumsum([shard.rows for shard in self._catalog.shards]).tolist(),
+        ]
         self._readers: list[ShardReader | None] = [None] * len(self._catalog.shards)
         self._locks = [Lock() for _ in self._catalog.shards]
         self._ids: dict[str, int] = {}
@@ -96,7 +113,10 @@ class CodesDataset:
         return self._first_rows[-1]
 
     def __repr__(self) -> str:
-        return f"CodesDataset({self.root!r}, {len(self)} recordings, {len(self._readers)} shards, n_q={self.n_q})"
+        return (
+            f"CodesDataset({self.root!r}, {len(self)} recordings, {len(self._readers)} shards, "
+            f"n_q={self.n_q})"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes open the data set for themselves.
@@ -115,19 +135,24 @@ class CodesDataset:
         return (self[number] for number in range(len(self)))
 
     def by_id(self, id: str) -> Sample:
-        """A whole recording by its id. The first call for an id reads shards' indices until it is found.
+        """A whole recording by its id. The first call for an id reads shards' indices until it is
+        found.
 
         Raises:
             KeyError: no recording has it.
         """
         while id not in self._ids and self._ids_known < len(self._readers):
             first, shard = self._first_rows[self._ids_known], self._ids_known
-            self._ids.update((one, first + row) for row, one in enumerate(self._reader(shard).index.ids.to_pylist()))
+            self._ids.update(
+                (one, first + row)
+                for row, one in enumerate(self._reader(shard).index.ids.to_pylist())
+            )
             self._ids_known += 1
         return self[self._ids[id]]
 
     def units(self, number: int) -> int:
-        """Length of a recording in what cuts are made of: chunks, or frames for codecs without windows."""
+        """Length of a recording in what cuts are made of: chunks, or frames for codecs without
+        windows."""
         reader, row = self._find(number)
         index = reader.index
         return index.frames_of(row) if self.spec.chunk_stride is None else index.chunks_of(row)
@@ -138,10 +163,14 @@ class CodesDataset:
         start, stop = self._frame_range(reader, row, span)
         return stop - start
 
-    def slice(self, number: int, start: float, end: float, fields: Sequence[str] = ALL_FIELDS) -> Sample:
-        """The chunks that cover `start` to `end`, in seconds: the cut begins at or before `start` (see `start_seconds`).
+    def slice(
+        self, number: int, start: float, end: float, fields: Sequence[str] = ALL_FIELDS
+    ) -> Sample:
+        """The chunks that cover `start` to `end`, in seconds: the cut begins at or before `start`
+        (see `start_seconds`).
 
-        A chunk `i` begins at `i × 0.99 s` with EnCodec at 48 kHz; a time stamp times 150 is not a frame index.
+        A chunk `i` begins at `i × 0.99 s` with EnCodec at 48 kHz; a time stamp times 150 is not a
+        frame index.
 
         Raises:
             UsageError: an empty stretch, or one outside the recording.
@@ -150,7 +179,10 @@ class CodesDataset:
         first = int(start * rate + 1e-9)
         last = min(units, max(first + 1, -int(-(end * rate - 1e-9) // 1)))
         if not 0 <= start < end or first >= units:
-            raise UsageError(f"no audio from {start} to {end} s in recording {number}, which has {units / rate:.2f} s")
+            raise UsageError(
+                f"no audio from {start} to {end} s in recording {number}, which has "
+                f"{units / rate:.2f} s"
+            )
         return self.read(number, Span(first, last), fields)
 
     def read(self, number: int, span: Span | None = None, fields: Sequence[str] = ()) -> Sample:
@@ -162,10 +194,13 @@ class CodesDataset:
             ShardError: damage; it names the shard.
         """
         sample = self.peek(number, span, fields)
-        return sample if sample.codes.flags.writeable else replace(sample, codes=sample.codes.copy())
+        return (
+            sample if sample.codes.flags.writeable else replace(sample, codes=sample.codes.copy())
+        )
 
     def peek(self, number: int, span: Span | None = None, fields: Sequence[str] = ()) -> Sample:
-        """As `read`, but for codes that may be a read-only view of the cache: for those who copy them elsewhere at once."""
+        """As `read`, but for codes that may be a read-only view of the cache: for those who copy
+        them elsewhere at once."""
         reader, row = self._find(number)
         start, stop = self._frame_range(reader, row, span)
         codes = reader.codes(row, start, stop, self.n_q)
@@ -198,13 +233,17 @@ class CodesDataset:
                 entry = self._catalog.shards[shard]
                 found = open_reader(self._catalog.format, entry.blob, self.spec, self._parts)
                 if found.index.rows != entry.rows:
-                    raise ShardError(f"{entry.blob.name}: damaged: {found.index.rows} rows, {entry.rows} were committed")
+                    raise ShardError(
+                        f"{entry.blob.name}: damaged: {found.index.rows} rows, {entry.rows} were "
+                        "committed"
+                    )
                 self._readers[shard] = found
         return found
 
 
 def _unpacked(catalog: Catalog) -> int:
-    """About the bytes of all codes as uint16: in shards they have as many bits as the codebook needs, and little else."""
+    """About the bytes of all codes as uint16: in shards they have as many bits as the codebook
+    needs, and little else."""
     bits = max(1, (catalog.spec.codebook_size - 1).bit_length())
     return sum(shard.size for shard in catalog.shards) * 16 // bits
 
@@ -214,15 +253,26 @@ def _reopen(arguments: tuple[str, int | None, str | None, str, bool, int]) -> Co
     return CodesDataset(root, n_q, split=split, verify=verify, partial=partial, cache_mb=cache_mb)
 
 
-def _sample(reader: ShardReader, row: int, span: Span | None, codes: Any, fields: Sequence[str], spec: CodecSpec) -> Sample:
+def _sample(
+    reader: ShardReader,
+    row: int,
+    span: Span | None,
+    codes: Any,
+    fields: Sequence[str],
+    spec: CodecSpec,
+) -> Sample:
     index = reader.index
     total, chunks = int(index.num_samples[row]), index.chunks_of(row)
     windows = spec.chunk_stride is not None
     stride = spec.chunk_stride or spec.frame_length
-    first, last = (0, chunks if windows else codes.shape[1]) if span is None else (span.start, span.stop)
+    first, last = (
+        (0, chunks if windows else codes.shape[1]) if span is None else (span.start, span.stop)
+    )
     at_end = last == (chunks if windows else index.frames_of(row))
     end = total if at_end else last * stride
-    frames = index.chunk_frames(row, first, last) if windows else np.array([codes.shape[1]], np.uint16)
+    frames = (
+        index.chunk_frames(row, first, last) if windows else np.array([codes.shape[1]], np.uint16)
+    )
     start_seconds = first * stride / spec.sample_rate
     scales, values = _fields(reader, row, fields, start_seconds, end / spec.sample_rate)
     return Sample(
@@ -239,7 +289,9 @@ def _sample(reader: ShardReader, row: int, span: Span | None, codes: Any, fields
     )
 
 
-def _fields(reader: ShardReader, row: int, fields: Sequence[str], start: float, end: float) -> tuple[Any, dict[str, Any]]:
+def _fields(
+    reader: ShardReader, row: int, fields: Sequence[str], start: float, end: float
+) -> tuple[Any, dict[str, Any]]:
     """Scales of the whole row, and the other fields."""
     values: dict[str, Any] = {}
     scales = None

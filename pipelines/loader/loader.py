@@ -14,7 +14,14 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from pipelines.loader.batch import Batch, Collator, PackedBatch
-from pipelines.loader.batching import BucketPlanner, Buckets, Cursor, FixedPlanner, Pack, PackPlanner
+from pipelines.loader.batching import (
+    BucketPlanner,
+    Buckets,
+    Cursor,
+    FixedPlanner,
+    Pack,
+    PackPlanner,
+)
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
 from pipelines.loader.mixing import Mixture, mix
@@ -31,32 +38,40 @@ Step = tuple[Batch | PackedBatch, Cursor, Cursor]
 
 
 class CodesLoader(IterableDataset[Batch | PackedBatch]):
-    """Batches of codes for training; iterate it, or give it to a `DataLoader(loader, batch_size=None, num_workers=…)`.
+    """Batches of codes for training; iterate it, or give it to a `DataLoader(loader,
+    batch_size=None, num_workers=…)`.
 
-    Iterating goes on where it stopped, whether the last loop was left early or a state was loaded. After the end the next loop
-    goes on with the epochs (or steps) that follow, in another order and with other cuts, so that epochs may as well be counted
-    outside; validation that must see the same each time gives `shuffle="none"` and no random crop, or loads its first state. In
-    worker processes that somebody else's DataLoader starts anew for every loop, nothing remembers the last: call `set_epoch`.
+    Iterating goes on where it stopped, whether the last loop was left early or a state was loaded.
+    After the end the next loop goes on with the epochs (or steps) that follow, in another order and
+    with other cuts, so that epochs may as well be counted outside; validation that must see the
+    same each time gives `shuffle="none"` and no random crop, or loads its first state. In worker
+    processes that somebody else's DataLoader starts anew for every loop, nothing remembers the
+    last: call `set_epoch`.
 
     Args:
         data: a data set, or a `mix` of several.
-        batch_size: recordings (rows, for `Pack`) of a **global** batch, over all ranks: each rank gets its share of it, and the
-            order is the same on any number of ranks. Not for `Buckets`.
+        batch_size: recordings (rows, for `Pack`) of a **global** batch, over all ranks: each rank
+            gets its share of it, and the order is the same on any number of ranks. Not for
+            `Buckets`.
         crop: how much of each recording; None is all of it.
         pattern: `Parallel()`, `Delay()`, `Flatten()` or `CoarseFirst()`.
         batching: None, `Pack(tokens)` or `Buckets(tokens)`.
-        fields: what to give beside the codes: text, language, speaker, source_uri, meta, scales, alignment. A text is that of a
-            whole recording, and not to be had with a crop; an alignment is cut along.
+        fields: what to give beside the codes: text, language, speaker, source_uri, meta, scales,
+            alignment. A text is that of a whole recording, and not to be had with a crop; an
+            alignment is cut along.
         seed: of order, cuts and buckets.
-        epochs: end a loop after every recording has come this often, the last batch being what is left; None is endless.
+        epochs: end a loop after every recording has come this often, the last batch being what is
+            left; None is endless.
         steps: end a loop after this many batches.
-        shuffle: "full" is a permutation of all recordings; "blocks" shuffles within a few shards at a time; "auto" is "full" for
-            local data and "blocks" for remote; "none" is the order of the shards.
+        shuffle: "full" is a permutation of all recordings; "blocks" shuffles within a few shards at
+            a time; "auto" is "full" for local data and "blocks" for remote; "none" is the order of
+            the shards.
         rank, world: this process among those that train; None finds out (process group, torchrun).
-        threads: that read ahead; 0 reads when a batch is asked for, which costs the least computing; None is 1 for local data and
-            2 for remote.
+        threads: that read ahead; 0 reads when a batch is asked for, which costs the least
+            computing; None is 1 for local data and 2 for remote.
         prefetch: batches that each thread reads ahead.
-        workers: processes to read in, for work that threads cannot share; batches are copied between processes.
+        workers: processes to read in, for work that threads cannot share; batches are copied
+            between processes.
         pin_memory: None pins when there is a GPU.
 
     Raises:
@@ -90,7 +105,10 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         if threads is None:
             threads = 2 if any(dataset.remote for dataset in mixture.datasets) else 1
         if min(threads, workers) < 0 or prefetch < 1:
-            raise UsageError(f"threads={threads}, workers={workers}, prefetch={prefetch}: give 0, 0 and 1 or more")
+            raise UsageError(
+                f"threads={threads}, workers={workers}, prefetch={prefetch}: give 0, 0 and 1 or "
+                "more"
+            )
         pattern = Parallel() if pattern is None else pattern
         self._stream = stream = Stream(mixture, crop, seed, shuffle, epochs)
         pattern.check(stream.n_q, stream.spec.codebook_size)
@@ -122,23 +140,39 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rank, world = find_rank(*self._given_rank)  # a process that is started anew knows no process group
-        return _rebuild, ({**self._arguments, "rank": rank, "world": world}, self.state_dict(), self._ended)
+        rank, world = find_rank(
+            *self._given_rank
+        )  # a process that is started anew knows no process group
+        return _rebuild, (
+            {**self._arguments, "rank": rank, "world": world},
+            self.state_dict(),
+            self._ended,
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is, behind the last batch that it handed out: a few integers, and what they belong to."""
+        """Where the loader is, behind the last batch that it handed out: a few integers, and what
+        they belong to."""
         at = self._cursor
-        state: dict[str, Any] = {"version": STATE_VERSION, "step": at.step, "position": at.position, "offset": at.offset}
+        state: dict[str, Any] = {
+            "version": STATE_VERSION,
+            "step": at.step,
+            "position": at.position,
+            "offset": at.offset,
+        }
         state["turn"] = self._turn
-        if self._worker_state is not None:  # in a worker of somebody else's DataLoader, which asks each worker for its own
+        if (
+            self._worker_state is not None
+        ):  # in a worker of somebody else's DataLoader, which asks each worker for its own
             state["worker"] = list(self._worker_state)
         return {**state, "of": dict(self._identity)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: the next batch is the one that would have come, on any number of ranks and workers.
+        """Go on from a state: the next batch is the one that would have come, on any number of
+        ranks and workers.
 
         Raises:
-            UsageError: the state belongs to other data, n_q, batch size, seed or cuts; the message says which.
+            UsageError: the state belongs to other data, n_q, batch size, seed or cuts; the message
+                says which.
         """
         if state.get("version") != STATE_VERSION or "of" not in state:
             raise UsageError("not a state of this version of CodesLoader")
@@ -149,7 +183,9 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             if before.get(name) != now.get(name)
         ]
         if changed:
-            raise UsageError(f"the state belongs to another stream of batches: {'; '.join(changed)}")
+            raise UsageError(
+                f"the state belongs to another stream of batches: {'; '.join(changed)}"
+            )
         self._cursor = Cursor(int(state["step"]), int(state["position"]), int(state["offset"]))
         self._start_turn(int(state.get("turn", 0)))
         worker = state.get("worker")
@@ -157,10 +193,12 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         self._ended = False
 
     def set_epoch(self, epoch: int) -> None:
-        """The next loop is the one that follows `epoch` whole ones, from its beginning: what samplers of torch call so.
+        """The next loop is the one that follows `epoch` whole ones, from its beginning: what
+        samplers of torch call so.
 
         Raises:
-            UsageError: a negative number, or a loader that neither epochs nor, with batches of one size, steps end.
+            UsageError: a negative number, or a loader that neither epochs nor, with batches of one
+                size, steps end.
         """
         if epoch < 0:
             raise UsageError(f"set_epoch({epoch}): give 0 or more")
@@ -176,7 +214,10 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         if self._steps is not None and whole is None and fixed:
             return self._planner.skip(Cursor(), turn * self._steps)
         if whole is None or self._steps is not None:
-            raise UsageError("set_epoch: this loader's loops do not end at whole epochs: give epochs, and not steps")
+            raise UsageError(
+                "set_epoch: this loader's loops do not end at whole epochs: give epochs, and not "
+                "steps"
+            )
         # The number of batches is for logs; which they are is decided by the position.
         return Cursor(turn * -(-whole // (self._batch_size or 1)) if fixed else 0, turn * whole)
 
@@ -191,29 +232,45 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
     def steps(self) -> Iterator[tuple[Batch | PackedBatch, Cursor]]:
         """Batches, each with the cursor behind it."""
         worker, workers = find_worker()
-        if os.getpid() != self._process:  # a forked worker: locks may have been held, so everything is opened anew
+        if (
+            os.getpid() != self._process
+        ):  # a forked worker: locks may have been held, so everything is opened anew
             self.__dict__.update(pickle.loads(pickle.dumps(self)).__dict__)
         if self._ended:
             self._start_turn(self._turn + 1)
             self._worker_state, self._ended = None, False
         rank, world = self._rank()
         own = self._workers and torch.utils.data.get_worker_info() is None
-        source = self._from_processes(rank, world) if own else self._from_here(worker, workers, rank, world)
+        source = (
+            self._from_processes(rank, world)
+            if own
+            else self._from_here(worker, workers, rank, world)
+        )
         for batch, behind, following in source:
             self._cursor = behind if workers == 1 else following
-            yield batch.pin_memory() if self._pin and torch.utils.data.get_worker_info() is None else batch, behind
+            yield (
+                batch.pin_memory()
+                if self._pin and torch.utils.data.get_worker_info() is None
+                else batch,
+                behind,
+            )
         self._ended = True
 
     def _from_here(self, worker: int, workers: int, rank: int, world: int) -> Iterator[Step]:
         if self._worker_state is None:
             self._cursor = self._ahead(self._cursor, worker)
         elif self._worker_state != (worker, workers):
-            raise UsageError(f"the state is of worker {self._worker_state}, this is {(worker, workers)}: keep their number")
+            raise UsageError(
+                f"the state is of worker {self._worker_state}, this is {(worker, workers)}: keep "
+                "their number"
+            )
         self._worker_state = (worker, workers) if workers > 1 else None
         plans = self._plans(self._cursor, rank, world, workers)
         return self._read_ahead(plans) if self._threads else self._read(plans)
 
-    def _plans(self, cursor: Cursor, rank: int, world: int, workers: int) -> Iterator[tuple[Any, Cursor, Cursor]]:
+    def _plans(
+        self, cursor: Cursor, rank: int, world: int, workers: int
+    ) -> Iterator[tuple[Any, Cursor, Cursor]]:
         """Every `workers`-th plan from the cursor on, with the cursors of a step."""
         while self._left(cursor):
             rows, behind = self._planner.plan(cursor, rank, world)
@@ -224,7 +281,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         return ((self._collate(rows), behind, following) for rows, behind, following in plans)
 
     def _read_ahead(self, plans: Iterator[tuple[Any, Cursor, Cursor]]) -> Iterator[Step]:
-        """The same by threads, some batches ahead. An error comes out where its batch would have."""
+        """The same by threads, some batches ahead. An error comes out where its batch would
+        have."""
         pool = ThreadPoolExecutor(self._threads, "codes-loader")
         shared, ahead = InTurn(plans), deque[Future[Step | None]]()
         try:
@@ -246,12 +304,18 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
 
     def _from_processes(self, rank: int, world: int) -> Iterator[Step]:
         steps = _Steps(self)
-        for batch, at in DataLoader(steps, batch_size=None, num_workers=self._workers, prefetch_factor=self._prefetch):
+        for batch, at in DataLoader(
+            steps, batch_size=None, num_workers=self._workers, prefetch_factor=self._prefetch
+        ):
             cursor = Cursor(*at)
             yield batch, cursor, cursor
 
     def _collate(self, rows: Any) -> Batch | PackedBatch:
-        return self._collator.packed(rows) if isinstance(self._planner, PackPlanner) else self._collator.batch(rows)
+        return (
+            self._collator.packed(rows)
+            if isinstance(self._planner, PackPlanner)
+            else self._collator.batch(rows)
+        )
 
     def _left(self, cursor: Cursor) -> bool:
         return (self._steps is None or cursor.step < self._last_step) and self._planner.left(cursor)
@@ -270,7 +334,10 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
     def _rank(self) -> tuple[int, int]:
         rank, world = find_rank(*self._given_rank)
         if self._batch_size is not None and self._batch_size % world:
-            raise UsageError(f"batch_size={self._batch_size} is that of all {world} ranks together: give a multiple of {world}")
+            raise UsageError(
+                f"batch_size={self._batch_size} is that of all {world} ranks together: give a "
+                f"multiple of {world}"
+            )
         return rank, world
 
 
@@ -292,7 +359,11 @@ def _rebuild(arguments: dict[str, Any], state: dict[str, Any], ended: bool) -> C
 
 
 def _planner(
-    stream: Stream, batch_size: int | None, batching: Pack | Buckets | None, pattern: Pattern, seed: int
+    stream: Stream,
+    batch_size: int | None,
+    batching: Pack | Buckets | None,
+    pattern: Pattern,
+    seed: int,
 ) -> FixedPlanner | PackPlanner | BucketPlanner:
     if isinstance(batching, Buckets):
         if batch_size is not None:
@@ -308,7 +379,8 @@ def _planner(
 def _check_text(fields: Sequence[str], crop: Crop | None) -> None:
     if crop is not None and "text" in fields:
         raise UsageError(
-            f'fields=("text",) with {crop}: a text is of a whole recording, a crop gives a part of its codes: leave crop out '
+            f'fields=("text",) with {crop}: a text is of a whole recording, a crop gives a part of '
+            "its codes: leave crop out "
             '(Buckets and Pack batch by length), or ask for "alignment", which is cut along'
         )
 

@@ -1,15 +1,17 @@
 """Several data sets by weight: not on average, but in every window.
 
-Which data set a position of the stream draws from is Tijdeman's schedule (R. Tijdeman, The chairman assignment problem,
-Discrete Mathematics 32, 1980): after any number of positions, each of `k` data sets has had its share to within
-`1 - 1 / (2k - 2)`. A window is the difference of two such counts, so it is off by less than two recordings, wherever it lies.
-The schedule repeats after a period, within which the shares are exact; it is computed once for a period and answers at any
-position in constant time.
+Which data set a position of the stream draws from is Tijdeman's schedule (R. Tijdeman, The chairman
+assignment problem, Discrete Mathematics 32, 1980): after any number of positions, each of `k` data
+sets has had its share to within `1 - 1 / (2k - 2)`. A window is the difference of two such counts,
+so it is off by less than two recordings, wherever it lies. The schedule repeats after a period,
+within which the shares are exact; it is computed once for a period and answers at any position in
+constant time.
 
-Shares whose common period is too long for that (a weight of one in a billion) are split in two again and again instead: of the
-first `n` positions of a group, its first half has `floor(n × its share)`, the other half the rest. That is as exact and answers
-as directly, in whole numbers of any size; after any number of positions a data set of `k` is off by less than `1 + log2(k)`
-recordings, rounded up.
+Shares whose common period is too long for that (a weight of one in a billion) are split in two
+again and again instead: of the first `n` positions of a group, its first half has `floor(n × its
+share)`, the other half the rest. That is as exact and answers as directly, in whole numbers of any
+size; after any number of positions a data set of `k` is off by less than `1 + log2(k)` recordings,
+rounded up.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ class Mixture:
 def mix(weights: Mapping[CodesDataset | Mixture, float]) -> Mixture:
     """Data sets by weight; weights need not add up to one, and a mix may be part of another.
 
-    EnCodec trained on single sources, from music or from the rest with equal probability (its strategies s1 and s2), whatever
-    the number of recordings:
+    EnCodec trained on single sources, from music or from the rest with equal probability (its
+    strategies s1 and s2), whatever the number of recordings:
 
         rest = mix({speech: 1, effects: 1})
         data = mix({music: 0.32, rest: 0.32})
@@ -56,9 +58,19 @@ def mix(weights: Mapping[CodesDataset | Mixture, float]) -> Mixture:
     for dataset, weight in weights.items():
         if not isinstance(dataset, CodesDataset | Mixture):
             raise UsageError(f"mix takes data sets and mixes, not {type(dataset).__name__}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float | Fraction) or not isfinite(weight) or weight <= 0:
-            raise UsageError(f"mix: weight {weight!r} of {dataset!r}: give a number above 0, or leave the data set out")
-    exact: dict[CodesDataset | Mixture, Fraction] = {dataset: Fraction(str(weight)) for dataset, weight in weights.items()}
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, int | float | Fraction)
+            or not isfinite(weight)
+            or weight <= 0
+        ):
+            raise UsageError(
+                f"mix: weight {weight!r} of {dataset!r}: give a number above 0, or leave the data "
+                "set out"
+            )
+    exact: dict[CodesDataset | Mixture, Fraction] = {
+        dataset: Fraction(str(weight)) for dataset, weight in weights.items()
+    }
     total = sum(exact.values())
     datasets: list[CodesDataset] = []
     shares: list[Fraction] = []
@@ -72,7 +84,8 @@ def mix(weights: Mapping[CodesDataset | Mixture, float]) -> Mixture:
 
 
 class Schedule(ABC):
-    """Positions of the stream to data sets and to positions in their own streams, with exactly the shares asked for."""
+    """Positions of the stream to data sets and to positions in their own streams, with exactly the
+    shares asked for."""
 
     @abstractmethod
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -135,7 +148,8 @@ def whole_parts(shares: tuple[Fraction, ...]) -> list[int]:
 
 
 def tijdeman(parts: list[int]) -> list[int]:
-    """Whose turn it is at each step of one period of `sum(parts)` steps, in whole numbers throughout."""
+    """Whose turn it is at each step of one period of `sum(parts)` steps, in whole numbers
+    throughout."""
     period, k = sum(parts), len(parts)
     if k == 1:
         return [0]
@@ -143,7 +157,8 @@ def tijdeman(parts: list[int]) -> list[int]:
     taken = [0] * k
     turns = []
     for step in range(1, period + 1):
-        # Those that are owed at least 1 / (2k - 2) may be served; first who would soonest be owed too much.
+        # Those that are owed at least 1 / (2k - 2) may be served; first who would soonest be owed
+        # too much.
         owed = [i for i in range(k) if slack * (parts[i] * step - taken[i] * period) >= period]
         chosen = min(owed, key=lambda i: (Fraction(slack * taken[i] + slack - 1, parts[i]), i))
         taken[chosen] += 1

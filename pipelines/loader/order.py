@@ -1,8 +1,9 @@
 """Which recording comes when: a function of (seed, position), with no state to keep.
 
-A permutation of `[0, n)` is computed at any one point: a Feistel network over the smallest even number of bits that holds `n`
-(Luby and Rackoff 1988), walked again while it lands outside (cycle walking: Black and Rogaway 2002). It is keyed by seed and
-epoch, so every epoch shuffles anew, and the billionth position costs as much as the first.
+A permutation of `[0, n)` is computed at any one point: a Feistel network over the smallest even
+number of bits that holds `n` (Luby and Rackoff 1988), walked again while it lands outside (cycle
+walking: Black and Rogaway 2002). It is keyed by seed and epoch, so every epoch shuffles anew, and
+the billionth position costs as much as the first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _MASK = (1 << 64) - 1
 
 
 def mix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the input moves every bit of the output."""
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the input moves every bit
+    of the output."""
     values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return values ^ values >> np.uint64(31)
@@ -38,7 +40,8 @@ def key_of(*parts: int) -> int:
 def draw(key: int, positions: NDArray[np.int64], limits: NDArray[np.int64]) -> NDArray[np.int64]:
     """One number in `[0, limit)` for each position: a function of key and position alone."""
     raw = mix64(positions.astype(np.uint64) * np.uint64(_GOLDEN) ^ np.uint64(key))
-    # 53 bits scaled: limits here are numbers of chunks, far below 2**53, so that the bias is below 2**-30.
+    # 53 bits scaled: limits here are numbers of chunks, far below 2**53, so that the bias is below
+    # 2**-30.
     return ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53 * limits).astype(np.int64)
 
 
@@ -59,7 +62,9 @@ def _round_keys(key: int) -> NDArray[np.uint64]:
     return mix64(np.uint64(key) + np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(_GOLDEN))
 
 
-def _feistel(values: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _feistel(
+    values: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = values >> half, values & mask
     for key in keys:
@@ -95,8 +100,8 @@ class FullShuffle(Order):
 
 
 class BlockShuffle(Order):
-    """Shards in shuffled order, a block of them at a time, and all recordings of a block shuffled: for shards that have to be
-    fetched, of which only a few should be in use at once."""
+    """Shards in shuffled order, a block of them at a time, and all recordings of a block shuffled:
+    for shards that have to be fetched, of which only a few should be in use at once."""
 
     def __init__(self, shard_rows: Sequence[int], key: int, block: int = 8) -> None:
         super().__init__(sum(shard_rows), key)
@@ -106,7 +111,8 @@ class BlockShuffle(Order):
         self._shards_of = lru_cache(maxsize=2)(self._shuffle_shards)
 
     def _shuffle_shards(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Shards as they come, and the first position of each, with the number of all at the end."""
+        """Shards as they come, and the first position of each, with the number of all at the
+        end."""
         count = len(self._shard_rows)
         shards = permute(np.arange(count), count, key_of(self._key, epoch, 1))
         return shards, np.concatenate([[0], np.cumsum(self._shard_rows[shards])])
@@ -119,7 +125,9 @@ class BlockShuffle(Order):
             here = blocks == block
             first, last = block * self._block, min(len(shards), (block + 1) * self._block)
             size = int(starts[last] - starts[first])
-            shuffled = starts[first] + permute(positions[here] - starts[first], size, key_of(self._key, epoch, 2, block))
+            shuffled = starts[first] + permute(
+                positions[here] - starts[first], size, key_of(self._key, epoch, 2, block)
+            )
             place = np.searchsorted(starts, shuffled, "right") - 1
             result[here] = self._first_rows[shards[place]] + shuffled - starts[place]
         return result

@@ -4,10 +4,11 @@
     a0 a1 a2      a0 a1 a2 ·         a0 b0 a1 …    a0 a1 a2 ·  ·  ·   a0 a1 a2 b0 b1 b2
     b0 b1 b2      ·  b0 b1 b2                      ·  ·  ·  b0 b1 b2
 
-`Delay`: MusicGen (Copet et al. 2023, section 2.1 and figure 1; a sequence begins there with one column of special tokens:
-`begin=True`). `Flatten`: the same paper's flattening, AudioLM's order. `CoarseFirst`: what that paper calls the VALL-E pattern,
-all of the first codebook and then the others in parallel (Wang et al. 2023). A pattern is slices, written straight into the
-batch: uint16 is widened in the one copy that is made.
+`Delay`: MusicGen (Copet et al. 2023, section 2.1 and figure 1; a sequence begins there with one
+column of special tokens: `begin=True`). `Flatten`: the same paper's flattening, AudioLM's order.
+`CoarseFirst`: what that paper calls the VALL-E pattern, all of the first codebook and then the
+others in parallel (Wang et al. 2023). A pattern is slices, written straight into the batch: uint16
+is widened in the one copy that is made.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ class Pattern(ABC):
 
     @abstractmethod
     def write(self, codes: Ints, tokens: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
-        """Write codes `[n_q, frames]` into a row that holds padding; tokens and mask are `[n_q, steps]` or `[steps]`."""
+        """Write codes `[n_q, frames]` into a row that holds padding; tokens and mask are `[n_q,
+        steps]` or `[steps]`."""
 
     @abstractmethod
     def invert(self, tokens: Ints, n_q: int | None = None) -> NDArray[np.uint16]:
-        """Tokens of one sequence back to uint16 `[n_q, frames]`; steps past the last whole frame are dropped.
+        """Tokens of one sequence back to uint16 `[n_q, frames]`; steps past the last whole frame
+        are dropped.
 
         Raises:
             ShapeError: a token where a code should be that is none (padding, for one).
@@ -55,7 +58,10 @@ class Pattern(ABC):
             UsageError: padding that is also a code, a wrong number of delays.
         """
         if 0 <= self.pad < codebook_size:
-            raise UsageError(f"{type(self).__name__}(pad={self.pad}): that is a code; give {codebook_size} or more, or -1")
+            raise UsageError(
+                f"{type(self).__name__}(pad={self.pad}): that is a code; give {codebook_size} or "
+                "more, or -1"
+            )
 
     def __call__(self, codes: Ints) -> NDArray[np.int64]:
         """The tokens of one sequence, int64 `[n_q, steps]` or `[steps]`."""
@@ -85,7 +91,8 @@ class Parallel(Pattern):
 
 @dataclass(frozen=True, slots=True)
 class Delay(Pattern):
-    """Codebook `k` comes `k` steps later, so that a step may condition on the coarser codes of its frame."""
+    """Codebook `k` comes `k` steps later, so that a step may condition on the coarser codes of its
+    frame."""
 
     pad: int = 1024
     delays: tuple[int, ...] | None = None
@@ -113,12 +120,18 @@ class Delay(Pattern):
     def invert(self, tokens: Ints, n_q: int | None = None) -> NDArray[np.uint16]:
         shifts = self._shifts(len(tokens))
         frames = max(0, tokens.shape[1] - max(shifts))
-        return _as_codes(np.stack([row[shift : shift + frames] for row, shift in zip(tokens, shifts, strict=True)]), self.pad)
+        return _as_codes(
+            np.stack(
+                [row[shift : shift + frames] for row, shift in zip(tokens, shifts, strict=True)]
+            ),
+            self.pad,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class CoarseFirst(Pattern):
-    """All of the first codebook, then all others in parallel: an autoregressive model's part and a parallel one's."""
+    """All of the first codebook, then all others in parallel: an autoregressive model's part and a
+    parallel one's."""
 
     pad: int = 1024
 
@@ -135,17 +148,21 @@ class CoarseFirst(Pattern):
         if len(tokens) == 1:
             return _as_codes(tokens, self.pad)
         frames = tokens.shape[1] // 2
-        return _as_codes(np.concatenate([tokens[:1, :frames], tokens[1:, frames : 2 * frames]]), self.pad)
+        return _as_codes(
+            np.concatenate([tokens[:1, :frames], tokens[1:, frames : 2 * frames]]), self.pad
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Flatten(Pattern):
-    """One code a step. Codebooks keep apart by offsets: code `c` of codebook `k` is token `k × codebook_size + c`."""
+    """One code a step. Codebooks keep apart by offsets: code `c` of codebook `k` is token `k ×
+    codebook_size + c`."""
 
     flat: ClassVar[bool] = True
     codebook_size: int = 1024
     order: str = "frames"
-    """ "frames": all codebooks of a frame, then the next frame; "codebooks": all of a codebook, then the next codebook"""
+    """ "frames": all codebooks of a frame, then the next frame; "codebooks": all of a codebook,
+    then the next codebook"""
     pad: int = -1
     offsets: bool = True
     """False leaves codes as they are"""
@@ -156,7 +173,10 @@ class Flatten(Pattern):
 
     def check(self, n_q: int, codebook_size: int) -> None:
         if self.codebook_size < codebook_size:
-            raise UsageError(f"Flatten(codebook_size={self.codebook_size}): the codebooks have {codebook_size} codes")
+            raise UsageError(
+                f"Flatten(codebook_size={self.codebook_size}): the codebooks have {codebook_size} "
+                "codes"
+            )
         Pattern.check(self, n_q, n_q * self.codebook_size if self.offsets else codebook_size)
 
     def _first_tokens(self, n_q: int) -> NDArray[np.int64]:
@@ -168,7 +188,9 @@ class Flatten(Pattern):
     def write(self, codes: Ints, tokens: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
         n_q, frames = codes.shape
         place = tokens[: codes.size]
-        view = place.reshape(frames, n_q).T if self.order == "frames" else place.reshape(n_q, frames)
+        view = (
+            place.reshape(frames, n_q).T if self.order == "frames" else place.reshape(n_q, frames)
+        )
         np.add(codes, self._first_tokens(n_q), out=view)
         mask[: codes.size] = True
 
@@ -177,16 +199,25 @@ class Flatten(Pattern):
             raise UsageError("Flatten.invert: give the number of codebooks, n_q")
         frames = len(tokens) // n_q
         whole = tokens[: frames * n_q].astype(np.int64)
-        grid = whole.reshape(frames, n_q).T if self.order == "frames" else whole.reshape(n_q, frames)
+        grid = (
+            whole.reshape(frames, n_q).T if self.order == "frames" else whole.reshape(n_q, frames)
+        )
         codes = grid - self._first_tokens(n_q)
         if codes.size and (codes.min() < 0 or codes.max() >= self.codebook_size):
-            raise ShapeError("a token that is no code of its step's codebook: keep generation to that codebook's tokens")
+            raise ShapeError(
+                "a token that is no code of its step's codebook: keep generation to that "
+                "codebook's tokens"
+            )
         return _as_codes(codes, -1)
 
 
 def _as_codes(tokens: Ints, pad: int) -> NDArray[np.uint16]:
     if tokens.ndim != 2:
         raise ShapeError(f"tokens of one sequence are [n_q, steps], not {list(tokens.shape)}")
-    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) > 65_535 or np.any(tokens == pad)):
-        raise ShapeError("padding or a special token where a code should be: keep generation to codes")
+    if tokens.size and (
+        int(tokens.min()) < 0 or int(tokens.max()) > 65_535 or np.any(tokens == pad)
+    ):
+        raise ShapeError(
+            "padding or a special token where a code should be: keep generation to codes"
+        )
     return np.ascontiguousarray(tokens, np.uint16)

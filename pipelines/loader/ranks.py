@@ -1,4 +1,5 @@
-"""Which of how many processes this is: among the ranks of a training job, and among a DataLoader's workers."""
+"""Which of how many processes this is: among the ranks of a training job, and among a DataLoader's
+workers."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from tokenizer.errors import UsageError
 
 
 def find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
-    """Rank and world size: as given, from the process group that is set up, from torchrun's environment, or 0 of 1.
+    """Rank and world size: as given, from the process group that is set up, from torchrun's
+    environment, or 0 of 1.
 
     Raises:
         UsageError: only one of the two is given, or a rank outside the world.

@@ -39,14 +39,16 @@ class Sample:
     start_seconds: float
     """where the cut begins in the recording: a chunk's number times 0.99 s for EnCodec at 48 kHz"""
     num_samples: int
-    """samples per channel from the cut's start to its end; where it is no recording's end, up to the next chunk's start"""
+    """samples per channel from the cut's start to its end; where it is no recording's end, up to
+    the next chunk's start"""
     sample_rate: int
     frame_length: int
     """samples per frame"""
     scales: NDArray[np.float32] | None = None
     """float32 `[chunks]`; None when they were not asked for, or the codec has none"""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list of (start, end, text)"""
+    """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list
+    of (start, end, text)"""
     last_start: int = 0
     """sample, from the cut's start, at which its last chunk begins"""
 
@@ -61,14 +63,17 @@ class Sample:
     def to_codes(self) -> Codes:
         """What `codec.decode` takes.
 
-        A cut that ends within the recording ends where its next chunk would begin: the last chunk gives up the overlap, which
-        is one frame for EnCodec at 48 kHz. Scales must have been asked for if the codec has them.
+        A cut that ends within the recording ends where its next chunk would begin: the last chunk
+        gives up the overlap, which is one frame for EnCodec at 48 kHz. Scales must have been asked
+        for if the codec has them.
         """
         chunks = self.chunk_frames.astype(np.int64)
         surplus = int(chunks.sum()) - self._frames_to_end()
         chunks[-1] -= surplus
         codes = np.ascontiguousarray(self.codes[:, : self.frames - surplus])
-        return Codes(codes, self.scales, chunks.astype(np.uint16), self.num_samples, self.sample_rate)
+        return Codes(
+            codes, self.scales, chunks.astype(np.uint16), self.num_samples, self.sample_rate
+        )
 
     def _frames_to_end(self) -> int:
         """Frames up to `num_samples`: earlier chunks whole, the last one as far as it goes."""
@@ -77,14 +82,23 @@ class Sample:
         return int(before.sum()) + min(int(self.chunk_frames[-1]), last)
 
 
-def cut_alignment(meta: Mapping[str, Any], start: float, end: float) -> list[tuple[float, float, str]]:
-    """`meta["alignment"]`, a list of `[start, end, text]` in seconds, as far as it touches the cut, from the cut's start on."""
+def cut_alignment(
+    meta: Mapping[str, Any], start: float, end: float
+) -> list[tuple[float, float, str]]:
+    """`meta["alignment"]`, a list of `[start, end, text]` in seconds, as far as it touches the cut,
+    from the cut's start on."""
     entries = meta.get("alignment") or []
     try:
         timed = [(float(first), float(last), str(text)) for first, last, text in entries]
     except (TypeError, ValueError) as error:
-        raise UsageError(f"meta alignment must be a list of [start, end, text], not {entries!r:.80}") from error
-    return [(first - start, last - start, text) for first, last, text in timed if last > start and first < end]
+        raise UsageError(
+            f"meta alignment must be a list of [start, end, text], not {entries!r:.80}"
+        ) from error
+    return [
+        (first - start, last - start, text)
+        for first, last, text in timed
+        if last > start and first < end
+    ]
 
 
 def check_fields(fields: Sequence[str]) -> tuple[str, ...]:
@@ -95,7 +109,10 @@ def check_fields(fields: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in fields if name not in FIELDS]
     if isinstance(fields, str) or unknown:
-        raise UsageError(f"no field {fields if isinstance(fields, str) else unknown[0]!r}: give a tuple of {', '.join(FIELDS)}")
+        raise UsageError(
+            f"no field {fields if isinstance(fields, str) else unknown[0]!r}: give a tuple of "
+            f"{', '.join(FIELDS)}"
+        )
     return tuple(fields)
 
 

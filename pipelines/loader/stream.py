@@ -1,4 +1,5 @@
-"""The endless stream of recordings that batches are made of: position to data set, recording and cut."""
+"""The endless stream of recordings that batches are made of: position to data set, recording and
+cut."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ class Pick:
 class Stream:
     """Everything that comes, and when: a function of the seed and the position."""
 
-    def __init__(self, mixture: Mixture, crop: Crop | None, seed: int, shuffle: str, epochs: int | None) -> None:
+    def __init__(
+        self, mixture: Mixture, crop: Crop | None, seed: int, shuffle: str, epochs: int | None
+    ) -> None:
         if shuffle not in SHUFFLES:
             raise UsageError(f"shuffle={shuffle!r}: choose one of {', '.join(SHUFFLES)}")
         _require_one_codec(mixture.datasets)
@@ -59,9 +62,14 @@ class Stream:
         self._units = None if crop is None else crop.units(self.spec)
         self._seed = seed
         self._schedule = schedule(mixture.shares)
-        self._orders = [_order(dataset, key_of(seed, number), shuffle) for number, dataset in enumerate(self.datasets)]
+        self._orders = [
+            _order(dataset, key_of(seed, number), shuffle)
+            for number, dataset in enumerate(self.datasets)
+        ]
         if epochs is not None and len(self.datasets) > 1:
-            raise UsageError("a mix has no epochs, since its data sets end at different times: give steps")
+            raise UsageError(
+                "a mix has no epochs, since its data sets end at different times: give steps"
+            )
         self.turn = None if epochs is None else epochs * len(self.datasets[0])
         """positions of one turn through the loader; None is endless"""
         self.end = self.turn
@@ -74,19 +82,26 @@ class Stream:
         places = self._places(positions)
         spans: Sequence[Span | None] = [None] * len(places)
         if self.crop is not None and self._units is not None:
-            lengths = np.array([self.datasets[source].units(number) for source, number in places], np.int64)
+            lengths = np.array(
+                [self.datasets[source].units(number) for source, number in places], np.int64
+            )
             spans = self.crop.spans(self._units, lengths, self._seed, positions)
-        return [Pick(source, number, span) for (source, number), span in zip(places, spans, strict=True)]
+        return [
+            Pick(source, number, span) for (source, number), span in zip(places, spans, strict=True)
+        ]
 
     def _places(self, positions: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Data set and recording at each position."""
         if not len(positions):
             return []
         blocks, within = positions // _BLOCK, (positions % _BLOCK).tolist()
-        return [self._places_of(block)[at] for block, at in zip(blocks.tolist(), within, strict=True)]
+        return [
+            self._places_of(block)[at] for block, at in zip(blocks.tolist(), within, strict=True)
+        ]
 
     def _place_block(self, block: int) -> list[tuple[int, int]]:
-        """The same for a whole block: a permutation's rounds cost the same for a few positions as for many."""
+        """The same for a whole block: a permutation's rounds cost the same for a few positions as
+        for many."""
         sources, within = self._schedule(np.arange(block * _BLOCK, (block + 1) * _BLOCK))
         numbers = np.empty_like(within)
         for source in np.unique(sources).tolist():
@@ -108,7 +123,9 @@ class Stream:
     def identity(self) -> dict[str, str]:
         """What decides the stream, in words that an error may show."""
         return {
-            "data": ", ".join(f"{dataset.identity()} ({len(dataset)} recordings)" for dataset in self.datasets),
+            "data": ", ".join(
+                f"{dataset.identity()} ({len(dataset)} recordings)" for dataset in self.datasets
+            ),
             "weights": ", ".join(map(str, self.shares)),
             "n_q": str(self.n_q),
             "crop": str(self.crop),
@@ -129,8 +146,14 @@ def _require_one_codec(datasets: Sequence[CodesDataset]) -> None:
     first = datasets[0]
     for other in datasets[1:]:
         if other.n_q != first.n_q:
-            raise UsageError(f"{other.root} is read with n_q={other.n_q}, {first.root} with {first.n_q}: give both the same n_q")
+            raise UsageError(
+                f"{other.root} is read with n_q={other.n_q}, {first.root} with {first.n_q}: give "
+                "both the same n_q"
+            )
         for name in _SAME:
             one, two = getattr(first.spec, name), getattr(other.spec, name)
             if one != two:
-                raise UsageError(f"{other.root} and {first.root} are codes of different codecs: {name} is {two} and {one}")
+                raise UsageError(
+                    f"{other.root} and {first.root} are codes of different codecs: {name} is {two} "
+                    f"and {one}"
+                )

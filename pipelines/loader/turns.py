@@ -10,10 +10,11 @@ Item = TypeVar("Item")
 
 
 class InTurn(Generic[Item]):
-    """The items of an iterator by number, each handed out once, made in order by whichever thread comes first.
+    """The items of an iterator by number, each handed out once, made in order by whichever thread
+    comes first.
 
-    That thread is one which reads: a thread that only plans would compete with those that read for the interpreter, and each
-    time one gives way to the other costs more than a plan.
+    That thread is one which reads: a thread that only plans would compete with those that read for
+    the interpreter, and each time one gives way to the other costs more than a plan.
     """
 
     def __init__(self, items: Iterator[Item]) -> None:

@@ -1,9 +1,10 @@
 """The bytes of a shard, checked: local files are read in place, remote ones are fetched whole.
 
-A shard is compared with the SHA-256 of its commit record when it is first touched: page and member checksums guard codes, but
-neither a Parquet footer nor a tar header has one, and a flipped bit there would shift rows in silence. Shards are small (10 MB
-for two hours at 6 kbps), so that this costs milliseconds, once a process. A local file that changes afterwards is noticed by
-its size and time, and its pages' own checksums are still verified at every read.
+A shard is compared with the SHA-256 of its commit record when it is first touched: page and member
+checksums guard codes, but neither a Parquet footer nor a tar header has one, and a flipped bit
+there would shift rows in silence. Shards are small (10 MB for two hours at 6 kbps), so that this
+costs milliseconds, once a process. A local file that changes afterwards is noticed by its size and
+time, and its pages' own checksums are still verified at every read.
 """
 
 from __future__ import annotations
@@ -47,10 +48,14 @@ class Blob(ABC):
 
     def _compare(self, size: int, digest: str | None) -> None:
         if self._size is not None and size != self._size:
-            raise ShardError(f"{self.name}: damaged: {size} bytes, {self._size} were committed: restore it or tokenize it again")
+            raise ShardError(
+                f"{self.name}: damaged: {size} bytes, {self._size} were committed: restore it or "
+                "tokenize it again"
+            )
         if digest != self._sha256:
             raise ShardError(
-                f"{self.name}: damaged: not the bytes that were committed (SHA-256): restore it or tokenize it again"
+                f"{self.name}: damaged: not the bytes that were committed (SHA-256): restore it or "
+                "tokenize it again"
             )
 
 
@@ -77,7 +82,8 @@ class LocalBlob(Blob):
                 more = os.pread(handle, length - len(content), start + len(content))
                 if not more:
                     raise ShardError(
-                        f"{self.name}: damaged: ends after {start + len(content)} bytes, {start + length} are needed"
+                        f"{self.name}: damaged: ends after {start + len(content)} bytes, "
+                        f"{start + length} are needed"
                     )
                 content += more
             return content
@@ -91,7 +97,8 @@ class LocalBlob(Blob):
         return open(self.name, "rb")  # noqa: PTH123
 
     def _open(self) -> int:
-        """A descriptor of the file, whose content is what was committed. A thousand shards must not hold one each."""
+        """A descriptor of the file, whose content is what was committed. A thousand shards must not
+        hold one each."""
         try:
             handle = os.open(self.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
@@ -124,7 +131,15 @@ class LocalBlob(Blob):
 class RemoteBlob(Blob):
     """An object that fsspec reads, fetched whole and kept as long as the cache has room for it."""
 
-    def __init__(self, fs: Any, path: str, name: str, size: int | None, sha256: str | None, cache: ByteCache[bytes]) -> None:
+    def __init__(
+        self,
+        fs: Any,
+        path: str,
+        name: str,
+        size: int | None,
+        sha256: str | None,
+        cache: ByteCache[bytes],
+    ) -> None:
         super().__init__(name, size, sha256)
         self._fs = fs
         self._path = path
@@ -150,5 +165,7 @@ class RemoteBlob(Blob):
             content: bytes = self._fs.cat_file(self._path)
         except (OSError, OutputError) as error:
             raise ShardError(f"{self.name}: cannot be read: {error}") from error
-        self._compare(len(content), None if self._sha256 is None else hashlib.sha256(content).hexdigest())
+        self._compare(
+            len(content), None if self._sha256 is None else hashlib.sha256(content).hexdigest()
+        )
         return content

@@ -16,7 +16,8 @@ class ByteCache(Generic[Value]):
     def __init__(self, limit: int, size_of: Callable[[Value], int]) -> None:
         self._limit = limit
         self.ample = False
-        """whether everything that will ever be asked for fits in its quickest form, as far as the owner knows"""
+        """whether everything that will ever be asked for fits in its quickest form, as far as the
+        owner knows"""
         self._size_of = size_of
         self._held: OrderedDict[Hashable, Value] = OrderedDict()
         self._lock = Lock()
@@ -24,7 +25,8 @@ class ByteCache(Generic[Value]):
         """what is held"""
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key, made when it is not held. Two threads may make the same value; one of them is kept."""
+        """The value of a key, made when it is not held. Two threads may make the same value; one of
+        them is kept."""
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)

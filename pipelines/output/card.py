@@ -1,4 +1,5 @@
-"""`OUT/README.md`: a data set card that the Hub understands and that says how the codes came to be."""
+"""`OUT/README.md`: a data set card that the Hub understands and that says how the codes came to
+be."""
 
 from __future__ import annotations
 
@@ -15,10 +16,18 @@ from pipelines.output.storage import Storage
 from pipelines.system.words import many
 
 CARD = "README.md"
-_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+_SIZES = [
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+]
 
 
-def write_card(storage: Storage, stored: Mapping[str, Any], records: Collection[CommitRecord]) -> None:
+def write_card(
+    storage: Storage, stored: Mapping[str, Any], records: Collection[CommitRecord]
+) -> None:
     """Write the card from the stored configuration and the committed records."""
     storage.write(CARD, make_card(stored, records).encode())
 
@@ -66,13 +75,19 @@ def _length(hours: float) -> str:
 def _failed(failures: int) -> str:
     if not failures:
         return ""
-    return f"; {many(failures, 'recording')} of the source could not be tokenized: `manifest/commits/` says which and why"
+    return (
+        f"; {many(failures, 'recording')} of the source could not be tokenized: "
+        "`manifest/commits/` says which and why"
+    )
 
 
 def _precision(codec: Mapping[str, Any]) -> str:
     if codec.get("precision", "exact") == "exact":
         return "exact float32"
-    return "fast: TF32 but for the quantizer; `manifest/precision.json` says how many codes differ from exact ones"
+    return (
+        "fast: TF32 but for the quantizer; `manifest/precision.json` says how many codes differ "
+        "from exact ones"
+    )
 
 
 def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
@@ -84,7 +99,9 @@ def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": config["split"], "path": f"data/{config['split']}-*{suffix}"}],
+                "data_files": [
+                    {"split": config["split"], "path": f"data/{config['split']}-*{suffix}"}
+                ],
             }
         ],
     }

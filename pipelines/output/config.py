@@ -1,7 +1,7 @@
 """What a run was asked to do: one frozen value that decides every code and every file name.
 
-`TokenizeConfig` is what is stored beside the shards and compared on resume. `RunOptions` only says how fast and where;
-changing it never changes a row.
+`TokenizeConfig` is what is stored beside the shards and compared on resume. `RunOptions` only says
+how fast and where; changing it never changes a row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import UsageError
 
 SPEC_FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
-"""Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash says it all."""
+"""Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash
+says it all."""
 
 
 _UNSAID = {"codec.precision": "exact", "config.allow_damaged": False, "config.follow_links": False}
@@ -33,7 +34,8 @@ class TokenizeConfig:
     source: str
     """what was given on the command line, as `pipelines.corpus.sources.open_source` reads it"""
     codec: str = "facebook/encodec_48khz"
-    """hub id, folder written by `save_pretrained`, or the name of a codec that ships with the package"""
+    """hub id, folder written by `save_pretrained`, or the name of a codec that ships with the
+    package"""
     revision: str | None = None
     """hub commit, tag or branch"""
     bandwidth: float = 6.0
@@ -49,24 +51,33 @@ class TokenizeConfig:
     allow_truncated: bool = False
     """keep what is there of files that end early, flagged in `meta`"""
     allow_damaged: bool = False
-    """keep files in which something is missing or does not decode, with silence there and the places in `meta`"""
+    """keep files in which something is missing or does not decode, with silence there and the
+    places in `meta`"""
     max_chunk_seconds: float = 300.0
     """longest recording for codecs without windows, which encode a recording in one piece"""
     precision: str = "exact"
-    """a row of `tokenizer.codecs.precision.PRECISIONS`; here and not in `RunOptions`, since "fast" has some other codes"""
+    """a row of `tokenizer.codecs.precision.PRECISIONS`; here and not in `RunOptions`, since "fast"
+    has some other codes"""
 
     follow_links: bool = False
-    """read also what links and paths in the data lead to outside of the source; False makes them failures"""
+    """read also what links and paths in the data lead to outside of the source; False makes them
+    failures"""
 
     def __post_init__(self) -> None:
         if self.format not in SHARD_FORMATS:
-            raise UsageError(f"--format {self.format}: choose one of {', '.join(sorted(SHARD_FORMATS))}")
+            raise UsageError(
+                f"--format {self.format}: choose one of {', '.join(sorted(SHARD_FORMATS))}"
+            )
         if not 0 < self.shard_hours <= 1000:
-            raise UsageError(f"--shard-hours {self.shard_hours}: give a number above 0 and at most 1000")
+            raise UsageError(
+                f"--shard-hours {self.shard_hours}: give a number above 0 and at most 1000"
+            )
         if not self.bandwidth > 0:
             raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
         if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
-            raise UsageError(f"--split {self.split!r}: use letters, digits and underscores, as the Hub does")
+            raise UsageError(
+                f"--split {self.split!r}: use letters, digits and underscores, as the Hub does"
+            )
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
         if not self.max_chunk_seconds > 0:
@@ -85,7 +96,8 @@ class TokenizeConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise UsageError(
-                f"configuration has unknown settings ({', '.join(unknown)}): written by another version of codecshards"
+                f"configuration has unknown settings ({', '.join(unknown)}): written by another "
+                "version of codecshards"
             )
         try:
             return cls(**values)
@@ -135,7 +147,8 @@ def stored_form(config: TokenizeConfig, spec: CodecSpec, version: str) -> dict[s
 
 
 def fingerprint(stored: Mapping[str, Any]) -> str:
-    """Hash of everything in a stored form that decides rows and names, its plan included (16 hex digits)."""
+    """Hash of everything in a stored form that decides rows and names, its plan included (16 hex
+    digits)."""
     identity = _identity(stored)
     if "plan" in stored:
         identity["plan"] = stored["plan"]["sha256"]
@@ -144,10 +157,12 @@ def fingerprint(stored: Mapping[str, Any]) -> str:
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """One line for each setting in which two stored forms would write other rows; empty when they agree."""
+    """One line for each setting in which two stored forms would write other rows; empty when they
+    agree."""
     before, now = _identity(stored), _identity(wanted)
     return [
-        f"{name}: {before.get(name, _UNSAID.get(name))!r} there, {now.get(name, _UNSAID.get(name))!r} now"
+        f"{name}: {before.get(name, _UNSAID.get(name))!r} there, "
+        f"{now.get(name, _UNSAID.get(name))!r} now"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
@@ -171,11 +186,15 @@ def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     flat = {f"config.{name}": value for name, value in stored["config"].items()}
     if not flat.get("config.allow_damaged"):  # as it was before there was a choice
         flat.pop("config.allow_damaged", None)
-    # A checkpoint may lie in another folder next time, or be given by another name: its weights are what matters. What precision
-    # there was, its spec says.
+    # A checkpoint may lie in another folder next time, or be given by another name: its weights are
+    # what matters. What precision there was, its spec says.
     for name in ("codec", "revision", "precision"):
         flat.pop(f"config.{name}", None)
-    flat |= {f"codec.{name}": value for name, value in stored["codec"].items() if name not in SPEC_FACTS_OF_THE_MACHINE}
+    flat |= {
+        f"codec.{name}": value
+        for name, value in stored["codec"].items()
+        if name not in SPEC_FACTS_OF_THE_MACHINE
+    }
     if not flat.get("config.follow_links"):
         flat.pop("config.follow_links", None)
     if flat.get("codec.precision") == "exact":  # as it was before there was a choice

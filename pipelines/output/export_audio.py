@@ -22,7 +22,8 @@ from tokenizer.errors import CodecLoadError, OutputError, UsageError
 _SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
 """float WAV keeps what a codec decodes beyond full scale; other formats have their own default"""
 LARGEST_WAV = (1 << 32) - (1 << 20)
-"""bytes of samples that a RIFF header can tell of; beyond them a `.wav` is RF64 (EBU Tech 3306), which players read as well"""
+"""bytes of samples that a RIFF header can tell of; beyond them a `.wav` is RF64 (EBU Tech 3306),
+which players read as well"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +43,24 @@ def find_row(out: str, id: str) -> Row:
 
     Raises:
         OutputError: not an output of `tokenize`.
-        UsageError: no such recording, one that failed (with the reason), or one whose shard is not done yet.
+        UsageError: no such recording, one that failed (with the reason), or one whose shard is not
+            done yet.
         ShardError: its shard is damaged.
     """
     storage = open_storage(out)
     manifest = Manifest(storage)
     form = shard_format(manifest.require_config()["config"]["format"])
-    shard = next((s.name for s in manifest.read_plan().shards if any(r.id == id for r in s.recordings)), None)
+    shard = next(
+        (s.name for s in manifest.read_plan().shards if any(r.id == id for r in s.recordings)), None
+    )
     if shard is None:
         raise UsageError(f"{out} has no recording {id!r}")
     try:
         record = manifest.record(shard)
     except FileNotFoundError as error:
-        raise UsageError(f"{id!r} is in shard {shard}, which is not done yet: run `codecshards tokenize` again") from error
+        raise UsageError(
+            f"{id!r} is in shard {shard}, which is not done yet: run `codecshards tokenize` again"
+        ) from error
     for failure in record.failures:
         if failure.id == id:
             raise UsageError(f"{id!r} was not tokenized ({failure.kind}): {failure.message}")
@@ -63,13 +69,19 @@ def find_row(out: str, id: str) -> Row:
         with storage.open(name) as file:
             row = form.read_one(file, f"{out}/{name}", id)
     except FileNotFoundError as error:
-        raise UsageError(f"{out}/{name} is missing: `codecshards verify {out}` tells more") from error
+        raise UsageError(
+            f"{out}/{name} is missing: `codecshards verify {out}` tells more"
+        ) from error
     if row is None:
-        raise UsageError(f"{id!r} is missing from {out}/{name}: `codecshards verify {out}` tells more")
+        raise UsageError(
+            f"{id!r} is missing from {out}/{name}: `codecshards verify {out}` tells more"
+        )
     return row
 
 
-def decode_recording(out: str, id: str, output: str, *, codec: str | None = None, device: str = "auto") -> Written:
+def decode_recording(
+    out: str, id: str, output: str, *, codec: str | None = None, device: str = "auto"
+) -> Written:
     """Decode one recording to an audio file, exactly as long as the original at the codec's rate.
 
     Args:
@@ -80,7 +92,8 @@ def decode_recording(out: str, id: str, output: str, *, codec: str | None = None
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UsageError: see `find_row`; a codec of other weights; a format or place that cannot be written.
+        UsageError: see `find_row`; a codec of other weights; a format or place that cannot be
+            written.
         ShardError: the shard is damaged.
     """
     from tokenizer.codecs import load_codec
@@ -90,10 +103,16 @@ def decode_recording(out: str, id: str, output: str, *, codec: str | None = None
     stored = Manifest(open_storage(out)).require_config()
     spec = spec_from_dict(stored["codec"])
     revision = spec.revision if codec is None else None
-    loaded = load_codec(codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision)
+    loaded = load_codec(
+        codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision
+    )
     if loaded.spec.weights_sha256 != spec.weights_sha256:
-        raise CodecLoadError(f"codec {loaded.spec.codec} has other weights than the one that wrote {out}")
-    sound = Blocks(loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels)
+        raise CodecLoadError(
+            f"codec {loaded.spec.codec} has other weights than the one that wrote {out}"
+        )
+    sound = Blocks(
+        loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels
+    )
     _write(output, sound)
     return Written(row.codes.num_samples, loaded.sample_rate)
 
@@ -116,7 +135,9 @@ def _write(output: str, sound: Blocks) -> None:
     form, subtype = _format(target, sound)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with soundfile.SoundFile(temporary, "w", sound.sample_rate, sound.channels, subtype, format=form) as file:
+        with soundfile.SoundFile(
+            temporary, "w", sound.sample_rate, sound.channels, subtype, format=form
+        ) as file:
             for block in sound.blocks:
                 # libsndfile crashes when it is given a minute or more of Vorbis at once.
                 for start in range(0, block.shape[1], sound.sample_rate):
@@ -133,7 +154,10 @@ def _format(target: Path, sound: Blocks) -> tuple[str, str | None]:
     form = target.suffix.lstrip(".").upper()
     form = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(form, form)
     if form not in soundfile.available_formats():
-        raise UsageError(f"{target}: cannot write {target.suffix or 'a file without an ending'}: use .wav, .flac, .ogg or .mp3")
+        raise UsageError(
+            f"{target}: cannot write {target.suffix or 'a file without an ending'}: use .wav, "
+            ".flac, .ogg or .mp3"
+        )
     subtype = "OPUS" if target.suffix.lower() == ".opus" else _SUBTYPES.get(form)
     if form == "WAV" and sound.num_samples * sound.channels * np.float32().nbytes > LARGEST_WAV:
         form = "RF64"

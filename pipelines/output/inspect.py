@@ -1,4 +1,5 @@
-"""What is in an output folder: totals over committed records, failures by kind, and how the codebooks are used."""
+"""What is in an output folder: totals over committed records, failures by kind, and how the
+codebooks are used."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Summary:
     precision: PrecisionReport | None = None
     """how a sample of "fast" codes compares with exact ones; None for exact codes"""
     audit: Mapping[str, Any] | None = None
-    """of the last audit: when it finished, whether it passed, how many recordings, its figures and findings; None without one"""
+    """of the last audit: when it finished, whether it passed, how many recordings, its figures and
+    findings; None without one"""
 
     notes: tuple[str, ...] = ()
     """what the source held that was not used, a line for each kind"""
@@ -91,7 +93,12 @@ class Summary:
             "flags": dict(self.flags),
             "timings": dict(self.timings),
             "codebooks": [
-                {"level": use.level, "perplexity": use.perplexity, "used": use.used, "entropy_bits": use.entropy_bits}
+                {
+                    "level": use.level,
+                    "perplexity": use.perplexity,
+                    "used": use.used,
+                    "entropy_bits": use.entropy_bits,
+                }
                 for use in self.codebooks
             ],
             "precision": None if self.precision is None else self.precision.to_json(),
@@ -153,7 +160,10 @@ def last_audit(storage: Storage) -> dict[str, Any] | None:
     """What `audit/report.json` says in short; None when there is none that can be read."""
     try:
         report = json.loads(storage.read("audit/report.json"))
-        said = {name: report[name] for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")}
+        said = {
+            name: report[name]
+            for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")
+        }
         return said | {"corpus_findings": report["corpus"]["findings"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -170,14 +180,17 @@ def codebook_use(records: Iterable[CommitRecord]) -> tuple[CodebookUse, ...]:
 
 
 def counted_use(counts: NDArray[np.int64]) -> tuple[CodebookUse, ...]:
-    """How each level is used, from how often each code occurs: int64 `[n_q, codebook_size]`; only levels that occur."""
+    """How each level is used, from how often each code occurs: int64 `[n_q, codebook_size]`; only
+    levels that occur."""
     return tuple(_use(level, of_level) for level, of_level in enumerate(counts) if of_level.any())
 
 
 def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
     shares = counts[counts > 0] / counts.sum()
     entropy = max(0.0, -float((shares * np.log2(shares)).sum()))  # of a single code: not minus zero
-    return CodebookUse(level, round(2**entropy, 2), round(float((counts > 0).mean()), 4), round(entropy, 3))
+    return CodebookUse(
+        level, round(2**entropy, 2), round(float((counts > 0).mean()), 4), round(entropy, 3)
+    )
 
 
 def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -205,7 +218,10 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
     if failures:
         for failure in summary.failures:
             named = "" if failure.id in failure.message else f"{failure.id}: "
-            console.print(printable(f"  {failure.kind} ({failure.stage})  {named}{failure.message}"), markup=False)
+            console.print(
+                printable(f"  {failure.kind} ({failure.stage})  {named}{failure.message}"),
+                markup=False,
+            )
     elif summary.failures:
         console.print("  --failures lists the failed recordings", markup=False)
 
@@ -215,25 +231,47 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
         ("source", str(config["source"])),
-        ("codec", f"{codec['codec']}, {codec['bandwidth']:g} kbps, {codec['n_q']} codebooks of {codec['codebook_size']}"),
+        (
+            "codec",
+            f"{codec['codec']}, {codec['bandwidth']:g} kbps, {codec['n_q']} codebooks of "
+            f"{codec['codebook_size']}",
+        ),
         ("weights", f"{codec['weights_sha256'][:16]}"),
         ("shards", f"{summary.shards} of {summary.shards_planned} {config['format']} ({state})"),
         ("recordings", f"{summary.recordings} of {summary.recordings_planned}{_failed(summary)}"),
-        ("audio", f"{format_hours(summary.hours * 3600)}, {summary.frames} frames in {summary.chunks} chunks"),
+        (
+            "audio",
+            f"{format_hours(summary.hours * 3600)}, {summary.frames} frames in {summary.chunks} "
+            "chunks",
+        ),
         (
             "size",
-            f"{summary.bytes / 1e6:.2f} MB" + (f", {summary.bits_per_code:.2f} bits a code" if summary.bits_per_code else ""),
+            f"{summary.bytes / 1e6:.2f} MB"
+            + (f", {summary.bits_per_code:.2f} bits a code" if summary.bits_per_code else ""),
         ),
     ]
     wall = summary.timings.get("wall", 0.0)
     if wall:
         facts.append(("time", _time_line(summary.timings)))
     if codec.get("precision", "exact") != "exact":
-        facts.append(("precision", codec["precision"] + (f": {summary.precision.describe()}" if summary.precision else "")))
+        facts.append(
+            (
+                "precision",
+                codec["precision"]
+                + (f": {summary.precision.describe()}" if summary.precision else ""),
+            )
+        )
     if summary.flags:
-        facts.append(("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items())))
+        facts.append(
+            ("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items()))
+        )
     if summary.failure_kinds:
-        facts.append(("failures", ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items())))
+        facts.append(
+            (
+                "failures",
+                ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items()),
+            )
+        )
     facts += [("note", note) for note in summary.notes]
     if summary.audit is not None:
         facts.append(("audit", _audit_line(summary.audit)))
@@ -245,13 +283,18 @@ def _failed(summary: Summary) -> str:
 
 
 def _time_line(timings: Mapping[str, float]) -> str:
-    """Where the time went. Decoding and encoding go on beside the processes that write, so they are no shares of their time."""
+    """Where the time went. Decoding and encoding go on beside the processes that write, so they are
+    no shares of their time."""
     seconds = Counter(timings)
-    share = {name: seconds[name] / seconds["wall"] for name in ("decode_wait", "encode_wait", "write")}
+    share = {
+        name: seconds[name] / seconds["wall"] for name in ("decode_wait", "encode_wait", "write")
+    }
     return (
-        f"{format_duration(seconds['wall'])} of work: waiting for decode {share['decode_wait']:.0%}, "
+        f"{format_duration(seconds['wall'])} of work: waiting for decode "
+        f"{share['decode_wait']:.0%}, "
         f"for encode {share['encode_wait']:.0%}, writing {share['write']:.0%}; "
-        f"decoders busy {format_duration(seconds['decode'])}, encoders {format_duration(seconds['encode'])}"
+        f"decoders busy {format_duration(seconds['decode'])}, encoders "
+        f"{format_duration(seconds['encode'])}"
     )
 
 
@@ -272,5 +315,7 @@ def _codebook_table(summary: Summary) -> Table:
     for heading in ("  codebook", "perplexity", "used", "bits"):
         table.add_column(heading, justify="right")
     for use in summary.codebooks:
-        table.add_row(str(use.level), f"{use.perplexity:.1f}", f"{use.used:.1%}", f"{use.entropy_bits:.2f}")
+        table.add_row(
+            str(use.level), f"{use.perplexity:.1f}", f"{use.used:.1%}", f"{use.entropy_bits:.2f}"
+        )
     return table

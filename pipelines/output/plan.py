@@ -1,4 +1,5 @@
-"""Recordings to shards: made once, stored, and from then on the truth about which shard holds what, and its name."""
+"""Recordings to shards: made once, stored, and from then on the truth about which shard holds what,
+and its name."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ class Plan:
             for recording in shard.recordings:
                 for name, value in zip(_FIELDS.names, _to_row(number, recording), strict=True):
                     columns[name].append(value)
-        schema = _FIELDS.with_metadata({"split": self.split} | ({"notes": json.dumps(self.notes)} if self.notes else {}))
+        schema = _FIELDS.with_metadata(
+            {"split": self.split} | ({"notes": json.dumps(self.notes)} if self.notes else {})
+        )
         sink = io.BytesIO()
         pq.write_table(pa.table(columns, schema), sink, compression="zstd", store_schema=True)
         return sink.getvalue()
@@ -109,7 +112,10 @@ def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str
     places: dict[str, str] = {}
     for recording in recordings:
         if recording.id in places:
-            raise SourceError(f"two recordings have the id {recording.id!r}: {places[recording.id]} and {recording.uri}")
+            raise SourceError(
+                f"two recordings have the id {recording.id!r}: {places[recording.id]} and "
+                f"{recording.uri}"
+            )
         places[recording.id] = recording.uri
         seconds = estimated(recording)
         if shards[-1] and filled + seconds > shard_hours * 3600:
@@ -118,12 +124,16 @@ def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str
         shards[-1].append(recording)
         filled += seconds
     if not shards[0]:
-        raise SourceError("the source has no recordings (a folder is searched for files with the endings of audio)")
+        raise SourceError(
+            "the source has no recordings (a folder is searched for files with the endings of "
+            "audio)"
+        )
     return Plan(split, _named(split, shards))
 
 
 def estimated(recording: Recording) -> float:
-    """Seconds to plan a recording with; never nothing, so that shards of very short files stay bounded too."""
+    """Seconds to plan a recording with; never nothing, so that shards of very short files stay
+    bounded too."""
     if recording.seconds is not None:
         return max(recording.seconds, 0.1)
     if recording.end is not None:
@@ -132,7 +142,10 @@ def estimated(recording: Recording) -> float:
 
 
 def _named(split: str, shards: list[list[Recording]]) -> tuple[PlannedShard, ...]:
-    return tuple(PlannedShard(shard_name(split, number, len(shards)), tuple(shard)) for number, shard in enumerate(shards))
+    return tuple(
+        PlannedShard(shard_name(split, number, len(shards)), tuple(shard))
+        for number, shard in enumerate(shards)
+    )
 
 
 def shard_name(split: str, number: int, shards: int) -> str:
@@ -152,7 +165,9 @@ def _to_row(shard: int, recording: Recording) -> tuple[object, ...]:
         recording.text,
         recording.language,
         recording.speaker,
-        json.dumps(dict(recording.meta), sort_keys=True, ensure_ascii=False) if recording.meta else None,
+        json.dumps(dict(recording.meta), sort_keys=True, ensure_ascii=False)
+        if recording.meta
+        else None,
     )
 
 

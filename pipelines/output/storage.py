@@ -1,4 +1,5 @@
-"""Files of an output folder, local or on anything fsspec writes to: atomic, and first writer wins where that matters."""
+"""Files of an output folder, local or on anything fsspec writes to: atomic, and first writer wins
+where that matters."""
 
 from __future__ import annotations
 
@@ -18,16 +19,34 @@ from pipelines.system.places import is_remote, local_path
 from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
 from tokenizer.errors import OutputError
 
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_NO_HARD_LINKS = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EXDEV,
+}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EIO}
+_HOPELESS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.ENOTDIR,
+    errno.EIO,
+}
 
 LOCK = "manifest/.lock"
-"""held by a process of this machine or another while it does what a file system cannot do in one step"""
+"""held by a process of this machine or another while it does what a file system cannot do in one
+step"""
 
 
 class Storage(ABC):
-    """Names are relative to the root, with forward slashes. Every method raises `OutputError` when OUT cannot be used."""
+    """Names are relative to the root, with forward slashes. Every method raises `OutputError` when
+    OUT cannot be used."""
 
     root: str
 
@@ -56,15 +75,18 @@ class Storage(ABC):
 
     @abstractmethod
     def remove_if(self, name: str, content: bytes) -> bool:
-        """Remove a file that holds exactly this; whether it did. Local: in one step, for all who remove by this method."""
+        """Remove a file that holds exactly this; whether it did. Local: in one step, for all who
+        remove by this method."""
 
     @abstractmethod
     def list(self, folder: str) -> list[str]:
-        """Names of the files in a folder (without it), sorted; none when there is no such folder."""
+        """Names of the files in a folder (without it), sorted; none when there is no such
+        folder."""
 
     @abstractmethod
     def find(self, folder: str) -> Mapping[str, int]:
-        """Sizes of all that lies in a folder and in those below it, by their names in it; what is no file is there too."""
+        """Sizes of all that lies in a folder and in those below it, by their names in it; what is
+        no file is there too."""
 
     @abstractmethod
     def size(self, name: str) -> int: ...
@@ -75,7 +97,8 @@ class Storage(ABC):
 
     @abstractmethod
     def stage(self, name: str) -> AbstractContextManager[str]:
-        """A context that gives a local path to write to, and has the file durable under `name` once it ends well."""
+        """A context that gives a local path to write to, and has the file durable under `name` once
+        it ends well."""
 
 
 def open_storage(root: str) -> Storage:
@@ -183,7 +206,10 @@ class LocalStorage(Storage):
             except FileNotFoundError as error:
                 if temporary.exists():
                     raise
-                raise OutputError(f"{self.root}: {name} was removed while it was written: who deletes files there?") from error
+                raise OutputError(
+                    f"{self.root}: {name} was removed while it was written: who deletes files "
+                    "there?"
+                ) from error
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -195,7 +221,9 @@ class LocalStorage(Storage):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self.root} cannot be written: {error.strerror}: {error.filename}") from error
+            raise OutputError(
+                f"{self.root} cannot be written: {error.strerror}: {error.filename}"
+            ) from error
         return target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
 
     @staticmethod
@@ -206,7 +234,8 @@ class LocalStorage(Storage):
             os.fsync(file.fileno())
 
     def _create_without_links(self, temporary: Path, target: Path) -> bool:
-        """File systems without hard links: look and rename, while nobody else does. What appears is whole."""
+        """File systems without hard links: look and rename, while nobody else does. What appears is
+        whole."""
         with self._lock():
             if target.exists():
                 return False
@@ -232,7 +261,8 @@ class LocalStorage(Storage):
 
 
 class RemoteStorage(Storage):
-    """An object store: objects appear whole, and are created by a conditional put. It waits for outages to end."""
+    """An object store: objects appear whole, and are created by a conditional put. It waits for
+    outages to end."""
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
@@ -286,7 +316,8 @@ class RemoteStorage(Storage):
                 return
 
     def remove_if(self, name: str, content: bytes) -> bool:
-        # Two requests, since fsspec has no conditional delete: what another writes between them would go too.
+        # Two requests, since fsspec has no conditional delete: what another writes between them
+        # would go too.
         try:
             if self.read(name) != content:
                 return False
@@ -302,7 +333,9 @@ class RemoteStorage(Storage):
                 found = self._fs.ls(self._path(folder), detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return []
-            return sorted(str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+            return sorted(
+                str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file"
+            )
 
     def find(self, folder: str) -> Mapping[str, int]:
         with self._told("listed", folder):
@@ -312,7 +345,10 @@ class RemoteStorage(Storage):
                 found = self._fs.find(root, detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return {}
-            return {str(path)[len(root) + 1 :]: int(entry.get("size") or 0) for path, entry in sorted(found.items())}
+            return {
+                str(path)[len(root) + 1 :]: int(entry.get("size") or 0)
+                for path, entry in sorted(found.items())
+            }
 
     def size(self, name: str) -> int:
         with self._told("read", name):
@@ -341,8 +377,9 @@ class RemoteStorage(Storage):
     def _holds(self, name: str, content: bytes) -> bool:
         """Whether an object that was there when it was to be created is this writer's own.
 
-        A put can be done and its answer lost; sent again, it is refused because of its own success. Contents tell writers apart:
-        a commit record names its staged file, which nobody else's does. Equal contents are the same thing, whoever wrote it.
+        A put can be done and its answer lost; sent again, it is refused because of its own success.
+        Contents tell writers apart: a commit record names its staged file, which nobody else's
+        does. Equal contents are the same thing, whoever wrote it.
         """
         try:
             return self.read(name) == content
@@ -351,14 +388,19 @@ class RemoteStorage(Storage):
 
     @contextmanager
     def _told(self, what: str, name: str) -> Iterator[None]:
-        """A missing object is the caller's to judge; whatever else the store says is one line for the user."""
+        """A missing object is the caller's to judge; whatever else the store says is one line for
+        the user."""
         try:
             yield
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not isinstance(error, MissingBucket):
                 raise
             reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-            hint = " (check the credentials and their rights)" if isinstance(error, PermissionError) else ""
+            hint = (
+                " (check the credentials and their rights)"
+                if isinstance(error, PermissionError)
+                else ""
+            )
             raise OutputError(f"{self.root}/{name} cannot be {what}: {reason}{hint}") from error
 
     def _path(self, name: str) -> str:

@@ -1,4 +1,5 @@
-"""Every shard against its commit record, and every record against the plan: one line for each thing wrong."""
+"""Every shard against its commit record, and every record against the plan: one line for each thing
+wrong."""
 
 from __future__ import annotations
 
@@ -70,7 +71,12 @@ def verify(out: str) -> list[Problem]:
         try:
             records[name] = manifest.record(name)
         except FileNotFoundError:
-            problems.append(Problem(name, "not committed: the run is unfinished, run the same command again to go on"))
+            problems.append(
+                Problem(
+                    name,
+                    "not committed: the run is unfinished, run the same command again to go on",
+                )
+            )
             continue
         except ShardError as error:
             problems.append(Problem(name, str(error)))
@@ -91,23 +97,40 @@ class _Checker:
         self._fingerprint = fingerprint(stored)
 
     def shard(self, name: str, planned: PlannedShard | None, record: CommitRecord) -> list[Problem]:
-        """Everything wrong with one committed shard; what was planned for it is not compared where the plan is damaged."""
+        """Everything wrong with one committed shard; what was planned for it is not compared where
+        the plan is damaged."""
         messages = list(self._problems(name, planned, record))
         if messages:
-            messages.append(f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again")
+            messages.append(
+                f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again"
+            )
         return [Problem(name, message) for message in messages]
 
-    def _problems(self, shard: str, planned: PlannedShard | None, record: CommitRecord) -> Iterator[str]:
+    def _problems(
+        self, shard: str, planned: PlannedShard | None, record: CommitRecord
+    ) -> Iterator[str]:
         if record.fingerprint != self._fingerprint:
             yield "was committed with another configuration or plan than the stored ones"
         if record.format != self._stored["config"]["format"]:
-            yield f"its commit record says {record.format}, the configuration {self._stored['config']['format']}"
+            yield (
+                f"its commit record says {record.format}, the configuration "
+                f"{self._stored['config']['format']}"
+            )
         name = data_name(shard, self.format)
         failed = [failure.id for failure in record.failures]
         if record.sha256 is None:
             if self._storage.exists(name):
                 yield "has a file, though its record says that every recording failed"
-            if any((record.rows, record.frames, record.chunks, record.num_samples, record.bytes, record.flags)):
+            if any(
+                (
+                    record.rows,
+                    record.frames,
+                    record.chunks,
+                    record.num_samples,
+                    record.bytes,
+                    record.flags,
+                )
+            ):
                 yield "its record counts rows, and says that there is no file"
             yield from _fates(planned, [], failed)
             return
@@ -121,9 +144,13 @@ class _Checker:
             yield "its content is not what was committed (SHA-256 differs)"
         yield from self._content(planned, record, name, failed)
 
-    def _content(self, planned: PlannedShard | None, record: CommitRecord, name: str, failed: list[str]) -> Iterator[str]:
+    def _content(
+        self, planned: PlannedShard | None, record: CommitRecord, name: str, failed: list[str]
+    ) -> Iterator[str]:
         stats, ids, flags = ShardStats(), [], Flags()
-        recordings = {} if planned is None else {recording.id: recording for recording in planned.recordings}
+        recordings = (
+            {} if planned is None else {recording.id: recording for recording in planned.recordings}
+        )
         try:
             with self._storage.open(name) as file:
                 for row in self.format.read(file, name):
@@ -132,7 +159,10 @@ class _Checker:
                     if row.id in recordings:
                         yield from _carried(row, recordings[row.id])
                     flags.add(row, recordings.get(row.id))
-                    stats.add(row.codes, max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1))
+                    stats.add(
+                        row.codes,
+                        max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1),
+                    )
             with self._storage.open(name) as file:
                 footer = self.format.footer(file, name)
         except ShardError as error:
@@ -157,7 +187,8 @@ class _Checker:
 
 
 class Flags:
-    """How many rows of a shard have each flag. A source may have a field of that name, which cannot be told from ours."""
+    """How many rows of a shard have each flag. A source may have a field of that name, which cannot
+    be told from ours."""
 
     def __init__(self) -> None:
         self._ours: Counter[str] = Counter()

@@ -1,8 +1,9 @@
 """Parquet from bytes and open files, read in the calling thread alone.
 
-Arrow fetches ahead on threads of its own unless it is told not to. One of them that still holds a Python file as the
-interpreter ends aborts the process (SIGABRT, "terminate called without an active exception") after all its work is done, in
-3% of processes. So whatever is a Python object is opened here, and read with `use_threads=False`.
+Arrow fetches ahead on threads of its own unless it is told not to. One of them that still holds a
+Python file as the interpreter ends aborts the process (SIGABRT, "terminate called without an active
+exception") after all its work is done, in 3% of processes. So whatever is a Python object is opened
+here, and read with `use_threads=False`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Who is at fault when a process dies: the recording that it worked on, or somebody else.
 
-A death says little by itself. The kernel kills whom it likes when memory runs out, schedulers and people kill, nodes go. So a
-recording whose process has died is tried again alone, in a fresh process, and only what happens then counts:
+A death says little by itself. The kernel kills whom it likes when memory runs out, schedulers and
+people kill, nodes go. So a recording whose process has died is tried again alone, in a fresh
+process, and only what happens then counts:
 
     it crashed (a signal of its own, an exit code)      twice          the recording crashes its process
     it made no progress                                 once           it hangs
@@ -51,13 +52,24 @@ class Death:
 
 
 LIMITS = {DeathKind.CRASHED: 2, DeathKind.HUNG: 1, DeathKind.MEMORY: 5, DeathKind.KILLED: 33}
-"""deaths alone after which the recording is at fault; of those that this lacks there may be any number"""
+"""deaths alone after which the recording is at fault; of those that this lacks there may be any
+number"""
 MEMORY_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0)
-"""seconds to wait after the first, second … death for lack of memory: others may be done with theirs by then"""
+"""seconds to wait after the first, second … death for lack of memory: others may be done with
+theirs by then"""
 FAILURES = {DeathKind.HUNG: FailureKind.TIMED_OUT}
 
 OWN_SIGNALS = frozenset(
-    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGPIPE}
+    {
+        signal.SIGSEGV,
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+        signal.SIGPIPE,
+    }
 )
 """signals that a process brings upon itself"""
 EXIT_NO_MEMORY = 86
@@ -99,7 +111,10 @@ def _verdict(death: Death, count: int) -> str:
     if death.kind is DeathKind.HUNG:
         return f"{death.what}, and again alone"
     if death.kind is DeathKind.KILLED:
-        return f"its process was killed ({death.what}) {times}, as the kernel does when memory runs out"
+        return (
+            f"its process was killed ({death.what}) {times}, as the kernel does when memory runs "
+            "out"
+        )
     if death.kind is DeathKind.MEMORY:
         return f"its process ran out of memory ({death.what}) {times}"
     return f"its process died of {death.what} {times}"
@@ -109,7 +124,8 @@ def of_exit(code: int, memory_kills: int) -> Death:
     """The death of a child process.
 
     Args:
-        code: as `subprocess.Popen.returncode` has it: minus the signal's number where a signal ended it.
+        code: as `subprocess.Popen.returncode` has it: minus the signal's number where a signal
+            ended it.
         memory_kills: processes that the kernel ended for lack of memory meanwhile.
     """
     if code == EXIT_NO_MEMORY:
@@ -128,7 +144,8 @@ def of_exit(code: int, memory_kills: int) -> Death:
 
 
 def memory_kills() -> int:
-    """Processes that this machine's kernel has ended for lack of memory since it started; 0 where it does not say."""
+    """Processes that this machine's kernel has ended for lack of memory since it started; 0 where
+    it does not say."""
     try:
         for line in Path("/proc/vmstat").read_text().splitlines():
             name, _, value = line.partition(" ")
@@ -140,10 +157,11 @@ def memory_kills() -> int:
 
 
 class LastWords:
-    """A file in which a process leaves how it ended, for those who cannot see its exit code: Ray hides that of its workers.
+    """A file in which a process leaves how it ended, for those who cannot see its exit code: Ray
+    hides that of its workers.
 
-    Python's own fault handler writes into it when the process brings a fatal signal upon itself. What was killed from outside
-    leaves nothing, which is how the two are told apart.
+    Python's own fault handler writes into it when the process brings a fatal signal upon itself.
+    What was killed from outside leaves nothing, which is how the two are told apart.
     """
 
     def __init__(self, path: Path) -> None:
@@ -170,7 +188,9 @@ class LastWords:
         told = next((line for line in rest.splitlines() if line.startswith("Fatal")), None)
         if told is not None:
             return Death(DeathKind.CRASHED, told.partition(": ")[2] or told)
-        return Death(DeathKind.MEMORY, "SIGKILL") if kills > 0 else Death(DeathKind.KILLED, "SIGKILL")
+        return (
+            Death(DeathKind.MEMORY, "SIGKILL") if kills > 0 else Death(DeathKind.KILLED, "SIGKILL")
+        )
 
 
 def _remove_old(folder: Path) -> None:

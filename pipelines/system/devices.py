@@ -17,7 +17,8 @@ def require_known(device: str) -> None:
 
 
 def require_device(device: str, address: str | None = None, gpus: int | None = None) -> None:
-    """See that this machine has the GPUs that are asked for; what a cluster at `address` has, the cluster says.
+    """See that this machine has the GPUs that are asked for; what a cluster at `address` has, the
+    cluster says.
 
     Raises:
         UsageError: an unknown device, or a GPU is needed and torch can use none.
@@ -25,13 +26,23 @@ def require_device(device: str, address: str | None = None, gpus: int | None = N
     require_known(device)
     if device == "cuda" and gpus == 0:
         raise UsageError("--device cuda and --gpus 0: give one of them")
-    wanted = "--device cuda" if device == "cuda" else f"--gpus {gpus}" if gpus and device == "auto" else None
+    wanted = (
+        "--device cuda"
+        if device == "cuda"
+        else f"--gpus {gpus}"
+        if gpus and device == "auto"
+        else None
+    )
     if address is None and wanted is not None and not usable_gpu():
-        raise UsageError(f"{wanted}: torch can use no GPU here; leave it out or use --device cpu, or a build of torch with CUDA")
+        raise UsageError(
+            f"{wanted}: torch can use no GPU here; leave it out or use --device cpu, or a build of "
+            "torch with CUDA"
+        )
 
 
 def gpus_to_ask_for(device: str, address: str | None, gpus: int | None) -> int | None:
-    """What to tell Ray: None is all that it finds, and those that torch cannot use it must not find."""
+    """What to tell Ray: None is all that it finds, and those that torch cannot use it must not
+    find."""
     if gpus is None and (device == "cpu" or (address is None and not usable_gpu())):
         return 0
     return gpus
@@ -47,7 +58,8 @@ def require_cluster_gpus(device: str, gpus: int) -> None:
 
 
 def usable_gpu() -> bool:
-    """Whether torch can compute on a GPU of this machine: a build with CUDA, a driver, and a card that it sees."""
+    """Whether torch can compute on a GPU of this machine: a build with CUDA, a driver, and a card
+    that it sees."""
     import torch
 
     return torch.cuda.is_available()

@@ -16,20 +16,23 @@ _HERE = Path(__file__).resolve().parents[2]
 def own_command(module: str, *arguments: str) -> Sequence[str]:
     """A command that runs `main` of one of this project's modules in a process of its own.
 
-    Only the interpreter's own folders are searched for modules, and the one that holds this package: with `-m`, a `queue.py` or
-    `tokenizer.py` in the user's working folder would be run instead.
+    Only the interpreter's own folders are searched for modules, and the one that holds this
+    package: with `-m`, a `queue.py` or `tokenizer.py` in the user's working folder would be run
+    instead.
     """
     start = f"import sys; sys.path += {own_paths()!r}; from {module} import main; main()"
     return [sys.executable, "-P", "-c", start, *arguments]
 
 
 def own_paths() -> list[str]:
-    """Folders beyond the interpreter's own in which this package is found; none where it is installed."""
+    """Folders beyond the interpreter's own in which this package is found; none where it is
+    installed."""
     return [] if _HERE.name in ("site-packages", "dist-packages") else [str(_HERE)]
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may keep busy: those of its affinity mask, and no more than its control group's quota."""
+    """CPU cores that this process may keep busy: those of its affinity mask, and no more than its
+    control group's quota."""
     return max(1, min(_allowed(), _quota() or _allowed()))
 
 
@@ -41,7 +44,8 @@ def _allowed() -> int:
 
 
 def _quota(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int | None:
-    """Cores' worth of time that control groups grant, as `docker --cpus` and Kubernetes limits set it; None without a limit.
+    """Cores' worth of time that control groups grant, as `docker --cpus` and Kubernetes limits set
+    it; None without a limit.
 
     A part of a core counts as one: a quota of 1.5 keeps two processes busier than one.
     """
@@ -62,7 +66,11 @@ def _groups(cgroups: Path, own: Path) -> list[Path]:
             continue
         root = cgroups / controllers if controllers else cgroups
         inner = root / path.lstrip("/")
-        found += [inner, *(folder for folder in inner.parents if folder == root or root in folder.parents), root]
+        found += [
+            inner,
+            *(folder for folder in inner.parents if folder == root or root in folder.parents),
+            root,
+        ]
     return found
 
 
@@ -72,7 +80,9 @@ def _limit(folder: Path) -> float | None:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text().split()
         else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
+            )
         return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
     except (OSError, ValueError):
         return None

@@ -1,6 +1,8 @@
-"""What an error of a store's client means: an outage, something to set up, or the store's answer about one object.
+"""What an error of a store's client means: an outage, something to set up, or the store's answer
+about one object.
 
-Clients are known by their classes' names: most are not installed, and none is imported here. botocore's errors are no `OSError`.
+Clients are known by their classes' names: most are not installed, and none is imported here.
+botocore's errors are no `OSError`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,12 @@ _CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
-_REGION_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "301"}
+_REGION_CODES = {
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "301",
+}
 _OUTAGE_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 _UNREACHABLE = {
     "botocore.exceptions.ConnectTimeoutError",
@@ -64,11 +71,16 @@ _BROKEN = {
     "requests.exceptions.Timeout",
     "urllib3.exceptions.ProtocolError",
 } | _UNREACHABLE
-_OUTAGE_ERRNO = {errno.EBUSY, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN} | (
-    {errno.EREMOTEIO} if hasattr(errno, "EREMOTEIO") else set()
-)
+_OUTAGE_ERRNO = {
+    errno.EBUSY,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+} | ({errno.EREMOTEIO} if hasattr(errno, "EREMOTEIO") else set())
 SETTINGS = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for a public bucket FSSPEC_S3_ANON=true; "
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for a public bucket "
+    "FSSPEC_S3_ANON=true; "
     "other stores' keys go into fsspec's settings"
 )
 
@@ -78,22 +90,37 @@ def judge(error: BaseException, uri: str) -> Verdict:
     chain = list(causes(error))
     names = {name for cause in chain for name in _names(cause)}
     reason, place = one_line(error), origin(uri)
-    status, code = next((found for cause in chain if (found := status_of(cause)) != (None, "")), (None, ""))
+    status, code = next(
+        (found for cause in chain if (found := status_of(cause)) != (None, "")), (None, "")
+    )
     if code in _CREDENTIAL_CODES:
-        return Verdict("setup", f"{place}: its credentials are refused ({code}: {reason}): {SETTINGS}")
+        return Verdict(
+            "setup", f"{place}: its credentials are refused ({code}: {reason}): {SETTINGS}"
+        )
     if code in _REGION_CODES:
-        return Verdict("setup", f"{place}: another region or endpoint ({reason}): set AWS_DEFAULT_REGION and AWS_ENDPOINT_URL")
+        return Verdict(
+            "setup",
+            f"{place}: another region or endpoint ({reason}): set AWS_DEFAULT_REGION and "
+            "AWS_ENDPOINT_URL",
+        )
     if code in _OUTAGE_CODES or status in _OUTAGE_STATUS:
         return Verdict("outage", f"{code or status}: {reason}")
     if any(name.endswith(".SSLError") or name == "ssl.SSLCertVerificationError" for name in names):
-        return Verdict("setup", f"{place}: no secure connection ({reason}): check AWS_ENDPOINT_URL and AWS_CA_BUNDLE")
+        return Verdict(
+            "setup",
+            f"{place}: no secure connection ({reason}): check AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
+        )
     # A broken connection may carry a number too: aiohttp calls a body that is cut short "400".
-    if names & _BROKEN or any(isinstance(cause, OSError) and cause.errno in _OUTAGE_ERRNO for cause in chain):
+    if names & _BROKEN or any(
+        isinstance(cause, OSError) and cause.errno in _OUTAGE_ERRNO for cause in chain
+    ):
         return Verdict("outage", reason, reached=not names & _UNREACHABLE)
     if status is not None:
         return Verdict("answer", reason)
     if isinstance(error, ValueError) and "nvalid endpoint" in reason:
-        return Verdict("setup", f"{place}: {reason}: AWS_ENDPOINT_URL must begin with http:// or https://")
+        return Verdict(
+            "setup", f"{place}: {reason}: AWS_ENDPOINT_URL must begin with http:// or https://"
+        )
     if _about_credentials(error):
         return Verdict("setup", f"{place}: no usable credentials ({reason}): {SETTINGS}")
     return Verdict("answer", reason)
@@ -102,14 +129,17 @@ def judge(error: BaseException, uri: str) -> Verdict:
 def is_refused(error: BaseException) -> bool:
     """Whether a conditional put was refused because the object is there."""
     return isinstance(error, FileExistsError) or any(
-        status_of(cause)[0] == 412 or status_of(cause)[1] == "PreconditionFailed" for cause in causes(error)
+        status_of(cause)[0] == 412 or status_of(cause)[1] == "PreconditionFailed"
+        for cause in causes(error)
     )
 
 
 def _about_credentials(error: BaseException) -> bool:
     name, home = type(error).__name__, type(error).__module__
     known = ("Credential", "Profile", "Token", "SSO", "Region", "DefaultCredentials")
-    return home.startswith(("botocore.", "google.auth.", "azure.")) and any(part in name for part in known)
+    return home.startswith(("botocore.", "google.auth.", "azure.")) and any(
+        part in name for part in known
+    )
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,4 +1,5 @@
-"""Where a name leads: URLs and local paths told apart, spellings found, and links and paths that leave the data refused."""
+"""Where a name leads: URLs and local paths told apart, spellings found, and links and paths that
+leave the data refused."""
 
 from __future__ import annotations
 
@@ -12,12 +13,14 @@ from urllib.parse import unquote
 from tokenizer.errors import FailureKind, RecordingError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::[A-Za-z][A-Za-z0-9+.-]*)*://")
-"""the beginning of a URL, perhaps a chained one (`simplecache::s3://…`); `Artist :: Title.mp3` is none"""
+"""the beginning of a URL, perhaps a chained one (`simplecache::s3://…`); `Artist :: Title.mp3` is
+none"""
 _LOCAL = ("file", "local")
 
 
 def scheme(name: str) -> str | None:
-    """All of a URL before its `://`, in lower case; None for a local path, whatever colons are in it."""
+    """All of a URL before its `://`, in lower case; None for a local path, whatever colons are in
+    it."""
     found = _URL.match(name)
     return found.group(0)[:-3].lower() if found else None
 
@@ -28,7 +31,8 @@ def is_remote(uri: str) -> bool:
 
 
 def local_path(name: str) -> str:
-    """The local path that a name means: `file://` taken off, its escapes too unless a file is called so, and `~` resolved."""
+    """The local path that a name means: `file://` taken off, its escapes too unless a file is
+    called so, and `~` resolved."""
     if scheme(name) in _LOCAL:
         path = name.split("://", 1)[1].removeprefix("localhost")
         return path if os.path.lexists(path) else unquote(path)
@@ -50,12 +54,16 @@ def require_inside(path: str, folder: str) -> None:
         RecordingError: UNREADABLE.
     """
     if leaves(path, folder):
-        message = f"{path}: leads out of the source, to {os.path.realpath(path)}; --follow-links reads it all the same"
+        message = (
+            f"{path}: leads out of the source, to {os.path.realpath(path)}; --follow-links reads "
+            "it all the same"
+        )
         raise RecordingError(FailureKind.UNREADABLE, message, "check")
 
 
 def within(path: str, folder: str, *, follow: bool) -> str:
-    """Where a path in a cell of a data set leads: relative to the data, and inside it unless `follow`.
+    """Where a path in a cell of a data set leads: relative to the data, and inside it unless
+    `follow`.
 
     Args:
         path: as the cell has it.
@@ -68,9 +76,14 @@ def within(path: str, folder: str, *, follow: bool) -> str:
     parts = path.replace("\\", "/").split("/")
     outside = scheme(path) is not None or path.startswith(("/", "~")) or ".." in parts
     if outside and not follow:
-        message = f"{path!r}: a path in the data that leads out of it ({folder}); --follow-links reads it all the same"
+        message = (
+            f"{path!r}: a path in the data that leads out of it ({folder}); --follow-links reads "
+            "it all the same"
+        )
         raise RecordingError(FailureKind.UNREADABLE, message, "check")
-    if is_remote(path) or (outside and not remote and path.startswith(("/", "~", "file:", "local:"))):
+    if is_remote(path) or (
+        outside and not remote and path.startswith(("/", "~", "file:", "local:"))
+    ):
         return path if is_remote(path) else local_path(path)
     place = f"{folder.rstrip('/')}/{path}"
     if not remote:
@@ -81,8 +94,8 @@ def within(path: str, folder: str, *, follow: bool) -> str:
 
 
 def spelled(path: str) -> str:
-    """A local path as the disk spells it: composed and decomposed accents are one name to people. A path that is there, or
-    nowhere in any spelling, stays as it is."""
+    """A local path as the disk spells it: composed and decomposed accents are one name to people. A
+    path that is there, or nowhere in any spelling, stays as it is."""
     if path.isascii() or os.path.lexists(path):
         return path
     found = "/" if path.startswith("/") else "."
@@ -103,6 +116,9 @@ def spelled(path: str) -> str:
 def _names(folder: str) -> dict[str, str]:
     """Names in a folder by their composed form."""
     try:
-        return {unicodedata.normalize("NFC", name): name for name in sorted(entry.name for entry in Path(folder).iterdir())}
+        return {
+            unicodedata.normalize("NFC", name): name
+            for name in sorted(entry.name for entry in Path(folder).iterdir())
+        }
     except OSError:
         return {}

@@ -1,13 +1,16 @@
-"""Remote file systems that fail: patience with outages, and one line about what is wrong, in one place.
+"""Remote file systems that fail: patience with outages, and one line about what is wrong, in one
+place.
 
 Whatever a client raises is judged (`pipelines.system.outages`), as one of three:
 
     outage   the store does not answer now: 5xx, 429, 409, a connection refused, cut or silent. Asked again, less and less often,
-             for `patience_seconds`; after that the run stops, and another one goes on. It is no recording's fault.
+             for `patience_seconds`; after that the run stops, and another one goes on. It is no
+             recording's fault.
     setup    credentials, endpoint, package: nothing will work before somebody sets them. The run stops at once.
     answer   the store has said no about this object (missing, forbidden, not changed …): an `OSError`, for the caller to judge.
 
-The clients' own retries are kept few, so that patience is the same for all of them and is told here.
+The clients' own retries are kept few, so that patience is the same for all of them and is told
+here.
 """
 
 from __future__ import annotations
@@ -28,7 +31,13 @@ import fsspec
 from fsspec.utils import get_protocol
 
 from pipelines.system.outages import SETTINGS, Verdict, causes, judge, one_line, origin, status_of
-from tokenizer.errors import CodecshardsError, OutputError, SourceError, SourceUnavailable, UsageError
+from tokenizer.errors import (
+    CodecshardsError,
+    OutputError,
+    SourceError,
+    SourceUnavailable,
+    UsageError,
+)
 
 PATIENCE_VARIABLE = "CODECSHARDS_PATIENCE"
 PATIENCE_SECONDS = 90.0
@@ -66,7 +75,8 @@ class MissingBucket(FileNotFoundError):
 
 
 class Unanswered(OSError):
-    """A store that answers, but never for this object; or a web host that does not answer at all."""
+    """A store that answers, but never for this object; or a web host that does not answer at
+    all."""
 
 
 def patience_seconds() -> float:
@@ -86,7 +96,8 @@ def patience_seconds() -> float:
 
 
 class _Process:
-    """What this process knows of stores, and whom it tells that it is alive while it waits for one."""
+    """What this process knows of stores, and whom it tells that it is alive while it waits for
+    one."""
 
     reached: set[str] = set()  # noqa: RUF012  (one for all)
     worker = False
@@ -95,7 +106,8 @@ class _Process:
 
 
 def work_for(beat: Callable[[], None] | None = None, every: float = 2.0) -> None:
-    """Say that this process works for one that has seen the stores already; `beat` is called while it waits for them."""
+    """Say that this process works for one that has seen the stores already; `beat` is called while
+    it waits for them."""
     _Process.worker, _Process.beat, _Process.beat_every = True, beat, every
 
 
@@ -141,7 +153,10 @@ def _limit(uri: str, patience: float) -> float:
 def _as_answer(error: Exception, uri: str, verdict: Verdict) -> Exception:
     codes = {status_of(cause)[1] for cause in causes(error)}
     if "NoSuchBucket" in codes:
-        return MissingBucket(errno.ENOENT, f"no such bucket: create {origin(uri)}, or check its name and AWS_ENDPOINT_URL")
+        return MissingBucket(
+            errno.ENOENT,
+            f"no such bucket: create {origin(uri)}, or check its name and AWS_ENDPOINT_URL",
+        )
     home = type(error).__module__.split(".")[0]
     if home in ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs"):
         return OSError(errno.EINVAL, verdict.text)
@@ -151,10 +166,18 @@ def _as_answer(error: Exception, uri: str, verdict: Verdict) -> Exception:
 def _given_up(uri: str, verdict: Verdict, seconds: float, blame: Blame) -> UsageError:
     place = origin(uri)
     if place not in _Process.reached:
-        hint = "AWS_ENDPOINT_URL and the network" if place.startswith("s3") else "its name and the network"
-        return blame.outage(f"{place} cannot be reached ({verdict.text}): check {hint}, then run the same command again")
+        hint = (
+            "AWS_ENDPOINT_URL and the network"
+            if place.startswith("s3")
+            else "its name and the network"
+        )
+        return blame.outage(
+            f"{place} cannot be reached ({verdict.text}): check {hint}, then run the same command "
+            "again"
+        )
     return blame.outage(
-        f"{place} does not answer, tried for {seconds:.0f} s ({verdict.text}): run the same command again to go on; "
+        f"{place} does not answer, tried for {seconds:.0f} s ({verdict.text}): run the same "
+        "command again to go on; "
         f"{PATIENCE_VARIABLE} sets the seconds"
     )
 
@@ -181,13 +204,17 @@ def _beating(patience: float) -> Iterator[None]:
         thread.join()
 
 
-_CALLS = frozenset({"cat_file", "copy", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"})
+_CALLS = frozenset(
+    {"cat_file", "copy", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"}
+)
 _LISTING = frozenset({"find", "info", "isdir", "ls"})
-"""calls about the place, not one object: a missing bucket or a refusal there is a matter of set-up"""
+"""calls about the place, not one object: a missing bucket or a refusal there is a matter of
+set-up"""
 
 
 class RemoteFileSystem:
-    """An fsspec file system whose calls are patient. Goes to other processes by its URL, and survives a fork."""
+    """An fsspec file system whose calls are patient. Goes to other processes by its URL, and
+    survives a fork."""
 
     def __init__(self, uri: str, blame: Blame) -> None:
         self._uri, self._blame = uri, blame
@@ -214,7 +241,9 @@ class RemoteFileSystem:
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            return patiently(lambda: getattr(self._fs(), name)(*args, **kwargs), self._uri, self._blame)
+            return patiently(
+                lambda: getattr(self._fs(), name)(*args, **kwargs), self._uri, self._blame
+            )
         except OSError as error:
             if name in _LISTING and isinstance(error, MissingBucket | PermissionError):
                 raise self._blame.setup(f"{self._uri}: {_refusal(error)}") from error
@@ -242,7 +271,9 @@ class RemoteFileSystem:
 
 def _refusal(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return f"access denied ({one_line(error)}): check the credentials and their rights; {SETTINGS}"
+        return (
+            f"access denied ({one_line(error)}): check the credentials and their rights; {SETTINGS}"
+        )
     return one_line(error)
 
 
@@ -250,18 +281,25 @@ def _connect(uri: str, blame: Blame) -> tuple[Any, str]:
     options: dict[str, Any] = {}
     if get_protocol(uri) in ("s3", "s3a") and "::" not in uri:
         asked = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-        options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": _CLIENT_TRIES}, **asked}
+        options["config_kwargs"] = {
+            "retries": {"mode": "standard", "total_max_attempts": _CLIENT_TRIES},
+            **asked,
+        }
     try:
         fs, path = fsspec.core.url_to_fs(uri, **options)
     except ImportError as error:
         package = "s3fs" if uri.startswith("s3") else "the package that it names"
-        raise blame.setup(f"{uri} cannot be opened here: {one_line(error)} (pip install {package})") from error
+        raise blame.setup(
+            f"{uri} cannot be opened here: {one_line(error)} (pip install {package})"
+        ) from error
     if options:
         fs.retries = 1  # s3fs' own loop around the client's
     return fs, path
 
 
-def _in_pieces(fetch: Callable[[int, int], bytes], uri: str, blame: Blame) -> Callable[[int, int], bytes]:
+def _in_pieces(
+    fetch: Callable[[int, int], bytes], uri: str, blame: Blame
+) -> Callable[[int, int], bytes]:
     def fetch_patiently(start: int, end: int) -> bytes:
         pieces = []
         for at in range(start, end, PIECE):
@@ -348,7 +386,8 @@ def _copy_whole(fs: Any, path: str, into: BinaryIO, start: int, size: int | None
 
 
 def _answers(uri: str) -> bool:
-    """Whether the store says anything about another file: no matter what, of a name like this one's that nobody has used."""
+    """Whether the store says anything about another file: no matter what, of a name like this one's
+    that nobody has used."""
     try:
         fs, path = _connect(uri, AS_SOURCE)
         folder, _, name = path.rpartition("/")
@@ -371,4 +410,8 @@ _OF_THIS_MACHINE = {
 
 def store_environment() -> dict[str, str]:
     """This process's settings for stores, as a process on another machine needs them."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON) and name not in _OF_THIS_MACHINE}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_PASSED_ON) and name not in _OF_THIS_MACHINE
+    }

@@ -1,7 +1,9 @@
-"""Signals that ask a command to end: Ctrl-C, a scheduler's SIGTERM, and the SIGHUP of a terminal that goes away.
+"""Signals that ask a command to end: Ctrl-C, a scheduler's SIGTERM, and the SIGHUP of a terminal
+that goes away.
 
-The first one raises `Stopped` in the main thread, so that children and staged files are cleaned up on the way out. More of them
-change nothing while that goes on, but for a second Ctrl-C, which ends the process at once.
+The first one raises `Stopped` in the main thread, so that children and staged files are cleaned up
+on the way out. More of them change nothing while that goes on, but for a second Ctrl-C, which ends
+the process at once.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal has gone"}
+_WORDS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "the terminal has gone",
+}
 _BASE = 128
 """a shell's exit code for a signal is this much above its number"""
 
@@ -33,7 +39,8 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Have the signals raise within the block. One that is ignored already (`nohup`) stays so; threads leave them alone."""
+    """Have the signals raise within the block. One that is ignored already (`nohup`) stays so;
+    threads leave them alone."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -45,7 +52,9 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, stop)
     try:
         yield
-    except KeyboardInterrupt as error:  # compiled code (Ray's) turns every exception of a handler into this one
+    except (
+        KeyboardInterrupt
+    ) as error:  # compiled code (Ray's) turns every exception of a handler into this one
         raise (Stopped(received[0]) if received else error) from error
     finally:
         for number, handler in before.items():
@@ -54,7 +63,8 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def kept_signals() -> Iterator[None]:
-    """Put the handlers back that a library replaces within the block; one of its own that exits (Ray's) raises `Stopped` too."""
+    """Put the handlers back that a library replaces within the block; one of its own that exits
+    (Ray's) raises `Stopped` too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -62,7 +72,9 @@ def kept_signals() -> Iterator[None]:
     try:
         yield
     except SystemExit as ended:
-        raise (Stopped(ended.code) if isinstance(ended.code, int) and ended.code in before else ended) from ended
+        raise (
+            Stopped(ended.code) if isinstance(ended.code, int) and ended.code in before else ended
+        ) from ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

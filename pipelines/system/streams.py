@@ -1,4 +1,5 @@
-"""Standard output and error whose readers may go away, as in `codecshards verify OUT | head`: the command goes on without."""
+"""Standard output and error whose readers may go away, as in `codecshards verify OUT | head`: the
+command goes on without."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class OutlivedReader:
         return getattr(self._stream, name)
 
     def _give_up(self) -> None:
-        """What is still in the stream's buffer goes nowhere too, so that nothing fails as the interpreter ends."""
+        """What is still in the stream's buffer goes nowhere too, so that nothing fails as the
+        interpreter ends."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

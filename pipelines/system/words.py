@@ -6,7 +6,8 @@ import unicodedata
 
 
 def fixed(value: float, digits: int, sign: bool = False) -> str:
-    """With so many digits behind the point, and never a zero with a minus; `sign` puts a plus before what is above zero."""
+    """With so many digits behind the point, and never a zero with a minus; `sign` puts a plus
+    before what is above zero."""
     text = f"{value:z.{digits}f}"
     return f"+{text}" if sign and float(text) > 0 else text
 
@@ -17,7 +18,8 @@ def many(count: int, word: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey: control characters, and those that turn the direction of text, written as escapes."""
+    """Without what a terminal would obey: control characters, and those that turn the direction of
+    text, written as escapes."""
     if text.isprintable():
         return text
     return "".join(c.encode("unicode_escape").decode() if _commands(c) else c for c in text)
@@ -26,5 +28,15 @@ def printable(text: str) -> str:
 def _commands(character: str) -> bool:
     if character in "\n\t":
         return False
-    turns = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    turns = unicodedata.bidirectional(character) in (
+        "LRE",
+        "RLE",
+        "LRO",
+        "RLO",
+        "PDF",
+        "LRI",
+        "RLI",
+        "FSI",
+        "PDI",
+    )
     return turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")

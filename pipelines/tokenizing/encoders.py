@@ -1,4 +1,5 @@
-"""Something that turns batches of chunks into codes, later: in this process, or on an actor that holds a GPU."""
+"""Something that turns batches of chunks into codes, later: in this process, or on an actor that
+holds a GPU."""
 
 from __future__ import annotations
 
@@ -33,9 +34,11 @@ class Encoder(Protocol):
     window: int
     """batches worth having under way at once"""
     lanes: int
-    """batches that are computed side by side, where the last chunks of a shard are better shared out"""
+    """batches that are computed side by side, where the last chunks of a shard are better shared
+    out"""
     busy: float
-    """seconds of encoding, over all batches that were redeemed; those on several devices at once all count"""
+    """seconds of encoding, over all batches that were redeemed; those on several devices at once
+    all count"""
 
     def submit(self, chunks: Sequence[Chunk]) -> Any:
         """Start on a batch; returns a ticket."""
@@ -107,11 +110,15 @@ def clocked_encode(codec: Codec, chunks: Sequence[Chunk]) -> tuple[list[ChunkCod
 
 
 def warm_up(codec: Codec) -> None:
-    """Have a codec do once what only its first batch needs: compiled code is loaded, buffers are made.
+    """Have a codec do once what only its first batch needs: compiled code is loaded, buffers are
+    made.
 
-    Not where codes are compared with exact ones from the first batch on: these must be of the corpus.
+    Not where codes are compared with exact ones from the first batch on: these must be of the
+    corpus.
     """
     if codec.spec.precision != "exact" or codec.spec.chunk_length is None:
         return
-    noise = np.random.default_rng(0).standard_normal((codec.channels, codec.spec.chunk_length), np.float32)
+    noise = np.random.default_rng(0).standard_normal(
+        (codec.channels, codec.spec.chunk_length), np.float32
+    )
     codec.encode_chunks([np.float32(0.1) * noise])

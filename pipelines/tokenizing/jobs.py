@@ -1,4 +1,5 @@
-"""One shard's job as a plain function of its recordings: read, cut, encode, write, commit. Knows nothing of Ray."""
+"""One shard's job as a plain function of its recordings: read, cut, encode, write, commit. Knows
+nothing of Ray."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from pipelines.corpus.absence import Absence
 from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats, counted
-from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, hash_file, pack_counts, staged_name
+from pipelines.output.manifest.commits import (
+    CommitRecord,
+    Failure,
+    Manifest,
+    hash_file,
+    pack_counts,
+    staged_name,
+)
 from pipelines.output.manifest.leases import new_run
 from pipelines.output.plan import PlannedShard, estimated
 from pipelines.output.storage import Storage, open_storage
@@ -72,7 +80,8 @@ class WorkSettings:
     passing: PassingSettings | None = None
     """what is audited in passing; None is nothing"""
     missing_allowed: bool = False
-    """recordings that are not there fail however many they are; False stops when the whole corpus seems to be away"""
+    """recordings that are not there fail however many they are; False stops when the whole corpus
+    seems to be away"""
     run: str = field(default_factory=new_run)
     """whose staged files these workers write: `pipelines.output.manifest.leases`"""
 
@@ -171,7 +180,9 @@ class ShardWorker:
         settings = self.settings
         if settings.passing is None:
             return None
-        return PassingAudit(settings.passing, self._storage, EncoderCodec(self.encoder, settings.spec))
+        return PassingAudit(
+            settings.passing, self._storage, EncoderCodec(self.encoder, settings.spec)
+        )
 
     def close(self) -> None:
         """End the decoder's process."""
@@ -261,8 +272,11 @@ class _Shard:
 
     def _rows(self) -> Iterator[Row]:
         careful = self._job.careful
-        wanted = [recording for recording in self._job.recordings if not self._is_quarantined(recording)]
-        # A careful shard takes one recording at a time, from file to codes, and says which before it begins.
+        wanted = [
+            recording for recording in self._job.recordings if not self._is_quarantined(recording)
+        ]
+        # A careful shard takes one recording at a time, from file to codes, and says which before
+        # it begins.
         for group in ([recording] for recording in wanted) if careful else [wanted]:
             if careful:
                 self._worker.journal.write(self._job.name, group[0].id)
@@ -314,14 +328,16 @@ class _Shard:
                 watched.advance(pending.chunks)
 
     def _limit(self, recording: Recording, num_samples: int) -> None:
-        """A codec without windows encodes a recording in one piece, and memory sets an end to that."""
+        """A codec without windows encodes a recording in one piece, and memory sets an end to
+        that."""
         spec = self._spec
         if spec.chunk_length is not None:
             return
         longest = min(self._worker.settings.max_chunk_seconds, MAX_CHUNK_FRAMES / spec.frame_rate)
         if num_samples > longest * spec.sample_rate:
             message = (
-                f"{recording.uri}: longer than {longest:g} s, which this codec encodes in one piece: cut it with start and end "
+                f"{recording.uri}: longer than {longest:g} s, which this codec encodes in one "
+                "piece: cut it with start and end "
                 "in a manifest, or raise --max-chunk-seconds"
             )
             raise RecordingError(FailureKind.TOO_LONG, message, "encode")
@@ -367,7 +383,9 @@ class _Shard:
         )
 
     def _fail(self, recording: Recording, error: RecordingError) -> None:
-        self._failures[recording.id] = Failure(recording.id, recording.uri, str(error.kind), error.message, error.stage)
+        self._failures[recording.id] = Failure(
+            recording.id, recording.uri, str(error.kind), error.message, error.stage
+        )
         self._worker.progress.failures += 1
 
     def _advance(self, samples: int) -> None:

@@ -4,8 +4,8 @@
         recording 2   ▌                   batch 2  ▌▌██
         recording 3   ██████ ▌            batch 3  ████ …
 
-Which chunks share a batch follows from the recordings' order, the batch size and, for the last ones, the encoder's lanes; what a
-chunk's codes are does not depend on its company.
+Which chunks share a batch follows from the recordings' order, the batch size and, for the last
+ones, the encoder's lanes; what a chunk's codes are does not depend on its company.
 """
 
 from __future__ import annotations
@@ -96,13 +96,15 @@ class Packer:
         yield from self.ready()
 
     def _submit_rest(self) -> None:
-        """The last chunks, shared out: as one batch they would keep one lane busy while the others have nothing to do."""
+        """The last chunks, shared out: as one batch they would keep one lane busy while the others
+        have nothing to do."""
         share = -(-len(self._buffer) // self._encoder.lanes)
         while self._buffer:
             self._submit(share)
 
     def _submit(self, count: int) -> None:
-        # Chunks of a recording that has failed meanwhile still go: what a batch holds must not depend on timing.
+        # Chunks of a recording that has failed meanwhile still go: what a batch holds must not
+        # depend on timing.
         while len(self._under_way) >= self._encoder.window:
             self._collect()
         batch, self._buffer = self._buffer[:count], self._buffer[count:]
@@ -125,11 +127,14 @@ class Packer:
             try:
                 self._alone(pending.recording, places)
             except RecordingError as error:
-                named = RecordingError(error.kind, f"{pending.recording.uri}: {error.message}", "encode")
+                named = RecordingError(
+                    error.kind, f"{pending.recording.uri}: {error.message}", "encode"
+                )
                 pending.fail(named)
 
     def _alone(self, recording: Recording, places: list[_Place]) -> None:
-        """One recording's part of a batch, until it has its codes, or there is evidence that it kills encoders."""
+        """One recording's part of a batch, until it has its codes, or there is evidence that it
+        kills encoders."""
         trial = Trial(recording.id)
         while True:
             ticket = self._encoder.submit([place.chunk for place in places])
@@ -139,7 +144,9 @@ class Packer:
             except EncoderLost as lost:
                 verdict = trial.died(lost.death, alone=True)
             if verdict is not None:
-                raise RecordingError(FailureKind.QUARANTINED, f"while it was encoded, {verdict}", "encode")
+                raise RecordingError(
+                    FailureKind.QUARANTINED, f"while it was encoded, {verdict}", "encode"
+                )
             time.sleep(trial.pause)
 
     @staticmethod

@@ -1,4 +1,5 @@
-"""What a person sees while a run goes on: a live bar on a terminal, a plain line now and then elsewhere."""
+"""What a person sees while a run goes on: a live bar on a terminal, a plain line now and then
+elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class ShardProgress:
     seconds: float = 0.0
     """audio seconds read so far"""
     planned: float = 0.0
-    """what the plan took the recordings for that were read; for the one at hand, at most what was read of it"""
+    """what the plan took the recordings for that were read; for the one at hand, at most what was
+    read of it"""
     recordings: int = 0
     failures: int = 0
     decode_wait: float = 0.0
@@ -113,7 +115,9 @@ class RunProgress:
     def waiting(self, what: str) -> float:
         """Share of the runners' time spent waiting for "decode" or "encode", 0 to 1."""
         wall = self.wall + sum(shard.wall for shard in self.under_way)
-        total = getattr(self, f"{what}_wait") + sum(getattr(shard, f"{what}_wait") for shard in self.under_way)
+        total = getattr(self, f"{what}_wait") + sum(
+            getattr(shard, f"{what}_wait") for shard in self.under_way
+        )
         return min(total / wall, 1.0) if wall > 0 else 0.0
 
     def finish(self, planned_seconds: float, shard: ShardProgress) -> None:
@@ -136,7 +140,11 @@ def refuse_more_failures(progress: RunProgress, most: int | None) -> None:
     """
     failed = progress.earlier_failures + progress.all_failures
     if most is not None and failed > most:
-        earlier = f" ({progress.earlier_failures} of them in earlier runs)" if progress.earlier_failures else ""
+        earlier = (
+            f" ({progress.earlier_failures} of them in earlier runs)"
+            if progress.earlier_failures
+            else ""
+        )
         raise UsageError(
             f"stopped: {failed} recordings have failed{earlier}, more than --max-failures {most}; "
             "`codecshards inspect OUT --failures` lists those of finished shards"
@@ -151,7 +159,8 @@ def describe(progress: RunProgress) -> str:
         f"{progress.speed:.1f}x real time",
         f"{progress.all_recordings} recordings",
         f"{progress.all_failures} failed",
-        f"waiting: decode {progress.waiting('decode'):.0%}, encode {progress.waiting('encode'):.0%}",
+        f"waiting: decode {progress.waiting('decode'):.0%}, encode "
+        f"{progress.waiting('encode'):.0%}",
     ]
     if progress.remaining is not None and progress.share < 1:
         parts.insert(3, f"ETA {format_duration(progress.remaining)}")
@@ -160,7 +169,11 @@ def describe(progress: RunProgress) -> str:
 
 def fitted(progress: RunProgress, width: int) -> str:
     """As much of it as fits in `width` columns, what matters most first."""
-    eta = f"ETA {format_duration(progress.remaining)}" if progress.remaining is not None and progress.share < 1 else ""
+    eta = (
+        f"ETA {format_duration(progress.remaining)}"
+        if progress.remaining is not None and progress.share < 1
+        else ""
+    )
     parts = [
         f"{progress.shards_done}/{progress.shards} shards",
         eta,
@@ -169,7 +182,8 @@ def fitted(progress: RunProgress, width: int) -> str:
         format_hours(progress.seconds),
         f"{progress.all_recordings} recordings",
         "" if progress.all_failures else "0 failed",
-        f"waiting: decode {progress.waiting('decode'):.0%}, encode {progress.waiting('encode'):.0%}",
+        f"waiting: decode {progress.waiting('decode'):.0%}, encode "
+        f"{progress.waiting('encode'):.0%}",
     ]
     text = ""
     for part in filter(None, parts):
@@ -204,7 +218,12 @@ class Display(Protocol):
     """Shows a `RunProgress` again and again, and passes messages."""
 
     def __enter__(self) -> Display: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
     def update(self, progress: RunProgress) -> None: ...
     def message(self, text: str) -> None: ...
 
@@ -220,7 +239,12 @@ class PlainDisplay:
     def __enter__(self) -> PlainDisplay:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         return None
 
     def update(self, progress: RunProgress) -> None:
@@ -240,7 +264,10 @@ class LiveDisplay:
         self._bars = BarColumn()
         whole = Column(no_wrap=True, overflow="crop")
         # Without markup: brackets in the words are brackets.
-        columns = (TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=whole) for name in ("percent", "words"))
+        columns = (
+            TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=whole)
+            for name in ("percent", "words")
+        )
         self._bar = Progress(next(columns), self._bars, next(columns), console=console)
         self._task: TaskID | None = None
 
@@ -248,7 +275,12 @@ class LiveDisplay:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.stop()
 
     def update(self, progress: RunProgress) -> None:
@@ -264,7 +296,8 @@ class LiveDisplay:
 
 
 class NotebookDisplay:
-    """A bar and the messages below it, as one output of a notebook's cell that is replaced again and again."""
+    """A bar and the messages below it, as one output of a notebook's cell that is replaced again
+    and again."""
 
     def __init__(self, show: Callable[[str], Callable[[str], None]]) -> None:
         """`show` makes an output of HTML, and returns what replaces it."""
@@ -277,7 +310,12 @@ class NotebookDisplay:
     def __enter__(self) -> NotebookDisplay:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._draw()
 
     def update(self, progress: RunProgress) -> None:
@@ -301,11 +339,16 @@ class NotebookDisplay:
         parts = []
         if self._progress is not None:
             share, words = percent(self._progress), escape(describe(self._progress))
-            parts.append(f'<progress max="100" value="{share}" style="width: 20em"></progress> {share}%<br>{words}')
+            parts.append(
+                f'<progress max="100" value="{share}" style="width: 20em"></progress> '
+                f"{share}%<br>{words}"
+            )
         lines = escape("\n".join(self._messages[-MOST_MESSAGES:]))
         # A box whose content runs from the bottom stays scrolled to its end.
         box = "display: flex; flex-direction: column-reverse; max-height: 12em; overflow: auto"
-        parts.append(f'<div style="{box}"><pre style="margin: 0; white-space: pre-wrap">{lines}</pre></div>')
+        parts.append(
+            f'<div style="{box}"><pre style="margin: 0; white-space: pre-wrap">{lines}</pre></div>'
+        )
         return "\n".join(parts)
 
 
@@ -349,11 +392,20 @@ def open_display(quiet: bool = False) -> Display:
 
 
 def _moves(console: Console) -> bool:
-    """Whether a line can be written over. In a notebook's `!command` standard error looks like a terminal and is none."""
-    return console.is_terminal and not console.is_dumb_terminal and sys.stderr.isatty() and not _under_a_notebook(os.environ)
+    """Whether a line can be written over. In a notebook's `!command` standard error looks like a
+    terminal and is none."""
+    return (
+        console.is_terminal
+        and not console.is_dumb_terminal
+        and sys.stderr.isatty()
+        and not _under_a_notebook(os.environ)
+    )
 
 
 def _under_a_notebook(environment: Mapping[str, str]) -> bool:
-    """Whether a notebook's kernel started this process: Jupyter says so, and ipykernel sets these three for its commands."""
+    """Whether a notebook's kernel started this process: Jupyter says so, and ipykernel sets these
+    three for its commands."""
     marks = {"TERM": "xterm-color", "PAGER": "cat", "GIT_PAGER": "cat"}
-    return "JPY_PARENT_PID" in environment or all(environment.get(name) == value for name, value in marks.items())
+    return "JPY_PARENT_PID" in environment or all(
+        environment.get(name) == value for name, value in marks.items()
+    )

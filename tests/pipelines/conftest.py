@@ -12,7 +12,9 @@ from corpora import Maker, write_corpus
 def make_corpus(tmp_path: Path) -> Maker:
     """Writes a folder of short recordings, a broken one among them."""
 
-    def make(count: int = 12, name: str = "corpus", broken: bool = True, longest: int = 130_000) -> Path:
+    def make(
+        count: int = 12, name: str = "corpus", broken: bool = True, longest: int = 130_000
+    ) -> Path:
         folder = tmp_path / name
         write_corpus(folder, count, broken, longest)
         return folder

@@ -26,5 +26,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked for it")
 def test_arrays_are_no_longer_written_into_fresh_pages() -> None:
-    pages = {how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how])) for how in ("keep", "as it is")}
+    pages = {
+        how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how]))
+        for how in ("keep", "as it is")
+    }
     assert pages["keep"] < 100 < 5_000 < pages["as it is"], pages

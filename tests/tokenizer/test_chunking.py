@@ -1,4 +1,5 @@
-"""The arithmetic of chunks and frames, against values worked out by hand and against plain slicing."""
+"""The arithmetic of chunks and frames, against values worked out by hand and against plain
+slicing."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ LENGTH, STRIDE = 48_000, 47_520
 
 
 @pytest.mark.parametrize(
-    ("samples", "frames"), [(1, 1), (320, 1), (321, 2), (480, 2), (48_000, 150), (47_840, 150), (47_680, 149)]
+    ("samples", "frames"),
+    [(1, 1), (320, 1), (321, 2), (480, 2), (48_000, 150), (47_840, 150), (47_680, 149)],
 )
 def test_frames_by_hand(samples: int, frames: int) -> None:
     assert frames_of(samples, 320) == frames
@@ -26,7 +28,10 @@ def test_frames_by_hand(samples: int, frames: int) -> None:
         (1, [(0, 1)]),
         (47_520, [(0, 47_520)]),
         (47_521, [(0, 47_521), (47_520, 47_521)]),
-        (48_000, [(0, 48_000), (47_520, 48_000)]),  # exactly one second has two chunks, the second of 480 samples
+        (
+            48_000,
+            [(0, 48_000), (47_520, 48_000)],
+        ),  # exactly one second has two chunks, the second of 480 samples
         (48_001, [(0, 48_000), (47_520, 48_001)]),
         # A tail of up to 480 samples makes the chunk before the last partial too.
         (95_140, [(0, 48_000), (47_520, 95_140), (95_040, 95_140)]),
@@ -58,7 +63,9 @@ def test_no_samples_have_no_chunks() -> None:
     length=st.integers(2, 40),
     overlap=st.integers(0, 10),
 )
-def test_a_stream_is_cut_as_the_whole_would_be(blocks: list[int], length: int, overlap: int) -> None:
+def test_a_stream_is_cut_as_the_whole_would_be(
+    blocks: list[int], length: int, overlap: int
+) -> None:
     stride = max(1, length - overlap)
     total = sum(blocks)
     whole = np.arange(2 * total, dtype=np.float32).reshape(2, total)
@@ -70,7 +77,10 @@ def test_a_stream_is_cut_as_the_whole_would_be(blocks: list[int], length: int, o
     chunks += cutter.finish()
     expected = [whole[:, a:b] for a, b in chunk_spans(total, length, stride)] if total else []
     assert len(chunks) == len(expected)
-    assert all(np.array_equal(one, other) and one.flags.c_contiguous for one, other in zip(chunks, expected, strict=True))
+    assert all(
+        np.array_equal(one, other) and one.flags.c_contiguous
+        for one, other in zip(chunks, expected, strict=True)
+    )
     assert cutter.num_samples == total
 
 
@@ -101,8 +111,15 @@ def reference_overlap_add(chunks: list[np.ndarray], stride: int, length: int) ->
 
 
 @settings(deadline=None, max_examples=60)
-@given(total=st.integers(1, 300), length=st.integers(4, 50), overlap=st.integers(0, 3), seed=st.integers(0, 9))
-def test_overlap_add_is_the_formula_in_any_slices(total: int, length: int, overlap: int, seed: int) -> None:
+@given(
+    total=st.integers(1, 300),
+    length=st.integers(4, 50),
+    overlap=st.integers(0, 3),
+    seed=st.integers(0, 9),
+)
+def test_overlap_add_is_the_formula_in_any_slices(
+    total: int, length: int, overlap: int, seed: int
+) -> None:
     stride = length - overlap
     rng = np.random.default_rng(seed)
     spans = chunk_spans(total, length, stride)
@@ -113,7 +130,9 @@ def test_overlap_add_is_the_formula_in_any_slices(total: int, length: int, overl
     blocks = [joined.push(chunk) for chunk in chunks]
     out = np.concatenate([*blocks, joined.finish()], axis=1)
     assert out.shape == (2, total)
-    expected = reference_overlap_add([chunk[:, : b - a] for chunk, (a, b) in zip(chunks, spans, strict=True)], stride, length)
+    expected = reference_overlap_add(
+        [chunk[:, : b - a] for chunk, (a, b) in zip(chunks, spans, strict=True)], stride, length
+    )
     np.testing.assert_allclose(out, expected, atol=1e-4)
 
 

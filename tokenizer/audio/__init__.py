@@ -1,4 +1,5 @@
-"""Audio in: any common file to float32 samples at a codec's rate and channels, streamed in bounded memory."""
+"""Audio in: any common file to float32 samples at a codec's rate and channels, streamed in bounded
+memory."""
 
 from __future__ import annotations
 

@@ -21,16 +21,21 @@ _ITU: dict[str, tuple[float, float]] = {
     "FLC": (1.0, 0.0),
     "FRC": (0.0, 1.0),
 }
-"""gain of each loudspeaker in the left and right channel: ITU-R BS.775, annex 4, without normalisation"""
+"""gain of each loudspeaker in the left and right channel: ITU-R BS.775, annex 4, without
+normalisation"""
 
 
-def mapping_matrix(name: str, layout: tuple[str, ...], channels: int, downmix: bool) -> NDArray[np.float32] | None:
+def mapping_matrix(
+    name: str, layout: tuple[str, ...], channels: int, downmix: bool
+) -> NDArray[np.float32] | None:
     """Gains float32 `[channels, source channels]`; None when the samples stay as they are.
 
-    Mono goes to both channels at full level; stereo to mono is the mean; more than two are refused unless `downmix`.
+    Mono goes to both channels at full level; stereo to mono is the mean; more than two are refused
+    unless `downmix`.
 
     Raises:
-        RecordingError: more than two channels and no downmix, or channels whose places are unknown (CHANNELS).
+        RecordingError: more than two channels and no downmix, or channels whose places are unknown
+            (CHANNELS).
     """
     count = len(layout)
     if count == channels:
@@ -40,7 +45,10 @@ def mapping_matrix(name: str, layout: tuple[str, ...], channels: int, downmix: b
     if count == 2:
         return np.full((1, 2), 0.5, np.float32)
     if not downmix:
-        message = f"{name}: has {count} channels ({' '.join(layout)}); --downmix (downmix=True) mixes them down"
+        message = (
+            f"{name}: has {count} channels ({' '.join(layout)}); --downmix (downmix=True) mixes "
+            "them down"
+        )
         raise RecordingError(FailureKind.CHANNELS, message, "open")
     unknown = [place for place in layout if place not in _ITU]
     if unknown:
@@ -50,7 +58,9 @@ def mapping_matrix(name: str, layout: tuple[str, ...], channels: int, downmix: b
     return stereo if channels == 2 else np.ascontiguousarray(stereo.mean(axis=0, keepdims=True))
 
 
-def apply_mapping(block: NDArray[np.float32], matrix: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def apply_mapping(
+    block: NDArray[np.float32], matrix: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
     """Mix a block float32 `[source channels, n]` with the gains of `mapping_matrix`."""
     if matrix is None:
         return block

@@ -1,4 +1,5 @@
-"""Flags for signals that a codec encodes without complaint and that are probably not what was meant."""
+"""Flags for signals that a codec encodes without complaint and that are probably not what was
+meant."""
 
 from __future__ import annotations
 
@@ -8,18 +9,21 @@ from numpy.typing import NDArray
 SILENT_PEAK = 1e-6
 """-120 dBFS: below one step of 16-bit audio (-90 dBFS) and of 20-bit"""
 ANTIPHASE_RATIO = 1e-4
-"""mono power over mean channel power: -40 dB; EnCodec normalises by the mono mix, which then says nothing"""
+"""mono power over mean channel power: -40 dB; EnCodec normalises by the mono mix, which then says
+nothing"""
 CLIPPED_LEVEL = 0.9999
 CLIPPED_RUNS = 4
 CLIPPED_SHARE = 1e-5
-"""of samples that sit at full scale right after another that does; single peaks at full scale are ordinary mastering"""
+"""of samples that sit at full scale right after another that does; single peaks at full scale are
+ordinary mastering"""
 
 
 class SignalMeter:
     """Sums over a stream of blocks, float32 `[channels, n]`."""
 
     def __init__(self, copies: int = 1) -> None:
-        """`copies` is how often each channel of the blocks stands in the waveform that is judged."""
+        """`copies` is how often each channel of the blocks stands in the waveform that is
+        judged."""
         self._copies = copies
         self._samples = 0
         self._peak = 0.0
@@ -53,5 +57,6 @@ class SignalMeter:
 
 
 def _power(samples: NDArray[np.float32]) -> float:
-    """The sum of squares, in float32: its rounding is nothing beside the thresholds. Not BLAS, whose threads wait by spinning."""
+    """The sum of squares, in float32: its rounding is nothing beside the thresholds. Not BLAS,
+    whose threads wait by spinning."""
     return float(np.einsum("n,n->", samples, samples))

@@ -1,4 +1,5 @@
-"""One recording, from file to blocks at a codec's rate: open, decode, cut, check, map, resample, measure.
+"""One recording, from file to blocks at a codec's rate: open, decode, cut, check, map, resample,
+measure.
 
 file ──reader──▶ source blocks ──cut──▶ start..end ──check, map, meter──▶ ──soxr──▶ blocks at the target rate
 """
@@ -41,12 +42,13 @@ class AudioReport:
     container: str
     codec: str
     decoder: str
-    """ "pyav" or "soundfile"; of a second reading, which way that was (`tokenizer.audio.readers.second`)"""
+    """ "pyav" or "soundfile"; of a second reading, which way that was
+    (`tokenizer.audio.readers.second`)"""
     flags: tuple[str, ...]
     """of "silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks" """
     gaps: tuple[tuple[float, float], ...] = ()
-    """where something is missing or wrong, as seconds from the first sample that was used to the end of the silence that stands
-    there; the two are equal where nobody knows how much it is"""
+    """where something is missing or wrong, as seconds from the first sample that was used to the
+    end of the silence that stands there; the two are equal where nobody knows how much it is"""
     tracks: int = 1
     """of sound in the file, of which one was read"""
 
@@ -69,13 +71,17 @@ class AudioStream:
         second: bool = False,
     ) -> None:
         source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
-        self.name = name or (source if isinstance(source, str) else str(getattr(source, "name", "audio")))
+        self.name = name or (
+            source if isinstance(source, str) else str(getattr(source, "name", "audio"))
+        )
         self._start, self._end = start, end
         self._allow_truncated = allow_truncated or second
         if isinstance(source, str):
             require_regular_file(source)
         self._reader: Reader
-        self._reader, self._skipped = open_reader(source, self.name, 0.0 if second else start or 0.0, allow_damaged)
+        self._reader, self._skipped = open_reader(
+            source, self.name, 0.0 if second else start or 0.0, allow_damaged
+        )
         if second:
             self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
@@ -134,7 +140,9 @@ class AudioStream:
             yield from self._mapped()
             return
         # Bit-equal to resampling the whole at once, whatever the blocks.
-        stream: Any = soxr.ResampleStream(rate, self.sample_rate, channels, dtype="float32", quality=_QUALITY)
+        stream: Any = soxr.ResampleStream(
+            rate, self.sample_rate, channels, dtype="float32", quality=_QUALITY
+        )
         for block in self._mapped():
             yield _transposed(stream.resample_chunk(_transposed(block)))
         yield _transposed(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
@@ -184,7 +192,8 @@ class AudioStream:
         return trimmed(self._reader.blocks(), facts.declared)
 
     def _judge_length(self, samples: int, wanted: int | None) -> None:
-        """The file has ended after `samples`: is that where it, or the segment, should have ended?"""
+        """The file has ended after `samples`: is that where it, or the segment, should have
+        ended?"""
         facts = self._reader.facts
         short = facts.declared is not None and samples < facts.declared - facts.tolerance
         rounding = max(facts.tolerance, facts.sample_rate // 10)
@@ -194,7 +203,9 @@ class AudioStream:
         if short and not missing and any(not gap.samples for gap in self._reader.gaps):
             return  # it lacks what did not decode, which its report says
         whole = facts.declared if short and facts.declared is not None else samples
-        if self._first(facts.sample_rate) >= whole:  # begins behind the end, wherever that is: there is nothing to keep
+        if (
+            self._first(facts.sample_rate) >= whole
+        ):  # begins behind the end, wherever that is: there is nothing to keep
             return
         self._truncated = True
         if self._allow_truncated:
@@ -203,17 +214,24 @@ class AudioStream:
         if short and facts.declared == CUT_OFF:
             detail = f"breaks off after {seconds:.3f} s, its end is missing"
         elif short and facts.declared is not None:
-            detail = f"breaks off after {seconds:.3f} of {facts.declared / facts.sample_rate:.3f} s that its header declares"
+            detail = (
+                f"breaks off after {seconds:.3f} of {facts.declared / facts.sample_rate:.3f} s "
+                "that its header declares"
+            )
         else:
             detail = f"ends after {seconds:.3f} s, before the segment's end at {self._end} s"
-        message = f"{self.name}: {detail}; --allow-truncated (allow_truncated=True) keeps what is there"
+        message = (
+            f"{self.name}: {detail}; --allow-truncated (allow_truncated=True) keeps what is there"
+        )
         raise RecordingError(FailureKind.TRUNCATED, message, "decode")
 
     def _conclude(self) -> None:
         facts = self._reader.facts
         if not self._given:
             what = (
-                "no samples" if self._start is None and self._end is None else f"no samples from {self._start} to {self._end} s"
+                "no samples"
+                if self._start is None and self._end is None
+                else f"no samples from {self._start} to {self._end} s"
             )
             raise RecordingError(FailureKind.EMPTY, f"{self.name}: {what} in it", "decode")
         self._report = AudioReport(
@@ -239,14 +257,17 @@ class AudioStream:
             yield "other_tracks"
 
     def _gaps(self) -> tuple[tuple[float, float], ...]:
-        """Those within what was used; one of unknown length before it may have shifted all of it."""
+        """Those within what was used; one of unknown length before it may have shifted all of
+        it."""
         rate = self._reader.facts.sample_rate
         first = self._first(rate)
         found = []
         for gap in self._reader.gaps:
             start, end = gap.start - first, gap.start + gap.samples - first
             if start <= self._used and (end > 0 or not gap.samples):
-                found.append((round(max(0, start) / rate, 4), round(max(0, min(end, self._used)) / rate, 4)))
+                found.append(
+                    (round(max(0, start) / rate, 4), round(max(0, min(end, self._used)) / rate, 4))
+                )
         return tuple(found)
 
 
@@ -268,18 +289,23 @@ def stream_audio(
     Args:
         file: local path, or a seekable binary file.
         sample_rate: Hz to resample to; None keeps the source's.
-        channels: 1 or 2; None keeps the source's. Mono goes to both at full level, stereo to mono is the mean.
+        channels: 1 or 2; None keeps the source's. Mono goes to both at full level, stereo to mono
+            is the mean.
         start: seconds of the source to begin at, rounded to its samples.
         end: seconds of the source to end at.
         downmix: mix more than two channels down (ITU-R BS.775) instead of refusing them.
-        allow_truncated: keep what is there of a file that ends before its header says; its report has the flag "truncated".
-        allow_damaged: keep a file in which something is missing or does not decode: silence stands for what is missing, where its
-            length is known, and the report has the flag "damaged" and the places.
+        allow_truncated: keep what is there of a file that ends before its header says; its report
+            has the flag "truncated".
+        allow_damaged: keep a file in which something is missing or does not decode: silence stands
+            for what is missing, where its length is known, and the report has the flag "damaged"
+            and the places.
         name: what errors call the file.
-        second: read it by another way, to hold the first against it; lengths and damage are then not judged.
+        second: read it by another way, to hold the first against it; lengths and damage are then
+            not judged.
 
-    A file of several tracks of sound gives the one that it calls its default, or else the first. Samples begin with the first one
-    of the track, also where the track begins later than the file's other ones, and `start` and `end` count from there.
+    A file of several tracks of sound gives the one that it calls its default, or else the first.
+    Samples begin with the first one of the track, also where the track begins later than the file's
+    other ones, and `start` and `end` count from there.
 
     Raises:
         RecordingError: here or while iterating; its kind says why.
@@ -310,7 +336,8 @@ def read_audio(
     allow_damaged: bool = False,
     name: str | None = None,
 ) -> Waveform:
-    """Read a recording whole: the same samples as `stream_audio`, which see for arguments and errors."""
+    """Read a recording whole: the same samples as `stream_audio`, which see for arguments and
+    errors."""
     stream = stream_audio(
         file,
         sample_rate,
@@ -330,7 +357,8 @@ def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _transposed(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`[a, b]` to `[b, a]` without gaps, one of the two being a few channels: row by row is the fast way."""
+    """`[a, b]` to `[b, a]` without gaps, one of the two being a few channels: row by row is the
+    fast way."""
     result = np.empty(block.shape[::-1], np.float32)
     if block.shape[0] < block.shape[1]:
         for i, row in enumerate(block):

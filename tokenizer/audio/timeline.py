@@ -1,7 +1,9 @@
-"""Sound that is missing within a recording: found where time stamps, sample counts or decoders say so.
+"""Sound that is missing within a recording: found where time stamps, sample counts or decoders say
+so.
 
-A clock takes packets with the frames that came out of them, and gives the frames back with a `Gap` wherever something is missing
-before the next one. A gap of known length can be filled with silence, so that what follows stays at its time.
+A clock takes packets with the frames that came out of them, and gives the frames back with a `Gap`
+wherever something is missing before the next one. A gap of known length can be filled with silence,
+so that what follows stays at its time.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any, Protocol
 from tokenizer.audio.containers.ogg import Link
 
 LONGEST_LOSS = 0.010
-"""seconds that may be missing without a word: time stamps of milliseconds are rounded, and so are splices"""
+"""seconds that may be missing without a word: time stamps of milliseconds are rounded, and so are
+splices"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class Untimed:
 
 
 class Timestamps:
-    """For containers that give packets a time: a frame that comes later than the one before it ended."""
+    """For containers that give packets a time: a frame that comes later than the one before it
+    ended."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -82,7 +86,9 @@ class Timestamps:
         error: str | None = None
         for one in decoded:
             error = one.error or error
-            if one.error is not None and self._due is None and one.packet.pts is not None:  # nothing has come yet
+            if (
+                one.error is not None and self._due is None and one.packet.pts is not None
+            ):  # nothing has come yet
                 self._due = float(one.packet.pts * one.packet.time_base) * self._rate
             for frame in one.frames:
                 late = self._late(frame)
@@ -109,9 +115,10 @@ class Timestamps:
 class PageCounts:
     """For Ogg: the counts of samples that its pages carry, against what was decoded of them.
 
-    FFmpeg gives a packet the place of the page in which it begins. When the first packet of a page comes, the packets that ended
-    on pages before it have all been decoded, and their samples must be as many as that page counts. The frames since the page
-    before are held until then: what is missing is missing before them.
+    FFmpeg gives a packet the place of the page in which it begins. When the first packet of a page
+    comes, the packets that ended on pages before it have all been decoded, and their samples must
+    be as many as that page counts. The frames since the page before are held until then: what is
+    missing is missing before them.
     """
 
     def __init__(self, link: Link, rate: int, origin: int) -> None:
@@ -129,7 +136,11 @@ class PageCounts:
         """Frames, and gaps between them."""
         place: int | None = None
         for one in decoded:
-            at = one.packet.pos + self._origin if one.packet.size and one.packet.pos is not None else None
+            at = (
+                one.packet.pos + self._origin
+                if one.packet.size and one.packet.pos is not None
+                else None
+            )
             if at is not None and at != place:
                 place = at
                 yield from self._page(at)
@@ -145,7 +156,9 @@ class PageCounts:
         index = bisect_left(link.offsets, at)
         if index == len(link.offsets) or link.offsets[index] != at:
             return
-        counted = next((link.granules[i] for i in range(index - 1, -1, -1) if link.granules[i] > 0), None)
+        counted = next(
+            (link.granules[i] for i in range(index - 1, -1, -1) if link.granules[i] > 0), None
+        )
         held = sum(frame.samples for frame in self._held)
         spanning = self._last if link.continued[index] else 0
         if counted is not None and self._at + held > spanning:

@@ -49,7 +49,9 @@ def batch_chunks(device: str) -> int:
     return 512 if device == "cuda" else 16
 
 
-def describe_codec(name: str, *, bandwidth: float = 6.0, revision: str | None = None, precision: str = "exact") -> CodecSpec:
+def describe_codec(
+    name: str, *, bandwidth: float = 6.0, revision: str | None = None, precision: str = "exact"
+) -> CodecSpec:
     """Everything about a codec that decides its codes, without building the model.
 
     Raises:
@@ -89,11 +91,12 @@ def load_codec(
         revision: hub commit, tag or branch.
         threads: CPU threads that torch computes with in this process from now on; None leaves them.
         reference: compute with transformers' own modules: the same codes, more slowly.
-        precision: "exact" (float32 on every device), or on a GPU "fast" (TF32 but for the quantizer), which changes some codes;
-            `Codec.precision_report` says how many.
+        precision: "exact" (float32 on every device), or on a GPU "fast" (TF32 but for the
+            quantizer), which changes some codes; `Codec.precision_report` says how many.
 
     Raises:
-        CodecLoadError: no such checkpoint, no network, not an EnCodec, unknown bandwidth, no such device or precision.
+        CodecLoadError: no such checkpoint, no network, not an EnCodec, unknown bandwidth, no such
+            device or precision.
     """
     require_precision(precision)
     if device not in DEVICES:
@@ -110,12 +113,18 @@ def load_codec(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise CodecLoadError("device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA")
+        raise CodecLoadError(
+            "device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA"
+        )
     if precision == "fast" and device == "cpu":
-        raise CodecLoadError("precision fast: needs a GPU; on a CPU use precision exact, which is no slower there")
+        raise CodecLoadError(
+            "precision fast: needs a GPU; on a CPU use precision exact, which is no slower there"
+        )
     if threads is not None:
         torch.set_num_threads(threads)
-    return EncodecCodec(checkpoint.folder, replace(spec, device=device, precision=precision), device, reference)
+    return EncodecCodec(
+        checkpoint.folder, replace(spec, device=device, precision=precision), device, reference
+    )
 
 
 def _encodec_spec(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
@@ -126,7 +135,9 @@ def _encodec_spec(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
     try:
         config = EncodecConfig.from_pretrained(checkpoint.folder)
     except (ValueError, TypeError, OSError) as error:
-        raise CodecLoadError(f"codec {checkpoint.name}: its config.json is not an EnCodec's: {error}") from error
+        raise CodecLoadError(
+            f"codec {checkpoint.name}: its config.json is not an EnCodec's: {error}"
+        ) from error
     return encodec_spec(
         config,
         codec=checkpoint.name,

@@ -1,7 +1,7 @@
 """What a codec is: a set of facts, and chunks of samples to codes and back.
 
-A new codec is a subclass that fills in `encode_chunks` and `decode_chunks`; everything about recordings, batches and
-overlaps is here or in `tokenizer.chunking`, once.
+A new codec is a subclass that fills in `encode_chunks` and `decode_chunks`; everything about
+recordings, batches and overlaps is here or in `tokenizer.chunking`, once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tokenizer.errors import FailureKind, RecordingError, ShapeError
 from tokenizer.types import Codes, Waveform
 
 ABSURD_SAMPLE = 1e4
-"""80 dB above full scale: no recording, and near the range in which float32 arithmetic overflows in a codec"""
+"""80 dB above full scale: no recording, and near the range in which float32 arithmetic overflows in
+a codec"""
 MAX_CHUNK_FRAMES = 65_535
 """what `Codes.chunk_frames` (uint16) can hold; only codecs without windows come near"""
 MAX_CODEBOOK = 65_536
@@ -28,7 +29,8 @@ MAX_CODEBOOK = 65_536
 
 @dataclass(frozen=True, slots=True)
 class CodecSpec:
-    """Everything about a loaded codec that decides what its codes are. Written into every shard's footer."""
+    """Everything about a loaded codec that decides what its codes are. Written into every shard's
+    footer."""
 
     codec: str
     """hub id, or the path or registry name it was loaded by"""
@@ -93,7 +95,8 @@ class Codec(ABC):
         """Encode chunks of any recordings, in any mixture of lengths, as if each were alone.
 
         Args:
-            chunks: each float32 `[channels, n]`, `1 <= n <= chunk_length`, cut as `tokenizer.chunking` does.
+            chunks: each float32 `[channels, n]`, `1 <= n <= chunk_length`, cut as
+                `tokenizer.chunking` does.
 
         Returns:
             One `ChunkCodes` a chunk, in order.
@@ -105,13 +108,16 @@ class Codec(ABC):
 
     @abstractmethod
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        """Decode chunks, each alone: float32 `[channels, frames * frame_length]`, scaled, before overlap-add.
+        """Decode chunks, each alone: float32 `[channels, frames * frame_length]`, scaled, before
+        overlap-add.
 
-        A codec without windows may return fewer samples than that, never fewer than the recording had.
+        A codec without windows may return fewer samples than that, never fewer than the recording
+        had.
         """
 
     def precision_report(self) -> PrecisionReport | None:
-        """How the codes of its first chunks compare with exact ones; None where they are exact, and before the first chunk."""
+        """How the codes of its first chunks compare with exact ones; None where they are exact, and
+        before the first chunk."""
         return None
 
     def encode(self, waveform: Waveform) -> Codes:
@@ -119,12 +125,14 @@ class Codec(ABC):
 
         Raises:
             ShapeError: another sample rate or number of channels than the codec's.
-            RecordingError: no samples (EMPTY), samples that are not finite (NON_FINITE), or the codec's own are (ENCODER).
+            RecordingError: no samples (EMPTY), samples that are not finite (NON_FINITE), or the
+                codec's own are (ENCODER).
         """
         return self.encode_batch([waveform])[0]
 
     def encode_batch(self, waveforms: Sequence[Waveform]) -> list[Codes]:
-        """Encode many recordings; the same codes as `encode` gives for each, their chunks sharing batches."""
+        """Encode many recordings; the same codes as `encode` gives for each, their chunks sharing
+        batches."""
         cut = [self._cut(waveform) for waveform in waveforms]
         chunks = [chunk for one in cut for chunk in one]
         encoded: list[ChunkCodes] = []
@@ -146,7 +154,8 @@ class Codec(ABC):
         return Waveform(np.concatenate(blocks, axis=1), self.sample_rate)
 
     def decode_batch(self, codes: Sequence[Codes]) -> list[Waveform]:
-        """Decode many recordings, their chunks sharing batches; the same as `decode` gives for each, but for rounding."""
+        """Decode many recordings, their chunks sharing batches; the same as `decode` gives for
+        each, but for rounding."""
         cut = [split(one, self.spec) for one in codes]
         chunks = [chunk for one in cut for chunk in one]
         decoded: list[NDArray[np.float32]] = []
@@ -159,7 +168,9 @@ class Codec(ABC):
             at += len(parts)
         return results
 
-    def _joined(self, decoded: Sequence[NDArray[np.float32]], num_samples: int) -> Iterator[NDArray[np.float32]]:
+    def _joined(
+        self, decoded: Sequence[NDArray[np.float32]], num_samples: int
+    ) -> Iterator[NDArray[np.float32]]:
         """The blocks of one recording from all of its decoded chunks."""
         if self.spec.chunk_length is None or self.spec.chunk_stride is None:
             yield decoded[0][:, :num_samples]
@@ -170,7 +181,8 @@ class Codec(ABC):
         yield joined.finish()
 
     def decode_stream(self, codes: Codes) -> Iterator[NDArray[np.float32]]:
-        """The same as `decode` in blocks float32 `[channels, n]`, with memory bounded by a batch of chunks."""
+        """The same as `decode` in blocks float32 `[channels, n]`, with memory bounded by a batch of
+        chunks."""
         chunks = split(codes, self.spec)
         if self.spec.chunk_length is None or self.spec.chunk_stride is None:
             yield self.decode_chunks(chunks)[0][:, : codes.num_samples]
@@ -184,11 +196,15 @@ class Codec(ABC):
     def _cut(self, waveform: Waveform) -> list[NDArray[np.float32]]:
         if (waveform.sample_rate, waveform.channels) != (self.sample_rate, self.channels):
             raise ShapeError(
-                f"the codec wants {self.channels} channels at {self.sample_rate} Hz, not {waveform.channels} at "
-                f"{waveform.sample_rate}: read with read_audio(file, codec.sample_rate, codec.channels)"
+                f"the codec wants {self.channels} channels at {self.sample_rate} Hz, not "
+                f"{waveform.channels} at "
+                f"{waveform.sample_rate}: read with read_audio(file, codec.sample_rate, "
+                "codec.channels)"
             )
         if not waveform.num_samples:
-            raise RecordingError(FailureKind.EMPTY, "a waveform without samples has no codes", "check")
+            raise RecordingError(
+                FailureKind.EMPTY, "a waveform without samples has no codes", "check"
+            )
         check_samples(waveform.samples)
         spans = chunk_spans(waveform.num_samples, self.spec.chunk_length, self.spec.chunk_stride)
         return [np.ascontiguousarray(waveform.samples[:, start:stop]) for start, stop in spans]
@@ -202,11 +218,14 @@ def check_samples(samples: NDArray[np.float32], name: str = "waveform") -> None:
     """
     if not samples.size:
         return
-    # One pass: a NaN or an infinity makes the extremes NaN or infinite, and every comparison with NaN is false.
+    # One pass: a NaN or an infinity makes the extremes NaN or infinite, and every comparison with
+    # NaN is false.
     low, high = float(samples.min()), float(samples.max())
     if not (low >= -ABSURD_SAMPLE and high <= ABSURD_SAMPLE):
         what = "NaN" if np.isnan(samples).any() else f"samples from {low:.3g} to {high:.3g}"
-        raise RecordingError(FailureKind.NON_FINITE, f"{name}: has {what}; full scale is 1.0", "check")
+        raise RecordingError(
+            FailureKind.NON_FINITE, f"{name}: has {what}; full scale is 1.0", "check"
+        )
 
 
 def assemble(chunks: Sequence[ChunkCodes], num_samples: int, spec: CodecSpec) -> Codes:
@@ -219,7 +238,9 @@ def assemble(chunks: Sequence[ChunkCodes], num_samples: int, spec: CodecSpec) ->
     frames = [frames_of(stop - start, spec.frame_length) for start, stop in spans]
     found = [int(chunk.codes.shape[1]) for chunk in chunks]
     if found != frames:
-        raise ShapeError(f"{num_samples} samples have chunks of {frames[:3]}… frames, got {found[:3]}…")
+        raise ShapeError(
+            f"{num_samples} samples have chunks of {frames[:3]}… frames, got {found[:3]}…"
+        )
     scales = np.array([chunk.scale for chunk in chunks], np.float32) if spec.has_scales else None
     codes = np.concatenate([chunk.codes for chunk in chunks], axis=1)
     return Codes(codes, scales, np.array(frames, np.uint16), num_samples, spec.sample_rate)
@@ -232,19 +253,32 @@ def split(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
         ShapeError: codes that this codec cannot have written.
     """
     if codes.n_q > spec.n_q:
-        raise ShapeError(f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with more kbps")
+        raise ShapeError(
+            f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with "
+            "more kbps"
+        )
     if codes.sample_rate != spec.sample_rate:
-        raise ShapeError(f"codes are of a codec at {codes.sample_rate} Hz, this one is at {spec.sample_rate}")
+        raise ShapeError(
+            f"codes are of a codec at {codes.sample_rate} Hz, this one is at {spec.sample_rate}"
+        )
     spans = chunk_spans(codes.num_samples, spec.chunk_length, spec.chunk_stride)
     frames = [frames_of(stop - start, spec.frame_length) for start, stop in spans]
     if codes.chunk_frames.tolist() != frames:
-        raise ShapeError(f"{codes.num_samples} samples have {len(frames)} chunks with this codec; the codes have others")
+        raise ShapeError(
+            f"{codes.num_samples} samples have {len(frames)} chunks with this codec; the codes "
+            "have others"
+        )
     if codes.codes.size and int(codes.codes.max()) >= spec.codebook_size:
-        raise ShapeError(f"code {int(codes.codes.max())} is outside the codebook of {spec.codebook_size}")
+        raise ShapeError(
+            f"code {int(codes.codes.max())} is outside the codebook of {spec.codebook_size}"
+        )
     if spec.has_scales and codes.scales is None:
         raise ShapeError("the codec divides by scales, and the codes have none")
     ends = np.cumsum(frames)
     return [
-        ChunkCodes(codes.codes[:, end - n : end], float(codes.scales[i]) if codes.scales is not None else None)
+        ChunkCodes(
+            codes.codes[:, end - n : end],
+            float(codes.scales[i]) if codes.scales is not None else None,
+        )
         for i, (end, n) in enumerate(zip(ends, frames, strict=True))
     ]

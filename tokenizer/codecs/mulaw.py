@@ -1,9 +1,11 @@
-"""`mulaw`: a weight-free codec, for dry runs of a pipeline and for tests. Coarse, fast, exact on every machine.
+"""`mulaw`: a weight-free codec, for dry runs of a pipeline and for tests. Coarse, fast, exact on
+every machine.
 
-Each chunk is divided by its RMS like EnCodec's. A frame is 320 samples; means over its parts and channels are quantised on
-a µ-law scale (ITU-T G.711's curve with 1,024 steps): codebook `k` holds the mean of the `k`-th sixteenth of the frame, taken
-in bit-reversed order so that few codebooks spread over the frame and the first of many are the few. float64 on one chunk at
-a time: no device, no thread count and no batch changes a code.
+Each chunk is divided by its RMS like EnCodec's. A frame is 320 samples; means over its parts and
+channels are quantised on a µ-law scale (ITU-T G.711's curve with 1,024 steps): codebook `k` holds
+the mean of the `k`-th sixteenth of the frame, taken in bit-reversed order so that few codebooks
+spread over the frame and the first of many are the few. float64 on one chunk at a time: no device,
+no thread count and no batch changes a code.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def describe_mulaw(bandwidth: float) -> CodecSpec:
         CodecLoadError: any other bandwidth.
     """
     if bandwidth not in BANDWIDTHS:
-        raise CodecLoadError(f"codec {NAME} has no bandwidth {bandwidth:g}: choose one of 3, 6, 12, 24")
+        raise CodecLoadError(
+            f"codec {NAME} has no bandwidth {bandwidth:g}: choose one of 3, 6, 12, 24"
+        )
     return CodecSpec(
         codec=NAME,
         revision=None,
@@ -85,7 +89,10 @@ class MuLawCodec(Codec):
 
 _PARTS = 16
 _ORDER = [int(f"{i:04b}"[::-1], 2) for i in range(_PARTS)]
-_NEAREST = [[min(range(n_q), key=lambda k: (abs(_ORDER[k] - part), k)) for part in range(_PARTS)] for n_q in range(1, _PARTS + 1)]
+_NEAREST = [
+    [min(range(n_q), key=lambda k: (abs(_ORDER[k] - part), k)) for part in range(_PARTS)]
+    for n_q in range(1, _PARTS + 1)
+]
 """for each number of codebooks, which of them stands in for each part of a frame"""
 
 
@@ -98,5 +105,7 @@ def _quantise(values: NDArray[np.float64]) -> NDArray[np.uint16]:
 
 def _dequantise(codes: NDArray[np.uint16]) -> NDArray[np.float64]:
     curve = codes.astype(np.float64) / (_STEPS - 1) * 2.0 - 1.0
-    values: NDArray[np.float64] = np.sign(curve) * np.expm1(np.abs(curve) * np.log1p(_MU)) / _MU * _RANGE
+    values: NDArray[np.float64] = (
+        np.sign(curve) * np.expm1(np.abs(curve) * np.log1p(_MU)) / _MU * _RANGE
+    )
     return values

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 PRECISIONS = ("exact", "fast")
-"""float32 as IEEE has it, on every device; or TF32 for convolutions and LSTMs on a GPU, with a float32 quantizer"""
+"""float32 as IEEE has it, on every device; or TF32 for convolutions and LSTMs on a GPU, with a
+float32 quantizer"""
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionReport:
-    """Codes of chunks against those that the reference gives for the same chunks in exact float32."""
+    """Codes of chunks against those that the reference gives for the same chunks in exact
+    float32."""
 
     chunks: int
     frames: int
     equal: tuple[int, ...]
     """frames with the same code, per level"""
     error: float
-    """squared distance between the reference's embeddings and what the codes decode to, summed over frames"""
+    """squared distance between the reference's embeddings and what the codes decode to, summed over
+    frames"""
     reference_error: float
     """the same with the reference's own codes"""
 
@@ -35,8 +38,13 @@ class PrecisionReport:
 
     def __add__(self, other: PrecisionReport) -> PrecisionReport:
         equal = tuple(mine + theirs for mine, theirs in zip(self.equal, other.equal, strict=True))
-        error, reference_error = self.error + other.error, self.reference_error + other.reference_error
-        return PrecisionReport(self.chunks + other.chunks, self.frames + other.frames, equal, error, reference_error)
+        error, reference_error = (
+            self.error + other.error,
+            self.reference_error + other.reference_error,
+        )
+        return PrecisionReport(
+            self.chunks + other.chunks, self.frames + other.frames, equal, error, reference_error
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object, with the figures that follow."""
@@ -58,9 +66,18 @@ class PrecisionReport:
             KeyError, TypeError: not a report.
         """
         equal = tuple(int(count) for count in values["equal"])
-        return cls(int(values["chunks"]), int(values["frames"]), equal, float(values["error"]), float(values["reference_error"]))
+        return cls(
+            int(values["chunks"]),
+            int(values["frames"]),
+            equal,
+            float(values["error"]),
+            float(values["reference_error"]),
+        )
 
     def describe(self) -> str:
         """One line."""
         levels = ", ".join(f"{share:.2%}" for share in self.shares)
-        return f"equal codes by level {levels}; quantisation error x {self.error_ratio:.5f} (in {self.chunks} chunks)"
+        return (
+            f"equal codes by level {levels}; quantisation error x {self.error_ratio:.5f} (in "
+            f"{self.chunks} chunks)"
+        )

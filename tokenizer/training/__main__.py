@@ -1,6 +1,7 @@
 """Training from a pack alone: `python -m tokenizer.training PACK RUN_DIR --preset small`.
 
-Needs torch, transformers, NumPy and safetensors; accelerate for several devices, TensorBoard for curves.
+Needs torch, transformers, NumPy and safetensors; accelerate for several devices, TensorBoard for
+curves.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ from tokenizer.training.data.pack import Pack
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit codes as `codecshards train-codec`."""
-    parser = argparse.ArgumentParser(prog="python -m tokenizer.training", description=__doc__.splitlines()[0])
-    parser.add_argument("pack", metavar="PACK", help="folder with a pack (codecshards train-codec makes one in RUN_DIR/pack)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tokenizer.training", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "pack",
+        metavar="PACK",
+        help="folder with a pack (codecshards train-codec makes one in RUN_DIR/pack)",
+    )
     parser.add_argument("run_dir", metavar="RUN_DIR")
     add_options(parser)
     options = parser.parse_args(arguments)

@@ -7,7 +7,8 @@
     RUN_DIR/evaluations.jsonl    a line an evaluation and bandwidth
     RUN_DIR/tensorboard/         the same as curves
 
-Batches, bandwidths and every other draw are functions of (seed, step), so no random state needs to be kept.
+Batches, bandwidths and every other draw are functions of (seed, step), so no random state needs to
+be kept.
 """
 
 from __future__ import annotations
@@ -97,12 +98,19 @@ def read_state(run_dir: Path) -> TrainState | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return TrainState(int(metadata["step"]), tensors, json.loads(metadata["numbers"]))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise OutputError(f"run {run_dir}: its {STATE} is damaged ({error}); remove it to start again") from error
+        raise OutputError(
+            f"run {run_dir}: its {STATE} is damaged ({error}); remove it to start again"
+        ) from error
 
 
 def write_checkpoint(run_dir: Path, model: Any) -> None:
-    """Replace the folder's checkpoint. A kill between the two renames leaves none; the next start makes it again."""
-    fresh, old, target = run_dir / (CHECKPOINT + ".tmp"), run_dir / (CHECKPOINT + ".old"), run_dir / CHECKPOINT
+    """Replace the folder's checkpoint. A kill between the two renames leaves none; the next start
+    makes it again."""
+    fresh, old, target = (
+        run_dir / (CHECKPOINT + ".tmp"),
+        run_dir / (CHECKPOINT + ".old"),
+        run_dir / CHECKPOINT,
+    )
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
@@ -126,22 +134,34 @@ def save_model(folder: Path, model: Any) -> None:
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:
     """An optimiser's state as flat tensors `prefix.PARAMETER.NAME`."""
     state = optimizer.state_dict()["state"]
-    return {f"{prefix}.{index}.{name}": torch.as_tensor(value) for index, row in state.items() for name, value in row.items()}
+    return {
+        f"{prefix}.{index}.{name}": torch.as_tensor(value)
+        for index, row in state.items()
+        for name, value in row.items()
+    }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str
+) -> None:
     """The inverse of `optimizer_tensors`."""
     rows: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith(prefix + "."):
             index, name = key[len(prefix) + 1 :].split(".")
             rows.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": rows, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": rows, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """The tensors whose names start with `prefix.`, without it."""
-    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
+    return {
+        name[len(prefix) + 1 :]: tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix + ".")
+    }
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -1,4 +1,5 @@
-"""Evaluation on held-out audio, through the inference path of the model: what a user of the checkpoint will get."""
+"""Evaluation on held-out audio, through the inference path of the model: what a user of the
+checkpoint will get."""
 
 from __future__ import annotations
 
@@ -31,15 +32,20 @@ class Evaluation:
     mel: float
     """the mel loss, the mean over seconds"""
     perplexity: tuple[float, ...]
-    """of each level's codes: 2 to the power of their entropy; at most the codebook size, and the number of frames"""
+    """of each level's codes: 2 to the power of their entropy; at most the codebook size, and the
+    number of frames"""
     used: tuple[float, ...]
     """share of each level's codes that occur"""
 
 
-def held_out_seconds(pack: Pack, count: int, seconds: float = 1.0, seed: int = 0) -> NDArray[np.float32]:
-    """Audible excerpts of held-out recordings, float32 `[n, channels, samples]`, the same at every call; `n` may be 0.
+def held_out_seconds(
+    pack: Pack, count: int, seconds: float = 1.0, seed: int = 0
+) -> NDArray[np.float32]:
+    """Audible excerpts of held-out recordings, float32 `[n, channels, samples]`, the same at every
+    call; `n` may be 0.
 
-    Recordings take turns, longer than an excerpt only, so that one long recording does not stand for all.
+    Recordings take turns, longer than an excerpt only, so that one long recording does not stand
+    for all.
     """
     length = round(seconds * pack.sample_rate)
     rng = np.random.default_rng([seed, 5])
@@ -56,7 +62,9 @@ def held_out_seconds(pack: Pack, count: int, seconds: float = 1.0, seed: int = 0
     return np.stack(found) if found else np.zeros((0, pack.channels, length), np.float32)
 
 
-def evaluate(model: Any, excerpts: NDArray[np.float32], device: torch.device, batch: int = 8) -> list[Evaluation]:
+def evaluate(
+    model: Any, excerpts: NDArray[np.float32], device: torch.device, batch: int = 8
+) -> list[Evaluation]:
     """Encode and decode excerpts `[n, channels, samples]` at each of the model's bandwidths.
 
     The codebooks nest, so one encoding at the highest bandwidth holds the others.
@@ -65,24 +73,37 @@ def evaluate(model: Any, excerpts: NDArray[np.float32], device: torch.device, ba
     model.eval()
     try:
         with torch.no_grad(), exact_float32():
-            targets = [to_model_level(model, torch.from_numpy(part).to(device)) for part in _parts(excerpts, batch)]
+            targets = [
+                to_model_level(model, torch.from_numpy(part).to(device))
+                for part in _parts(excerpts, batch)
+            ]
             codes = [model.quantizer.encode(model.encoder(target)) for target in targets]
-            return [_at(model, float(bandwidth), targets, codes) for bandwidth in model.config.target_bandwidths]
+            return [
+                _at(model, float(bandwidth), targets, codes)
+                for bandwidth in model.config.target_bandwidths
+            ]
     finally:
         model.train(was_training)
 
 
-def _at(model: Any, bandwidth: float, targets: list[torch.Tensor], codes: list[torch.Tensor]) -> Evaluation:
+def _at(
+    model: Any, bandwidth: float, targets: list[torch.Tensor], codes: list[torch.Tensor]
+) -> Evaluation:
     n_q = model.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
     mel_loss = MelLoss(model.config.sampling_rate)
     ratios, mels = [], []
     for target, code in zip(targets, codes, strict=True):
         decoded = model.decoder(model.quantizer.decode(code[:n_q]))[..., : target.shape[-1]]
         ratios.append(si_snr(decoded, target))
-        mels += [float(mel_loss(ours[None], theirs[None])) for ours, theirs in zip(decoded, target, strict=True)]
+        mels += [
+            float(mel_loss(ours[None], theirs[None]))
+            for ours, theirs in zip(decoded, target, strict=True)
+        ]
     ratio = torch.cat(ratios)
     used = torch.cat([code[:n_q].flatten(1) for code in codes], dim=1)
-    counts = torch.stack([torch.bincount(level, minlength=model.config.codebook_size) for level in used]).double()
+    counts = torch.stack(
+        [torch.bincount(level, minlength=model.config.codebook_size) for level in used]
+    ).double()
     return Evaluation(
         bandwidth=bandwidth,
         si_snr=float(ratio.median()),
@@ -94,7 +115,8 @@ def _at(model: Any, bandwidth: float, targets: list[torch.Tensor], codes: list[t
 
 
 def perplexity(counts: torch.Tensor) -> torch.Tensor:
-    """2 to the power of the entropy of each row of counts `[levels, size]`: the number of codes that an even use would have."""
+    """2 to the power of the entropy of each row of counts `[levels, size]`: the number of codes
+    that an even use would have."""
     shares = counts / counts.sum(1, keepdim=True)
     entropy: torch.Tensor = -(shares * shares.clamp(min=1e-30).log2()).sum(1)
     return entropy.exp2()

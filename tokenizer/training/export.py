@@ -2,9 +2,10 @@
 
     python -m tokenizer.training.export RUN_DIR/checkpoint FOLDER
 
-The rounding happens once, here: whoever loads the folder computes in float32 with the same rounded values, so codes agree
-everywhere. The codebooks' running averages are only of use to training; they are stored as the codebooks themselves say
-(average = code, each used once), which `quantizer` takes up again when it fine-tunes.
+The rounding happens once, here: whoever loads the folder computes in float32 with the same rounded
+values, so codes agree everywhere. The codebooks' running averages are only of use to training; they
+are stored as the codebooks themselves say (average = code, each used once), which `quantizer` takes
+up again when it fine-tunes.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def _compute_in_float32(path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tokenizer.training.export", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tokenizer.training.export", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("checkpoint")
     parser.add_argument("folder")
     options = parser.parse_args(arguments)

@@ -52,12 +52,18 @@ class Logs:
 
 def read_losses(run_dir: str | Path) -> list[dict[str, Any]]:
     """The steps of a run, in order."""
-    return [json.loads(line) for line in (Path(run_dir) / LOSSES).read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (Path(run_dir) / LOSSES).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def read_evaluations(run_dir: str | Path) -> list[dict[str, Any]]:
     """The evaluations of a run, in order."""
-    return [json.loads(line) for line in (Path(run_dir) / EVALUATIONS).read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (Path(run_dir) / EVALUATIONS).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def _cut(path: Path, step: int) -> None:

@@ -48,14 +48,19 @@ class Sitting:
     checkpoint_steps: int | None = None
     """checkpoint every so many steps, too"""
     steps: int | None = None
-    """end the run at this step instead; an earlier sitting's phases stay, the last one becomes longer or shorter"""
+    """end the run at this step instead; an earlier sitting's phases stay, the last one becomes
+    longer or shorter"""
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(f"--minutes {self.minutes}: give more than 0")
-        if not self.checkpoint_minutes > 0 or (self.checkpoint_steps is not None and self.checkpoint_steps < 1):
-            raise UsageError("checkpoints need minutes above 0 and steps of at least 1 between them")
+        if not self.checkpoint_minutes > 0 or (
+            self.checkpoint_steps is not None and self.checkpoint_steps < 1
+        ):
+            raise UsageError(
+                "checkpoints need minutes above 0 and steps of at least 1 between them"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,9 @@ class Outcome:
     checkpoint: Path
 
 
-def train(config: TrainConfig, pack: Pack, run_dir: Path, sitting: Sitting, say: Say = print) -> Outcome:
+def train(
+    config: TrainConfig, pack: Pack, run_dir: Path, sitting: Sitting, say: Say = print
+) -> Outcome:
     """Train, or go on with what is in `run_dir`.
 
     Raises:
@@ -88,7 +95,8 @@ def train(config: TrainConfig, pack: Pack, run_dir: Path, sitting: Sitting, say:
 
 
 def settle(config: TrainConfig, run_dir: Path, sitting: Sitting, *, write: bool) -> TrainConfig:
-    """The configuration of this sitting: the folder's own where it has one, which must agree with what is asked for.
+    """The configuration of this sitting: the folder's own where it has one, which must agree with
+    what is asked for.
 
     Raises:
         UsageError: it does not; one line with the differences.
@@ -100,7 +108,10 @@ def settle(config: TrainConfig, run_dir: Path, sitting: Sitting, *, write: bool)
     else:
         found = differences(stored, config)
         if found:
-            raise OutputError(f"run {run_dir} is of another configuration ({'; '.join(found)}): give another folder")
+            raise OutputError(
+                f"run {run_dir} is of another configuration ({'; '.join(found)}): give another "
+                "folder"
+            )
         preset = stored.preset if sitting.steps is None else stored.preset.extended(sitting.steps)
         config = TrainConfig.from_dict({**stored.to_dict(), "preset": asdict(preset)})
     if write:
@@ -111,16 +122,36 @@ def settle(config: TrainConfig, run_dir: Path, sitting: Sitting, *, write: bool)
 class _Run:
     """One sitting."""
 
-    def __init__(self, config: TrainConfig, pack: Pack, run_dir: Path, sitting: Sitting, workers: Workers, say: Say) -> None:
-        self._config, self._run_dir, self._sitting, self._workers = config, run_dir, sitting, workers
+    def __init__(
+        self,
+        config: TrainConfig,
+        pack: Pack,
+        run_dir: Path,
+        sitting: Sitting,
+        workers: Workers,
+        say: Say,
+    ) -> None:
+        self._config, self._run_dir, self._sitting, self._workers = (
+            config,
+            run_dir,
+            sitting,
+            workers,
+        )
         self._say: Say = say if workers.first else lambda text: None
         model = initial_model(config.init) if config.init else new_model(config.preset, config.seed)
         require_fit(model, pack.sample_rate, pack.channels, pack.folder)
-        self._mixer = Mixer(pack, DataOptions(config.preset.batch, reverb=config.reverb, seed=config.seed))
+        self._mixer = Mixer(
+            pack, DataOptions(config.preset.batch, reverb=config.reverb, seed=config.seed)
+        )
         state = checkpoints.read_state(run_dir)
         if state is None and config.init is None and config.preset.start == "transform":
             start_as_transform(
-                model, [to_model_level(model, torch.from_numpy(batch)) for batch in self._first_examples()], config.seed
+                model,
+                [
+                    to_model_level(model, torch.from_numpy(batch))
+                    for batch in self._first_examples()
+                ],
+                config.seed,
             )
         self._trainer = Trainer(model, config, workers)
         self._held_out = held_out_seconds(pack, config.preset.evaluation_seconds)
@@ -130,12 +161,17 @@ class _Run:
             self._first, self._before = state.step, float(state.numbers["seconds"])
             if workers.first and not (run_dir / checkpoints.CHECKPOINT).exists():
                 checkpoints.write_checkpoint(run_dir, model)
-        self._logs = Logs(run_dir, self._first, tensorboard=sitting.tensorboard) if workers.first else None
+        self._logs = (
+            Logs(run_dir, self._first, tensorboard=sitting.tensorboard) if workers.first else None
+        )
         self._began = self._saved = time.monotonic()
 
     def go(self) -> Outcome:
         preset, step, reason = self._config.preset, self._first, "done"
-        self._say(f"{self._run_dir}: {preset.name}, from step {step} to {preset.steps} on {self._workers.device}")
+        self._say(
+            f"{self._run_dir}: {preset.name}, from step {step} to {preset.steps} on "
+            f"{self._workers.device}"
+        )
         try:
             with signals() as received:
                 for batch in batches(self._mixer, step, preset.steps, self._workers.rank):
@@ -210,7 +246,8 @@ class _Run:
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM for the length of a `with` block, to stop between two steps; a second SIGINT interrupts."""
+    """Collect SIGINT and SIGTERM for the length of a `with` block, to stop between two steps; a
+    second SIGINT interrupts."""
     received: list[int] = []
 
     def take(number: int, frame: FrameType | None) -> None:
@@ -221,7 +258,9 @@ def signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before: dict[int, Any] = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {
+        number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield received
     finally:

@@ -1,13 +1,17 @@
-"""Reconstruction losses, and the measures made of the same parts. All take `[batch, channels, samples]` twice.
+"""Reconstruction losses, and the measures made of the same parts. All take `[batch, channels,
+samples]` twice.
 
-Défossez et al. 2022, section 3.4: L1 in time; L1 and L2 over 64-bin mel spectrograms with windows 2^5 to 2^11 and a hop of a
-quarter window, each STFT normalised by its window, the L2 over logarithms as in the authors' released training code. For the
-waveform-faithful start: the logarithm of the relative error, and L1 over complex STFTs.
+Défossez et al. 2022, section 3.4: L1 in time; L1 and L2 over 64-bin mel spectrograms with windows
+2^5 to 2^11 and a hop of a quarter window, each STFT normalised by its window, the L2 over
+logarithms as in the authors' released training code. For the waveform-faithful start: the logarithm
+of the relative error, and L1 over complex STFTs.
 
-Where this deviates from that code (audiocraft's `MultiScaleMelSpectrogramLoss`), on purpose: mel bands begin at 0 Hz, where it
-sets `f_min` to 64, since music has bass below that; the L2 is a root mean square per frame, as the norm in the paper's formula,
-where it takes the mean square; spectrograms are reflected at their ends, so that an example's edges count; and the windows are
-the paper's 2^5 to 2^11, where its configuration begins at 2^6. The shipped codec was trained, and evaluations are made, so.
+Where this deviates from that code (audiocraft's `MultiScaleMelSpectrogramLoss`), on purpose: mel
+bands begin at 0 Hz, where it sets `f_min` to 64, since music has bass below that; the L2 is a root
+mean square per frame, as the norm in the paper's formula, where it takes the mean square;
+spectrograms are reflected at their ends, so that an example's edges count; and the windows are the
+paper's 2^5 to 2^11, where its configuration begins at 2^6. The shipped codec was trained, and
+evaluations are made, so.
 """
 
 from __future__ import annotations
@@ -30,10 +34,11 @@ def time_l1(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def relative_error(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over examples of log10 of the error's energy over the target's: -0.1 times the signal-to-noise ratio in dB.
+    """Mean over examples of log10 of the error's energy over the target's: -0.1 times the
+    signal-to-noise ratio in dB.
 
-    Its gradient does not depend on how large an example's error is, so tonal examples, which can be learnt, are not drowned
-    by noise, which cannot. Errors 60 dB down count as no error.
+    Its gradient does not depend on how large an example's error is, so tonal examples, which can be
+    learnt, are not drowned by noise, which cannot. Errors 60 dB down count as no error.
     """
     error = (decoded - target).pow(2).mean(dim=(1, 2))
     energy = target.pow(2).mean(dim=(1, 2))
@@ -41,9 +46,11 @@ def relative_error(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def stft(samples: torch.Tensor, window: int, *, centred: bool = True) -> torch.Tensor:
-    """Complex spectrogram `[batch × channels, frames, window / 2 + 1]`: Hann, hop a quarter, divided by the window's norm.
+    """Complex spectrogram `[batch × channels, frames, window / 2 + 1]`: Hann, hop a quarter,
+    divided by the window's norm.
 
-    Without `centred` the first frame begins with the first sample, and nothing is reflected at the ends.
+    Without `centred` the first frame begins with the first sample, and nothing is reflected at the
+    ends.
     """
     flat = samples.reshape(-1, 1, samples.shape[-1]).float()
     room = (window // 2, window // 2) if centred else (0, 0)
@@ -55,16 +62,19 @@ def stft(samples: torch.Tensor, window: int, *, centred: bool = True) -> torch.T
 class _Stft(torch.autograd.Function):
     """`torch.stft` without its padding, with a backward pass by the inverse real transform.
 
-    The backward pass of `torch.stft` goes through a full complex transform and several copies of it; on a CPU the loss then
-    costs as much as the layers it teaches. Here X = rfft(w x), so the gradient at x is w irfft(G), unscaled, with the inner
-    bins of G halved, since the inverse counts each of them twice; frames then overlap and add.
+    The backward pass of `torch.stft` goes through a full complex transform and several copies of
+    it; on a CPU the loss then costs as much as the layers it teaches. Here X = rfft(w x), so the
+    gradient at x is w irfft(G), unscaled, with the inner bins of G halved, since the inverse counts
+    each of them twice; frames then overlap and add.
     """
 
     @staticmethod
     def forward(ctx: Any, padded: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(window)
         ctx.length = padded.shape[-1]
-        spectrum: torch.Tensor = torch.fft.rfft(padded.unfold(-1, len(window), len(window) // 4) * window)
+        spectrum: torch.Tensor = torch.fft.rfft(
+            padded.unfold(-1, len(window), len(window) // 4) * window
+        )
         return spectrum
 
     @staticmethod
@@ -84,7 +94,8 @@ class _Stft(torch.autograd.Function):
 
 
 def complex_stft(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L1 of real and imaginary parts, the mean over `STFT_WINDOWS`: sees phase, unlike a mel loss."""
+    """L1 of real and imaginary parts, the mean over `STFT_WINDOWS`: sees phase, unlike a mel
+    loss."""
     total, error = decoded.new_zeros(()), decoded - target
     for window in STFT_WINDOWS:
         total = total + torch.view_as_real(stft(error, window)).abs().mean()
@@ -98,13 +109,15 @@ class MelLoss:
         self._sample_rate, self._windows = sample_rate, windows
 
     def __call__(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over windows of L1 of magnitudes plus the root mean square difference of their logarithms."""
+        """Mean over windows of L1 of magnitudes plus the root mean square difference of their
+        logarithms."""
         total = decoded.new_zeros(())
         for window in self._windows:
             ours, theirs = self.spectrogram(decoded, window), self.spectrogram(target, window)
             linear = (ours - theirs).abs().mean()
             logarithms = (ours + _FLOOR).log10() - (theirs + _FLOOR).log10()
-            # The root per frame, as the norm of the paper's formula is; the small term keeps its gradient finite at zero.
+            # The root per frame, as the norm of the paper's formula is; the small term keeps its
+            # gradient finite at zero.
             total = total + linear + (logarithms.pow(2).mean(dim=-1) + 1e-10).sqrt().mean()
         return total / len(self._windows)
 
@@ -117,12 +130,15 @@ class MelLoss:
 
 
 def mel_filters(sample_rate: int, window: int, mels: int = MELS) -> torch.Tensor:
-    """Triangles on O'Shaughnessy's mel scale, 2595 log10(1 + f / 700), from 0 to half the rate; float32 `[mels, bins]`.
+    """Triangles on O'Shaughnessy's mel scale, 2595 log10(1 + f / 700), from 0 to half the rate;
+    float32 `[mels, bins]`.
 
     At short windows many triangles fall between two bins and are empty, as in the paper's setting.
     """
     top = 2595.0 * torch.log10(torch.tensor(1.0 + sample_rate / 2 / 700.0, dtype=torch.float64))
-    corners = 700.0 * (10.0 ** (torch.linspace(0.0, 1.0, mels + 2, dtype=torch.float64) * top / 2595.0) - 1.0)
+    corners = 700.0 * (
+        10.0 ** (torch.linspace(0.0, 1.0, mels + 2, dtype=torch.float64) * top / 2595.0) - 1.0
+    )
     bins = torch.linspace(0.0, sample_rate / 2, window // 2 + 1, dtype=torch.float64)
     low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
@@ -143,9 +159,15 @@ def _hann(window: int, device: torch.device) -> torch.Tensor:
 
 
 def si_snr(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Scale-invariant signal-to-noise ratio in dB of each example, over all channels at once (Le Roux et al. 2019)."""
+    """Scale-invariant signal-to-noise ratio in dB of each example, over all channels at once (Le
+    Roux et al. 2019)."""
     ours, theirs = decoded.flatten(1).double(), target.flatten(1).double()
     ours, theirs = ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True)
-    scale = (ours * theirs).sum(1, keepdim=True) / theirs.pow(2).sum(1, keepdim=True).clamp(min=1e-20)
+    scale = (ours * theirs).sum(1, keepdim=True) / theirs.pow(2).sum(1, keepdim=True).clamp(
+        min=1e-20
+    )
     signal, noise = scale * theirs, ours - scale * theirs
-    return 10.0 * (signal.pow(2).sum(1).clamp(min=1e-20) / noise.pow(2).sum(1).clamp(min=1e-20)).log10()
+    return (
+        10.0
+        * (signal.pow(2).sum(1).clamp(min=1e-20) / noise.pow(2).sum(1).clamp(min=1e-20)).log10()
+    )

@@ -27,15 +27,24 @@ class Phase:
     balanced: bool = True
     """weights are shares of the gradient (`balancer`); otherwise they multiply the losses"""
     ease: tuple[float, float] = (0.0, 0.0)
-    """parts of the phase at which the first and all examples pass through the quantizer; (1, 1) leaves it out"""
+    """parts of the phase at which the first and all examples pass through the quantizer; (1, 1)
+    leaves it out"""
     learning_rate: float = 1.5e-4
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.weights) - set(LOSSES))
         if unknown or not self.weights:
-            raise UsageError(f"phase {self.name}: losses {unknown or 'none'}: choose from {', '.join(LOSSES)}")
-        if self.steps < 0 or not self.learning_rate > 0 or not 0 <= self.ease[0] <= self.ease[1] <= 1:
-            raise UsageError(f"phase {self.name}: steps below 0, no learning rate, or easing beyond the phase")
+            raise UsageError(
+                f"phase {self.name}: losses {unknown or 'none'}: choose from {', '.join(LOSSES)}"
+            )
+        if (
+            self.steps < 0
+            or not self.learning_rate > 0
+            or not 0 <= self.ease[0] <= self.ease[1] <= 1
+        ):
+            raise UsageError(
+                f"phase {self.name}: steps below 0, no learning rate, or easing beyond the phase"
+            )
 
     def quantised_share(self, step: int) -> float:
         """Probability that an example of the phase's step `step` passes through the quantizer."""
@@ -66,7 +75,8 @@ class Preset:
     commitment: float = 1.0
     """weight of the commitment loss, beside the balancer"""
     codebook_decay: float = 0.99
-    """of the codebooks' moving averages; short runs need a shorter memory to find dead codes in time"""
+    """of the codebooks' moving averages; short runs need a shorter memory to find dead codes in
+    time"""
     warmup: int = 0
     """steps over which the learning rate rises"""
     cooldown: float = 0.0
@@ -95,7 +105,8 @@ class Preset:
             return self
         if self.total_batch % world:
             raise UsageError(
-                f"preset {self.name} has a batch of {self.total_batch}, which {world} devices cannot share: give --batch"
+                f"preset {self.name} has a batch of {self.total_batch}, which {world} devices "
+                "cannot share: give --batch"
             )
         return replace(self, batch=self.total_batch // world)
 
@@ -128,11 +139,17 @@ class Preset:
         return replace(self, phases=tuple(phases))
 
     def extended(self, steps: int) -> Preset:
-        """A run that ends at another step: its last phase is longer or shorter, the phases before it stay."""
+        """A run that ends at another step: its last phase is longer or shorter, the phases before
+        it stay."""
         last = self.phases[-1]
         if steps < self.steps - last.steps:
-            raise UsageError(f"--steps {steps}: this run's phase {last.name} begins at step {self.steps - last.steps}")
-        return replace(self, phases=(*self.phases[:-1], replace(last, steps=last.steps + steps - self.steps)))
+            raise UsageError(
+                f"--steps {steps}: this run's phase {last.name} begins at step "
+                f"{self.steps - last.steps}"
+            )
+        return replace(
+            self, phases=(*self.phases[:-1], replace(last, steps=last.steps + steps - self.steps))
+        )
 
 
 _48KHZ = {
@@ -154,7 +171,8 @@ PAPER = Preset(
     batch=64,
     total_batch=64,
 )
-"""Défossez et al. 2022 at 48 kHz: 300 epochs of 2,000 updates of 64 examples, which all devices share"""
+"""Défossez et al. 2022 at 48 kHz: 300 epochs of 2,000 updates of 64 examples, which all devices
+share"""
 
 FINETUNE = Preset(
     name="finetune",
@@ -178,10 +196,19 @@ SMALL = Preset(
         "norm_type": "weight_norm",
     },
     phases=(
-        Phase("waveform", 10_000, {"relative_error": 1.0, "complex_stft": 1.0}, ease=(0.05, 0.1), learning_rate=1e-3),
+        Phase(
+            "waveform",
+            10_000,
+            {"relative_error": 1.0, "complex_stft": 1.0},
+            ease=(0.05, 0.1),
+            learning_rate=1e-3,
+        ),
         Phase("mel", 20_000, {"relative_error": 1.0, "mel": 3.0}, learning_rate=1e-3),
         Phase(
-            "adversarial", 10_000, {"relative_error": 1.0, "mel": 3.0, "adversarial": 1.0, "features": 1.0}, learning_rate=3e-4
+            "adversarial",
+            10_000,
+            {"relative_error": 1.0, "mel": 3.0, "adversarial": 1.0, "features": 1.0},
+            learning_rate=3e-4,
         ),
     ),
     batch=8,
@@ -196,9 +223,10 @@ SMALL = Preset(
 )
 """The codec that ships: waveform first, then mel, the discriminator at the end.
 
-On a CPU the layers at the full rate are bound by memory, so the encoder divides the rate by 8 at once and has no residual
-blocks. One thread of a shared 2-core machine, process time: best of 8 forward passes of encoder and decoder on 1 s, and of 3
-training passes (forward and backward, no losses) on 4 s; transformers 5.23, torch 2.13.
+On a CPU the layers at the full rate are bound by memory, so the encoder divides the rate by 8 at
+once and has no residual blocks. One thread of a shared 2-core machine, process time: best of 8
+forward passes of encoder and decoder on 1 s, and of 3 training passes (forward and backward, no
+losses) on 4 s; transformers 5.23, torch 2.13.
 
     architecture                                     float16 checkpoint   forward    training, per example
     published (32 filters, 2/4/5/8 downsampling)               38.1 MB     363 ms
@@ -206,9 +234,10 @@ training passes (forward and backward, no losses) on 4 s; transformers 5.23, tor
     16 filters, 32 dims, 8/5/4/2, no residual blocks            5.4 MB      29 ms     71 ms
     12 filters, 56 dims, 8/5/4/2, no residual blocks            5.7 MB      21 ms     51 ms    (this one)
 
-That table is with `time_group_norm`, as the published model has it. Weight norm lets the network start as a transform coder
-(`transform`): held-out SI-SNR at 24 kbps, median of 60 s, was 9.5 dB after 500 steps, against 3.5 dB after 2,500 from random
-weights. Without a norm only the commitment loss bounds the embeddings; at weight 1 it rose from 0.2 to 96 within 250 steps.
+That table is with `time_group_norm`, as the published model has it. Weight norm lets the network
+start as a transform coder (`transform`): held-out SI-SNR at 24 kbps, median of 60 s, was 9.5 dB
+after 500 steps, against 3.5 dB after 2,500 from random weights. Without a norm only the commitment
+loss bounds the embeddings; at weight 1 it rose from 0.2 to 96 within 250 steps.
 """
 
 SMALL_CPU = replace(
@@ -222,7 +251,8 @@ SMALL_CPU = replace(
     mel_windows=MEL_WINDOWS[3:],
     evaluate_every=500,
 )
-"""the same codec in an hour or so on two cores: no discriminator, whose steps cost seven times as much there"""
+"""the same codec in an hour or so on two cores: no discriminator, whose steps cost seven times as
+much there"""
 
 TINY = Preset(
     name="tiny",
@@ -237,9 +267,20 @@ TINY = Preset(
         "num_residual_layers": 0,
     },
     phases=(
-        Phase("waveform", 60, {"relative_error": 1.0, "complex_stft": 1.0}, ease=(0.5, 0.7), learning_rate=5e-3),
+        Phase(
+            "waveform",
+            60,
+            {"relative_error": 1.0, "complex_stft": 1.0},
+            ease=(0.5, 0.7),
+            learning_rate=5e-3,
+        ),
         Phase("mel", 20, {"relative_error": 1.0, "mel": 1.0}, learning_rate=1e-3),
-        Phase("adversarial", 20, {"time": 0.1, "mel": 1.0, "adversarial": 4.0, "features": 4.0}, learning_rate=3e-4),
+        Phase(
+            "adversarial",
+            20,
+            {"time": 0.1, "mel": 1.0, "adversarial": 4.0, "features": 4.0},
+            learning_rate=3e-4,
+        ),
     ),
     batch=4,
     betas=(0.8, 0.99),
@@ -305,17 +346,29 @@ class TrainConfig:
         """
         try:
             preset = dict(values["preset"])
-            preset["phases"] = tuple(Phase(**{**phase, "ease": tuple(phase["ease"])}) for phase in preset["phases"])
-            preset["betas"], preset["mel_windows"] = tuple(preset["betas"]), tuple(preset["mel_windows"])
+            preset["phases"] = tuple(
+                Phase(**{**phase, "ease": tuple(phase["ease"])}) for phase in preset["phases"]
+            )
+            preset["betas"], preset["mel_windows"] = (
+                tuple(preset["betas"]),
+                tuple(preset["mel_windows"]),
+            )
             return cls(**{**values, "preset": Preset(**preset)})
         except (KeyError, TypeError) as error:
-            raise UsageError(f"the run's configuration is of another version of codecshards: {error}") from error
+            raise UsageError(
+                f"the run's configuration is of another version of codecshards: {error}"
+            ) from error
 
 
 def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
-    """One line for each setting in which two configurations would compute other losses, the number of steps aside."""
+    """One line for each setting in which two configurations would compute other losses, the number
+    of steps aside."""
     before, now = _flat(stored), _flat(wanted)
-    return [f"{name}: {before[name]!r} there, {now[name]!r} now" for name in before if before[name] != now[name]]
+    return [
+        f"{name}: {before[name]!r} there, {now[name]!r} now"
+        for name in before
+        if before[name] != now[name]
+    ]
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:

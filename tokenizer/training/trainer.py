@@ -19,7 +19,11 @@ from tokenizer.errors import CodecshardsError, OutputError
 from tokenizer.training.balancer import Balancer
 from tokenizer.training.checkpoints import TrainState, optimizer_tensors, restore_optimizer, under
 from tokenizer.training.losses import MelLoss, complex_stft, relative_error, time_l1
-from tokenizer.training.networks.adversarial import discriminator_hinge, feature_matching, generator_hinge
+from tokenizer.training.networks.adversarial import (
+    discriminator_hinge,
+    feature_matching,
+    generator_hinge,
+)
 from tokenizer.training.networks.discriminator import MultiScaleDiscriminator
 from tokenizer.training.networks.model import to_model_level, trained_parameters
 from tokenizer.training.networks.quantizer import Quantized, QuantizerTrainer
@@ -51,9 +55,13 @@ class Trainer:
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + _DISCRIMINATOR)
-            self.discriminator = MultiScaleDiscriminator(rate, preset.discriminator_filters).to(workers.device)
+            self.discriminator = MultiScaleDiscriminator(rate, preset.discriminator_filters).to(
+                workers.device
+            )
         self._judge = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=preset.betas)
-        self._balancers = {phase.name: Balancer(phase.weights, balanced=phase.balanced) for phase in preset.phases}
+        self._balancers = {
+            phase.name: Balancer(phase.weights, balanced=phase.balanced) for phase in preset.phases
+        }
         self._bandwidths = [float(bandwidth) for bandwidth in self.model.config.target_bandwidths]
 
     def needs_codebooks(self, step: int) -> bool:
@@ -63,7 +71,8 @@ class Trainer:
 
     @torch.no_grad()
     def initialise_codebooks(self, step: int, audio: list[NDArray[np.float32]]) -> None:
-        """k-means over the embeddings of `audio`, batches `[n, channels, samples]`; the first device decides."""
+        """k-means over the embeddings of `audio`, batches `[n, channels, samples]`; the first
+        device decides."""
         vectors = []
         for batch in audio:
             embeddings = self.model.encoder(to_model_level(self.model, self._on_device(batch)))
@@ -71,10 +80,13 @@ class Trainer:
         per_step = len(vectors[0]) // len(audio[0]) * self.config.preset.batch * self.workers.count
         self.quantizer.initialise(torch.cat(vectors), self._generator(step), per_step)
         for buffer in self.model.quantizer.buffers():
-            buffer.copy_(self.workers.sum(buffer if self.workers.first else torch.zeros_like(buffer)))
+            buffer.copy_(
+                self.workers.sum(buffer if self.workers.first else torch.zeros_like(buffer))
+            )
 
     def choices(self, step: int) -> tuple[float, bool]:
-        """A step's bandwidth, and whether it updates the discriminator: the same on every device."""
+        """A step's bandwidth, and whether it updates the discriminator: the same on every
+        device."""
         rng = np.random.default_rng([self.config.seed, _CHOICES, step])
         bandwidth = self._bandwidths[int(rng.integers(len(self._bandwidths)))]
         return bandwidth, bool(rng.random() < self.config.preset.discriminator_probability)
@@ -103,7 +115,10 @@ class Trainer:
         losses = self._all_losses(output, target, phase)
         report = {name: float(loss.detach()) for name, loss in losses.items()}
         if not all(np.isfinite(value) for value in report.values()):
-            raise CodecshardsError(f"step {step}: a loss is not finite ({report}); resume with a lower learning rate or float32")
+            raise CodecshardsError(
+                f"step {step}: a loss is not finite ({report}); resume with a lower learning rate "
+                "or float32"
+            )
         gradient = self._balancers[phase.name].gradient(losses, output, self.workers)
         self._move(decoded, gradient, quantized, rate)
         report |= self._update_codebooks(embeddings, quantized, step)
@@ -111,26 +126,46 @@ class Trainer:
             report["discriminator"] = self._teach_judge(output.detach(), target, rate)
         return {**report, "bandwidth": bandwidth, "learning_rate": rate}
 
-    def _quantize(self, embeddings: torch.Tensor, bandwidth: float, share: float, step: int) -> Quantized | None:
+    def _quantize(
+        self, embeddings: torch.Tensor, bandwidth: float, share: float, step: int
+    ) -> Quantized | None:
         if not share:
             return None
         rng = np.random.default_rng([self.config.seed, _MIX, step, self.workers.rank])
         mix = torch.from_numpy(rng.random(len(embeddings)) < share).to(embeddings.device)
-        return self.quantizer(embeddings, self.quantizer.levels_at(bandwidth), None if share >= 1 else mix)
+        return self.quantizer(
+            embeddings, self.quantizer.levels_at(bandwidth), None if share >= 1 else mix
+        )
 
-    def _all_losses(self, output: torch.Tensor, target: torch.Tensor, phase: Phase) -> dict[str, torch.Tensor]:
-        losses = {name: self._losses[name](output, target) for name in phase.weights if name not in ADVERSARIAL}
+    def _all_losses(
+        self, output: torch.Tensor, target: torch.Tensor, phase: Phase
+    ) -> dict[str, torch.Tensor]:
+        losses = {
+            name: self._losses[name](output, target)
+            for name in phase.weights
+            if name not in ADVERSARIAL
+        }
         if ADVERSARIAL & set(phase.weights):
-            # The judge's own gradients are not wanted here; `autograd.grad` at the output leaves them alone.
+            # The judge's own gradients are not wanted here; `autograd.grad` at the output leaves
+            # them alone.
             with self._autocast():
                 fake = self.discriminator(output)
                 with torch.no_grad():
                     real = self.discriminator(target)
-                adversarial = {"adversarial": generator_hinge(fake), "features": feature_matching(real, fake)}
+                adversarial = {
+                    "adversarial": generator_hinge(fake),
+                    "features": feature_matching(real, fake),
+                }
             losses |= {name: loss for name, loss in adversarial.items() if name in phase.weights}
         return losses
 
-    def _move(self, decoded: torch.Tensor, gradient: torch.Tensor, quantized: Quantized | None, rate: float) -> None:
+    def _move(
+        self,
+        decoded: torch.Tensor,
+        gradient: torch.Tensor,
+        quantized: Quantized | None,
+        rate: float,
+    ) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         if quantized is None:
             torch.autograd.backward([decoded], [gradient])
@@ -140,10 +175,14 @@ class Trainer:
         self.workers.average_gradients(self._parameters)
         _learn(self._optimizer, rate)
 
-    def _update_codebooks(self, embeddings: torch.Tensor, quantized: Quantized | None, step: int) -> dict[str, float]:
+    def _update_codebooks(
+        self, embeddings: torch.Tensor, quantized: Quantized | None, step: int
+    ) -> dict[str, float]:
         if quantized is None:
             return {}
-        replaced = self.quantizer.update(embeddings, quantized.codes, self._generator(step), self.workers)
+        replaced = self.quantizer.update(
+            embeddings, quantized.codes, self._generator(step), self.workers
+        )
         return {"commitment": float(quantized.commitment.detach()), "replaced": float(replaced)}
 
     def _teach_judge(self, decoded: torch.Tensor, target: torch.Tensor, rate: float) -> float:
@@ -158,10 +197,19 @@ class Trainer:
     def state(self, step: int, seconds: float) -> TrainState:
         """This moment, after `step` steps and `seconds` of training."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"discriminator.{name}": tensor for name, tensor in self.discriminator.state_dict().items()}
-        tensors |= optimizer_tensors(self._optimizer, "optimizer") | optimizer_tensors(self._judge, "judge")
+        tensors |= {
+            f"discriminator.{name}": tensor
+            for name, tensor in self.discriminator.state_dict().items()
+        }
+        tensors |= optimizer_tensors(self._optimizer, "optimizer") | optimizer_tensors(
+            self._judge, "judge"
+        )
         balancers = {name: balancer.state() for name, balancer in self._balancers.items()}
-        return TrainState(step, tensors, {"balancers": balancers, "seconds": seconds, "rescaled": self.quantizer.rescaled})
+        return TrainState(
+            step,
+            tensors,
+            {"balancers": balancers, "seconds": seconds, "rescaled": self.quantizer.rescaled},
+        )
 
     def restore(self, state: TrainState) -> None:
         """The inverse of `state`.
@@ -173,7 +221,10 @@ class Trainer:
             self.model.load_state_dict(under(state.tensors, "model"))
             self.discriminator.load_state_dict(under(state.tensors, "discriminator"))
         except RuntimeError as error:
-            message = "the run's state is of another version of codecshards, with other networks: start anew in another folder"
+            message = (
+                "the run's state is of another version of codecshards, with other networks: start "
+                "anew in another folder"
+            )
             raise OutputError(message) from error
         self.quantizer.rescaled = bool(state.numbers.get("rescaled", True))
         restore_optimizer(self._optimizer, state.tensors, "optimizer")
@@ -190,7 +241,9 @@ class Trainer:
         return torch.Generator().manual_seed(seed)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        return torch.autocast(
+            self.workers.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
+        )
 
 
 def _learn(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,7 +1,8 @@
 """The devices that train together: one in this process, or several through `accelerate`.
 
-Nothing is wrapped: every device computes its own part of the batch, and gradients and codebook statistics are summed
-explicitly, as the loss balancer takes gradients at the model's output, where a wrapper would not see them.
+Nothing is wrapped: every device computes its own part of the batch, and gradients and codebook
+statistics are summed explicitly, as the loss balancer takes gradients at the model's output, where
+a wrapper would not see them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from tokenizer.errors import UsageError
 
 PRECISIONS = ("float32", "bfloat16")
-"""float16 is left out: its range needs a loss scaler, which would rescale what the balancer has balanced"""
+"""float16 is left out: its range needs a loss scaler, which would rescale what the balancer has
+balanced"""
 
 
 class Workers:
@@ -33,8 +35,12 @@ class Workers:
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device {device}: choose auto, cpu or cuda")
         if device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA")
-        self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+            raise UsageError(
+                "device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA"
+            )
+        self.device = torch.device(
+            "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        )
 
     @property
     def first(self) -> bool:
@@ -62,7 +68,8 @@ class AcceleratedWorkers(Workers):
             from accelerate import Accelerator
         except ImportError as error:
             raise UsageError(
-                "training on several devices needs accelerate: pip install accelerate (or '.[train]' in a clone of codecshards)"
+                "training on several devices needs accelerate: pip install accelerate (or "
+                "'.[train]' in a clone of codecshards)"
             ) from error
         self._accelerator: Any = Accelerator(cpu=self.device.type == "cpu")
         self.device = self._accelerator.device
@@ -78,7 +85,9 @@ class AcceleratedWorkers(Workers):
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = self.sum(torch.cat([gradient.reshape(-1) for gradient in gradients])) / self.count
-        for gradient, mean in zip(gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True):
+        for gradient, mean in zip(
+            gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True
+        ):
             gradient.copy_(mean.view_as(gradient))
 
 

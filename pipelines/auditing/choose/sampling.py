@@ -1,4 +1,5 @@
-"""Which recordings are decoded: a seeded sample in proportion over shards, lengths and loudness, plus the worst by the survey."""
+"""Which recordings are decoded: a seeded sample in proportion over shards, lengths and loudness,
+plus the worst by the survey."""
 
 from __future__ import annotations
 
@@ -25,10 +26,18 @@ class Chosen:
 
     entry: Entry
     why: str
-    """ "sample", "worst", "asked", "all" or, already audited when it was tokenized, "in passing" """
+    """ "sample", "worst", "asked", "all" or, already audited when it was tokenized, "in passing"
+    """
 
 
-def choose(entries: Sequence[Entry], *, sample: int, seed: int = 0, ids: Sequence[str] = (), all: bool = False) -> list[Chosen]:
+def choose(
+    entries: Sequence[Entry],
+    *,
+    sample: int,
+    seed: int = 0,
+    ids: Sequence[str] = (),
+    all: bool = False,
+) -> list[Chosen]:
     """The recordings to audit, in the corpus's order.
 
     Args:
@@ -54,7 +63,8 @@ def choose(entries: Sequence[Entry], *, sample: int, seed: int = 0, ids: Sequenc
 
 
 def choose_share(entries: Sequence[Entry], share: float, planned: Sequence[str]) -> list[Chosen]:
-    """The recordings that an audit in passing takes, in the corpus's order; at least one, where there is one.
+    """The recordings that an audit in passing takes, in the corpus's order; at least one, where
+    there is one.
 
     Args:
         entries: the survey.
@@ -78,14 +88,19 @@ def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:
     """
     lengths = _classes([float(entry.num_samples) for entry in entries])
     levels = _classes([-np.inf if entry.level is None else entry.level for entry in entries])
-    return [(entry.shard, length, level) for entry, length, level in zip(entries, lengths, levels, strict=True)]
+    return [
+        (entry.shard, length, level)
+        for entry, length, level in zip(entries, lengths, levels, strict=True)
+    ]
 
 
 def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> list[int]:
-    """One entry from each of `count` intervals, of equal size and in order of length and loudness: of the shard whose turn it is.
+    """One entry from each of `count` intervals, of equal size and in order of length and loudness:
+    of the shard whose turn it is.
 
-    Lengths and loudness get their shares by the intervals, and shards by their turns, which come in proportion to their sizes
-    and begin at random: a sample that is smaller than the number of shards takes none of them twice if it need not.
+    Lengths and loudness get their shares by the intervals, and shards by their turns, which come in
+    proportion to their sizes and begin at random: a sample that is smaller than the number of
+    shards takes none of them twice if it need not.
     """
     rng = random.Random(seed)
     order = sorted(range(len(keys)), key=lambda i: (keys[i][1:], rng.random()))
@@ -105,11 +120,17 @@ def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> l
 def by_suspicion(entries: Sequence[Entry]) -> list[int]:
     """Indices of the entries that look odd; those that look ordinary are left out.
 
-    What is odd in different ways takes turns, the oddest of each first, so that a hundred silent files do not hide a broken one.
+    What is odd in different ways takes turns, the oddest of each first, so that a hundred silent
+    files do not hide a broken one.
     """
     levels = np.array([entry.level for entry in entries if entry.level is not None])
     middle = float(np.median(levels)) if levels.size else 0.0
-    odd = [(-score, i, reason) for i, entry in enumerate(entries) for score, reason in [suspicion(entry, middle)] if score > 0]
+    odd = [
+        (-score, i, reason)
+        for i, entry in enumerate(entries)
+        for score, reason in [suspicion(entry, middle)]
+        if score > 0
+    ]
     before: Counter[str] = Counter()
     turns = []
     for score, i, reason in sorted(odd):
@@ -119,9 +140,14 @@ def by_suspicion(entries: Sequence[Entry]) -> list[int]:
 
 
 def suspicion(entry: Entry, middle: float) -> tuple[float, str]:
-    """How odd an entry looks, and why: stuck codes, impossible scales, flags, a level far from the corpus's `middle` (dB)."""
+    """How odd an entry looks, and why: stuck codes, impossible scales, flags, a level far from the
+    corpus's `middle` (dB)."""
     away = 0.0 if entry.level is None else max(0.0, abs(entry.level - middle) - 6.0)
-    found = [(100.0 * entry.stuck, "stuck"), (50.0 if entry.loudest > 2.0 else 0.0, "scale"), (away, "level")]
+    found = [
+        (100.0 * entry.stuck, "stuck"),
+        (50.0 if entry.loudest > 2.0 else 0.0, "scale"),
+        (away, "level"),
+    ]
     found += [(10.0, flag) for flag in entry.flags]
     return sum(score for score, _ in found), max(found)[1]
 
@@ -130,7 +156,10 @@ def _named(entries: Sequence[Entry], ids: Sequence[str]) -> list[Chosen]:
     known = {entry.recording.id: entry for entry in entries}
     missing = [id for id in ids if id not in known]
     if missing:
-        raise UsageError(f"--ids: no committed row {missing[0]!r}: `codecshards inspect` tells what is there and what failed")
+        raise UsageError(
+            f"--ids: no committed row {missing[0]!r}: `codecshards inspect` tells what is there "
+            "and what failed"
+        )
     return [Chosen(known[id], "asked") for id in dict.fromkeys(ids)]
 
 

@@ -1,4 +1,5 @@
-"""Every row of every committed shard, read once without decoding anything: what there is to choose from, and what is odd."""
+"""Every row of every committed shard, read once without decoding anything: what there is to choose
+from, and what is odd."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ OTHER_FOOTER = "other codec"
 SILENT_SCALE = 1e-6
 """scales below this are of silent chunks (EnCodec gives them 1e-8)"""
 KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks"})
-"""those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with anything in it"""
+"""those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with
+anything in it"""
 BIN_DB = 3
 """width of the bins in which scales are counted"""
 
@@ -40,7 +42,8 @@ class Entry:
     loudest: float
     """the largest scale; 0 without scales"""
     stuck: float
-    """share of the chunks of 10 frames or more that are not silent and whose codes never change, at any level"""
+    """share of the chunks of 10 frames or more that are not silent and whose codes never change, at
+    any level"""
     source_sha256: str
     source_sample_rate: int
     flags: tuple[str, ...]
@@ -70,11 +73,16 @@ class Survey:
 
 
 def take_survey(
-    manifest: Manifest, plan: Plan, form: ShardFormat, stored: Mapping[str, Any], ids: Collection[str] = ()
+    manifest: Manifest,
+    plan: Plan,
+    form: ShardFormat,
+    stored: Mapping[str, Any],
+    ids: Collection[str] = (),
 ) -> Survey:
     """Read every committed shard, or only those that hold one of `ids`.
 
-    A shard that cannot be read, or is not what was committed, becomes a finding; its readable rows are still there.
+    A shard that cannot be read, or is not what was committed, becomes a finding; its readable rows
+    are still there.
     """
     entries: list[Entry] = []
     findings: list[Finding] = []
@@ -97,14 +105,26 @@ def take_survey(
                 entries.append(_entry(row, recording, shard.name))
                 totals.add(row.codes)
             if hash_stored(manifest.storage, name) != record.sha256:
-                findings.append(_damaged(shard.name, f"{name} is not the file that was committed (SHA-256 differs)"))
+                findings.append(
+                    _damaged(
+                        shard.name, f"{name} is not the file that was committed (SHA-256 differs)"
+                    )
+                )
         except (ShardError, FileNotFoundError) as error:
             missing = f"{name} is missing: run `codecshards verify`"
-            findings.append(_damaged(shard.name, missing if isinstance(error, FileNotFoundError) else str(error)))
-    return Survey(tuple(entries), tuple(findings), shards, totals.scales, totals.silent, totals.counts)
+            findings.append(
+                _damaged(
+                    shard.name, missing if isinstance(error, FileNotFoundError) else str(error)
+                )
+            )
+    return Survey(
+        tuple(entries), tuple(findings), shards, totals.scales, totals.silent, totals.counts
+    )
 
 
-def _rows(manifest: Manifest, form: ShardFormat, shard: PlannedShard, name: str) -> Iterator[tuple[Row, Recording]]:
+def _rows(
+    manifest: Manifest, form: ShardFormat, shard: PlannedShard, name: str
+) -> Iterator[tuple[Row, Recording]]:
     planned = {recording.id: recording for recording in shard.recordings}
     with manifest.storage.open(name) as file:
         for row in form.read(file, f"{manifest.storage.root}/{name}"):
@@ -115,14 +135,24 @@ def _rows(manifest: Manifest, form: ShardFormat, shard: PlannedShard, name: str)
 
 def _entry(row: Row, recording: Recording, shard: str) -> Entry:
     scales = row.codes.scales
-    audible = None if scales is None else scales[np.isfinite(scales) & (scales > SILENT_SCALE)].astype(np.float64)
-    level = None if audible is None or not audible.size else float(10 * np.log10(np.mean(np.square(audible))))
+    audible = (
+        None
+        if scales is None
+        else scales[np.isfinite(scales) & (scales > SILENT_SCALE)].astype(np.float64)
+    )
+    level = (
+        None
+        if audible is None or not audible.size
+        else float(10 * np.log10(np.mean(np.square(audible))))
+    )
     return Entry(
         recording=recording,
         shard=shard,
         num_samples=row.codes.num_samples,
         level=level,
-        loudest=0.0 if scales is None or not scales.size else float(np.nan_to_num(scales, nan=np.inf).max()),
+        loudest=0.0
+        if scales is None or not scales.size
+        else float(np.nan_to_num(scales, nan=np.inf).max()),
         stuck=_stuck(row.codes),
         source_sha256=row.source_sha256,
         source_sample_rate=row.source_sample_rate,
@@ -135,9 +165,11 @@ def _known_flags(found: object) -> tuple[str, ...]:
 
 
 def _stuck(codes: Codes) -> float:
-    """Share of chunks that hold one code throughout: no sound does that to a codec, zeroed memory does.
+    """Share of chunks that hold one code throughout: no sound does that to a codec, zeroed memory
+    does.
 
-    Silence does it too. A scale tells it apart; without scales only code 0 counts, which is what zeroed memory holds.
+    Silence does it too. A scale tells it apart; without scales only code 0 counts, which is what
+    zeroed memory holds.
     """
     frames = codes.chunk_frames.astype(np.int64)
     starts, scales = np.cumsum(frames) - frames, codes.scales
@@ -149,11 +181,15 @@ def _stuck(codes: Codes) -> float:
     return stuck / len(long) if len(long) else 0.0
 
 
-def _footer_findings(shard: str, footer: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Finding]:
+def _footer_findings(
+    shard: str, footer: Mapping[str, Any], stored: Mapping[str, Any]
+) -> Iterator[Finding]:
     written, expected = footer.get("codec", {}), stored["codec"]
     for fact in ("weights_sha256", "bandwidth", "n_q", "sample_rate", "chunk_length"):
         if fact in written and written[fact] != expected[fact]:
-            detail = f"{shard} was written with {fact} {written[fact]}, the corpus has {expected[fact]}"
+            detail = (
+                f"{shard} was written with {fact} {written[fact]}, the corpus has {expected[fact]}"
+            )
             yield Finding(OTHER_FOOTER, Severity.ERROR, detail)
 
 

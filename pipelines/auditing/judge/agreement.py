@@ -1,7 +1,8 @@
 """Two readings of one source, side by side: do two decoders that share no reader hear the same?
 
-Codes are compared through the first way, with which they were made. The samples of the second are held against its samples: equal
-for what is lossless, close for lossy codecs, whose decoders round each in its own way. A constant delay is found and taken off.
+Codes are compared through the first way, with which they were made. The samples of the second are
+held against its samples: equal for what is lossless, close for lossy codecs, whose decoders round
+each in its own way. A constant delay is found and taken off.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pipelines.auditing.measure.pairs import Block
 from tokenizer.errors import RecordingError
 
 CLOSE_DB = -40.0
-"""of the difference, relative to the sound: two decoders of one lossy stream are below -60, other samples above -10"""
+"""of the difference, relative to the sound: two decoders of one lossy stream are below -60, other
+samples above -10"""
 QUIET = 1e-4
 """RMS of a difference that nobody hears, and that a ratio to silence would make much of"""
 MOST_DELAY = 4_800
@@ -27,7 +29,8 @@ _LISTENED = 96_000
 
 
 class Agreement:
-    """Takes in blocks of both readings, float32 `[channels, n]`, at one rate, and compares in bounded memory."""
+    """Takes in blocks of both readings, float32 `[channels, n]`, at one rate, and compares in
+    bounded memory."""
 
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
@@ -65,18 +68,30 @@ class Agreement:
         """What tells the two readings apart; None when they agree."""
         apart = abs(self._counts[0] - self._counts[1] + (self.delay or 0)) / self._rate
         if apart > MOST_LENGTH:
-            return f"{self._counts[0] / self._rate:.3f} s by the one, {self._counts[1] / self._rate:.3f} s by the other"
+            return (
+                f"{self._counts[0] / self._rate:.3f} s by the one, "
+                f"{self._counts[1] / self._rate:.3f} s by the other"
+            )
         audible = self._compared and (self._difference / self._compared) ** 0.5 > QUIET
-        return f"samples that differ by {self.level:.0f} dB" if audible and self.level > CLOSE_DB else None
+        return (
+            f"samples that differ by {self.level:.0f} dB"
+            if audible and self.level > CLOSE_DB
+            else None
+        )
 
     def _ahead(self, which: int) -> int:
         return sum(block.shape[1] for block in self._held[which])
 
     def _align(self) -> None:
         """Find the delay, unless there is none, which is the rule."""
-        first, second = (np.concatenate(held, axis=1) if held else np.zeros((1, 0), np.float32) for held in self._held)
+        first, second = (
+            np.concatenate(held, axis=1) if held else np.zeros((1, 0), np.float32)
+            for held in self._held
+        )
         length = min(first.shape[1], second.shape[1], _LISTENED)
-        self.delay = _delay(first[:, :length].mean(axis=0), second[:, :length].mean(axis=0)) if length else 0
+        self.delay = (
+            _delay(first[:, :length].mean(axis=0), second[:, :length].mean(axis=0)) if length else 0
+        )
         late = max(0, self.delay), max(0, -self.delay)
         self._held = ([first[:, late[1] :]], [second[:, late[0] :]])
 
@@ -88,7 +103,9 @@ class Agreement:
         self._held = ([first[:, length:]], [second[:, length:]])
         self._compared += length * first.shape[0]
         self._power += float(np.square(first[:, :length], dtype=np.float64).sum())
-        self._difference += float(np.square(first[:, :length] - second[:, :length], dtype=np.float64).sum())
+        self._difference += float(
+            np.square(first[:, :length] - second[:, :length], dtype=np.float64).sum()
+        )
 
 
 class Beside:

@@ -1,4 +1,5 @@
-"""Why what is stored is not what the source gives: one name for each cause, from the most to the least decisive evidence.
+"""Why what is stored is not what the source gives: one name for each cause, from the most to the
+least decisive evidence.
 
 the source's bytes have another hash            changed source          nothing else is concluded from it
 other lengths                                   resampler off, truncated, other length
@@ -75,16 +76,23 @@ class Evidence:
 
 
 def name_causes(evidence: Evidence) -> Iterator[Finding]:
-    """Every cause that the evidence shows, most decisive first; nothing when stored and source agree."""
+    """Every cause that the evidence shows, most decisive first; nothing when stored and source
+    agree."""
     if evidence.report.source_sha256 != evidence.row.source_sha256:
         was, now = evidence.row.source_sha256[:12], evidence.report.source_sha256[:12]
-        detail = f"the source's bytes have changed since it was tokenized (SHA-256 {was}… then, {now}… now)"
+        detail = (
+            f"the source's bytes have changed since it was tokenized (SHA-256 {was}… then, {now}… "
+            "now)"
+        )
         yield _error(Cause.CHANGED_SOURCE, detail)
         return
     yield from _bandwidth(evidence)
     length = list(_length(evidence))
     yield from length
-    if any(finding.name == Cause.NOT_RESAMPLED for finding in length) or evidence.comparison is None:
+    if (
+        any(finding.name == Cause.NOT_RESAMPLED for finding in length)
+        or evidence.comparison is None
+    ):
         return
     found = list(_codes(evidence, evidence.comparison))
     # Without its beginning every chunk is another one, and of the same audio all the same.
@@ -96,7 +104,9 @@ def stuck_chunks(row: Row) -> Iterator[Finding]:
     """Zeroed chunks, seen without encoding: one code throughout, in a chunk that is not silent."""
     ends = np.cumsum(row.codes.chunk_frames.astype(np.int64))
     found = []
-    for i, (end, frames) in enumerate(zip(ends, row.codes.chunk_frames.astype(np.int64), strict=True)):
+    for i, (end, frames) in enumerate(
+        zip(ends, row.codes.chunk_frames.astype(np.int64), strict=True)
+    ):
         codes = row.codes.codes[:, end - frames : end]
         silent = row.codes.scales is not None and bool(row.codes.scales[i] < 1e-6)
         if frames >= 10 and not silent and bool((codes == 0).all()):
@@ -109,7 +119,10 @@ def _bandwidth(evidence: Evidence) -> Iterator[Finding]:
     stored, expected = evidence.row.codes.n_q, evidence.spec.n_q
     if stored != expected:
         kept, whole = evidence.spec.bandwidth * stored / expected, evidence.spec.bandwidth
-        detail = f"{stored} codebooks are stored ({kept:g} kbps), the corpus has {expected} ({whole:g} kbps)"
+        detail = (
+            f"{stored} codebooks are stored ({kept:g} kbps), the corpus has {expected} ({whole:g} "
+            "kbps)"
+        )
         yield _error(Cause.WRONG_BANDWIDTH, detail)
 
 
@@ -119,13 +132,23 @@ def _length(evidence: Evidence) -> Iterator[Finding]:
         return
     rate = evidence.spec.sample_rate
     if audio.source_sample_rate != rate and abs(stored - audio.source_samples) <= 1:
-        detail = f"as many samples as the source has at {audio.source_sample_rate} Hz: it was taken for {rate} Hz, not resampled"
+        detail = (
+            f"as many samples as the source has at {audio.source_sample_rate} Hz: it was taken for "
+            f"{rate} Hz, not resampled"
+        )
         yield _error(Cause.NOT_RESAMPLED, detail)
     elif stored < audio.num_samples:
         missing = (audio.num_samples - stored) / rate
-        yield _error(Cause.TRUNCATED, f"{missing:.3f} s of the source are missing from the codes{_where(evidence.comparison)}")
+        yield _error(
+            Cause.TRUNCATED,
+            f"{missing:.3f} s of the source are missing from the "
+            f"codes{_where(evidence.comparison)}",
+        )
     else:
-        yield _error(Cause.OTHER_LENGTH, f"{(stored - audio.num_samples) / rate:.3f} s more than the source has")
+        yield _error(
+            Cause.OTHER_LENGTH,
+            f"{(stored - audio.num_samples) / rate:.3f} s more than the source has",
+        )
 
 
 def _where(comparison: Comparison | None) -> str:
@@ -133,7 +156,11 @@ def _where(comparison: Comparison | None) -> str:
     if comparison is None or not comparison.chunks:
         return ""
     equal = np.mean([match.same for match in comparison.chunks.values()])
-    return ", at its end" if equal > 0.5 else ", not at its end alone: what is there is not its beginning"
+    return (
+        ", at its end"
+        if equal > 0.5
+        else ", not at its end alone: what is there is not its beginning"
+    )
 
 
 def _codes(evidence: Evidence, comparison: Comparison) -> Iterator[Finding]:
@@ -158,18 +185,24 @@ def _codes(evidence: Evidence, comparison: Comparison) -> Iterator[Finding]:
         yield from found
         wrong -= {i for finding in found for i in _all_of(pick, matches, wrong)}
     if any(match.neighbour for match in matches.values()):
-        # What a shift has pushed over an end is stored nowhere, and the last chunk is shorter than its neighbour.
+        # What a shift has pushed over an end is stored nowhere, and the last chunk is shorter than
+        # its neighbour.
         wrong -= {0, max(matches) - 1, max(matches)}
     if not wrong:
         yield from _small(comparison, evidence)
     elif len(wrong) > len(matches) // 2:
         yield _everywhere({i: matches[i] for i in wrong}, comparison, evidence)
     else:
-        detail = f"other codes than the source gives in {_chunks(sorted(wrong))}, of {len(matches)}; the rest agrees"
+        detail = (
+            f"other codes than the source gives in {_chunks(sorted(wrong))}, of {len(matches)}; "
+            "the rest agrees"
+        )
         yield _error(Cause.CORRUPT, detail, sorted(wrong))
 
 
-def _all_of(pick: Callable[..., Iterator[Finding]], matches: dict[int, ChunkMatch], among: set[int]) -> set[int]:
+def _all_of(
+    pick: Callable[..., Iterator[Finding]], matches: dict[int, ChunkMatch], among: set[int]
+) -> set[int]:
     """The chunks that an explanation holds for (a finding names only the first few)."""
     return {i for i in among if any(True for _ in pick({i: matches[i]}))}
 
@@ -181,28 +214,49 @@ def _scales(matches: dict[int, ChunkMatch]) -> Iterator[Finding]:
         for i, match in matches.items()
         if match.scale_stored is not None and match.scale_fresh
     }
-    off = {i: ratio for i, ratio in ratios.items() if not abs(ratio - 1) <= SAME_SCALE and match_is_audible(matches[i])}
+    off = {
+        i: ratio
+        for i, ratio in ratios.items()
+        if not abs(ratio - 1) <= SAME_SCALE and match_is_audible(matches[i])
+    }
     if off:
         values = sorted(off.values())
         times = (
-            f"x{values[0]:.4g}" if values[-1] - values[0] < 1e-3 * abs(values[0]) else f"x{values[0]:.4g} to x{values[-1]:.4g}"
+            f"x{values[0]:.4g}"
+            if values[-1] - values[0] < 1e-3 * abs(values[0])
+            else f"x{values[0]:.4g} to x{values[-1]:.4g}"
         )
         where = "every chunk" if len(off) == len(ratios) else _chunks(sorted(off))
-        yield _error(Cause.WRONG_SCALE, f"the scale of {where} is {times} of what the source gives; the codes agree", sorted(off))
+        yield _error(
+            Cause.WRONG_SCALE,
+            f"the scale of {where} is {times} of what the source gives; the codes agree",
+            sorted(off),
+        )
 
 
 def _resampled(comparison: Comparison, evidence: Evidence) -> Iterator[Finding]:
-    """Every scale a little off, each by a factor of its own, and some codes: a robust codec forgives another resampler most."""
+    """Every scale a little off, each by a factor of its own, and some codes: a robust codec
+    forgives another resampler most."""
     rate = evidence.report.audio.source_sample_rate
     if comparison.equal or rate == evidence.spec.sample_rate:
         return
-    audible = [m for m in comparison.chunks.values() if m.scale_stored and m.scale_fresh and match_is_audible(m)]
+    audible = [
+        m
+        for m in comparison.chunks.values()
+        if m.scale_stored and m.scale_fresh and match_is_audible(m)
+    ]
     ratios = np.array([(m.scale_stored or 0.0) / (m.scale_fresh or 1.0) for m in audible])
     off = np.abs(ratios - 1)
-    if len(off) > 1 and off.min() > SAME_SCALE and off.max() <= CLOSE_SCALE and np.ptp(ratios) > SAME_SCALE:
+    if (
+        len(off) > 1
+        and off.min() > SAME_SCALE
+        and off.max() <= CLOSE_SCALE
+        and np.ptp(ratios) > SAME_SCALE
+    ):
         equal = float(np.mean([match.equal for match in comparison.chunks.values()]))
         detail = (
-            f"{equal:.1%} of codes are equal and scales are off by {np.median(off):.2%}: resampled from {rate} Hz in another way"
+            f"{equal:.1%} of codes are equal and scales are off by {np.median(off):.2%}: resampled "
+            f"from {rate} Hz in another way"
         )
         yield _error(Cause.OTHER_RESAMPLING, detail)
 
@@ -217,33 +271,53 @@ def _order(comparison: Comparison) -> Iterator[Finding]:
     shares = comparison.cross / max(1, comparison.frames)
     order = shares.argmax(axis=1)
     matched = shares.max(axis=1) >= EQUAL
-    if matched.all() and len(set(order.tolist())) == comparison.n_q and (order != np.arange(comparison.n_q)).any():
+    if (
+        matched.all()
+        and len(set(order.tolist())) == comparison.n_q
+        and (order != np.arange(comparison.n_q)).any()
+    ):
         detail = f"the levels are stored in the order {', '.join(str(level) for level in order)}"
         yield _error(Cause.CODEBOOK_ORDER, detail)
 
 
 def _swap(comparison: Comparison) -> Iterator[Finding]:
     if comparison.swapped is not None and comparison.swapped >= EQUAL:
-        detail = f"the codes are those of the source with left and right swapped ({comparison.swapped:.1%} equal)"
+        detail = (
+            "the codes are those of the source with left and right swapped "
+            f"({comparison.swapped:.1%} equal)"
+        )
         yield _error(Cause.CHANNEL_SWAP, detail)
 
 
 def _zeroed(wrong: dict[int, ChunkMatch]) -> Iterator[Finding]:
     found = sorted(i for i, match in wrong.items() if match.stuck)
     if found:
-        yield _error(Cause.ZEROED, f"one code throughout in {_chunks(found)}, where the source has sound", found)
+        yield _error(
+            Cause.ZEROED,
+            f"one code throughout in {_chunks(found)}, where the source has sound",
+            found,
+        )
 
 
 def _shifted(wrong: dict[int, ChunkMatch]) -> Iterator[Finding]:
     moved = {i: match for i, match in wrong.items() if match.neighbour}
     if moved:
         steps = {match.neighbour for match in moved.values()}
-        by = " or ".join("one chunk late" if step > 0 else "one chunk early" for step in sorted(steps))
-        yield _error(Cause.SHIFTED, f"{_chunks(sorted(moved))}: what the source has there is stored {by}", sorted(moved))
+        by = " or ".join(
+            "one chunk late" if step > 0 else "one chunk early" for step in sorted(steps)
+        )
+        yield _error(
+            Cause.SHIFTED,
+            f"{_chunks(sorted(moved))}: what the source has there is stored {by}",
+            sorted(moved),
+        )
     lagging = {i: match for i, match in wrong.items() if match.lag and not match.neighbour}
     if lagging:
         lags = sorted({match.lag for match in lagging.values()})
-        detail = f"{_chunks(sorted(lagging))}: codes are shifted by {', '.join(f'{lag:+d}' for lag in lags)} frames"
+        detail = (
+            f"{_chunks(sorted(lagging))}: codes are shifted by "
+            f"{', '.join(f'{lag:+d}' for lag in lags)} frames"
+        )
         yield _error(Cause.SHIFTED, detail, sorted(lagging))
 
 
@@ -258,14 +332,25 @@ def _small(comparison: Comparison, evidence: Evidence) -> Iterator[Finding]:
     if flips == differing and differing <= max(1, FEW * codes):
         plural = "codes differ" if differing > 1 else "code differs"
         detail = f"{differing} {plural} by one bit each, in {_chunks(sorted(touched))}"
-        # Above the last level rounding would have changed the codes below; on it, one tie in a hundred differs by a bit.
+        # Above the last level rounding would have changed the codes below; on it, one tie in a
+        # hundred differs by a bit.
         if differing == 1 == sum(match.last_level for match in touched.values()):
-            yield replace(_error(Cause.BIT_FLIPS, f"{detail}: damage or a float tie", sorted(touched)), severity=Severity.WARNING)
+            yield replace(
+                _error(Cause.BIT_FLIPS, f"{detail}: damage or a float tie", sorted(touched)),
+                severity=Severity.WARNING,
+            )
         else:
-            yield _error(Cause.BIT_FLIPS, f"{detail}: damaged after they were computed", sorted(touched))
+            yield _error(
+                Cause.BIT_FLIPS, f"{detail}: damaged after they were computed", sorted(touched)
+            )
     elif 2 * sum(match.orphans for match in touched.values()) > differing:
-        # A code that rounding has changed leaves another residual, and the levels below it change too; damage does not.
-        yield _error(Cause.CORRUPT, f"{differing} codes differ in {_chunks(sorted(touched))}", sorted(touched))
+        # A code that rounding has changed leaves another residual, and the levels below it change
+        # too; damage does not.
+        yield _error(
+            Cause.CORRUPT,
+            f"{differing} codes differ in {_chunks(sorted(touched))}",
+            sorted(touched),
+        )
     else:
         yield _device(comparison, evidence, differing / codes)
 
@@ -273,29 +358,52 @@ def _small(comparison: Comparison, evidence: Evidence) -> Iterator[Finding]:
 def _device(comparison: Comparison, evidence: Evidence, share: float) -> Finding:
     levels = comparison.by_level
     detail = (
-        f"{share:.2%} of codes differ, from {1 - levels[0]:.2%} at the first level to {1 - levels[-1]:.2%} at the last: "
-        f"float ties or reduced precision on another device (stored: {evidence.spec.device}, {evidence.spec.dtype})"
+        f"{share:.2%} of codes differ, from {1 - levels[0]:.2%} at the first level to "
+        f"{1 - levels[-1]:.2%} at the last: "
+        f"float ties or reduced precision on another device (stored: {evidence.spec.device}, "
+        f"{evidence.spec.dtype})"
     )
     return Finding(Cause.DEVICE, Severity.INFO, detail)
 
 
-def _everywhere(wrong: dict[int, ChunkMatch], comparison: Comparison, evidence: Evidence) -> Finding:
+def _everywhere(
+    wrong: dict[int, ChunkMatch], comparison: Comparison, evidence: Evidence
+) -> Finding:
     """Most chunks have other codes, and no reordering explains them: what do the scales say?"""
     equal = float(np.mean([match.equal for match in wrong.values()]))
-    ratios = [m.scale_stored / m.scale_fresh for m in wrong.values() if m.scale_stored is not None and m.scale_fresh]
+    ratios = [
+        m.scale_stored / m.scale_fresh
+        for m in wrong.values()
+        if m.scale_stored is not None and m.scale_fresh
+    ]
     ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
     off = float(np.median(np.abs(np.array(ratios) - 1))) if ratios else None
     said = f"{equal:.1%} of codes are equal"
     if off is not None and off <= SAME_SCALE and comparison.by_level[0] >= EQUAL:
         return _device(comparison, evidence, 1 - equal)
     if off is not None and off <= SAME_SCALE:
-        return _error(Cause.OTHER_CODEC, f"{said}, while the scales agree: the same audio, another codec or other weights")
+        return _error(
+            Cause.OTHER_CODEC,
+            f"{said}, while the scales agree: the same audio, another codec or other weights",
+        )
     audio = evidence.report.audio
-    if off is not None and off <= CLOSE_SCALE and audio.source_sample_rate != evidence.spec.sample_rate:
-        detail = f"{said} and scales are off by {off:.2%}: resampled from {audio.source_sample_rate} Hz in another way"
+    if (
+        off is not None
+        and off <= CLOSE_SCALE
+        and audio.source_sample_rate != evidence.spec.sample_rate
+    ):
+        detail = (
+            f"{said} and scales are off by {off:.2%}: resampled from {audio.source_sample_rate} Hz "
+            "in another way"
+        )
         return _error(Cause.OTHER_RESAMPLING, detail)
-    scales = "this codec has no scales to tell by" if off is None else f"scales are off by {off:.1%}"
-    return _error(Cause.OTHER_AUDIO, f"{said}, {scales}: other audio, or another codec, than the source and codec of the corpus")
+    scales = (
+        "this codec has no scales to tell by" if off is None else f"scales are off by {off:.1%}"
+    )
+    return _error(
+        Cause.OTHER_AUDIO,
+        f"{said}, {scales}: other audio, or another codec, than the source and codec of the corpus",
+    )
 
 
 def _chunks(indices: list[int]) -> str:

@@ -1,7 +1,8 @@
 """The source encoded again, chunk by chunk as it passes, and compared with what is stored.
 
-Only the codec's own chunks are compared, each with the stored chunk at its place, with its neighbours, and with itself a few
-frames later or earlier; memory is a batch of chunks and a few numbers a chunk.
+Only the codec's own chunks are compared, each with the stored chunk at its place, with its
+neighbours, and with itself a few frames later or earlier; memory is a batch of chunks and a few
+numbers a chunk.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class ChunkMatch:
 
     @property
     def same(self) -> bool:
-        """Whether these are the same codes, apart from a few: one of a tail's two or three may be a large share."""
+        """Whether these are the same codes, apart from a few: one of a tail's two or three may be a
+        large share."""
         return self.equal >= EQUAL or self.differing == 1
 
 
@@ -68,7 +70,8 @@ class Comparison:
     frames: int = 0
     """compared"""
     swapped: float | None = None
-    """share of equal codes in the probes when their channels are swapped; None when nothing was to be explained"""
+    """share of equal codes in the probes when their channels are swapped; None when nothing was to
+    be explained"""
 
     def __post_init__(self) -> None:
         self.cross = np.zeros((self.n_q, self.n_q), np.int64)
@@ -101,7 +104,8 @@ class Reencoder:
         """why the codec refused the source; the comparison then ends before it"""
 
     def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """Hand the blocks on; the comparison is complete when they have all passed, unless the codec refuses one: see `error`."""
+        """Hand the blocks on; the comparison is complete when they have all passed, unless the
+        codec refuses one: see `error`."""
         for block in blocks:
             self._push(self._cutter.push(block))
             yield block
@@ -121,7 +125,9 @@ class Reencoder:
 
     def _flush(self) -> None:
         chunks, self._waiting = self._waiting, []
-        for samples, fresh in zip(chunks, self._codec.encode_chunks(chunks) if chunks else [], strict=True):
+        for samples, fresh in zip(
+            chunks, self._codec.encode_chunks(chunks) if chunks else [], strict=True
+        ):
             self._compare(self._encoded, samples, fresh)
             self._encoded += 1
 
@@ -138,7 +144,9 @@ class Reencoder:
         if not match.same and len(self._probes) < PROBES:
             self._probes.append((index, samples))
 
-    def _match(self, index: int, stored: NDArray[np.uint16], found: NDArray[np.uint16], scale: float | None) -> ChunkMatch:
+    def _match(
+        self, index: int, stored: NDArray[np.uint16], found: NDArray[np.uint16], scale: float | None
+    ) -> ChunkMatch:
         equal = float((stored == found).mean())
         bits = np.bitwise_xor(stored, found)
         same = equal >= EQUAL
@@ -150,7 +158,9 @@ class Reencoder:
             orphans=int(np.count_nonzero((bits[:-1] > 0) & (bits[1:] == 0))),
             last_level=int(np.count_nonzero(bits[-1])),
             single_bit=int(np.count_nonzero((bits > 0) & (bits & (bits - 1) == 0))),
-            stuck=not same and bool((stored == stored[:, :1]).all()) and not bool((found == found[:, :1]).all()),
+            stuck=not same
+            and bool((stored == stored[:, :1]).all())
+            and not bool((found == found[:, :1]).all()),
             neighbour=0 if same else self._neighbour(index, found),
             lag=0 if same else _lag(stored, found),
         )
@@ -158,7 +168,11 @@ class Reencoder:
     def _neighbour(self, index: int, found: NDArray[np.uint16]) -> int:
         for step in (1, -1):
             other = self._chunk(index + step)
-            if other is not None and other.shape == found.shape and (other == found).mean() >= EQUAL:
+            if (
+                other is not None
+                and other.shape == found.shape
+                and (other == found).mean() >= EQUAL
+            ):
                 return step
         return 0
 
@@ -166,22 +180,31 @@ class Reencoder:
         if not 0 <= index < len(self._ends):
             return None
         end = int(self._ends[index])
-        return self._stored.codes[: self.comparison.n_q, end - int(self._stored.chunk_frames[index]) : end]
+        return self._stored.codes[
+            : self.comparison.n_q, end - int(self._stored.chunk_frames[index]) : end
+        ]
 
     def _probe(self) -> None:
         """Would swapped channels explain what differs?"""
         if not self._probes or self._codec.channels != 2:
             return
-        swapped = self._codec.encode_chunks([np.ascontiguousarray(samples[::-1]) for _, samples in self._probes])
+        swapped = self._codec.encode_chunks(
+            [np.ascontiguousarray(samples[::-1]) for _, samples in self._probes]
+        )
         shares = []
         for (index, _), fresh in zip(self._probes, swapped, strict=True):
             stored = self._chunk(index)
-            shares.append(0.0 if stored is None else float((stored == fresh.codes[: self.comparison.n_q]).mean()))
+            shares.append(
+                0.0
+                if stored is None
+                else float((stored == fresh.codes[: self.comparison.n_q]).mean())
+            )
         self.comparison.swapped = float(np.mean(shares))
 
 
 def _lag(stored: NDArray[np.uint16], found: NDArray[np.uint16]) -> int:
-    """Frames by which the stored codes come later than the found ones; 0 when they are not the same codes shifted."""
+    """Frames by which the stored codes come later than the found ones; 0 when they are not the same
+    codes shifted."""
     frames = stored.shape[1]
     for lag in LAGS:
         if abs(lag) * 4 > frames:

@@ -1,6 +1,8 @@
-"""Suspicions from the sound alone, for audits without --reencode: warnings, under the names of the causes they point to.
+"""Suspicions from the sound alone, for audits without --reencode: warnings, under the names of the
+causes they point to.
 
-All of it presumes that the codec follows the waveform; where source and reconstruction are not alike at all, nothing is said.
+All of it presumes that the codec follows the waveform; where source and reconstruction are not
+alike at all, nothing is said.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class HeardMeter:
         total = energy.sum(axis=0)
         enough = self._side[0] > SIDE_SHARE * total[0] and self._side[1] > SIDE_SHARE * total[1]
         if enough and _correlation(self._side) < -ALIKE:
-            yield _warning(Cause.CHANNEL_SWAP, "left sounds like the source's right, and right like its left")
+            yield _warning(
+                Cause.CHANNEL_SWAP, "left sounds like the source's right, and right like its left"
+            )
 
     def _shift(self, here: float) -> Iterator[Finding]:
         for sums, how in ((self._late, "late"), (self._early, "early")):
@@ -72,23 +76,30 @@ class HeardMeter:
             if there > ALIKE and there > 2 * abs(here):
                 yield _warning(
                     Cause.SHIFTED,
-                    f"the reconstruction comes one chunk {how} (correlation {fixed(there, 2)} against {fixed(here, 2)})",
+                    f"the reconstruction comes one chunk {how} (correlation {fixed(there, 2)} "
+                    f"against {fixed(here, 2)})",
                 )
 
     def _gone(self, energy: np.ndarray, usual: float) -> Iterator[Finding]:
         levels = 10 * np.log10(np.maximum(energy[:, 1], 1e-30) / np.maximum(energy[:, 0], 1e-30))
-        gone = np.flatnonzero((energy[:, 0] > SILENT_RMS**2) & (levels < min(GONE_DB, usual + GONE_DB)))
+        gone = np.flatnonzero(
+            (energy[:, 0] > SILENT_RMS**2) & (levels < min(GONE_DB, usual + GONE_DB))
+        )
         if gone.size:
             detail = f"{gone.size} chunks are silent where the source has sound"
             yield _warning(Cause.ZEROED, detail, tuple(gone[:8].tolist()))
 
 
 def _factor(levels: np.ndarray, alike: float) -> Iterator[Finding]:
-    """A codec that loses part of a signal gives the rest back: the level falls to the square of the correlation, no further."""
+    """A codec that loses part of a signal gives the rest back: the level falls to the square of the
+    correlation, no further."""
     middle = float(np.median(levels))
     beyond = middle > LOUDER_DB or middle < 20 * np.log10(alike) - LOUDER_DB
     if beyond and float(np.median(np.abs(levels - middle))) < STEADY_DB:
-        yield _warning(Cause.WRONG_SCALE, f"every chunk is {fixed(middle, 1, sign=True)} dB off: x{10 ** (middle / 20):.3g}")
+        yield _warning(
+            Cause.WRONG_SCALE,
+            f"every chunk is {fixed(middle, 1, sign=True)} dB off: x{10 ** (middle / 20):.3g}",
+        )
 
 
 def _moments(a: Block, b: Block) -> np.ndarray:
@@ -102,4 +113,6 @@ def _correlation(sums: np.ndarray) -> float:
 
 
 def _warning(cause: Cause, detail: str, chunks: tuple[int, ...] = ()) -> Finding:
-    return Finding(cause, Severity.WARNING, f"sounds like it: {detail} (--reencode tells for certain)", chunks)
+    return Finding(
+        cause, Severity.WARNING, f"sounds like it: {detail} (--reencode tells for certain)", chunks
+    )

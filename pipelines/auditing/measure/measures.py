@@ -46,7 +46,9 @@ class PairSums:
         """Take in `[channels, n]` samples of both; returns itself."""
         s, r = source.astype(np.float64), decoded.astype(np.float64)
         self.n += s.shape[1]
-        self.moments += np.stack([s.sum(1), r.sum(1), (s * s).sum(1), (r * r).sum(1), (s * r).sum(1)])
+        self.moments += np.stack(
+            [s.sum(1), r.sum(1), (s * s).sum(1), (r * r).sum(1), (s * r).sum(1)]
+        )
         return self
 
     def merge(self, other: PairSums) -> None:
@@ -100,7 +102,9 @@ class SpectralSums:
         power = np.square(s, dtype=np.float64).sum(axis=(0, 1))
         self.energy += float(power.sum())
         self.spectrum = power if self.spectrum is None else self.spectrum + power
-        bands = np.abs(decibels(mel_power(s, self.sample_rate)) - decibels(mel_power(r, self.sample_rate)))
+        bands = np.abs(
+            decibels(mel_power(s, self.sample_rate)) - decibels(mel_power(r, self.sample_rate))
+        )
         self.mel += float(bands.sum(dtype=np.float64))
         self.cells += bands.size
         return self
@@ -111,7 +115,9 @@ class SpectralSums:
         self.mel += other.mel
         self.cells += other.cells
         if other.spectrum is not None:
-            self.spectrum = other.spectrum if self.spectrum is None else self.spectrum + other.spectrum
+            self.spectrum = (
+                other.spectrum if self.spectrum is None else self.spectrum + other.spectrum
+            )
 
     def convergence(self) -> float:
         return float(np.sqrt(self.difference / self.energy)) if self.energy > 0 else 0.0
@@ -129,7 +135,8 @@ class Measures:
         self.spectral = SpectralSums(sample_rate)
         self.series: dict[str, list[float | None]] = {metric: [] for metric in CHEAP}
         self.usable = True
-        """whether every reconstructed segment so far was finite; one that is not leaves no figure over the whole"""
+        """whether every reconstructed segment so far was finite; one that is not leaves no figure
+        over the whole"""
 
     def add(self, source: NDArray[np.float32], decoded: NDArray[np.float32]) -> None:
         """Take in the next segment of both, float32 `[channels, n]`."""
@@ -147,11 +154,16 @@ class Measures:
 
     def figures(self) -> dict[str, Figure]:
         """Over the whole recording."""
-        return _figures(self.pair, self.spectral) if self.usable else dict.fromkeys(CHEAP, Figure.none(NOT_FINITE))
+        return (
+            _figures(self.pair, self.spectral)
+            if self.usable
+            else dict.fromkeys(CHEAP, Figure.none(NOT_FINITE))
+        )
 
 
 def usable(decoded: NDArray[np.float32]) -> bool:
-    """Whether anything can be measured of a reconstruction: a damaged scale gives NaN, infinities, or near that."""
+    """Whether anything can be measured of a reconstruction: a damaged scale gives NaN, infinities,
+    or near that."""
     # A NaN makes the extremes NaN, and every comparison with NaN is false.
     return not decoded.size or bool(decoded.min() >= -LARGEST and decoded.max() <= LARGEST)
 
@@ -159,7 +171,10 @@ def usable(decoded: NDArray[np.float32]) -> bool:
 def _figures(pair: PairSums, spectral: SpectralSums) -> dict[str, Figure]:
     level = pair.level()
     found = {Metric.SI_SNR.value: pair.si_snr(), Metric.LEVEL.value: level}
-    for name, value in ((Metric.CONVERGENCE, spectral.convergence()), (Metric.MEL, spectral.mel_distance())):
+    for name, value in (
+        (Metric.CONVERGENCE, spectral.convergence()),
+        (Metric.MEL, spectral.mel_distance()),
+    ):
         found[name.value] = Figure(value) if level.value is not None else level
     return found
 

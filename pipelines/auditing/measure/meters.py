@@ -1,4 +1,5 @@
-"""Everything that is measured while a source and its reconstruction pass by side by side, and what it says in the end."""
+"""Everything that is measured while a source and its reconstruction pass by side by side, and what
+it says in the end."""
 
 from __future__ import annotations
 
@@ -7,7 +8,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pipelines.auditing.judge.causes import Cause, Evidence, name_causes, stuck_chunks
-from pipelines.auditing.judge.flags import ClickMeter, band_flag, duration_flag, impossible_scales, meter_flags, silence_flag
+from pipelines.auditing.judge.flags import (
+    ClickMeter,
+    band_flag,
+    duration_flag,
+    impossible_scales,
+    meter_flags,
+    silence_flag,
+)
 from pipelines.auditing.judge.reencode import Comparison
 from pipelines.auditing.judge.suspicions import HeardMeter
 from pipelines.auditing.measure.measures import NOT_FINITE, Measures, usable
@@ -23,21 +31,26 @@ from tokenizer.codecs.base import CodecSpec
 
 
 class Meters:
-    """The measures and flags of one recording, fed with segments of `segment` samples (the last one may be shorter).
+    """The measures and flags of one recording, fed with segments of `segment` samples (the last one
+    may be shorter).
 
     Keeps `clip_seconds` of the source around the worst segment for the page; None keeps nothing.
     """
 
-    def __init__(self, spec: CodecSpec, metrics: Sequence[str], clip_seconds: float | None = None) -> None:
+    def __init__(
+        self, spec: CodecSpec, metrics: Sequence[str], clip_seconds: float | None = None
+    ) -> None:
         self.segment = spec.chunk_stride or spec.sample_rate
         self._spec, self._metrics = spec, metrics
         self._measures = Measures(spec.channels, spec.sample_rate)
-        self._clicks = ClickMeter((spec.chunk_length or 0) - spec.chunk_stride) if spec.chunk_stride else None
+        self._clicks = (
+            ClickMeter((spec.chunk_length or 0) - spec.chunk_stride) if spec.chunk_stride else None
+        )
         self._heard = HeardMeter()
         self._windowed = open_windowed(metrics, spec.sample_rate, self.segment)
         self.kept = KeptStretch(0 if clip_seconds is None else most_segments(spec, clip_seconds))
-        """of the source, around the worst segment: that with the largest log-mel distance, and where there is ViSQOL, which has a
-        value a window, in the worst window"""
+        """of the source, around the worst segment: that with the largest log-mel distance, and
+        where there is ViSQOL, which has a value a window, in the worst window"""
         self._unjudged: list[Block] = []
         """segments of the source whose window is not complete"""
 
@@ -57,7 +70,9 @@ class Meters:
 
     def figures(self) -> dict[str, Figure]:
         """Over the whole recording; call it once, at the end, and before `series` and `kept`."""
-        figures = self._measures.figures() | {windowed.metric: windowed.figure() for windowed in self._windowed}
+        figures = self._measures.figures() | {
+            windowed.metric: windowed.figure() for windowed in self._windowed
+        }
         self._judge()
         if not self._measures.usable:
             figures = dict.fromkeys(figures, Figure.none(NOT_FINITE))
@@ -66,17 +81,28 @@ class Meters:
     def _judge(self) -> None:
         """Keep the segments whose windows are complete, now that it is known how bad they are."""
         mel = self._measures.series[Metric.MEL]
-        visqol = next((windowed.series for windowed in self._windowed if windowed.metric == Metric.VISQOL), None)
+        visqol = next(
+            (windowed.series for windowed in self._windowed if windowed.metric == Metric.VISQOL),
+            None,
+        )
         segments, self._unjudged = self._unjudged, []
         for at, segment in enumerate(segments, len(mel) - len(segments)):
             self.kept.add(segment, _badness(mel[at], visqol[at] if visqol else None))
 
     def series(self) -> dict[str, tuple[float | None, ...]]:
         """A value a segment."""
-        series = {**self._measures.series, **{windowed.metric: windowed.series for windowed in self._windowed}}
-        return {name: tuple(None if v is None else round(v, 4) + 0.0 for v in series[name]) for name in self._metrics}
+        series = {
+            **self._measures.series,
+            **{windowed.metric: windowed.series for windowed in self._windowed},
+        }
+        return {
+            name: tuple(None if v is None else round(v, 4) + 0.0 for v in series[name])
+            for name in self._metrics
+        }
 
-    def findings(self, row: Row, report: DecodeReport, comparison: Comparison | None) -> Iterator[Finding]:
+    def findings(
+        self, row: Row, report: DecodeReport, comparison: Comparison | None
+    ) -> Iterator[Finding]:
         """What can be said of the recording alone, without the rest of its corpus."""
         spec = self._spec
         causes = list(name_causes(Evidence(row, spec, report, comparison)))

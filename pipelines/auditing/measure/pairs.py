@@ -1,4 +1,5 @@
-"""Two streams of blocks side by side: the source and its reconstruction, cut into the same segments."""
+"""Two streams of blocks side by side: the source and its reconstruction, cut into the same
+segments."""
 
 from __future__ import annotations
 
@@ -19,9 +20,12 @@ class Segments:
         self._held: Block = np.zeros((channels, 0), np.float32)
 
     def take(self, count: int) -> Block:
-        """The next `count` samples, fewer at the end: a view of a block where one block has them all."""
+        """The next `count` samples, fewer at the end: a view of a block where one block has them
+        all."""
         parts, wanted = [self._held[:, :count]], count
-        while (wanted := wanted - parts[-1].shape[1]) and (block := next(self._blocks, None)) is not None:
+        while (wanted := wanted - parts[-1].shape[1]) and (
+            block := next(self._blocks, None)
+        ) is not None:
             self._held = block
             parts.append(block[:, :wanted])
         self._held = self._held[:, parts[-1].shape[1] :]
@@ -38,7 +42,9 @@ class Segments:
 class Pairs:
     """Segments of both streams while both last."""
 
-    def __init__(self, source: Iterable[Block], decoded: Iterable[Block], channels: int, segment: int) -> None:
+    def __init__(
+        self, source: Iterable[Block], decoded: Iterable[Block], channels: int, segment: int
+    ) -> None:
         self._source = Segments(source, channels)
         self._decoded = Segments(decoded, channels)
         self._segment = segment
@@ -51,6 +57,7 @@ class Pairs:
                 yield source[:, :common], decoded[:, :common]
             if source.shape[1] < self._segment or decoded.shape[1] < self._segment:
                 break
-        # What one has more than the other is not compared, but it is read: errors at the end of a file count.
+        # What one has more than the other is not compared, but it is read: errors at the end of a
+        # file count.
         self._source.drain()
         self._decoded.drain()

@@ -15,11 +15,13 @@ FLOOR = 1e-8
 """power, -80 dB below a full-scale sine: what is below sounds like silence beside anything else"""
 
 
-def magnitudes(samples: NDArray[np.float32], window: int = WINDOW, hop: int = HOP) -> NDArray[np.float32]:
+def magnitudes(
+    samples: NDArray[np.float32], window: int = WINDOW, hop: int = HOP
+) -> NDArray[np.float32]:
     """Magnitude spectra of `[channels, n]` samples: float32 `[channels, frames, window // 2 + 1]`.
 
-    Frames start at multiples of `hop`; the end is padded with zeros to the last frame that is needed to cover every sample.
-    A sine of full scale has magnitude 1 in its bin.
+    Frames start at multiples of `hop`; the end is padded with zeros to the last frame that is
+    needed to cover every sample. A sine of full scale has magnitude 1 in its bin.
     """
     n = samples.shape[1]
     frames = 1 + max(0, -(-(n - window) // hop))
@@ -29,7 +31,9 @@ def magnitudes(samples: NDArray[np.float32], window: int = WINDOW, hop: int = HO
     return (np.abs(np.fft.rfft(cut * shape, axis=2)) * gain).astype(np.float32)
 
 
-def mel_power(spectra: NDArray[np.float32], sample_rate: int, bands: int = MEL_BANDS) -> NDArray[np.float32]:
+def mel_power(
+    spectra: NDArray[np.float32], sample_rate: int, bands: int = MEL_BANDS
+) -> NDArray[np.float32]:
     """Power in mel bands: `[..., bins]` magnitudes to float32 `[..., bands]`."""
     filters = mel_filters(sample_rate, (spectra.shape[-1] - 1) * 2, bands)
     return np.square(spectra) @ filters
@@ -42,14 +46,16 @@ def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @cache
 def mel_filters(sample_rate: int, window: int, bands: int) -> NDArray[np.float32]:
-    """Triangles that are even on the mel scale of O'Shaughnessy (1987), `2595 log10(1 + f / 700)`: `[bins, bands]`."""
+    """Triangles that are even on the mel scale of O'Shaughnessy (1987), `2595 log10(1 + f / 700)`:
+    `[bins, bands]`."""
     top = 2595.0 * np.log10(1.0 + sample_rate / 2 / 700.0)
     edges = 700.0 * (10.0 ** (np.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)
     bins = np.arange(window // 2 + 1) * sample_rate / window
     rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0.0, np.minimum(rising, falling))
-    # At low frequencies a band can be narrower than a bin and fall between two: it takes the nearest.
+    # At low frequencies a band can be narrower than a bin and fall between two: it takes the
+    # nearest.
     empty = np.flatnonzero(filters.sum(axis=0) == 0)
     nearest = np.abs(bins[:, None] - edges[1:-1][empty]).argmin(axis=0)
     filters[nearest, empty] = 1.0

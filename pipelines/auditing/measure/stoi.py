@@ -1,8 +1,9 @@
-"""STOI, short-time objective intelligibility of speech (Taal, Hendriks, Heusdens & Jensen 2011), in NumPy.
+"""STOI, short-time objective intelligibility of speech (Taal, Hendriks, Heusdens & Jensen 2011), in
+NumPy.
 
-At 10 kHz: silent frames of the source are cut from both, 15 third-octave bands from 150 Hz, segments of 30 frames (384 ms);
-each band's envelope is normalised and clipped at -15 dB SDR, and correlated with the source's. 1 is best. It says nothing of
-music, which it was not made for.
+At 10 kHz: silent frames of the source are cut from both, 15 third-octave bands from 150 Hz,
+segments of 30 frames (384 ms); each band's envelope is normalised and clipped at -15 dB SDR, and
+correlated with the source's. 1 is best. It says nothing of music, which it was not made for.
 """
 
 from __future__ import annotations
@@ -46,9 +47,12 @@ def stoi(source: Mono, decoded: Mono, sample_rate: int) -> Figure:
 
 
 def remove_silence(x: Mono, y: Mono) -> tuple[Mono, Mono]:
-    """Both without the frames in which `x` is more than 40 dB below its loudest; the rest joined by overlap-add."""
+    """Both without the frames in which `x` is more than 40 dB below its loudest; the rest joined by
+    overlap-add."""
     window = _hann()
-    frames_x, frames_y = (sliding_window_view(signal, FRAME)[: len(x) - FRAME : HOP] * window for signal in (x, y))
+    frames_x, frames_y = (
+        sliding_window_view(signal, FRAME)[: len(x) - FRAME : HOP] * window for signal in (x, y)
+    )
     energies = 20 * np.log10(np.linalg.norm(frames_x, axis=1) + _EPS)
     kept = energies > energies.max() - RANGE_DB
     return _join(frames_x[kept]), _join(frames_y[kept])
@@ -75,7 +79,9 @@ def _intelligibility(x: Mono, y: Mono) -> float:
     a = sliding_window_view(x, SEGMENT, axis=1)
     b = sliding_window_view(y, SEGMENT, axis=1)
     # [bands, segments, 30]
-    gain = np.linalg.norm(a, axis=2, keepdims=True) / (np.linalg.norm(b, axis=2, keepdims=True) + _EPS)
+    gain = np.linalg.norm(a, axis=2, keepdims=True) / (
+        np.linalg.norm(b, axis=2, keepdims=True) + _EPS
+    )
     clipped = np.minimum(b * gain, a * (1 + 10 ** (-CLIP_DB / 20)))
     return float(np.mean(np.sum(_normal(a) * _normal(clipped), axis=2)))
 

@@ -1,6 +1,8 @@
-"""ViSQOL (Chinen et al. 2020, v3, audio mode) through the optional package `visqol-python`, with its traps taken out.
+"""ViSQOL (Chinen et al. 2020, v3, audio mode) through the optional package `visqol-python`, with
+its traps taken out.
 
-It calls a silent reference perfect, fails on less than a spectrogram patch, and on NaN: all of them are "not applicable" here.
+It calls a silent reference perfect, fails on less than a spectrogram patch, and on NaN: all of them
+are "not applicable" here.
 """
 
 from __future__ import annotations
@@ -30,27 +32,39 @@ def open_visqol() -> Measure:
     """
     api = _api()
 
-    def measure(source: NDArray[np.float64], decoded: NDArray[np.float64], sample_rate: int) -> Figure:
+    def measure(
+        source: NDArray[np.float64], decoded: NDArray[np.float64], sample_rate: int
+    ) -> Figure:
         return visqol(source, decoded, sample_rate, api)
 
     return measure
 
 
-def visqol(source: NDArray[np.float64], decoded: NDArray[np.float64], sample_rate: int, api: Any) -> Figure:
+def visqol(
+    source: NDArray[np.float64], decoded: NDArray[np.float64], sample_rate: int, api: Any
+) -> Figure:
     """MOS-LQO, 1 to 4.73, of mono float64 `[n]` signals."""
     reason = not_applicable(source, decoded, sample_rate)
     if reason is not None:
         return Figure.none(reason)
     if sample_rate != RATE:
-        source, decoded = soxr.resample(source, sample_rate, RATE), soxr.resample(decoded, sample_rate, RATE)
+        source, decoded = (
+            soxr.resample(source, sample_rate, RATE),
+            soxr.resample(decoded, sample_rate, RATE),
+        )
     try:
         score = float(api.measure_from_arrays(source, decoded, RATE).moslqo)
     except (ValueError, RuntimeError, IndexError, ArithmeticError) as error:
-        return Figure.none(f"ViSQOL cannot compare them: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        return Figure.none(
+            "ViSQOL cannot compare them: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        )
     return Figure(score) if np.isfinite(score) else Figure.none("ViSQOL gave no finite score")
 
 
-def not_applicable(source: NDArray[np.float64], decoded: NDArray[np.float64], sample_rate: int) -> str | None:
+def not_applicable(
+    source: NDArray[np.float64], decoded: NDArray[np.float64], sample_rate: int
+) -> str | None:
     """Why ViSQOL must not be asked; None when it may be."""
     if len(source) < SHORTEST_SECONDS * sample_rate:
         return f"shorter than {SHORTEST_SECONDS:g} s"
@@ -69,7 +83,8 @@ def _api() -> Any:
         from visqol import VisqolApi
     except ImportError as error:
         raise UsageError(
-            "--metrics visqol needs a package: pip install visqol-python (or '.[eval]' in a clone of codecshards)"
+            "--metrics visqol needs a package: pip install visqol-python (or '.[eval]' in a clone "
+            "of codecshards)"
         ) from error
     api = VisqolApi()
     api.create(mode="audio")

@@ -1,4 +1,5 @@
-"""Measures that need some seconds of sound at once: computed over windows of 10 s, averaged by their lengths."""
+"""Measures that need some seconds of sound at once: computed over windows of 10 s, averaged by
+their lengths."""
 
 from __future__ import annotations
 
@@ -51,7 +52,10 @@ class Windowed:
     def _close(self) -> None:
         pairs, self._held = self._held, []
         # Mono is the mean of the channels: what these measures are defined on.
-        source, decoded = (np.concatenate([pair[i] for pair in pairs], axis=1).mean(axis=0, dtype=np.float64) for i in (0, 1))
+        source, decoded = (
+            np.concatenate([pair[i] for pair in pairs], axis=1).mean(axis=0, dtype=np.float64)
+            for i in (0, 1)
+        )
         figure = self._measure(source, decoded, self._sample_rate)
         self._reason = self._reason or figure.reason
         if figure.value is not None:

@@ -1,4 +1,5 @@
-"""What the page plays and shows of one recording: a stretch around its worst chunk, from source and every nested bandwidth."""
+"""What the page plays and shows of one recording: a stretch around its worst chunk, from source and
+every nested bandwidth."""
 
 from __future__ import annotations
 
@@ -27,9 +28,15 @@ PICTURE_BYTES = 250_000
 """of one recording's three pictures, on the high side"""
 SOUND_BYTES = 3_500_000
 """of one recording's versions, where only few share the page"""
-QUALITIES: tuple[tuple[int | None, int | None], ...] = ((None, None), (None, 96_000), (128_000, 64_000), (96_000, 48_000))
-"""Opus bits a second and channel, None for FLAC: of source and full reconstruction, and of the lower bandwidths. The first that
-fits is taken, and the clip gets shorter rather than worse: from 96,000 on hardly anyone hears that it is Opus"""
+QUALITIES: tuple[tuple[int | None, int | None], ...] = (
+    (None, None),
+    (None, 96_000),
+    (128_000, 64_000),
+    (96_000, 48_000),
+)
+"""Opus bits a second and channel, None for FLAC: of source and full reconstruction, and of the
+lower bandwidths. The first that fits is taken, and the clip gets shorter rather than worse: from
+96,000 on hardly anyone hears that it is Opus"""
 FLAC_BYTES_A_SAMPLE = 2
 """a channel: what 16 bits take at the most, for codecs at rates that Opus does not know"""
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
@@ -54,8 +61,11 @@ class PageFiles:
         self._storage, self._codec = storage, codec
         self._bytes = min(SOUND_BYTES, PAGE_BYTES // max(1, heard) - PICTURE_BYTES)
 
-    def write(self, id: str, codes: Codes, stretch: Stretch, source: Block | None) -> dict[str, Any]:
-        """Write audio and images; returns their names, relative to the page, and the waveform's peaks.
+    def write(
+        self, id: str, codes: Codes, stretch: Stretch, source: Block | None
+    ) -> dict[str, Any]:
+        """Write audio and images; returns their names, relative to the page, and the waveform's
+        peaks.
 
         Args:
             id: of the recording.
@@ -71,10 +81,20 @@ class PageFiles:
         asked, stretch = stretch, self._affordable(stretch, len(levels) - 1, codes.num_samples)
         sounds: list[tuple[str, Block]] = []
         if source is not None and source.shape[1] > stretch.start - asked.start:
-            sounds.append(("source", _finite(source[:, stretch.start - asked.start : stretch.stop - asked.start])))
+            sounds.append(
+                (
+                    "source",
+                    _finite(source[:, stretch.start - asked.start : stretch.stop - asked.start]),
+                )
+            )
         for n_q in levels:
             kept = replace(codes, codes=codes.codes[:n_q])
-            sounds.append((f"{n_q * spec.bandwidth / spec.n_q:g} kbps", _finite(decode_stretch(self._codec, kept, stretch))))
+            sounds.append(
+                (
+                    f"{n_q * spec.bandwidth / spec.n_q:g} kbps",
+                    _finite(decode_stretch(self._codec, kept, stretch)),
+                )
+            )
         folder = f"{MEDIA}/{key_of(id)}"
         return {
             "start": stretch.start / spec.sample_rate,
@@ -83,12 +103,18 @@ class PageFiles:
             "worst_segment": stretch.worst,
             "versions": self._audio(folder, sounds),
             "images": self._images(folder, sounds),
-            "source_seconds": sounds[0][1].shape[1] / spec.sample_rate if sounds[0][0] == "source" else None,
-            "peaks": {name: peaks(sound, stretch.stop - stretch.start) for name, sound in (sounds[0], sounds[-1])},
+            "source_seconds": sounds[0][1].shape[1] / spec.sample_rate
+            if sounds[0][0] == "source"
+            else None,
+            "peaks": {
+                name: peaks(sound, stretch.stop - stretch.start)
+                for name, sound in (sounds[0], sounds[-1])
+            },
         }
 
     def _affordable(self, stretch: Stretch, lower: int, num_samples: int) -> Stretch:
-        """The stretch, or as much of it around its worst segment as fits in the leanest quality with `lower` versions."""
+        """The stretch, or as much of it around its worst segment as fits in the leanest quality
+        with `lower` versions."""
         spec = self._codec.spec
         main, less = QUALITIES[-1]
         rate = spec.channels * (2 * main + lower * less) / 8 if main and less else 0.0
@@ -114,17 +140,24 @@ class PageFiles:
         versions = []
         for (name, sound), rate, flac in zip(sounds, chosen, lossless, strict=True):
             file = f"{folder}/{name.replace(' ', '')}.{'flac' if rate is None else 'ogg'}"
-            self._storage.write(f"{AUDIT}/{file}", flac if rate is None else _encoded(sound, spec.sample_rate, rate))
+            self._storage.write(
+                f"{AUDIT}/{file}", flac if rate is None else _encoded(sound, spec.sample_rate, rate)
+            )
             how = "FLAC" if rate is None else f"Opus, {rate * spec.channels // 1000} kbps"
             versions.append({"name": name, "file": file, "format": how})
         return versions
 
     def _images(self, folder: str, sounds: list[tuple[str, Block]]) -> dict[str, str]:
-        span = max(sound.shape[1] for _, sound in sounds)  # one clock for all: what is shorter ends before
+        span = max(
+            sound.shape[1] for _, sound in sounds
+        )  # one clock for all: what is shorter ends before
         pictures = {"decoded": mel_image(sounds[-1][1], self._codec.sample_rate, span)}
         content = {}
         if sounds[0][0] == "source":
-            pictures = {"source": mel_image(sounds[0][1], self._codec.sample_rate, span), **pictures}
+            pictures = {
+                "source": mel_image(sounds[0][1], self._codec.sample_rate, span),
+                **pictures,
+            }
             content["difference"] = difference_png(pictures["decoded"], pictures["source"])
         content |= {name: spectrogram_png(picture) for name, picture in pictures.items()}
         for name, png in content.items():
@@ -137,19 +170,25 @@ def _encoded(sound: Block, sample_rate: int, rate: int | None) -> bytes:
     how: dict[str, Any] = {"format": "FLAC", "subtype": "PCM_16"}
     if rate is not None:
         # libsndfile's scale of levels: 1 is 6 kbit/s a channel, 0 is 256.
-        how = {"format": "OGG", "subtype": "OPUS", "compression_level": 1 - (rate - 6_000) / 250_000}
+        how = {
+            "format": "OGG",
+            "subtype": "OPUS",
+            "compression_level": 1 - (rate - 6_000) / 250_000,
+        }
     sink = io.BytesIO()
     soundfile.write(sink, np.clip(sound, -1.0, 1.0).T, sample_rate, **how)
     return sink.getvalue()
 
 
 def _finite(sound: Block) -> Block:
-    """What a player can play: NaN is silence there, and what a damaged scale has blown up is cut at 80 dB above full scale."""
+    """What a player can play: NaN is silence there, and what a damaged scale has blown up is cut at
+    80 dB above full scale."""
     return np.clip(np.nan_to_num(sound, nan=0.0), -ABSURD_SAMPLE, ABSURD_SAMPLE)
 
 
 def nested_levels(n_q: int) -> list[int]:
-    """Numbers of codebooks to listen to, few first: residual codebooks nest, and each halving is a bandwidth of its own."""
+    """Numbers of codebooks to listen to, few first: residual codebooks nest, and each halving is a
+    bandwidth of its own."""
     levels = [n_q]
     while levels[0] % 2 == 0 and levels[0] >= 4:
         levels.insert(0, levels[0] // 2)
@@ -157,7 +196,8 @@ def nested_levels(n_q: int) -> list[int]:
 
 
 def choose_stretch(worst: int | None, num_samples: int, spec: CodecSpec, seconds: float) -> Stretch:
-    """At most `seconds`, whole segments, with the worst one in the middle where that is possible."""
+    """At most `seconds`, whole segments, with the worst one in the middle where that is
+    possible."""
     segment = spec.chunk_stride or spec.sample_rate
     count = -(-num_samples // segment)
     length = min(count, most_segments(spec, seconds))
@@ -179,7 +219,12 @@ def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
     first = max(0, stretch.start // spec.chunk_stride - 1)
     last = min(len(chunks), -(-stretch.stop // spec.chunk_stride))
     at = first * spec.chunk_stride
-    joined = OverlapAdd(spec.channels, codes.num_samples - at, spec.chunk_stride, int(codes.chunk_frames[0]) * spec.frame_length)
+    joined = OverlapAdd(
+        spec.channels,
+        codes.num_samples - at,
+        spec.chunk_stride,
+        int(codes.chunk_frames[0]) * spec.frame_length,
+    )
     parts = []
     for start in range(first, last, codec.batch_chunks):
         group = chunks[start : min(last, start + codec.batch_chunks)]
@@ -190,7 +235,8 @@ def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
 
 
 def peaks(sound: Block, span: int) -> list[list[int] | None]:
-    """Lowest and highest sample of the mono mix in each column of `span` samples, in 127ths of full scale.
+    """Lowest and highest sample of the mono mix in each column of `span` samples, in 127ths of full
+    scale.
 
     None in columns that begin after the sound's end, so that all sounds are drawn on one clock.
     """

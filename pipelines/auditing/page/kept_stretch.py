@@ -1,4 +1,5 @@
-"""The stretch of a source that a page plays, kept from a stream before anyone knows which stretch it will be."""
+"""The stretch of a source that a page plays, kept from a stream before anyone knows which stretch
+it will be."""
 
 from __future__ import annotations
 
@@ -28,11 +29,13 @@ class KeptStretch:
 
     @property
     def worst(self) -> int | None:
-        """The worst segment, the first of several that are as bad; None while no segment has a value."""
+        """The worst segment, the first of several that are as bad; None while no segment has a
+        value."""
         return None if self._badness is None else self._middle
 
     def add(self, segment: Block, badness: tuple[float, ...] | None) -> None:
-        """Take in the next segment, float32 `[channels, n]`, and how bad it is, as a tuple; None where nothing is known."""
+        """Take in the next segment, float32 `[channels, n]`, and how bad it is, as a tuple; None
+        where nothing is known."""
         self._latest.append(segment)
         if badness is not None and (self._badness is None or badness > self._badness):
             self._badness, self._middle = badness, self._count

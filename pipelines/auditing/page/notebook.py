@@ -1,4 +1,5 @@
-"""An audit as a notebook shows it: players and spectrograms, inlined, since a notebook cannot read files beside it."""
+"""An audit as a notebook shows it: players and spectrograms, inlined, since a notebook cannot read
+files beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from pipelines.system.words import fixed
 MOST = 12
 """recordings that are shown"""
 MOST_BYTES = 16_000_000
-"""of their files, which grow by a third in a notebook; at least one recording is shown whatever its size"""
+"""of their files, which grow by a third in a notebook; at least one recording is shown whatever its
+size"""
 MOST_TEXT = 5_000
 """characters of a transcript that are shown"""
 _ROW = "display: flex; flex-wrap: wrap; gap: 4px 12px; margin-bottom: 6px"
@@ -26,17 +28,24 @@ _TYPES = {"flac": "audio/flac", "ogg": "audio/ogg", "png": "image/png"}
 def to_html(out: str, report: Mapping[str, Any], recordings: Sequence[RecordingAudit]) -> str:
     """The summary and the first recordings, the worst before the others."""
     storage = open_storage(out)
-    parts = [f"<h3>Audit of {escape(out)}: {'passed' if report['passed'] else 'failed'}</h3>", "<ul>"]
+    parts = [
+        f"<h3>Audit of {escape(out)}: {'passed' if report['passed'] else 'failed'}</h3>",
+        "<ul>",
+    ]
     for metric, spread in report["figures"].items():
         if "mean" in spread:
             parts.append(
-                f"<li>{metric}: median {_number(metric, spread['median'])}, worst {_number(metric, spread['worst'])}</li>"
+                f"<li>{metric}: median {_number(metric, spread['median'])}, worst "
+                f"{_number(metric, spread['worst'])}</li>"
             )
     parts.append("</ul>")
     shown = _shown(storage, worst_first(recordings))
     parts += [_recording(storage, recording) for recording in shown]
     if len(recordings) > len(shown):
-        parts.append(f"<p>{len(recordings) - len(shown)} more are on the page, {escape(out)}/audit/index.html</p>")
+        parts.append(
+            f"<p>{len(recordings) - len(shown)} more are on the page, "
+            f"{escape(out)}/audit/index.html</p>"
+        )
     return "\n".join(parts)
 
 
@@ -59,22 +68,38 @@ def _recording(storage: Storage, recording: RecordingAudit) -> str:
     ]
     lines = [f"<h4>{escape(recording.id)}</h4>", f"<p>{escape(', '.join(figures))}</p>"]
     lines += _spoken(recording)
-    lines += [f"<p><b>{escape(finding.name)}</b>: {escape(finding.detail)}</p>" for finding in recording.findings]
+    lines += [
+        f"<p><b>{escape(finding.name)}</b>: {escape(finding.detail)}</p>"
+        for finding in recording.findings
+    ]
     if recording.page is not None:
         players = [_player(storage, version) for version in recording.page["versions"]]
         files = recording.page["images"]
-        images = [_image(storage, name, files[name]) for name in ("source", "decoded", "difference") if name in files]
+        images = [
+            _image(storage, name, files[name])
+            for name in ("source", "decoded", "difference")
+            if name in files
+        ]
         lines += [f'<div style="{_ROW}">{"".join(row)}</div>' for row in (players, images)]
     return "\n".join(lines)
 
 
 def _spoken(recording: RecordingAudit) -> list[str]:
     """Who speaks, in what language, and what."""
-    facts = [f"{name} {value}" for name in ("speaker", "language") if (value := getattr(recording, name))]
+    facts = [
+        f"{name} {value}" for name in ("speaker", "language") if (value := getattr(recording, name))
+    ]
     lines = [f'<p dir="auto">{escape(", ".join(facts))}</p>'] if facts else []
     if recording.text:
-        text = recording.text if len(recording.text) <= MOST_TEXT else f"{recording.text[:MOST_TEXT]} …"
-        lines.append(f'<p dir="auto" style="max-height: 8em; overflow: auto; white-space: pre-wrap">{escape(text)}</p>')
+        text = (
+            recording.text
+            if len(recording.text) <= MOST_TEXT
+            else f"{recording.text[:MOST_TEXT]} …"
+        )
+        lines.append(
+            '<p dir="auto" style="max-height: 8em; overflow: auto; white-space: '
+            f'pre-wrap">{escape(text)}</p>'
+        )
     return lines
 
 

@@ -1,7 +1,9 @@
-"""The page's files, written beside the media: static, no network, opened from a file or any web server.
+"""The page's files, written beside the media: static, no network, opened from a file or any web
+server.
 
-A page opened from a file may not fetch its data, so the data is a script that sets `window.AUDIT`. What is long, the measures
-over time and the waveforms, it holds only for the recordings that can be heard, so that a page over 10,000 opens at once.
+A page opened from a file may not fetch its data, so the data is a script that sets `window.AUDIT`.
+What is long, the measures over time and the waveforms, it holds only for the recordings that can be
+heard, so that a page over 10,000 opens at once.
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ from typing import Any
 from pipelines.auditing.measure.windows import WINDOW_SECONDS
 from pipelines.auditing.options import badness
 from pipelines.auditing.page.clips import AUDIT
-from pipelines.auditing.results import HIGHER_IS_BETTER, UNITS, Metric, RecordingAudit, Severity, common_findings
+from pipelines.auditing.results import (
+    HIGHER_IS_BETTER,
+    UNITS,
+    Metric,
+    RecordingAudit,
+    Severity,
+    common_findings,
+)
 from pipelines.output.storage import Storage
 
 PAGE = ("index.html", "style.css", "common.js", "plots.js", "player.js", "detail.js", "page.js")
@@ -28,7 +37,9 @@ FIRST = 3
 """recordings that the page says to listen to first"""
 
 
-def write_site(storage: Storage, report: Mapping[str, Any], recordings: Sequence[RecordingAudit]) -> None:
+def write_site(
+    storage: Storage, report: Mapping[str, Any], recordings: Sequence[RecordingAudit]
+) -> None:
     """Write the page to `OUT/audit`; index.html comes last."""
     heard = [recording.id for recording in worst_first(recordings) if recording.page is not None]
     data = {
@@ -39,11 +50,15 @@ def write_site(storage: Storage, report: Mapping[str, Any], recordings: Sequence
     }
     storage.write(f"{AUDIT}/{DATA}", script("AUDIT", data))
     for name in reversed(PAGE):
-        storage.write(f"{AUDIT}/{name}", files("pipelines.auditing.page").joinpath("assets", name).read_bytes())
+        storage.write(
+            f"{AUDIT}/{name}",
+            files("pipelines.auditing.page").joinpath("assets", name).read_bytes(),
+        )
 
 
 def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:
-    """Those with errors, those with warnings, the others, each by spectral distance; what could not be compared comes last.
+    """Those with errors, those with warnings, the others, each by spectral distance; what could not
+    be compared comes last.
 
     A warning that most recordings share puts none of them before the others.
     """
@@ -51,11 +66,27 @@ def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:
     common = common_findings(recordings)
 
     def key(recording: RecordingAudit) -> tuple[bool, int, int, float]:
-        own = [f for f in recording.findings if f.severity is Severity.ERROR or f.name not in common]
-        severity = min((list(Severity).index(finding.severity) for finding in own), default=len(Severity))
-        known = {name: figure.value for name, figure in recording.figures.items() if figure.value is not None}
-        rank, metric = next(((i, m) for i, m in enumerate((Metric.MEL, *Metric)) if m in known), (len(Metric) + 1, None))
-        return (not recording.figures, severity, rank, -badness(metric, known[metric]) if metric else 0.0)
+        own = [
+            f for f in recording.findings if f.severity is Severity.ERROR or f.name not in common
+        ]
+        severity = min(
+            (list(Severity).index(finding.severity) for finding in own), default=len(Severity)
+        )
+        known = {
+            name: figure.value
+            for name, figure in recording.figures.items()
+            if figure.value is not None
+        }
+        rank, metric = next(
+            ((i, m) for i, m in enumerate((Metric.MEL, *Metric)) if m in known),
+            (len(Metric) + 1, None),
+        )
+        return (
+            not recording.figures,
+            severity,
+            rank,
+            -badness(metric, known[metric]) if metric else 0.0,
+        )
 
     return sorted(recordings, key=key)
 
@@ -63,10 +94,16 @@ def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:
 def _row(recording: RecordingAudit) -> dict[str, Any]:
     values = replace(recording, series={}).to_json()
     values["figures"] = {name: figure.value for name, figure in recording.figures.items()}
-    values["reasons"] = {name: figure.reason for name, figure in recording.figures.items() if figure.reason is not None}
+    values["reasons"] = {
+        name: figure.reason
+        for name, figure in recording.figures.items()
+        if figure.reason is not None
+    }
     every = -(-max(map(len, recording.series.values()), default=0) // POINTS) or 1
     series = recording.series if recording.page is not None else {}
-    values["series"] = {metric: thinned(metric, numbers, every) for metric, numbers in series.items()}
+    values["series"] = {
+        metric: thinned(metric, numbers, every) for metric, numbers in series.items()
+    }
     values["series_step"] = every
     most = TEXT_HEARD if recording.page is not None else TEXT_LISTED
     if recording.text is not None and len(recording.text) > most:
@@ -76,7 +113,9 @@ def _row(recording: RecordingAudit) -> dict[str, Any]:
 
 def thinned(metric: str, values: Sequence[float | None], every: int) -> list[float | None]:
     """The worst of each `every` values; None where there is none."""
-    groups = [[v for v in values[at : at + every] if v is not None] for at in range(0, len(values), every)]
+    groups = [
+        [v for v in values[at : at + every] if v is not None] for at in range(0, len(values), every)
+    ]
     return [max(group, key=lambda value: badness(metric, value), default=None) for group in groups]
 
 

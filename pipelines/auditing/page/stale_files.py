@@ -1,4 +1,5 @@
-"""What earlier audits left in OUT/audit and nothing needs any more: their page, and the sound and pictures it played."""
+"""What earlier audits left in OUT/audit and nothing needs any more: their page, and the sound and
+pictures it played."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from pipelines.output.storage import Storage
 
 
 def reported_media(storage: Storage) -> set[str]:
-    """The files that the last audit's page plays and shows, relative to the page; none without a report that can be read."""
+    """The files that the last audit's page plays and shows, relative to the page; none without a
+    report that can be read."""
     try:
         recordings = json.loads(storage.read(REPORT))["recordings"]
         return {name for recording in recordings for name in media(recording["page"])}

@@ -1,7 +1,8 @@
 """Corpora by name. A new kind of source is one file and one row in `SOURCES`.
 
-The first row whose `fits` says yes opens the source; a prefix (`folder:`, `manifest:`, `tar:`, `parquet:`, `hf:`) says it
-outright. A folder is looked into: a data set saved to disk, Parquet files with audio, tars, and audio files otherwise.
+The first row whose `fits` says yes opens the source; a prefix (`folder:`, `manifest:`, `tar:`,
+`parquet:`, `hf:`) says it outright. A folder is looked into: a data set saved to disk, Parquet
+files with audio, tars, and audio files otherwise.
 """
 
 from __future__ import annotations
@@ -88,9 +89,15 @@ def _advice(spec: str) -> str:
     """What to do about a file that is no source."""
     name = spec.rsplit("/", 1)[-1]
     if name == "wav.scp":
-        return "Kaldi's data folders are not read: write a manifest with path, id, start, end, text, speaker (.tsv or .jsonl)"
+        return (
+            "Kaldi's data folders are not read: write a manifest with path, id, start, end, text, "
+            "speaker (.tsv or .jsonl)"
+        )
     if extension(name) in ("gz", "bz2", "xz", "zst"):
-        return "a compressed file: unpack it first (and export a Lhotse cut set as a manifest with path, start, end, text)"
+        return (
+            "a compressed file: unpack it first (and export a Lhotse cut set as a manifest with "
+            "path, start, end, text)"
+        )
     if extension(name) in AUDIO_EXTENSIONS:
         return "a single audio file: give its folder, or a manifest that names it"
     return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"
@@ -99,7 +106,9 @@ def _advice(spec: str) -> str:
 SOURCES: dict[str, Kind] = {
     "hf": Kind("hf", _is_saved_data_set, "pipelines.corpus.sources.hub:HubSource"),
     "parquet": Kind("parquet", _is_parquet, "pipelines.corpus.sources.parquet:ParquetSource"),
-    "manifest": Kind("manifest", _is_manifest, "pipelines.corpus.sources.table_file:ManifestSource"),
+    "manifest": Kind(
+        "manifest", _is_manifest, "pipelines.corpus.sources.table_file:ManifestSource"
+    ),
     "tar": Kind("tar", _is_tar, "pipelines.corpus.sources.tar:TarSource"),
     "folder": Kind("folder", _is_folder, "pipelines.corpus.sources.folder:FolderSource"),
 }
@@ -134,4 +143,7 @@ def _open(spec: str) -> Source:
         raise SourceError(f"source {spec} cannot be opened: {error}") from error
     if not is_remote(spec) and Path(spec).exists():
         raise SourceError(f"source {spec}: {_advice(spec)}")
-    raise SourceError(f"source {spec}: no such folder, manifest or archive (hf:NAME:split names a Hugging Face data set)")
+    raise SourceError(
+        f"source {spec}: no such folder, manifest or archive (hf:NAME:split names a Hugging Face "
+        "data set)"
+    )

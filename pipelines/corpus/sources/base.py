@@ -1,4 +1,5 @@
-"""What a source is: a list of recordings, and a way to open each. A new kind is one subclass and one registry row."""
+"""What a source is: a list of recordings, and a way to open each. A new kind is one subclass and
+one registry row."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ _ENDINGS = """
     sox sph spx svx tak thd trp truehd ts tta vob voc w64 wav wave weba webm wma wmv wv wve xwma
 """
 AUDIO_EXTENSIONS = frozenset(_ENDINGS.split())
-"""endings of what is taken for a recording, without the dot: those of what FFmpeg and libsndfile read; others are counted"""
+"""endings of what is taken for a recording, without the dot: those of what FFmpeg and libsndfile
+read; others are counted"""
 
 _BYTES_A_SECOND = {
     "wav": 176_400,
@@ -72,7 +74,8 @@ class Source(ABC):
     """A corpus. Picklable and cheap to make; nothing is read before `scan` or `open`."""
 
     spec: str
-    """what names it, in a form that any process can open again (`pipelines.corpus.sources.open_source`)"""
+    """what names it, in a form that any process can open again
+    (`pipelines.corpus.sources.open_source`)"""
     notes: tuple[str, ...] = ()
     """after `scan`: a line for each kind of thing that was found and is not used"""
     follow_links: bool = False
@@ -88,7 +91,8 @@ class Source(ABC):
     def scan(self) -> Iterator[Recording]:
         """Every recording, always in the same order. Reads no audio.
 
-        What cannot be used is a recording too, made by `rejected`: it is planned, and fails with its reason.
+        What cannot be used is a recording too, made by `rejected`: it is planned, and fails with
+        its reason.
 
         Raises:
             SourceError: the corpus cannot be listed.
@@ -99,8 +103,8 @@ class Source(ABC):
         """A recording's file: a local path where there is one, else a seekable binary file.
 
         Raises:
-            RecordingError: it is not there (NOT_FOUND), cannot be read (UNREADABLE), is another one than when the corpus was
-                listed (CHANGED), or was rejected then.
+            RecordingError: it is not there (NOT_FOUND), cannot be read (UNREADABLE), is another one
+                than when the corpus was listed (CHANGED), or was rejected then.
         """
 
 
@@ -150,7 +154,8 @@ def open_file(uri: str) -> str | BinaryIO:
 
 
 def fetch_file(uri: str, start: int = 0, size: int | None = None) -> BinaryIO:
-    """A remote file, or `size` bytes of it from `start`, in a temporary file; errors as in `open_file`."""
+    """A remote file, or `size` bytes of it from `start`, in a temporary file; errors as in
+    `open_file`."""
     # Downloaded once: the bytes are hashed and decoded, and decoders seek.
     temporary = cast(BinaryIO, tempfile.TemporaryFile(prefix="codecshards-"))  # noqa: SIM115
     try:
@@ -158,7 +163,9 @@ def fetch_file(uri: str, start: int = 0, size: int | None = None) -> BinaryIO:
     except BaseException as error:
         temporary.close()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SourceError(f"{tempfile.gettempdir()} is full: remote recordings pass through it; set TMPDIR") from error
+            raise SourceError(
+                f"{tempfile.gettempdir()} is full: remote recordings pass through it; set TMPDIR"
+            ) from error
         raise not_opened(uri, error) from error
     return temporary
 

@@ -35,7 +35,8 @@ _IGNORED = re.compile(r"(thumbs\.db|desktop\.ini)", re.IGNORECASE)
 
 
 class FolderSource(Source):
-    """Every audio file below a folder; the id is its path in the folder, so it stays when the folder moves."""
+    """Every audio file below a folder; the id is its path in the folder, so it stays when the
+    folder moves."""
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -46,11 +47,18 @@ class FolderSource(Source):
         for name in listing.files:
             if extension(name) in READ_AS:
                 by_stem[_stem(name)].append(name)
-        audio = [name for name, entry in listing.files.items() if is_audio(name) or (entry.outside and "." not in name)]
+        audio = [
+            name
+            for name, entry in listing.files.items()
+            if is_audio(name) or (entry.outside and "." not in name)
+        ]
         self.notes = (*listing.notes(), *_unused(listing, set(audio), by_stem))
         if not audio:
             said = "".join(f"; {note}" for note in self.notes)
-            raise SourceError(f"{self.spec}: no recordings (a folder is searched for files with the endings of audio){said}")
+            raise SourceError(
+                f"{self.spec}: no recordings (a folder is searched for files with the endings of "
+                f"audio){said}"
+            )
         for name in audio:
             yield self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
 
@@ -70,13 +78,25 @@ class FolderSource(Source):
         shown, locator = _printable(name)
         uri = f"{self.spec.rstrip('/')}/{shown}"
         if entry.outside is not None:
-            message = f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; --follow-links follows it"
+            message = (
+                f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; "
+                "--follow-links follows it"
+            )
             return rejected(shown, uri, FailureKind.UNREADABLE, message)
-        readers: dict[str, Callable[[], bytes]] = {extension(s): partial(self._read, s) for s in sidecars}
+        readers: dict[str, Callable[[], bytes]] = {
+            extension(s): partial(self._read, s) for s in sidecars
+        }
         fields, meta = read_sidecars(readers)
         if entry.version is not None:
             locator[VERSION] = entry.version
-        return Recording(id=shown, uri=uri, locator=locator, seconds=estimate_seconds(name, entry.size), meta=meta, **fields)
+        return Recording(
+            id=shown,
+            uri=uri,
+            locator=locator,
+            seconds=estimate_seconds(name, entry.size),
+            meta=meta,
+            **fields,
+        )
 
     def _read(self, name: str) -> bytes:
         path = f"{self.spec.rstrip('/')}/{name}"
@@ -99,17 +119,34 @@ def _unused(listing: Listing, audio: set[str], by_stem: dict[str, list[str]]) ->
     """A line for each kind of file that is no recording and beside none."""
     stems = {_stem(name) for name in audio}
     shown = {name: _printable(name)[0] for name in listing.files}
-    rest = [name for name in listing.files if name not in audio and not _IGNORED.fullmatch(PurePosixPath(name).name)]
+    rest = [
+        name
+        for name in listing.files
+        if name not in audio and not _IGNORED.fullmatch(PurePosixPath(name).name)
+    ]
     tables = [name for name in rest if _TABLES.fullmatch(PurePosixPath(name).name)]
-    alone = [name for names in by_stem.values() for name in names if _stem(name) not in stems and name not in tables]
+    alone = [
+        name
+        for names in by_stem.values()
+        for name in names
+        if _stem(name) not in stems and name not in tables
+    ]
     others = set(rest) - set(tables) - {name for names in by_stem.values() for name in names}
     if tables:
         names = counted([shown[name] for name in tables], "table", "tables")
-        yield f"not read: {names} beside the audio; if it holds transcripts, give it as SOURCE (.csv, .tsv, .jsonl or .parquet)"
+        yield (
+            f"not read: {names} beside the audio; if it holds transcripts, give it as SOURCE "
+            "(.csv, .tsv, .jsonl or .parquet)"
+        )
     if alone:
-        yield f"not used: {by_ending([shown[name] for name in alone])} (sidecars without audio of the same name)"
+        yield (
+            f"not used: {by_ending([shown[name] for name in alone])} (sidecars without audio of "
+            "the same name)"
+        )
     if others:
-        yield f"not taken for audio, by their endings: {by_ending([shown[name] for name in others])}"
+        yield (
+            f"not taken for audio, by their endings: {by_ending([shown[name] for name in others])}"
+        )
 
 
 def _printable(name: str) -> tuple[str, dict[str, Any]]:

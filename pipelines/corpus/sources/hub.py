@@ -1,4 +1,5 @@
-"""Hugging Face data sets: `hf:NAME[:config]:split`, or a folder written by `save_to_disk`. Audio as bytes, decoded here."""
+"""Hugging Face data sets: `hf:NAME[:config]:split`, or a folder written by `save_to_disk`. Audio as
+bytes, decoded here."""
 
 from __future__ import annotations
 
@@ -25,10 +26,13 @@ class HubSource(Source):
         self._name, self._config, self._split = _parse(spec, parts)
         if Path(self._name).is_dir():
             self._name = str(Path(self._name).resolve())
-        self.spec = PREFIX + ":".join(part for part in (self._name, self._config, self._split) if part)
+        self.spec = PREFIX + ":".join(
+            part for part in (self._name, self._config, self._split) if part
+        )
         self._loaded: tuple[Any, str] | None = None
         self._revision: str | None = None
-        """commit of the Hub that is loaded; None for a folder, and where there is no network to ask"""
+        """commit of the Hub that is loaded; None for a folder, and where there is no network to
+        ask"""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
@@ -37,7 +41,9 @@ class HubSource(Source):
         data, column = self._load()
         self.notes = ()
         schema = data.features.arrow_schema
-        left_out = [field.name for field in schema if field.name != column and holds_bytes(field.type)]
+        left_out = [
+            field.name for field in schema if field.name != column and holds_bytes(field.type)
+        ]
         others = [name for name in data.column_names if name != column and name not in left_out]
         if left_out:
             self.note(f"not kept, columns of bytes beside the audio: {', '.join(sorted(left_out))}")
@@ -69,13 +75,19 @@ class HubSource(Source):
         if number >= len(data):
             message = f"{self.spec}: has no row {number} (it has {len(data)})"
             raise RecordingError(FailureKind.NOT_FOUND, message, "open")
-        kept = [field.name for field in data.features.arrow_schema if field.name == column or not holds_bytes(field.type)]
+        kept = [
+            field.name
+            for field in data.features.arrow_schema
+            if field.name == column or not holds_bytes(field.type)
+        ]
         row = data.with_format("arrow").select_columns(kept)[number : number + 1].to_pylist()[0]
         cell, name = row.pop(column), f"{self.spec} row {number}"
         planned = recording.locator.get(VERSION)
         if self.check_versions and planned and self._version(data, row) != planned:
             raise changed(name, "another row is there")
-        return audio_value(cell, name, self._name if Path(self._name).is_dir() else None, self.follow_links)
+        return audio_value(
+            cell, name, self._name if Path(self._name).is_dir() else None, self.follow_links
+        )
 
     def _recording(self, number: int, row: dict[str, Any], identity: str | None) -> Recording:
         data, _ = self._load()
@@ -83,7 +95,9 @@ class HubSource(Source):
         try:
             told = describe_row(row, fallback, identity)
         except ValueError as error:
-            return rejected(fallback, self.spec, FailureKind.BAD_ROW, f"{self.spec} row {number}: {error}")
+            return rejected(
+                fallback, self.spec, FailureKind.BAD_ROW, f"{self.spec} row {number}: {error}"
+            )
         locator = {"row": number, VERSION: self._version(data, row)}
         if self._revision is not None:
             locator["revision"] = self._revision
@@ -91,7 +105,8 @@ class HubSource(Source):
 
     @staticmethod
     def _version(data: Any, row: dict[str, Any]) -> str:
-        """What tells a row from others: its values; the data set's fingerprint where it has none."""
+        """What tells a row from others: its values; the data set's fingerprint where it has
+        none."""
         known = any(value is not None for value in row.values())
         return row_version(row) if known else f"{len(data)}-{data._fingerprint}"
 
@@ -100,7 +115,9 @@ class HubSource(Source):
             data = self._from_disk() if Path(self._name).is_dir() else self._from_hub(revision)
             column = audio_column(data.features.arrow_schema)
             if column is None:
-                raise SourceError(f"{self.spec}: no audio column among {', '.join(data.column_names)}")
+                raise SourceError(
+                    f"{self.spec}: no audio column among {', '.join(data.column_names)}"
+                )
             self._loaded = (_undecoded(data, column), column)
         return self._loaded
 
@@ -109,24 +126,37 @@ class HubSource(Source):
 
         try:
             data = datasets.load_from_disk(self._name)
-        except Exception as error:  # an empty split is an IndexError, a missing file what Arrow makes of it
-            raise SourceError(f"{self._name}: empty, or not a folder written by save_to_disk: {_first_line(error)}") from error
+        except (
+            Exception
+        ) as error:  # an empty split is an IndexError, a missing file what Arrow makes of it
+            raise SourceError(
+                f"{self._name}: empty, or not a folder written by save_to_disk: "
+                f"{_first_line(error)}"
+            ) from error
         if not isinstance(data, datasets.DatasetDict):
             return data
         if self._split in data:
             return data[self._split]
-        raise SourceError(f"{self._name} has splits {', '.join(data)}: choose one with hf:{self._name}:SPLIT")
+        raise SourceError(
+            f"{self._name} has splits {', '.join(data)}: choose one with hf:{self._name}:SPLIT"
+        )
 
     def _from_hub(self, revision: str | None) -> Any:
         import datasets
 
         try:
-            # The commit is asked for first and then loaded, so that a push in between changes nothing.
+            # The commit is asked for first and then loaded, so that a push in between changes
+            # nothing.
             self._revision = revision or _commit(self._name)
-            return datasets.load_dataset(self._name, self._config or None, split=self._split, revision=self._revision)
-        except Exception as error:  # the hub client and the data set's own reader raise what they like
+            return datasets.load_dataset(
+                self._name, self._config or None, split=self._split, revision=self._revision
+            )
+        except (
+            Exception
+        ) as error:  # the hub client and the data set's own reader raise what they like
             raise SourceError(
-                f"{self.spec}: cannot be loaded: {_first_line(error)} (without a network: fetch it elsewhere, "
+                f"{self.spec}: cannot be loaded: {_first_line(error)} (without a network: fetch it "
+                "elsewhere, "
                 "save it with save_to_disk, and give the folder)"
             ) from error
 

@@ -1,4 +1,5 @@
-"""What tells a recording of the plan from another that has taken its place since: a second run must not read that one instead."""
+"""What tells a recording of the plan from another that has taken its place since: a second run must
+not read that one instead."""
 
 from __future__ import annotations
 
@@ -29,11 +30,16 @@ def stat_version(status: os.stat_result) -> str:
 def info_version(info: Mapping[str, Any]) -> str | None:
     """Version of a remote file, from what its file system tells; None when that is nothing."""
     stamp = next((info[name] for name in _STAMPS if info.get(name) is not None), None)
-    return None if info.get("size") is None else f"{info['size']}" + ("" if stamp is None else f"-{stamp}")
+    return (
+        None
+        if info.get("size") is None
+        else f"{info['size']}" + ("" if stamp is None else f"-{stamp}")
+    )
 
 
 def file_version(uri: str) -> str | None:
-    """Version of a file as it is now; None when it cannot be told (the file has gone, or is not there yet)."""
+    """Version of a file as it is now; None when it cannot be told (the file has gone, or is not
+    there yet)."""
     try:
         if not is_remote(uri):
             status = os.stat(uri)  # noqa: PTH116
@@ -52,13 +58,20 @@ def require_version(uri: str, planned: Any) -> None:
     """
     now = file_version(uri) if planned else None
     # A listing may tell less than a look at the file itself: what both tell must agree.
-    if planned and now is not None and any(a != b for a, b in zip(str(planned).split("-", 1), now.split("-", 1), strict=False)):
+    if (
+        planned
+        and now is not None
+        and any(a != b for a, b in zip(str(planned).split("-", 1), now.split("-", 1), strict=False))
+    ):
         raise changed(uri, "has another size or time")
 
 
 def changed(name: str, how: str) -> RecordingError:
     """The error for what is not what the plan is about."""
-    message = f"{name}: {how} than when the corpus was listed; tokenize what is there now into another OUT"
+    message = (
+        f"{name}: {how} than when the corpus was listed; tokenize what is there now into another "
+        "OUT"
+    )
     return RecordingError(FailureKind.CHANGED, message, "open")
 
 

@@ -1,4 +1,5 @@
-"""Files below a folder, local or on anything fsspec opens, and what was left out of the list and why."""
+"""Files below a folder, local or on anything fsspec opens, and what was left out of the list and
+why."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipelines.corpus.sources.base import extension, is_audio, is_remote
 from pipelines.corpus.sources.identity import info_version, stat_version
@@ -38,16 +40,24 @@ class Listing:
 
     files: dict[str, Entry] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)
-    """names that begin with a dot: files with the endings of audio, and folders, which are not looked into"""
+    """names that begin with a dot: files with the endings of audio, and folders, which are not
+    looked into"""
     outputs: list[str] = field(default_factory=list)
     """folders that `tokenize` wrote"""
 
     def notes(self) -> Iterator[str]:
         """A line for each kind of thing that was left out."""
         if self.hidden:
-            yield f"left out: {counted(self.hidden, 'hidden file or folder', 'hidden files and folders')} (a leading dot)"
+            yield (
+                "left out: "
+                f"{counted(self.hidden, 'hidden file or folder', 'hidden files and folders')} (a "
+                "leading dot)"
+            )
         if self.outputs:
-            yield f"left out: {counted(self.outputs, 'output folder', 'output folders')} of codecshards inside SOURCE"
+            yield (
+                f"left out: {counted(self.outputs, 'output folder', 'output folders')} of "
+                "codecshards inside SOURCE"
+            )
 
 
 def counted(names: list[str], one: str, many: str) -> str:
@@ -58,9 +68,16 @@ def counted(names: list[str], one: str, many: str) -> str:
 
 def by_ending(names: list[str]) -> str:
     """`2 .md, 1 .png: cover.png, notes.md`: how many of which ending, and a few by name."""
-    endings = Counter(f".{extension(name)}" if extension(name) else "without an ending" for name in names)
-    numbers = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items(), key=lambda item: (-item[1], item[0])))
-    return f"{numbers}: {', '.join(sorted(names)[:_EXAMPLES])}{' …' if len(names) > _EXAMPLES else ''}"
+    endings = Counter(
+        f".{extension(name)}" if extension(name) else "without an ending" for name in names
+    )
+    numbers = ", ".join(
+        f"{count} {ending}"
+        for ending, count in sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return (
+        f"{numbers}: {', '.join(sorted(names)[:_EXAMPLES])}{' …' if len(names) > _EXAMPLES else ''}"
+    )
 
 
 def list_folder(spec: str, *, follow_links: bool = False) -> Listing:
@@ -70,7 +87,9 @@ def list_folder(spec: str, *, follow_links: bool = False) -> Listing:
         SourceError: it cannot be listed.
     """
     listing = Listing()
-    walk = _walk_remote(spec, listing) if is_remote(spec) else _walk_local(spec, listing, follow_links)
+    walk = (
+        _walk_remote(spec, listing) if is_remote(spec) else _walk_local(spec, listing, follow_links)
+    )
     listing.files = dict(sorted(walk))
     return listing
 
@@ -100,10 +119,15 @@ def _walk_local(folder: str, listing: Listing, follow_links: bool) -> Iterator[t
             folders.clear()
             continue
         listing.hidden += [f"{prefix}{name}" for name in folders if is_hidden(name)]
-        listing.hidden += [f"{prefix}{name}" for name in names if is_hidden(name) and _is_left_out_audio(name)]
-        folders[:] = sorted(name for name in folders if not is_hidden(name) and name not in _OF_SYSTEMS)
+        listing.hidden += [
+            f"{prefix}{name}" for name in names if is_hidden(name) and _is_left_out_audio(name)
+        ]
+        folders[:] = sorted(
+            name for name in folders if not is_hidden(name) and name not in _OF_SYSTEMS
+        )
         for name in list(folders):
-            if not follow_links and os.path.islink(path := os.path.join(root, name)) and leaves(path, folder):  # noqa: PTH114, PTH118
+            path = f"{root}/{name}"
+            if not follow_links and Path(path).is_symlink() and leaves(path, folder):
                 folders.remove(name)
                 yield f"{prefix}{name}", Entry(outside=os.path.realpath(path))
         for name in names:
@@ -112,7 +136,9 @@ def _walk_local(folder: str, listing: Listing, follow_links: bool) -> Iterator[t
 
 
 def _is_left_out_audio(name: str) -> bool:
-    return is_audio(name) and not name.startswith("._")  # macOS keeps attributes of x.wav in ._x.wav
+    return is_audio(name) and not name.startswith(
+        "._"
+    )  # macOS keeps attributes of x.wav in ._x.wav
 
 
 def _entry(path: str, folder: str, follow_links: bool) -> Entry:
@@ -130,8 +156,15 @@ def _entry(path: str, folder: str, follow_links: bool) -> Entry:
 def _walk_remote(spec: str, listing: Listing) -> Iterator[tuple[str, Entry]]:
     fs, root = filesystem(spec)
     root = root.rstrip("/")
-    found = {path[len(root) :].lstrip("/"): info for path, info in fs.find(root, detail=True).items()}
-    outputs = {name.removesuffix(mark).rstrip("/") for name in found for mark in _OUTPUT if name.endswith(f"/{mark}")}
+    found = {
+        path[len(root) :].lstrip("/"): info for path, info in fs.find(root, detail=True).items()
+    }
+    outputs = {
+        name.removesuffix(mark).rstrip("/")
+        for name in found
+        for mark in _OUTPUT
+        if name.endswith(f"/{mark}")
+    }
     listing.outputs += sorted(outputs)
     for name, info in found.items():
         if any(name.startswith(f"{output}/") for output in outputs):

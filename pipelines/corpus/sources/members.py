@@ -1,4 +1,5 @@
-"""Members of a tar, read so that none goes missing in silence: to its end and behind it, over damage, and through links."""
+"""Members of a tar, read so that none goes missing in silence: to its end and behind it, over
+damage, and through links."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from tokenizer.errors import FailureKind
 
 _BLOCK = tarfile.BLOCKSIZE
 _PLAIN_TYPES = (b"0", b"\0", b"1", b"2", b"5")
-"""types of headers that stand for themselves; others are followed by the header that they belong to"""
+"""types of headers that stand for themselves; others are followed by the header that they belong
+to"""
 _TYPE_AT, _MAGIC_AT = 156, 257
 _LINKS = 40
 """links that may lead to links"""
@@ -73,18 +75,26 @@ def read_members(file: BinaryIO) -> Iterator[Member | Broken]:
 
 
 def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo | Broken]:
-    """Every header. The reader of the standard library takes the first that is wrong or missing for the archive's end."""
+    """Every header. The reader of the standard library takes the first that is wrong or missing for
+    the archive's end."""
     end = file.seek(0, 2)
     if end == 0:
         raise tarfile.ReadError("empty file")
-    tar = tarfile.TarFile(fileobj=io.BytesIO(bytes(tarfile.RECORDSIZE)), mode="r")  # it reads ahead, and refuses what it finds
+    tar = tarfile.TarFile(
+        fileobj=io.BytesIO(bytes(tarfile.RECORDSIZE)), mode="r"
+    )  # it reads ahead, and refuses what it finds
     tar.fileobj, tar.offset = file, 0
     ended = False
     while True:
         at = tar.offset
         if at >= end:
             if not ended:
-                yield Broken("", FailureKind.TRUNCATED, "ends without an end-of-archive mark: it was cut, or never finished", at)
+                yield Broken(
+                    "",
+                    FailureKind.TRUNCATED,
+                    "ends without an end-of-archive mark: it was cut, or never finished",
+                    at,
+                )
             return
         file.seek(at)
         try:
@@ -109,7 +119,9 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo | Broken]:
             continue
         ended = False
         if member.isfile() and member.offset_data + member.size > end:
-            message = f"cut off: {member.size} bytes are declared, {end - member.offset_data} are there"
+            message = (
+                f"cut off: {member.size} bytes are declared, {end - member.offset_data} are there"
+            )
             yield Broken(member.name, FailureKind.TRUNCATED, message, at)
             return
         yield member
@@ -117,8 +129,14 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo | Broken]:
 
 def _damage(at: int, end: int, following: int | None, what: str, ended: bool) -> Broken:
     if following is None and end - at < _BLOCK:
-        return Broken("", FailureKind.TRUNCATED, f"ends inside a header, at byte {end}: it was cut", at)
-    rest = f"what lies between it and byte {following} is lost" if following is not None else "nothing behind it can be read"
+        return Broken(
+            "", FailureKind.TRUNCATED, f"ends inside a header, at byte {end}: it was cut", at
+        )
+    rest = (
+        f"what lies between it and byte {following} is lost"
+        if following is not None
+        else "nothing behind it can be read"
+    )
     where = "behind the archive's end" if ended else "a damaged header"
     return Broken("", FailureKind.DAMAGED, f"{where} at byte {at} ({what}): {rest}", at)
 
@@ -133,7 +151,8 @@ def _resume(file: BinaryIO, at: int, end: int) -> int | None:
     """Where the next whole header is behind a damaged one; None when there is none."""
     file.seek(at)
     kind = file.read(_BLOCK)[_TYPE_AT : _TYPE_AT + 1]
-    # Behind a header with a long name comes the one whose name that is: alone, it would go by a shortened name.
+    # Behind a header with a long name comes the one whose name that is: alone, it would go by a
+    # shortened name.
     skip = 0 if kind in _PLAIN_TYPES else 1
     following = _next_header(file, at + _BLOCK, end)
     for _ in range(skip):

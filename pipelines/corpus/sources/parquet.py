@@ -1,4 +1,5 @@
-"""Parquet files with an audio column, as the Hub stores data sets; the audio is read as bytes, a row at a time."""
+"""Parquet files with an audio column, as the Hub stores data sets; the audio is read as bytes, a
+row at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from tokenizer.types import Recording
 
 
 class ParquetSource(Source):
-    """Every row of a file, or of every file in a folder, in order. The id is a column's, or `FILE-ROW`."""
+    """Every row of a file, or of every file in a folder, in order. The id is a column's, or
+    `FILE-ROW`."""
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -38,7 +40,9 @@ class ParquetSource(Source):
     def scan(self) -> Iterator[Recording]:
         files = self._files()
         tables = [_Table(f"{self._folder()}/{name}", name) for name in files]
-        unique = UniqueColumn(set.intersection(*(set(table.names()) for table in tables)) if tables else ())
+        unique = UniqueColumn(
+            set.intersection(*(set(table.names()) for table in tables)) if tables else ()
+        )
         for table in tables:
             table.count(unique)
         identity, note = unique.choose()
@@ -53,17 +57,32 @@ class ParquetSource(Source):
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
-        uri, number, row = recording.uri, int(recording.locator["row_group"]), int(recording.locator["row"])
+        uri, number, row = (
+            recording.uri,
+            int(recording.locator["row_group"]),
+            int(recording.locator["row"]),
+        )
         group = self._read_group(uri, number)
         planned = recording.locator.get(VERSION)
         if self.check_versions and planned and (row >= len(group) or group.version(row) != planned):
             raise changed(f"{uri}, row {row} of group {number}", "another row is there")
         if row >= len(group):
-            raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: group {number} has no row {row}", "open")
-        return audio_value(group.audio[row].as_py(), f"{uri}, row {row} of group {number}", self._folder(), self.follow_links)
+            raise RecordingError(
+                FailureKind.NOT_FOUND, f"{uri}: group {number} has no row {row}", "open"
+            )
+        return audio_value(
+            group.audio[row].as_py(),
+            f"{uri}, row {row} of group {number}",
+            self._folder(),
+            self.follow_links,
+        )
 
     def _folder(self) -> str:
-        return self.spec.rstrip("/").rsplit("/", 1)[0] if self.spec.endswith(".parquet") else self.spec.rstrip("/")
+        return (
+            self.spec.rstrip("/").rsplit("/", 1)[0]
+            if self.spec.endswith(".parquet")
+            else self.spec.rstrip("/")
+        )
 
     def _files(self) -> list[str]:
         """Names in the folder."""
@@ -74,9 +93,15 @@ class ParquetSource(Source):
         names = [name for name in listing.files if name.endswith(".parquet")]
         outside = [name for name in names if listing.files[name].outside is not None]
         if outside:
-            raise SourceError(f"{self.spec}/{outside[0]}: a link that leaves the source; --follow-links follows it")
+            raise SourceError(
+                f"{self.spec}/{outside[0]}: a link that leaves the source; --follow-links follows "
+                "it"
+            )
         others = [name for name in listing.files if name not in names]
-        self.notes = (*listing.notes(), *([f"not read, beside the Parquet files: {by_ending(others)}"] if others else []))
+        self.notes = (
+            *listing.notes(),
+            *([f"not read, beside the Parquet files: {by_ending(others)}"] if others else []),
+        )
         return names
 
     def _read_group(self, uri: str, number: int) -> _Group:
@@ -89,7 +114,9 @@ class ParquetSource(Source):
                         raise changed(uri, f"has {file.num_row_groups} row groups, others")
                     self._group = ((uri, number), _Group(uri, file, number))
             except FileNotFoundError as error:
-                raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "open") from error
+                raise RecordingError(
+                    FailureKind.NOT_FOUND, f"{uri}: no such file", "open"
+                ) from error
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RecordingError(FailureKind.UNREADABLE, f"{uri}: {error}", "open") from error
         return self._group[1]
@@ -98,25 +125,46 @@ class ParquetSource(Source):
 class _Group:
     """A row group with what tells its rows apart."""
 
-    def __init__(self, uri: str, file: pq.ParquetFile, number: int, *, read_audio: bool = True) -> None:
+    def __init__(
+        self, uri: str, file: pq.ParquetFile, number: int, *, read_audio: bool = True
+    ) -> None:
         self._uri = uri
         column = audio_column(file.schema_arrow)
         if column is None:
             raise changed(uri, "has no audio column, another schema")
-        self.left_out = {field.name for field in file.schema_arrow if field.name != column and holds_bytes(field.type)}
+        self.left_out = {
+            field.name
+            for field in file.schema_arrow
+            if field.name != column and holds_bytes(field.type)
+        }
         # Of a struct with bytes only the name is read while listing: the bytes are the audio.
         nested = pa.types.is_struct(file.schema_arrow.field(column).type)
-        children = {child.name for child in file.schema_arrow.field(column).type} if nested else set()
-        others = [name for name in file.schema_arrow.names if name not in self.left_out and name != column]
-        wanted = [*others, column] if read_audio else [*others, *([f"{column}.path"] if "path" in children else [])]
-        table: Any = file.read_row_group(number, columns=wanted, use_threads=False) if wanted else None
+        children = (
+            {child.name for child in file.schema_arrow.field(column).type} if nested else set()
+        )
+        others = [
+            name for name in file.schema_arrow.names if name not in self.left_out and name != column
+        ]
+        wanted = (
+            [*others, column]
+            if read_audio
+            else [*others, *([f"{column}.path"] if "path" in children else [])]
+        )
+        table: Any = (
+            file.read_row_group(number, columns=wanted, use_threads=False) if wanted else None
+        )
         self.audio: Any = table[column] if table is not None and read_audio else None
         with_paths = table is not None and "path" in children
-        self._paths: Any = pc.struct_field(table[column], "path").to_pylist() if with_paths else None
+        self._paths: Any = (
+            pc.struct_field(table[column], "path").to_pylist() if with_paths else None
+        )
         self.rows = table.select(others).to_pylist() if table is not None and others else []
         meta = file.metadata.row_group(number)
         self._count = meta.num_rows
-        sizes = [(meta.column(at).path_in_schema, meta.column(at).total_uncompressed_size) for at in range(meta.num_columns)]
+        sizes = [
+            (meta.column(at).path_in_schema, meta.column(at).total_uncompressed_size)
+            for at in range(meta.num_columns)
+        ]
         self._sizes = zlib.crc32(repr((self._count, sizes)).encode())
         self._file: str | None = None
 
@@ -124,7 +172,8 @@ class _Group:
         return int(self._count)
 
     def version(self, row: int) -> str:
-        """What tells a row from others: its values, the name of its audio, its group; the file where it has none of these."""
+        """What tells a row from others: its values, the name of its audio, its group; the file
+        where it has none of these."""
         values = self.rows[row] if self.rows else {}
         path = self._paths[row] if self._paths else None
         if not any(value is not None for value in values.values()) and path is None:
@@ -144,7 +193,9 @@ class _Table:
         with self._file() as file:
             if audio_column(file.schema_arrow) is None:
                 names = ", ".join(file.schema_arrow.names)
-                raise SourceError(f"{self._uri}: no audio column (one with bytes is expected) among {names}")
+                raise SourceError(
+                    f"{self._uri}: no audio column (one with bytes is expected) among {names}"
+                )
             found: list[str] = file.schema_arrow.names
             return found
 
@@ -152,7 +203,9 @@ class _Table:
         if unique.columns:
             with self._file() as file:
                 for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, columns=list(unique.columns), use_threads=False)
+                    table = file.read_row_group(
+                        group, columns=list(unique.columns), use_threads=False
+                    )
                     for column in unique.columns:
                         for value in table[column].to_pylist():
                             unique.add(column, value)
@@ -166,11 +219,23 @@ class _Table:
                 for row in range(len(group)):
                     fallback = f"{self._name.removesuffix('.parquet')}-{number:08d}"
                     try:
-                        told = describe_row(group.rows[row] if group.rows else {}, fallback, identity)
+                        told = describe_row(
+                            group.rows[row] if group.rows else {}, fallback, identity
+                        )
                     except ValueError as error:
-                        yield rejected(fallback, self._uri, FailureKind.BAD_ROW, f"{self._uri}, row {number + 1}: {error}")
+                        yield rejected(
+                            fallback,
+                            self._uri,
+                            FailureKind.BAD_ROW,
+                            f"{self._uri}, row {number + 1}: {error}",
+                        )
                     else:
-                        locator = {"row_group": at, "row": row, "column": column, VERSION: group.version(row)}
+                        locator = {
+                            "row_group": at,
+                            "row": row,
+                            "column": column,
+                            VERSION: group.version(row),
+                        }
                         yield Recording(uri=self._uri, locator=locator, **told)
                     number += 1
 
@@ -179,7 +244,12 @@ class _Table:
         try:
             with _opened(self._uri) as handle:
                 yield open_parquet(handle, checksums=True)
-        except (pa.ArrowException, OSError, ValueError, RecordingError) as error:  # ValueError: names that are not UTF-8
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            RecordingError,
+        ) as error:  # ValueError: names that are not UTF-8
             raise SourceError(f"{self._uri}: not a readable Parquet file: {error}") from error
 
 
@@ -192,10 +262,12 @@ def audio_value(value: Any, name: str, folder: str | None, follow: bool = False)
 
     Args:
         name: of the cell, for messages.
-        folder: where the data lies, which a path is relative to and must not leave unless `follow`; None: paths lead nowhere.
+        folder: where the data lies, which a path is relative to and must not leave unless `follow`;
+            None: paths lead nowhere.
 
     Raises:
-        RecordingError: an empty cell (NOT_FOUND), or a path that leads out of the data (UNREADABLE).
+        RecordingError: an empty cell (NOT_FOUND), or a path that leads out of the data
+            (UNREADABLE).
     """
     if isinstance(value, bytes):
         return io.BytesIO(value)
@@ -204,34 +276,53 @@ def audio_value(value: Any, name: str, folder: str | None, follow: bool = False)
     path = value.get("path") if isinstance(value, dict) else value
     if isinstance(path, str) and path:
         if folder is None and not follow:
-            message = f"{name}: the cell has no audio but a path ({path!r}); --follow-links reads it"
+            message = (
+                f"{name}: the cell has no audio but a path ({path!r}); --follow-links reads it"
+            )
             raise RecordingError(FailureKind.UNREADABLE, message, "check")
         return open_file(within(path, folder or ".", follow=follow))
     raise RecordingError(FailureKind.NOT_FOUND, f"{name}: the row has no audio", "open")
 
 
 def audio_column(schema: pa.Schema) -> str | None:
-    """The column that holds audio: a struct with bytes, or binary; by its type first, then by its name."""
+    """The column that holds audio: a struct with bytes, or binary; by its type first, then by its
+    name."""
     declared = _declared(schema)
     sounds = [field.name for field in schema if declared.get(field.name) == "Audio"]
-    structs = sounds or [field.name for field in schema if _is_file(field.type) and declared.get(field.name) in (None, "Audio")]
+    structs = sounds or [
+        field.name
+        for field in schema
+        if _is_file(field.type) and declared.get(field.name) in (None, "Audio")
+    ]
     if structs:
-        return pick(structs, AUDIO_COLUMNS) or next((name for name in structs if "image" not in name.lower()), structs[0])
-    binary = [field.name for field in schema if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)]
+        return pick(structs, AUDIO_COLUMNS) or next(
+            (name for name in structs if "image" not in name.lower()), structs[0]
+        )
+    binary = [
+        field.name
+        for field in schema
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    ]
     return pick(binary, AUDIO_COLUMNS)
 
 
 def holds_bytes(kind: pa.DataType) -> bool:
-    """Whether a column has bytes in it anywhere, which are no metadata: pictures, other recordings."""
+    """Whether a column has bytes in it anywhere, which are no metadata: pictures, other
+    recordings."""
     if pa.types.is_struct(kind):
         return any(holds_bytes(child.type) for child in kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return holds_bytes(kind.value_type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def _declared(schema: pa.Schema) -> dict[str, str]:
-    """What the columns are to the Hub's library, by name: `Audio`, `Image`, `Value` …; empty where it did not write the file."""
+    """What the columns are to the Hub's library, by name: `Audio`, `Image`, `Value` …; empty where
+    it did not write the file."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature["_type"] for name, feature in features.items() if "_type" in feature}

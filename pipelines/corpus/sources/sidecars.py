@@ -20,8 +20,9 @@ def read_sidecars(names: dict[str, Callable[[], bytes]]) -> tuple[Fields, dict[s
         names: for each ending that is there, how to read it.
 
     Returns:
-        The recording's fields (text, language, speaker) and its meta. A sidecar that cannot be read, or a field in it that is
-        no string, is named in `meta["sidecar_error"]`: it never stops a run and is never ignored in silence.
+        The recording's fields (text, language, speaker) and its meta. A sidecar that cannot be
+        read, or a field in it that is no string, is named in `meta["sidecar_error"]`: it never
+        stops a run and is never ignored in silence.
     """
     values: dict[str, Any] = {}
     errors = []

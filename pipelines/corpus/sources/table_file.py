@@ -1,4 +1,5 @@
-"""A manifest: JSONL, CSV, TSV or Parquet with a column of files, and whatever else is known about each recording."""
+"""A manifest: JSONL, CSV, TSV or Parquet with a column of files, and whatever else is known about
+each recording."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _OWN = ("id", "start", "end", "offset", "duration")
 
 
 class ManifestSource(Source):
-    """Rows of a table; a relative path is relative to the manifest. The id is `id`, or the path (with `#start-end`)."""
+    """Rows of a table; a relative path is relative to the manifest. The id is `id`, or the path
+    (with `#start-end`)."""
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -51,7 +53,10 @@ class ManifestSource(Source):
         if rows.empty:
             self.note(f"passed over: {rows.empty} empty rows")
         if rows.unended:
-            self.note("the table's last line has no line end: if the file was cut there, its last word is not whole")
+            self.note(
+                "the table's last line has no line end: if the file was cut there, its last word "
+                "is not whole"
+            )
         if first and not used:
             raise SourceError(f"no {rows.word} of it can be used; {first}")
 
@@ -66,7 +71,11 @@ class ManifestSource(Source):
         import pyarrow as pa
 
         try:
-            with open_remote(self.spec) if is_remote(self.spec) else Path(self.spec).open("rb") as file:
+            with (
+                open_remote(self.spec)
+                if is_remote(self.spec)
+                else Path(self.spec).open("rb") as file
+            ):
                 if ending == "parquet":
                     yield from rows.parquet(file)
                 elif ending in ("csv", "tsv"):
@@ -82,13 +91,19 @@ class ManifestSource(Source):
         Raises:
             ValueError, RecordingError: the row cannot be one.
         """
-        column = pick([name for name, value in row.items() if value not in (None, "")], PATH_COLUMNS)
+        column = pick(
+            [name for name, value in row.items() if value not in (None, "")], PATH_COLUMNS
+        )
         path = row[column] if column else None
         if column is None or not isinstance(path, str):
             raise ValueError(_no_path(row))
         start, end, known = _span(row)
         fields, meta = take_fields(pick_fields(row, (*_OWN, column)))
-        segment = "" if start is None and end is None else f"#{start or 0:.12g}-{'' if end is None else f'{end:.12g}'}"
+        segment = (
+            ""
+            if start is None and end is None
+            else f"#{start or 0:.12g}-{'' if end is None else f'{end:.12g}'}"
+        )
         uri = self._resolve(path)
         version = self._version(uri)
         return Recording(
@@ -103,22 +118,33 @@ class ManifestSource(Source):
         )
 
     def _resolve(self, path: str) -> str:
-        """Where a path in the manifest leads. The list is the user's own and may name any local file; what else it may name is
-        what SOURCE is: URLs of the scheme that the manifest was given by."""
+        """Where a path in the manifest leads. The list is the user's own and may name any local
+        file; what else it may name is what SOURCE is: URLs of the scheme that the manifest was
+        given by."""
         own, named = scheme(self.spec), scheme(path)
         if is_remote(path):
             if named != own and not self.follow_links:
                 raise RecordingError(
                     FailureKind.UNREADABLE,
-                    f"{path!r}: a URL in a manifest that is not from there; --follow-links reads it all the same",
+                    f"{path!r}: a URL in a manifest that is not from there; --follow-links reads "
+                    "it all the same",
                     "check",
                 )
             return path
         if is_remote(self.spec):
-            if (named or path.startswith(("/", "~")) or ".." in path.split("/")) and not self.follow_links:
-                message = f"{path!r}: a path that leads out of the manifest's folder; --follow-links reads it all the same"
+            if (
+                named or path.startswith(("/", "~")) or ".." in path.split("/")
+            ) and not self.follow_links:
+                message = (
+                    f"{path!r}: a path that leads out of the manifest's folder; --follow-links "
+                    "reads it all the same"
+                )
                 raise RecordingError(FailureKind.UNREADABLE, message, "check")
-            return local_path(path) if named or path.startswith(("/", "~")) else f"{self._folder}/{path}"
+            return (
+                local_path(path)
+                if named or path.startswith(("/", "~"))
+                else f"{self._folder}/{path}"
+            )
         beside = f"{self._folder}/{path}"
         if named or (path.startswith("~") and not os.path.lexists(beside)):
             beside = local_path(path)
@@ -130,7 +156,8 @@ class ManifestSource(Source):
         return found
 
     def _version(self, uri: str) -> str | None:
-        """Of a local file; one request for each remote file would take longer than reading the list."""
+        """Of a local file; one request for each remote file would take longer than reading the
+        list."""
         if is_remote(uri):
             return None
         if self._stated[0] != uri:
@@ -154,7 +181,8 @@ def _id(row: Mapping[str, Any]) -> str | None:
 
 
 def _span(row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    """Start, end and length in seconds. `offset` is NeMo's word for start; a length beside a start is where to end."""
+    """Start, end and length in seconds. `offset` is NeMo's word for start; a length beside a start
+    is where to end."""
     start, end, length = _seconds(row, "start"), _seconds(row, "end"), _seconds(row, "duration")
     offset = _seconds(row, "offset")
     if start is not None and offset is not None and start != offset:
@@ -184,5 +212,11 @@ def _seconds(row: Mapping[str, Any], name: str) -> float | None:
 
 def _no_path(row: Mapping[str, Any]) -> str:
     if "supervisions" in row or "recording" in row:
-        return "a Lhotse cut set is not read: export it as JSON lines with `path`, `start`, `end`, `text`"
-    return f"no `path` (or {', '.join(PATH_COLUMNS[1:4])} …) among {', '.join(map(str, list(row)[:20])) or 'nothing'}"
+        return (
+            "a Lhotse cut set is not read: export it as JSON lines with `path`, `start`, `end`, "
+            "`text`"
+        )
+    return (
+        f"no `path` (or {', '.join(PATH_COLUMNS[1:4])} …) among "
+        f"{', '.join(map(str, list(row)[:20])) or 'nothing'}"
+    )

@@ -38,7 +38,8 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
 class TarSource(Source):
-    """Tars by pattern (`data-{000..012}.tar`) or folder. The id is `ARCHIVE/MEMBER`, as keys may repeat between archives."""
+    """Tars by pattern (`data-{000..012}.tar`) or folder. The id is `ARCHIVE/MEMBER`, as keys may
+    repeat between archives."""
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else os.path.abspath(spec)  # noqa: PTH100  (a pattern is no path yet)
@@ -58,14 +59,20 @@ class TarSource(Source):
                 raise SourceError(f"{archive}: not a readable tar: {error}") from error
             others += listed.others
         if others:
-            self.note(f"not used, members that are neither audio nor beside any: {by_ending([clean(name) for name in others])}")
+            self.note(
+                "not used, members that are neither audio nor beside any: "
+                f"{by_ending([clean(name) for name in others])}"
+            )
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
         offset, size = int(recording.locator["offset"]), int(recording.locator["size"])
         try:
             if is_remote(recording.uri):  # with its header, by which it is known
-                raw, offset = fetch_file(recording.uri, offset - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE), tarfile.BLOCKSIZE
+                raw, offset = (
+                    fetch_file(recording.uri, offset - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE),
+                    tarfile.BLOCKSIZE,
+                )
             else:
                 raw = _open_archive(recording.uri)
         except OSError as error:
@@ -73,25 +80,41 @@ class TarSource(Source):
         version = recording.locator.get(VERSION)
         if self.check_versions and version and member_version(raw, offset, size) != version:
             raw.close()
-            raise changed(f"{recording.uri}/{recording.locator['member']}", "another member is there")
+            raise changed(
+                f"{recording.uri}/{recording.locator['member']}", "another member is there"
+            )
         part = ByteRange(raw, offset, size)
         return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
 
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
-        names = [self.spec] if not is_remote(self.spec) and os.path.lexists(self.spec) else list(braceexpand(self.spec))
+        names = (
+            [self.spec]
+            if not is_remote(self.spec) and os.path.lexists(self.spec)
+            else list(braceexpand(self.spec))
+        )
         for name in names:
             if name.endswith(COMPRESSED):
-                raise SourceError(f"{name}: compressed archives cannot be read by byte range: unpack it to a .tar first")
+                raise SourceError(
+                    f"{name}: compressed archives cannot be read by byte range: unpack it to a "
+                    ".tar first"
+                )
         if self.spec.endswith(".tar"):
             return names, []
         listing = list_folder(self.spec, follow_links=self.follow_links)
         for name, entry in listing.files.items():
             if name.endswith(".tar") and entry.outside is not None:
-                raise SourceError(f"{self.spec}/{name}: a link that leaves the source; --follow-links follows it")
-        found = [f"{self.spec.rstrip('/')}/{name}" for name in listing.files if name.endswith(".tar")]
+                raise SourceError(
+                    f"{self.spec}/{name}: a link that leaves the source; --follow-links follows it"
+                )
+        found = [
+            f"{self.spec.rstrip('/')}/{name}" for name in listing.files if name.endswith(".tar")
+        ]
         others = [clean(name) for name in listing.files if not name.endswith(".tar")]
-        notes = [*listing.notes(), *([f"not read, beside the tars: {by_ending(others)}"] if others else [])]
+        notes = [
+            *listing.notes(),
+            *([f"not read, beside the tars: {by_ending(others)}"] if others else []),
+        ]
         return found, notes
 
 
@@ -161,8 +184,9 @@ class _Archive:
         return archive
 
     def beside(self) -> dict[str, list[Member]]:
-        """Sidecars of each audio member, by its name: those with its name but for the ending; or, as WebDataset has it, with
-        its name up to the first dot where that belongs to no other audio."""
+        """Sidecars of each audio member, by its name: those with its name but for the ending; or,
+        as WebDataset has it, with its name up to the first dot where that belongs to no other
+        audio."""
         stems = {_stem(member.name) for member in self.audio}
         of_key: defaultdict[str, set[str]] = defaultdict(set)
         for member in self.audio:
@@ -178,7 +202,9 @@ class _Archive:
             else:
                 continue
             used.add(sidecar)
-        self.others += [f"{self.stem}/{member.name}" for member in self.sidecars if member not in used]
+        self.others += [
+            f"{self.stem}/{member.name}" for member in self.sidecars if member not in used
+        ]
         return found
 
     def recordings(self, file: BinaryIO) -> Iterator[Recording]:
@@ -187,19 +213,28 @@ class _Archive:
         for member in self.audio:
             id = f"{self.stem}/{member.name}"
             if id in seen:
-                message = f"{self.uri}: {member.name} is there twice; this is the one at byte {member.offset}"
+                message = (
+                    f"{self.uri}: {member.name} is there twice; this is the one at byte "
+                    f"{member.offset}"
+                )
                 yield rejected(f"{id}@{member.offset}", self.uri, FailureKind.BAD_ROW, message)
                 continue
             seen.add(id)
             readers: dict[str, Callable[[], bytes]] = {
-                _ending(sidecar.name): partial(_read, file, sidecar) for sidecar in beside.get(_stem(member.name), [])
+                _ending(sidecar.name): partial(_read, file, sidecar)
+                for sidecar in beside.get(_stem(member.name), [])
             }
             fields, meta = read_sidecars(readers)
             version = member_version(file, member.offset, member.size)
             yield Recording(
                 id=clean(id),
                 uri=self.uri,
-                locator={"member": clean(member.name), "offset": member.offset, "size": member.size, VERSION: version},
+                locator={
+                    "member": clean(member.name),
+                    "offset": member.offset,
+                    "size": member.size,
+                    VERSION: version,
+                },
                 seconds=estimate_seconds(member.name, member.size),
                 meta=meta,
                 **fields,

@@ -10,11 +10,28 @@ from pipelines.corpus.tables.values import clean, take_fields
 
 AUDIO_COLUMNS = ("audio", "wav", "flac", "mp3", "sound", "speech", "file")
 PATH_COLUMNS = (
-    *("path", "audio_filepath", "file_name", "audio_path", "audio_file", "wav_path", "filepath", "filename"),
+    *(
+        "path",
+        "audio_filepath",
+        "file_name",
+        "audio_path",
+        "audio_file",
+        "wav_path",
+        "filepath",
+        "filename",
+    ),
     *("audio", "file", "wav"),
 )
 """of manifests, best first"""
-TEXT_COLUMNS = ("text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "caption")
+TEXT_COLUMNS = (
+    "text",
+    "transcription",
+    "transcript",
+    "sentence",
+    "normalized_text",
+    "raw_text",
+    "caption",
+)
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
 LANGUAGE_COLUMNS = ("language", "lang", "locale")
 ID_COLUMNS = ("id", "segment_id", "utt_id", "utterance_id", "audio_id", "__key__")
@@ -31,7 +48,8 @@ def pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
 
 
 def pick_fields(row: Mapping[str, Any], used: Iterable[str] = ()) -> dict[str, Any]:
-    """A row with its columns for text, speaker and language called so, and without those that are used otherwise."""
+    """A row with its columns for text, speaker and language called so, and without those that are
+    used otherwise."""
     columns = {
         "text": pick(row, TEXT_COLUMNS),
         "speaker": pick(row, SPEAKER_COLUMNS),
@@ -43,7 +61,8 @@ def pick_fields(row: Mapping[str, Any], used: Iterable[str] = ()) -> dict[str, A
 
 
 class UniqueColumn:
-    """Finds the column that names rows: the first of `ID_COLUMNS` whose values are all there and all different."""
+    """Finds the column that names rows: the first of `ID_COLUMNS` whose values are all there and
+    all different."""
 
     def __init__(self, names: Iterable[str]) -> None:
         there = set(names)
@@ -60,11 +79,19 @@ class UniqueColumn:
     def choose(self) -> tuple[str | None, str]:
         """The column, None when none will do; and a note, empty when the first did."""
         best = next((name for name in self.columns if not self._repeats[name]), None)
-        passed = [name for name in self.columns[: self.columns.index(best) if best else None] if self._repeats[name]]
+        passed = [
+            name
+            for name in self.columns[: self.columns.index(best) if best else None]
+            if self._repeats[name]
+        ]
         if not passed:
             return best, ""
         instead = f"`{best}` is" if best else "row numbers are"
-        return best, f"not used as id, because values repeat or are missing: {', '.join(passed)} (kept in meta; {instead} used)"
+        return (
+            best,
+            f"not used as id, because values repeat or are missing: {', '.join(passed)} (kept in "
+            f"meta; {instead} used)",
+        )
 
 
 def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None) -> dict[str, Any]:
@@ -74,7 +101,9 @@ def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None
         ValueError: a transcript, speaker or language that is no string.
     """
     seconds_column = pick(row, SECONDS_COLUMNS)
-    fields, meta = take_fields(pick_fields(row, [name for name in (id_column, seconds_column) if name]))
+    fields, meta = take_fields(
+        pick_fields(row, [name for name in (id_column, seconds_column) if name])
+    )
     seconds = row.get(seconds_column or "")
     known = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
     return {

@@ -1,4 +1,5 @@
-"""Rows of tables in text and Parquet files, each with its place; a line that is no row is told as one, and the others go on."""
+"""Rows of tables in text and Parquet files, each with its place; a line that is no row is told as
+one, and the others go on."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class BadLine(ValueError):
 
 @dataclass(slots=True)
 class Rows:
-    """A table's rows: `(number, row or why it is none)`, numbers as an editor counts lines (or rows, in Parquet)."""
+    """A table's rows: `(number, row or why it is none)`, numbers as an editor counts lines (or
+    rows, in Parquet)."""
 
     name: str
     """of the file, for messages"""
@@ -41,7 +43,11 @@ class Rows:
         """One JSON object a line."""
         for number, raw in enumerate(_text_or_bytes(file), 1):
             try:
-                line = raw if isinstance(raw, str) else raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                line = (
+                    raw
+                    if isinstance(raw, str)
+                    else raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                )
                 if not line.strip():
                     continue
                 row = json.loads(line)
@@ -53,9 +59,16 @@ class Rows:
                 yield number, BadLine(f"not JSON: {error}")
             else:
                 is_object = isinstance(row, dict)
-                yield number, row if is_object else BadLine(f"a JSON object is expected, not {type(row).__name__}")
+                yield (
+                    number,
+                    row
+                    if is_object
+                    else BadLine(f"a JSON object is expected, not {type(row).__name__}"),
+                )
 
-    def delimited(self, file: Any, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
+    def delimited(
+        self, file: Any, delimiter: str
+    ) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         """CSV or TSV, with a header.
 
         Raises:
@@ -74,11 +87,20 @@ class Rows:
                 yield number, cells
             elif not any(cells):
                 self.empty += 1
-            elif any("\udc80" <= char <= "\udcff" for cell in cells for char in cell if char > "\ud7ff"):
+            elif any(
+                "\udc80" <= char <= "\udcff" for cell in cells for char in cell if char > "\ud7ff"
+            ):
                 yield number, BadLine("not UTF-8")
             else:
                 # A CSV has no way to say null but to say nothing.
-                yield number, {name: cell for name, cell in zip(self.header, cells, strict=True) if cell != ""}
+                yield (
+                    number,
+                    {
+                        name: cell
+                        for name, cell in zip(self.header, cells, strict=True)
+                        if cell != ""
+                    },
+                )
         self.unended = not source.last.endswith(("\n", "\r"))
 
     def parquet(self, file: Any) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
@@ -111,16 +133,21 @@ class Rows:
         likely = max(DELIMITERS, key=line.count)
         why = f"its columns are {', '.join(names[:20])}"
         if len(names) == 1 and line.count(likely):
-            why = f"its first line is separated by {DELIMITERS[likely]} and names no column of files"
+            why = (
+                f"its first line is separated by {DELIMITERS[likely]} and names no column of files"
+            )
         raise SourceError(
-            f"{self.name}: no header with a column `path` (or {', '.join(PATH_COLUMNS[1:4])} …): {why}; "
+            f"{self.name}: no header with a column `path` (or {', '.join(PATH_COLUMNS[1:4])} …): "
+            f"{why}; "
             "a table without a header, such as LJSpeech's metadata.csv, needs one"
         )
 
     def _refuse_twice(self) -> None:
         twice = sorted({name for name in self.header if self.header.count(name) > 1})
         if twice:
-            raise SourceError(f"{self.name}: two columns are called `{twice[0]}`: rename or drop one")
+            raise SourceError(
+                f"{self.name}: two columns are called `{twice[0]}`: rename or drop one"
+            )
 
 
 def _header_names(line: str, delimiter: str) -> list[str]:
@@ -136,7 +163,11 @@ def _encoding(file: Any) -> str:
 
 
 def _text_or_bytes(file: Any) -> Iterator[str | bytes]:
-    return iter(io.TextIOWrapper(file, "utf-16", newline="")) if _encoding(file) == "utf-16" else iter(file)
+    return (
+        iter(io.TextIOWrapper(file, "utf-16", newline=""))
+        if _encoding(file) == "utf-16"
+        else iter(file)
+    )
 
 
 class _Lines:
@@ -164,7 +195,8 @@ _Cells = Iterator[tuple[int, list[str] | BadLine]]
 
 
 def _split_tabs(source: _Lines, delimiter: str, header: list[str]) -> _Cells:
-    """TSV, a line a row: quotation marks are part of a sentence, unless a whole field is quoted as CSV has it."""
+    """TSV, a line a row: quotation marks are part of a sentence, unless a whole field is quoted as
+    CSV has it."""
     while (line := source.take()) is not None:
         cells = line.rstrip("\r\n").split(delimiter)
         if len(cells) == len(header):
@@ -174,14 +206,21 @@ def _split_tabs(source: _Lines, delimiter: str, header: list[str]) -> _Cells:
 
 
 def _unquoted(cell: str) -> str:
-    """A field that a CSV writer has quoted since there are quotes in it; any other stays as it is."""
+    """A field that a CSV writer has quoted since there are quotes in it; any other stays as it
+    is."""
     inside = cell[1:-1]
-    written_so = len(cell) > 2 and cell[0] == cell[-1] == '"' and '""' in inside and '"' not in inside.replace('""', "")
+    written_so = (
+        len(cell) > 2
+        and cell[0] == cell[-1] == '"'
+        and '""' in inside
+        and '"' not in inside.replace('""', "")
+    )
     return inside.replace('""', '"') if written_so else cell
 
 
 def _split_quoted(source: _Lines, delimiter: str, header: list[str]) -> _Cells:
-    """CSV. A quotation mark that is never closed, or closes where rows have been swallowed, costs its own line only."""
+    """CSV. A quotation mark that is never closed, or closes where rows have been swallowed, costs
+    its own line only."""
     while (line := source.take()) is not None:
         began, taken = source.number, [line]
         cells = _parse(line, delimiter)
@@ -198,8 +237,15 @@ def _split_quoted(source: _Lines, delimiter: str, header: list[str]) -> _Cells:
             if any(cells):
                 yield began, BadLine(f"{len(cells)} columns, the header names {len(header)}")
         else:
-            what = cells if isinstance(cells, BadLine) else "a quotation mark that is not closed in its row"
-            yield began, BadLine(f"{what}; write quotation marks within a field twice, in quotation marks")
+            what = (
+                cells
+                if isinstance(cells, BadLine)
+                else "a quotation mark that is not closed in its row"
+            )
+            yield (
+                began,
+                BadLine(f"{what}; write quotation marks within a field twice, in quotation marks"),
+            )
 
 
 def _parse(text: str, delimiter: str) -> list[str] | BadLine | None:
@@ -213,4 +259,8 @@ def _parse(text: str, delimiter: str) -> list[str] | BadLine | None:
 def _looks_like_a_row(line: str, delimiter: str, header: list[str]) -> bool:
     cells = line.rstrip("\r\n").split(delimiter)
     column = pick(header, PATH_COLUMNS)
-    return column is not None and len(cells) >= len(header) and is_audio(cells[header.index(column)].strip('"'))
+    return (
+        column is not None
+        and len(cells) >= len(header)
+        and is_audio(cells[header.index(column)].strip('"'))
+    )

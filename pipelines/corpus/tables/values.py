@@ -1,4 +1,5 @@
-"""Values of data sets, as a recording carries them: strings that every format can store, and metadata that is strict JSON."""
+"""Values of data sets, as a recording carries them: strings that every format can store, and
+metadata that is strict JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +18,14 @@ DEEPEST = 50
 REPAIRED = "repaired"
 """key in `meta` that names the values which could not be kept as they were"""
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, pathlib.PurePath, uuid.UUID)
+_AS_TEXT = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    pathlib.PurePath,
+    uuid.UUID,
+)
 _MISSING = object()
 
 
@@ -30,7 +38,8 @@ class Fields(TypedDict):
 
 
 def take_fields(values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
-    """Split loose values into a recording's own fields (as strings) and the rest, which goes to `meta`.
+    """Split loose values into a recording's own fields (as strings) and the rest, which goes to
+    `meta`.
 
     Raises:
         ValueError: a field that is a list, an object, a boolean or bytes: it names the field.
@@ -77,7 +86,8 @@ def _whole(text: str, name: str, repaired: list[str]) -> str:
 
 
 def _strict(value: Any, depth: int, name: str, repaired: list[str]) -> Any:
-    """The value as JSON; `_MISSING` for bytes and objects, which are no metadata (a picture, another recording)."""
+    """The value as JSON; `_MISSING` for bytes and objects, which are no metadata (a picture,
+    another recording)."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
@@ -91,7 +101,10 @@ def _strict(value: Any, depth: int, name: str, repaired: list[str]) -> Any:
             repaired.append(name)
             return None
         if isinstance(value, Mapping):
-            items = ((_whole(str(key), name, repaired), _strict(item, depth + 1, name, repaired)) for key, item in value.items())
+            items = (
+                (_whole(str(key), name, repaired), _strict(item, depth + 1, name, repaired))
+                for key, item in value.items()
+            )
             return {key: item for key, item in items if item is not _MISSING}
         kept = (_strict(item, depth + 1, name, repaired) for item in value)
         return [None if item is _MISSING else item for item in kept]

@@ -1,4 +1,5 @@
-"""What a shard format is: rows to a file and back. A new one is one subclass and one registry row."""
+"""What a shard format is: rows to a file and back. A new one is one subclass and one registry
+row."""
 
 from __future__ import annotations
 

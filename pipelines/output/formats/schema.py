@@ -1,4 +1,5 @@
-"""What a shard's row is, and what its footer says: DESIGN of the columns, in one place for every format."""
+"""What a shard's row is, and what its footer says: DESIGN of the columns, in one place for every
+format."""
 
 from __future__ import annotations
 
@@ -91,7 +92,9 @@ def row_of(
     own = {name: facts[name] for name in ARROW_SCHEMA.names if name.startswith("source_")}
     return Row(
         id=facts["id"],
-        codes=Codes(codes, scales, chunk_frames, int(facts["num_samples"]), int(facts["sample_rate"])),
+        codes=Codes(
+            codes, scales, chunk_frames, int(facts["num_samples"]), int(facts["sample_rate"])
+        ),
         channels=int(facts["channels"]),
         text=facts["text"],
         language=facts["language"],

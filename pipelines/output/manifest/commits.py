@@ -4,15 +4,18 @@
     2  its commit record, which holds that name and a hash, is created at `manifest/commits/SHARD.json`: first writer wins
     3  the winner moves the staged file to `data/SHARD.SUFFIX`; a loser throws its own away
 
-The record is the commit. What is staged without a record never was; a record whose file is still staged is rolled forward by
-whoever comes next, over whatever lies under the final name. So a file under its final name is the file that its record
-describes, however many processes raced and whichever of them were killed.
+The record is the commit. What is staged without a record never was; a record whose file is still
+staged is rolled forward by whoever comes next, over whatever lies under the final name. So a file
+under its final name is the file that its record describes, however many processes raced and
+whichever of them were killed.
 
-Several runs may be at work on one folder. The name of a staged file says which run it is of, and it is removed by that run as
-it ends, or by another one once it is certain that the run is over (`pipelines.output.manifest.leases`). The workers of a killed
-run outlive it by a second or two, and what one of them has staged may go just before it commits. Its record then describes
-nothing; the worker, or the next `recover`, withdraws it: removes the record if it is still that very one, so that no newer one
-can go. A record that is damaged, or of another configuration or plan, is withdrawn as well, and its shard done again.
+Several runs may be at work on one folder. The name of a staged file says which run it is of, and it
+is removed by that run as it ends, or by another one once it is certain that the run is over
+(`pipelines.output.manifest.leases`). The workers of a killed run outlive it by a second or two, and
+what one of them has staged may go just before it commits. Its record then describes nothing; the
+worker, or the next `recover`, withdraws it: removes the record if it is still that very one, so
+that no newer one can go. A record that is damaged, or of another configuration or plan, is
+withdrawn as well, and its shard done again.
 
     OUT/manifest/config.json       what was asked for, and the plan's hash; written once: first writer wins
     OUT/manifest/plan.parquet      which shard holds which recordings; staged before config.json is created, under a name that
@@ -21,8 +24,9 @@ can go. A record that is damaged, or of another configuration or plan, is withdr
     OUT/manifest/runs/*.json       one for each run that is at work
     OUT/manifest/precision.json    with --precision fast: how a sample of the codes compares with exact ones
 
-Every JSON file ends with its own checksum (`pipelines.output.manifest.sealing`), and config.json has that of the plan. Every
-reader compares them. A folder from before there were checksums is refused in one line.
+Every JSON file ends with its own checksum (`pipelines.output.manifest.sealing`), and config.json
+has that of the plan. Every reader compares them. A folder from before there were checksums is
+refused in one line.
 """
 
 from __future__ import annotations
@@ -87,7 +91,10 @@ class Manifest:
         """
         stored = self.read_config()
         if stored is None:
-            raise OutputError(f"{self.storage.root} is not an output of `codecshards tokenize`: it has no {CONFIG}")
+            raise OutputError(
+                f"{self.storage.root} is not an output of `codecshards tokenize`: it has no "
+                f"{CONFIG}"
+            )
         return stored
 
     def require(self, wanted: str) -> None:
@@ -101,9 +108,15 @@ class Manifest:
         """
         stored = self.read_config()
         if stored is None:
-            raise OutputError(f"{self.storage.root} was deleted or emptied during the run: run the same command again")
+            raise OutputError(
+                f"{self.storage.root} was deleted or emptied during the run: run the same command "
+                "again"
+            )
         if fingerprint(stored) != wanted:
-            raise OutputError(f"{self.storage.root} was replaced by another run's during this one: choose another OUT")
+            raise OutputError(
+                f"{self.storage.root} was replaced by another run's during this one: choose "
+                "another OUT"
+            )
 
     def read_plan(self) -> Plan:
         """The stored plan, the one that the configuration names.
@@ -127,11 +140,15 @@ class Manifest:
                 return Plan.from_bytes(content)
         place = f"{self.storage.root}/{PLAN}"
         if seen:
-            raise ManifestError(f"{place}: damaged: not the plan that was written (SHA-256): restore it, or choose another OUT")
+            raise ManifestError(
+                f"{place}: damaged: not the plan that was written (SHA-256): restore it, or choose "
+                "another OUT"
+            )
         raise ManifestError(f"{place} is missing: restore it, or choose another OUT")
 
     def plan_facts(self) -> dict[str, Any]:
-        """What the configuration says of the plan: `sha256`, `split`, and how many `shards` and `recordings` it has.
+        """What the configuration says of the plan: `sha256`, `split`, and how many `shards` and
+        `recordings` it has.
 
         Raises:
             OutputError: not an output of `tokenize`.
@@ -153,18 +170,23 @@ class Manifest:
         try:
             return PrecisionReport.from_json(unseal(self.storage.read(PRECISION)))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"{self.storage.root}/{PRECISION} cannot be read: remove it ({error})") from error
+            raise ManifestError(
+                f"{self.storage.root}/{PRECISION} cannot be read: remove it ({error})"
+            ) from error
 
     def write_precision(self, report: PrecisionReport) -> None:
         """Write it down, over what there was."""
         self.storage.write(PRECISION, seal(report.to_json()))
 
     def begin(self, config: Mapping[str, Any], plan: Plan) -> bool:
-        """Store plan and configuration on a fresh folder, both or neither; False when another run has just done so."""
+        """Store plan and configuration on a fresh folder, both or neither; False when another run
+        has just done so."""
         if self.storage.exists(CONFIG):
             return False
         if self.storage.list(DATA):
-            raise OutputError(f"{self.storage.root}/{DATA} holds files that no manifest knows: choose another OUT")
+            raise OutputError(
+                f"{self.storage.root}/{DATA} holds files that no manifest knows: choose another OUT"
+            )
         content = plan.to_bytes()
         digest = hashlib.sha256(content).hexdigest()
         facts = {
@@ -179,7 +201,8 @@ class Manifest:
         return won
 
     def _place_plan(self) -> None:
-        """Give the plan that the configuration names its place; others were staged by runs that came too late."""
+        """Give the plan that the configuration names its place; others were staged by runs that
+        came too late."""
         digest = self.plan_facts()["sha256"]
         self.storage.move(_staged_plan(digest), PLAN)
         for name in self.storage.list(STAGING):
@@ -192,7 +215,9 @@ class Manifest:
         facts = None if stored is None else stored.get("plan")
         if not isinstance(facts, dict):
             return []
-        return [shard_name(facts["split"], number, facts["shards"]) for number in range(facts["shards"])]
+        return [
+            shard_name(facts["split"], number, facts["shards"]) for number in range(facts["shards"])
+        ]
 
     def committed_names(self) -> list[str]:
         """Names of the planned shards that have a commit record, in order."""
@@ -221,7 +246,8 @@ class Manifest:
         return self._parsed(shard, self.storage.read(_record_name(shard)))
 
     def publish(self, record: CommitRecord, form: ShardFormat) -> bool:
-        """Commit a shard that is staged; False when it was not this process that did (or nobody: see `recover`)."""
+        """Commit a shard that is staged; False when it was not this process that did (or nobody:
+        see `recover`)."""
         won = self.storage.create(_record_name(record.shard), record.to_json())
         if won:
             return self._roll_forward(record, form)
@@ -230,7 +256,8 @@ class Manifest:
         return False
 
     def recover(self, form: ShardFormat) -> list[str]:
-        """Finish commits that were cut short, withdraw those that are worth nothing, and throw away what dead runs staged.
+        """Finish commits that were cut short, withdraw those that are worth nothing, and throw away
+        what dead runs staged.
 
         Returns:
             Shards whose records were withdrawn, and why, for a person to read.
@@ -254,7 +281,8 @@ class Manifest:
         return withdrawn
 
     def tidy(self, run: str | None = None) -> None:
-        """Remove what belongs to runs that are over, or to `run`, and to no record: staged files, and the runs' leases."""
+        """Remove what belongs to runs that are over, or to `run`, and to no record: staged files,
+        and the runs' leases."""
         over: dict[str, bool] = {} if run is None else {run: True}
         for name in self.storage.list(STAGING):
             of = run_of(name)
@@ -267,9 +295,16 @@ class Manifest:
         remove_dead(self.storage)
 
     def _settle(
-        self, shard: str, content: bytes, wanted: str | None, form: ShardFormat, staged: set[str], lying: Mapping[str, int]
+        self,
+        shard: str,
+        content: bytes,
+        wanted: str | None,
+        form: ShardFormat,
+        staged: set[str],
+        lying: Mapping[str, int],
     ) -> str | None:
-        """See that a committed file has its final name; otherwise why the record is worth nothing."""
+        """See that a committed file has its final name; otherwise why the record is worth
+        nothing."""
         try:
             record = self._parsed(shard, content)
         except ShardError:
@@ -291,7 +326,8 @@ class Manifest:
         return False
 
     def _in_place(self, record: CommitRecord, form: ShardFormat) -> bool:
-        """Give a committed file its final name; whether the file that lies there now is the one that was committed."""
+        """Give a committed file its final name; whether the file that lies there now is the one
+        that was committed."""
         final = data_name(record.shard, form)
         if record.sha256 is None:
             self.storage.remove(final)  # of an earlier commit
@@ -300,7 +336,10 @@ class Manifest:
             return True
         # Moved already, or thrown away: what lies there may be of an earlier commit.
         try:
-            return self.storage.size(final) == record.bytes and hash_stored(self.storage, final) == record.sha256
+            return (
+                self.storage.size(final) == record.bytes
+                and hash_stored(self.storage, final) == record.sha256
+            )
         except FileNotFoundError:
             return False
 
@@ -319,7 +358,9 @@ class Manifest:
         name = f"{self.storage.root}/{_record_name(shard)}"
         record = CommitRecord.from_json(content, name)
         if record.shard != shard:
-            raise ShardError(f"{name}: not a commit record of this shard: it is that of {record.shard}")
+            raise ShardError(
+                f"{name}: not a commit record of this shard: it is that of {record.shard}"
+            )
         return record
 
     def _unsealed(self, name: str) -> dict[str, Any]:
@@ -327,7 +368,8 @@ class Manifest:
             return unseal(self.storage.read(name))
         except ValueError as error:
             raise ManifestError(
-                f"{self.storage.root}/{name}: damaged, or of a version without checksums ({error}): restore it, or choose "
+                f"{self.storage.root}/{name}: damaged, or of a version without checksums "
+                f"({error}): restore it, or choose "
                 "another OUT; a copy of data/ alone can be loaded"
             ) from error
 

@@ -1,9 +1,11 @@
-"""Which runs are at work on an output folder: each keeps a small file there for as long as it lives.
+"""Which runs are at work on an output folder: each keeps a small file there for as long as it
+lives.
 
     OUT/manifest/runs/RUN.json     host and process of its driver, and when it last said that it lives
 
-Names of staged files carry the run that they belong to. Before anybody removes one it must be known that the run is over:
-it has given its lease up, its process is gone from this very machine, or it has said nothing for `SILENT_SECONDS`.
+Names of staged files carry the run that they belong to. Before anybody removes one it must be known
+that the run is over: it has given its lease up, its process is gone from this very machine, or it
+has said nothing for `SILENT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -70,7 +72,12 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._over.set()
         self._thread.join()
         with suppress(OSError, OutputError):
@@ -79,7 +86,9 @@ class Lease:
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
             with suppress(OSError, OutputError):  # the next beat may do better
-                if self._storage.exists(self._while_there):  # else OUT was deleted: do not make it anew
+                if self._storage.exists(
+                    self._while_there
+                ):  # else OUT was deleted: do not make it anew
                     self._write()
 
     def _write(self) -> None:
@@ -142,6 +151,8 @@ def _exists(pid: int) -> bool:
 def _born(pid: int) -> str:
     """Ticks from boot to the process's start; nothing where the system does not tell."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+        return (
+            Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+        )
     except (OSError, IndexError):
         return ""

@@ -1,4 +1,5 @@
-"""Commit records: what each shard holds, which recordings failed, and how often each code occurs."""
+"""Commit records: what each shard holds, which recordings failed, and how often each code
+occurs."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class CommitRecord:
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
 
-    # In this class `bytes` is the size above, and so to type checkers too: the type goes by its full name.
+    # In this class `bytes` is the size above, and so to type checkers too: the type goes by its
+    # full name.
 
     def to_json(self) -> builtins.bytes:
         return seal(asdict(self))
@@ -70,11 +72,14 @@ class CommitRecord:
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
             return cls(failures=failures, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ShardError(f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it") from error
+            raise ShardError(
+                f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
+            ) from error
 
 
 def pack_counts(counts: NDArray[np.int64] | None) -> str | None:
-    """int64 `[n_q, codebook_size]` as text: base64 of zlib of little-endian uint64, after its number of rows."""
+    """int64 `[n_q, codebook_size]` as text: base64 of zlib of little-endian uint64, after its
+    number of rows."""
     if counts is None:
         return None
     return f"{counts.shape[0]}:{base64.b64encode(zlib.compress(counts.astype('<u8').tobytes(), 9)).decode()}"
@@ -88,6 +93,10 @@ def unpack_counts(text: str) -> NDArray[np.int64]:
     """
     try:
         rows, content = text.split(":")
-        return np.frombuffer(zlib.decompress(base64.b64decode(content)), "<u8").astype(np.int64).reshape(int(rows), -1)
+        return (
+            np.frombuffer(zlib.decompress(base64.b64decode(content)), "<u8")
+            .astype(np.int64)
+            .reshape(int(rows), -1)
+        )
     except (ValueError, zlib.error) as error:
         raise ShardError(f"counts of codes that cannot be read: {error}") from error

@@ -1,7 +1,9 @@
-"""JSON files that tell when they are damaged: the last member is a SHA-256 of all that stands before it.
+"""JSON files that tell when they are damaged: the last member is a SHA-256 of all that stands
+before it.
 
-A flipped byte, a cut, an edit by hand and a file that was only half written all end in the same answer. There is no way to
-take a sealed file for one from before there were seals: without a seal that fits, a file is refused.
+A flipped byte, a cut, an edit by hand and a file that was only half written all end in the same
+answer. There is no way to take a sealed file for one from before there were seals: without a seal
+that fits, a file is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ _END = b"\n}"
 
 
 def seal(values: Mapping[str, Any], *, sort_keys: bool = False) -> bytes:
-    """A JSON object with its checksum; it must have a member. Lone surrogates survive, as JSON's own escapes."""
+    """A JSON object with its checksum; it must have a member. Lone surrogates survive, as JSON's
+    own escapes."""
     text = json.dumps(dict(values), ensure_ascii=False, indent=1, sort_keys=sort_keys)
     body = text.encode("utf-8", "backslashreplace").removesuffix(_END)
     return body + f',\n "checksum": "{_digest(body)}"\n}}\n'.encode()

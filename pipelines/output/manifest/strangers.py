@@ -1,4 +1,5 @@
-"""Files of an output folder that no plan, record or run knows: copies, leftovers, what somebody else put there."""
+"""Files of an output folder that no plan, record or run knows: copies, leftovers, what somebody
+else put there."""
 
 from __future__ import annotations
 
@@ -6,7 +7,17 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.output.formats import ShardFormat
-from pipelines.output.manifest.commits import COMMITS, CONFIG, DATA, LOCK, PLAN, PRECISION, STAGING, CommitRecord, run_of
+from pipelines.output.manifest.commits import (
+    COMMITS,
+    CONFIG,
+    DATA,
+    LOCK,
+    PLAN,
+    PRECISION,
+    STAGING,
+    CommitRecord,
+    run_of,
+)
 from pipelines.output.manifest.leases import RUNS, is_over, read_lease
 from pipelines.output.storage import Storage
 
@@ -17,7 +28,10 @@ _OF_SYSTEMS = (".DS_Store", ".nfs", ".fuse_hidden", ".gitattributes", ".gitkeep"
 
 
 def strangers(
-    storage: Storage, form: ShardFormat, planned: Collection[str], records: Mapping[str, CommitRecord]
+    storage: Storage,
+    form: ShardFormat,
+    planned: Collection[str],
+    records: Mapping[str, CommitRecord],
 ) -> Iterator[tuple[str, str]]:
     """Names of strangers, those among the shards relative to `data/`, and what is wrong with each.
 
@@ -32,7 +46,9 @@ def strangers(
         if name not in files and not name.startswith(_OF_SYSTEMS):
             yield _shown(name), "no shard of this plan: a file that somebody else put here"
     commits = {f"{shard}.json" for shard in planned}
-    waiting = {record.staged: shard for shard, record in records.items() if record.staged is not None}
+    waiting = {
+        record.staged: shard for shard, record in records.items() if record.staged is not None
+    }
     for name in storage.find(_MANIFEST):
         place = f"{_MANIFEST}/{name}"
         folder, _, file = place.rpartition("/")
@@ -40,7 +56,11 @@ def strangers(
         if place in (CONFIG, PLAN, PRECISION, LOCK) or file.startswith(_OF_SYSTEMS):
             continue
         if folder == COMMITS:
-            reason = None if file in commits else "no commit record of this plan: nobody reads it; delete it"
+            reason = (
+                None
+                if file in commits
+                else "no commit record of this plan: nobody reads it; delete it"
+            )
         elif folder == STAGING:
             reason = _staged(storage, file, waiting.get(place))
         elif folder == RUNS:
@@ -53,11 +73,18 @@ def strangers(
 
 def _staged(storage: Storage, file: str, shard: str | None) -> str | None:
     if shard is not None:
-        return f"{shard} is committed, and its file is still here: run the same command again to finish it"
+        return (
+            f"{shard} is committed, and its file is still here: run the same command again to "
+            "finish it"
+        )
     run = run_of(file)
     if run is None:
         return "no staged file of a run; delete it"
-    return "left over by a run that was killed: the next run removes it" if is_over(storage, run) else None
+    return (
+        "left over by a run that was killed: the next run removes it"
+        if is_over(storage, run)
+        else None
+    )
 
 
 def _lease(storage: Storage, file: str) -> str | None:

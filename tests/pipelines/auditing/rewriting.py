@@ -1,4 +1,5 @@
-"""Damage that checksums do not show: rows changed, the shard written again and its commit record with it."""
+"""Damage that checksums do not show: rows changed, the shard written again and its commit record
+with it."""
 
 from __future__ import annotations
 
@@ -24,10 +25,15 @@ def rewrite(out: Path, id: str, change: Callable[[Codes], Codes]) -> None:
         if id in [row.id for row in rows]:
             with path.open("rb") as file:
                 footer = form.footer(file, path.name)
-            changed: list[Row] = [replace(row, codes=change(row.codes)) if row.id == id else row for row in rows]
+            changed: list[Row] = [
+                replace(row, codes=change(row.codes)) if row.id == id else row for row in rows
+            ]
             form.write(str(path), changed, footer)
             record = out / "manifest" / "commits" / f"{path.stem}.json"
-            values = unseal(record.read_bytes()) | {"sha256": hash_file(str(path)), "bytes": path.stat().st_size}
+            values = unseal(record.read_bytes()) | {
+                "sha256": hash_file(str(path)),
+                "bytes": path.stat().st_size,
+            }
             record.write_bytes(seal(values))
             return
     raise KeyError(id)

@@ -1,4 +1,5 @@
-"""Real music through the codec that ships: the audit's figures against torchmetrics', computed from files alone.
+"""Real music through the codec that ships: the audit's figures against torchmetrics', computed from
+files alone.
 
 `benchmarks/audit_agreement.py` does the same for the whole folder.
 """
@@ -18,7 +19,13 @@ from pipelines.output.export_audio import find_row
 from pipelines.run import tokenize_corpus
 from tokenizer import load_codec, read_audio
 
-PIECES = ("librosa/sorohanro*", "librosa/456440*", "sonic_pi/guit_em9.flac", "sonic_pi/loop_amen.flac", "sonic_pi/bass_*_c.flac")
+PIECES = (
+    "librosa/sorohanro*",
+    "librosa/456440*",
+    "sonic_pi/guit_em9.flac",
+    "sonic_pi/loop_amen.flac",
+    "sonic_pi/bass_*_c.flac",
+)
 EVERY, MOST_BYTES = 8, 100_000
 """of the rest, one in so many of the files that are no larger: some 20, of every folder"""
 
@@ -27,7 +34,11 @@ EVERY, MOST_BYTES = 8, 100_000
 def scene(shared_audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, music = tmp_path_factory.mktemp("agreement"), shared_audio / "music"
     (root / "corpus").mkdir()
-    chosen = [path for path in sorted(music.rglob("*")) if path.is_file() and path.stat().st_size <= MOST_BYTES][::EVERY]
+    chosen = [
+        path
+        for path in sorted(music.rglob("*"))
+        if path.is_file() and path.stat().st_size <= MOST_BYTES
+    ][::EVERY]
     for pattern in PIECES:
         found = sorted(music.glob(pattern))
         assert found, pattern
@@ -41,11 +52,16 @@ def scene(shared_audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(scene: Path) -> AuditReport:
-    return audit(str(scene / "out"), options=AuditOptions(all=True, reencode=True, page=False, quiet=True, device="cpu"))
+    return audit(
+        str(scene / "out"),
+        options=AuditOptions(all=True, reencode=True, page=False, quiet=True, device="cpu"),
+    )
 
 
 def test_si_snr_of_real_music_is_that_of_torchmetrics(scene: Path, done: AuditReport) -> None:
-    measures = pytest.importorskip("torchmetrics.functional.audio", reason="torchmetrics is not installed")
+    measures = pytest.importorskip(
+        "torchmetrics.functional.audio", reason="torchmetrics is not installed"
+    )
     assert done.passed and len(done.recordings) == len(list((scene / "corpus").iterdir())) >= 20
     codec = load_codec("small", bandwidth=24.0, device="cpu")
     for recording in done.recordings:
@@ -55,7 +71,9 @@ def test_si_snr_of_real_music_is_that_of_torchmetrics(scene: Path, done: AuditRe
         loud = source.std(axis=1) > 1e-5  # of silent channels the audit says nothing
         pair = (torch.tensor(samples[loud].astype(np.float64)) for samples in (decoded, source))
         expected = measures.scale_invariant_signal_noise_ratio(*pair).mean()
-        assert recording.figures["si-snr"].value == pytest.approx(float(expected), abs=0.01), recording.id
+        assert recording.figures["si-snr"].value == pytest.approx(float(expected), abs=0.01), (
+            recording.id
+        )
 
 
 def test_it_can_be_recognised(done: AuditReport) -> None:

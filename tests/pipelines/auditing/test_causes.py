@@ -30,7 +30,9 @@ LONG, OTHER_RATE = "long.wav", "other_rate.wav"
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights whose output is noise, and trained ones."""
     return (
-        BUNDLED["small"] if request.param == "small" else write_seeded(tmp_path_factory.mktemp("codec") / "one", size="reduced")
+        BUNDLED["small"]
+        if request.param == "small"
+        else write_seeded(tmp_path_factory.mktemp("codec") / "one", size="reduced")
     )
 
 
@@ -43,8 +45,15 @@ def codec(checkpoint: Path) -> Codec:
 def pristine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("faults")
     (root / "corpus").mkdir()
-    soundfile.write(root / "corpus" / LONG, sound(6 * 47_520 + 1_000, seed=1).samples.T, 48_000, "FLOAT")
-    soundfile.write(root / "corpus" / OTHER_RATE, sound(4 * 44_100, sample_rate=44_100, seed=2).samples.T, 44_100, "FLOAT")
+    soundfile.write(
+        root / "corpus" / LONG, sound(6 * 47_520 + 1_000, seed=1).samples.T, 48_000, "FLOAT"
+    )
+    soundfile.write(
+        root / "corpus" / OTHER_RATE,
+        sound(4 * 44_100, sample_rate=44_100, seed=2).samples.T,
+        44_100,
+        "FLOAT",
+    )
     config = TokenizeConfig(str(root / "corpus"), codec=str(checkpoint), bandwidth=6.0)
     tokenize_corpus(config, str(root / "out"), RunOptions(workers=0, quiet=True, device="cpu"))
     return root
@@ -69,7 +78,9 @@ def source(pristine: Path, id: str, codec: Codec) -> Waveform:
 
 
 def again(codec: Codec, samples: np.ndarray) -> Callable[[Codes], Codes]:
-    return lambda _: codec.encode(Waveform(np.ascontiguousarray(samples, np.float32), codec.sample_rate))
+    return lambda _: codec.encode(
+        Waveform(np.ascontiguousarray(samples, np.float32), codec.sample_rate)
+    )
 
 
 @pytest.mark.parametrize("id", [LONG, OTHER_RATE])
@@ -139,7 +150,11 @@ def test_zeroed_chunk(out: Path, reencode: bool) -> None:
 
 
 def test_wrong_codebook_order(out: Path) -> None:
-    rewrite(out, LONG, lambda codes: replace(codes, codes=np.ascontiguousarray(codes.codes[[0, 2, 1, 3]])))
+    rewrite(
+        out,
+        LONG,
+        lambda codes: replace(codes, codes=np.ascontiguousarray(codes.codes[[0, 2, 1, 3]])),
+    )
     result = audited(out, LONG)
     assert errors(result) == [Cause.CODEBOOK_ORDER] and "0, 2, 1, 3" in result.findings[0].detail
 
@@ -170,7 +185,9 @@ def test_two_bits_flipped_at_the_last_level_are_no_ties(out: Path) -> None:
     assert errors(audited(out, LONG)) == [Cause.BIT_FLIPS]
 
 
-def test_a_bit_flipped_in_a_tail_of_two_frames(pristine: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_bit_flipped_in_a_tail_of_two_frames(
+    pristine: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     (tmp_path / "corpus").mkdir()
     samples = read_audio(pristine / "corpus" / LONG, 48_000, 2).samples[:, : 2 * 47_520 + 500]
     soundfile.write(tmp_path / "corpus" / LONG, samples.T, 48_000, "FLOAT")
@@ -233,7 +250,13 @@ def test_another_resampler(out: Path, pristine: Path, codec: Codec) -> None:
     raw = read_audio(pristine / "corpus" / OTHER_RATE, None, 2).samples
     length = source(pristine, OTHER_RATE, codec).num_samples
     at = np.arange(length) * 44_100 / 48_000
-    rewrite(out, OTHER_RATE, again(codec, np.stack([np.interp(at, np.arange(raw.shape[1]), channel) for channel in raw])))
+    rewrite(
+        out,
+        OTHER_RATE,
+        again(
+            codec, np.stack([np.interp(at, np.arange(raw.shape[1]), channel) for channel in raw])
+        ),
+    )
     assert errors(audited(out, OTHER_RATE)) == [Cause.OTHER_RESAMPLING]
 
 
@@ -243,21 +266,30 @@ def test_truncated_recording(out: Path, pristine: Path, codec: Codec, reencode: 
     result = audited(out, LONG, reencode)
     assert errors(result) == [Cause.TRUNCATED, "duration mismatch"]
     detail = result.findings[0].detail
-    assert f"{(6 * 47_520 + 1_000 - 200_000) / 48_000:.3f} s" in detail and ("at its end" in detail) == reencode
+    assert (
+        f"{(6 * 47_520 + 1_000 - 200_000) / 48_000:.3f} s" in detail
+        and ("at its end" in detail) == reencode
+    )
 
 
 @pytest.mark.parametrize("reencode", [True, False])
-def test_a_recording_without_its_beginning_is_not_other_audio(out: Path, pristine: Path, codec: Codec, reencode: bool) -> None:
+def test_a_recording_without_its_beginning_is_not_other_audio(
+    out: Path, pristine: Path, codec: Codec, reencode: bool
+) -> None:
     rewrite(out, LONG, again(codec, source(pristine, LONG, codec).samples[:, 30_001:]))
     result = audited(out, LONG, reencode)
     assert errors(result) == [Cause.TRUNCATED, "duration mismatch"]
     detail = result.findings[0].detail
-    assert f"{30_001 / 48_000:.3f} s" in detail and "at its end" not in detail.replace("not at its end alone", "")
+    assert f"{30_001 / 48_000:.3f} s" in detail and "at its end" not in detail.replace(
+        "not at its end alone", ""
+    )
     assert ("not at its end alone" in detail) == reencode
 
 
 def test_another_codec(out: Path, pristine: Path, codec: Codec, tmp_path: Path) -> None:
-    other = load_codec(str(write_seeded(tmp_path / "two", size="reduced", seed=1)), bandwidth=6.0, device="cpu")
+    other = load_codec(
+        str(write_seeded(tmp_path / "two", size="reduced", seed=1)), bandwidth=6.0, device="cpu"
+    )
     rewrite(out, LONG, again(other, source(pristine, LONG, codec).samples))
     assert errors(audited(out, LONG)) == [Cause.OTHER_CODEC]
 
@@ -267,7 +299,9 @@ def test_other_audio(out: Path, codec: Codec) -> None:
     assert errors(audited(out, LONG)) == [Cause.OTHER_AUDIO]
 
 
-def test_rounding_is_a_device_difference_and_no_error(out: Path, pristine: Path, codec: Codec) -> None:
+def test_rounding_is_a_device_difference_and_no_error(
+    out: Path, pristine: Path, codec: Codec
+) -> None:
     samples = source(pristine, LONG, codec).samples
     noise = np.random.default_rng(0).standard_normal(samples.shape) * 3e-4
     noise[:, 6 * 47_520 :] = 0  # over the short last chunk it would not average out of the scale
@@ -296,5 +330,8 @@ def test_a_source_that_is_gone_is_said_and_the_others_go_on(out: Path, pristine:
         moved.rename(path)
     by_id = {recording.id: recording for recording in done.recordings}
     assert "not_found" in by_id[LONG].findings[0].detail and not by_id[LONG].figures
-    assert [version["name"] for version in by_id[LONG].page["versions"]] == ["3 kbps", "6 kbps"]  # it can still be heard
+    assert [version["name"] for version in by_id[LONG].page["versions"]] == [
+        "3 kbps",
+        "6 kbps",
+    ]  # it can still be heard
     assert by_id[OTHER_RATE].figures["si-snr"].value is not None

@@ -62,8 +62,14 @@ def flagged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     }
     for name, samples in odd.items():
         soundfile.write(root / "corpus" / name, samples.T, RATE, "FLOAT")
-    soundfile.write(root / "corpus" / "upsampled.wav", sound(2 * 16_000, 1, 16_000).samples.T, 16_000, "FLOAT")
-    tokenize_corpus(TokenizeConfig(str(root / "corpus"), codec="mulaw"), str(root / "out"), RunOptions(workers=0, quiet=True))
+    soundfile.write(
+        root / "corpus" / "upsampled.wav", sound(2 * 16_000, 1, 16_000).samples.T, 16_000, "FLOAT"
+    )
+    tokenize_corpus(
+        TokenizeConfig(str(root / "corpus"), codec="mulaw"),
+        str(root / "out"),
+        RunOptions(workers=0, quiet=True),
+    )
     done = audit(str(root / "out"), options=AuditOptions(all=True, page=False, quiet=True))
     return {recording.id: names(recording.findings) for recording in done.recordings}
 
@@ -88,13 +94,21 @@ def test_a_copy_is_a_duplicate_and_the_first_is_not(flagged: dict[str, list[str]
 
 
 def test_parts_of_one_file_are_no_duplicates() -> None:
-    first, second = (entry(id, recording=Recording(id, "x.wav", start=at, end=at + 1)) for id, at in (("a", 0.0), ("b", 1.0)))
+    first, second = (
+        entry(id, recording=Recording(id, "x.wav", start=at, end=at + 1))
+        for id, at in (("a", 0.0), ("b", 1.0))
+    )
     assert duplicates([first, second]) == {}
-    assert duplicates([first, replace(first, recording=replace(first.recording, id="c"))]) == {"c": "a"}
+    assert duplicates([first, replace(first, recording=replace(first.recording, id="c"))]) == {
+        "c": "a"
+    }
 
 
 def test_meter_flags_are_passed_on_and_truncation_is_not_the_audits() -> None:
-    assert names(meter_flags(("antiphase", "clipped", "truncated"))) == [Flag.ANTIPHASE, Flag.CLIPPING]
+    assert names(meter_flags(("antiphase", "clipped", "truncated"))) == [
+        Flag.ANTIPHASE,
+        Flag.CLIPPING,
+    ]
     assert names(meter_flags(())) == []
 
 
@@ -151,7 +165,9 @@ def test_a_click_where_chunks_join(edge: int) -> None:
         for i in range(5):
             part = slice(i * STRIDE, (i + 1) * STRIDE)
             meter.add(source[:, part], block[:, part])
-        assert meter.clicks == clicked and names(meter.findings()) == [Flag.BOUNDARY_CLICKS] * len(clicked)
+        assert meter.clicks == clicked and names(meter.findings()) == [Flag.BOUNDARY_CLICKS] * len(
+            clicked
+        )
 
 
 def test_a_click_that_the_source_has_too_is_music() -> None:
@@ -167,18 +183,31 @@ def test_a_click_that_the_source_has_too_is_music() -> None:
 def test_a_codebook_that_has_collapsed() -> None:
     use = [CodebookUse(0, 700.0, 0.99, 9.4), CodebookUse(1, 3.0, 0.01, 1.6)]
     found = list(collapse_flags(use, 100_000, 1024))
-    assert names(found) == [Flag.COLLAPSE] and "codebook 1" in found[0].detail and "1014 dead" in found[0].detail
+    assert (
+        names(found) == [Flag.COLLAPSE]
+        and "codebook 1" in found[0].detail
+        and "1014 dead" in found[0].detail
+    )
     assert names(collapse_flags(use[:1], 100_000, 1024)) == []
     assert names(collapse_flags(use, 1_000, 1024)) == []  # too little to tell
 
 
 def test_many_dead_codes_are_a_collapse_however_evenly_the_others_are_used() -> None:
-    use = [CodebookUse(0, 300.0, 0.49, 8.2), CodebookUse(1, 200.0, 0.75, 7.6)]  # the other is what a little speech uses
+    use = [
+        CodebookUse(0, 300.0, 0.49, 8.2),
+        CodebookUse(1, 200.0, 0.75, 7.6),
+    ]  # the other is what a little speech uses
     found = list(collapse_flags(use, 20_480, 1024))
-    assert names(found) == [Flag.COLLAPSE] and "codebook 0" in found[0].detail and "522 dead" in found[0].detail
+    assert (
+        names(found) == [Flag.COLLAPSE]
+        and "codebook 0" in found[0].detail
+        and "522 dead" in found[0].detail
+    )
 
 
-def test_a_collapse_in_the_stored_codes_is_noticed_though_the_commit_records_count_others(tmp_path: Path) -> None:
+def test_a_collapse_in_the_stored_codes_is_noticed_though_the_commit_records_count_others(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "corpus").mkdir()
     soundfile.write(tmp_path / "corpus" / "one.wav", sound(140 * RATE, 1).samples.T, RATE)
     config = TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw", bandwidth=3.0)
@@ -191,7 +220,9 @@ def test_a_collapse_in_the_stored_codes_is_noticed_though_the_commit_records_cou
 
     rewrite(tmp_path / "out", "one.wav", lambda codes: with_codes(codes, few))
     found = audit(str(tmp_path / "out"), options=options).report["corpus"]["findings"]
-    assert [finding["name"] for finding in found] == [Flag.COLLAPSE] and "codebook 1" in found[0]["detail"]
+    assert [finding["name"] for finding in found] == [Flag.COLLAPSE] and "codebook 1" in found[0][
+        "detail"
+    ]
 
 
 def heard(source: Waveform, decoded: np.ndarray) -> list[str]:
@@ -212,5 +243,7 @@ def test_what_can_be_heard_without_encoding_again() -> None:
     assert heard(source, gone) == [Cause.ZEROED]
     assert heard(source, np.roll(near, STRIDE, axis=1)) == [Cause.SHIFTED]
     assert heard(source, sound(6 * STRIDE, seed=8).samples) == []  # nothing alike: nothing to say
-    smooth = np.stack([np.convolve(channel, np.ones(12) / 12, "same") for channel in source.samples])
+    smooth = np.stack(
+        [np.convolve(channel, np.ones(12) / 12, "same") for channel in source.samples]
+    )
     assert heard(source, smooth) == []  # quieter, since half of it is lost

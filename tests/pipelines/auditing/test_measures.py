@@ -30,7 +30,9 @@ RATE = 48_000
 
 def measured(source: np.ndarray, decoded: np.ndarray, segment: int = 47_520) -> Measures:
     measures = Measures(source.shape[0], RATE)
-    for s, d in Pairs([source.astype(np.float32)], [decoded.astype(np.float32)], source.shape[0], segment):
+    for s, d in Pairs(
+        [source.astype(np.float32)], [decoded.astype(np.float32)], source.shape[0], segment
+    ):
         measures.add(s, d)
     return measures
 
@@ -63,18 +65,30 @@ def test_si_snr_is_the_published_one_and_knows_neither_gain_nor_offset(
     source = rng.standard_normal((2, n)).astype(np.float32)
     decoded = (gain * (source + noise * rng.standard_normal((2, n))) + offset).astype(np.float32)
     expected = np.mean(
-        [si_snr_by_definition(torch.tensor(s).double(), torch.tensor(d).double()) for s, d in zip(source, decoded, strict=True)]
+        [
+            si_snr_by_definition(torch.tensor(s).double(), torch.tensor(d).double())
+            for s, d in zip(source, decoded, strict=True)
+        ]
     )
     assert value(source, decoded, "si-snr") == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_piece_within_a_block_is_no_copy() -> None:
-    """A GPU and codecs without windows give blocks of many minutes: copying the rest for every piece is quadratic."""
+    """A GPU and codecs without windows give blocks of many minutes: copying the rest for every
+    piece is quadratic."""
     block = np.zeros((2, 10_000), np.float32)
     pieces = Segments([block, block], 2)
     taken = [pieces.take(3_000) for _ in range(7)]
     assert [piece.shape[1] for piece in taken] == [3_000] * 6 + [2_000]
-    assert [np.shares_memory(piece, block) for piece in taken] == [True, True, True, False, True, True, True]
+    assert [np.shares_memory(piece, block) for piece in taken] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_si_snr_by_hand() -> None:
@@ -88,10 +102,14 @@ def test_si_snr_by_hand() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_si_snr_is_that_of_torchmetrics(seed: int) -> None:
-    audio = pytest.importorskip("torchmetrics.functional.audio", reason="torchmetrics is not installed")
+    audio = pytest.importorskip(
+        "torchmetrics.functional.audio", reason="torchmetrics is not installed"
+    )
     source = sound(100_000, seed=seed).samples
     decoded = 0.7 * source + 10.0**-seed * sound(100_000, seed=seed + 10).samples + np.float32(0.01)
-    expected = audio.scale_invariant_signal_noise_ratio(torch.tensor(decoded), torch.tensor(source)).mean()
+    expected = audio.scale_invariant_signal_noise_ratio(
+        torch.tensor(decoded), torch.tensor(source)
+    ).mean()
     assert value(source, decoded, "si-snr") == pytest.approx(float(expected), abs=0.01)
 
 
@@ -116,7 +134,8 @@ def test_convergence_against_torch_stft() -> None:
 
 
 def test_log_mel_distance_by_hand() -> None:
-    # Twice the amplitude is 6.02 dB in every band that is above the floor: white noise is, everywhere.
+    # Twice the amplitude is 6.02 dB in every band that is above the floor: white noise is,
+    # everywhere.
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, 96_000))
     assert value(noise, 2 * noise, "mel") == pytest.approx(20 * np.log10(2), abs=1e-3)
     assert value(noise, noise, "mel") == 0.0
@@ -171,7 +190,11 @@ def test_series_show_where_it_is_bad() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(cuts=st.lists(st.integers(1, 400), max_size=12), segment=st.integers(1, 500), length=st.integers(1, 2000))
+@given(
+    cuts=st.lists(st.integers(1, 400), max_size=12),
+    segment=st.integers(1, 500),
+    length=st.integers(1, 2000),
+)
 def test_blocks_of_any_size_make_the_same_pairs(cuts: list[int], segment: int, length: int) -> None:
     samples = np.arange(2 * length, dtype=np.float32).reshape(2, length)
     edges = [0, *np.cumsum(cuts).clip(max=length).tolist(), length]
@@ -182,7 +205,9 @@ def test_blocks_of_any_size_make_the_same_pairs(cuts: list[int], segment: int, l
 
 
 # Hand-made speech-like signal: values from pystoi 0.4.1 on the same arrays.
-@pytest.mark.parametrize(("snr", "expected"), [(20, 0.982974526), (0, 0.705240850), (-10, 0.436584094)])
+@pytest.mark.parametrize(
+    ("snr", "expected"), [(20, 0.982974526), (0, 0.705240850), (-10, 0.436584094)]
+)
 def test_stoi_is_that_of_the_reference_implementation(snr: float, expected: float) -> None:
     source, noise = speechlike()
     figure = stoi(source, source + noise * 10 ** (-snr / 20), 10_000)
@@ -192,11 +217,20 @@ def test_stoi_is_that_of_the_reference_implementation(snr: float, expected: floa
 # The same, resampled on the way: pystoi by its own filters, here by soxr.
 @pytest.mark.parametrize(
     ("rate", "snr", "expected"),
-    [(48_000, 20, 0.996317528), (48_000, 0, 0.861411165), (48_000, -10, 0.611043690), (24_000, 0, 0.801988745)],
+    [
+        (48_000, 20, 0.996317528),
+        (48_000, 0, 0.861411165),
+        (48_000, -10, 0.611043690),
+        (24_000, 0, 0.801988745),
+    ],
 )
-def test_stoi_at_other_rates_is_that_of_the_reference_implementation(rate: int, snr: float, expected: float) -> None:
+def test_stoi_at_other_rates_is_that_of_the_reference_implementation(
+    rate: int, snr: float, expected: float
+) -> None:
     source, noise = speechlike(rate)
-    assert stoi(source, source + noise * 10 ** (-snr / 20), rate).value == pytest.approx(expected, abs=2e-5)
+    assert stoi(source, source + noise * 10 ** (-snr / 20), rate).value == pytest.approx(
+        expected, abs=2e-5
+    )
 
 
 def speechlike(rate: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
@@ -243,7 +277,10 @@ def test_visqol_is_not_asked_what_it_cannot_answer() -> None:
 
 def test_visqol_that_fails_says_why() -> None:
     loud = sound(96_000, channels=1).samples[0].astype(np.float64)
-    assert visqol(loud, loud, RATE, Fake(ValueError("too few patches"))).reason == "ViSQOL cannot compare them: too few patches"
+    assert (
+        visqol(loud, loud, RATE, Fake(ValueError("too few patches"))).reason
+        == "ViSQOL cannot compare them: too few patches"
+    )
     assert visqol(loud, loud, RATE, Fake(float("nan"))).value is None
 
 
@@ -261,8 +298,12 @@ def test_without_the_package_visqol_says_what_to_install(monkeypatch: pytest.Mon
 def test_real_visqol_where_it_is_installed() -> None:
     measure = open_visqol()
     source = sound(3 * RATE, channels=1).samples[0].astype(np.float64)
-    good = measure(source, source + 1e-4 * np.random.default_rng(0).standard_normal(len(source)), RATE)
-    poor = measure(source, source + 0.3 * np.random.default_rng(0).standard_normal(len(source)), RATE)
+    good = measure(
+        source, source + 1e-4 * np.random.default_rng(0).standard_normal(len(source)), RATE
+    )
+    poor = measure(
+        source, source + 0.3 * np.random.default_rng(0).standard_normal(len(source)), RATE
+    )
     assert good.value is not None and poor.value is not None and good.value > 4.5 > poor.value + 0.5
 
 
@@ -275,7 +316,9 @@ def conformance(name: str, shared_audio: Path) -> np.ndarray:
     return np.asarray(samples)
 
 
-def test_visqol_scores_googles_conformance_pair_as_google_does(shared_audio: Path, visqol_library: ModuleType) -> None:
+def test_visqol_scores_googles_conformance_pair_as_google_does(
+    shared_audio: Path, visqol_library: ModuleType
+) -> None:
     """Speech mode, exponential mapping: the pair whose audio comes with google/visqol.
 
     Its src/include/conformance.h (conformance number 333) gives 3.374505555111911.
@@ -288,7 +331,8 @@ def test_visqol_scores_googles_conformance_pair_as_google_does(shared_audio: Pat
 
 @pytest.mark.usefixtures("visqol_library")
 def test_visqol_gives_the_published_score_for_identity_in_audio_mode(shared_audio: Path) -> None:
-    """The audit's own mode: google/visqol gives 4.732101253042348, its highest score, to a recording against itself."""
+    """The audit's own mode: google/visqol gives 4.732101253042348, its highest score, to a
+    recording against itself."""
     source = conformance(VISQOL_PAIR[0], shared_audio)
     assert open_visqol()(source, source, RATE).value == pytest.approx(4.732101253042348, abs=0.01)
 
@@ -302,15 +346,22 @@ def test_windows_average_by_length_and_fill_the_series() -> None:
     assert windowed.series == [1.0] * 10 + [4.0] * 5
 
 
-def test_the_worst_chunk_is_the_spectrally_worst_of_the_worst_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worst_chunk_is_the_spectrally_worst_of_the_worst_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """ViSQOL has one value for ten segments: the first of them is no worse than the others."""
     spec = load_codec("mulaw").spec
-    visqol = Windowed(Metric.VISQOL, lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520)
-    monkeypatch.setattr("pipelines.auditing.measure.meters.open_windowed", lambda *arguments: [visqol])
+    visqol = Windowed(
+        Metric.VISQOL, lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520
+    )
+    monkeypatch.setattr(
+        "pipelines.auditing.measure.meters.open_windowed", lambda *arguments: [visqol]
+    )
     meters = Meters(spec, ("visqol", "mel"), clip_seconds=3.0)
     source = sound(47_520).samples
     for i in range(25):
-        # The second window is the worst, its fourth segment has the largest distance in it; segment 3 has a larger one.
+        # The second window is the worst, its fourth segment has the largest distance in it; segment
+        # 3 has a larger one.
         meters.add(source, {3: 0.001, 13: 0.01}.get(i, 0.3 if i // 10 == 1 else 1.0) * source)
     meters.figures()
     assert meters.kept.worst == 13

@@ -1,4 +1,5 @@
-"""`tokenize --audit`: recordings decoded and measured while their waveforms are in memory, and the report made of that."""
+"""`tokenize --audit`: recordings decoded and measured while their waveforms are in memory, and the
+report made of that."""
 
 from __future__ import annotations
 
@@ -35,16 +36,25 @@ from tokenizer.errors import FailureKind, RecordingError
 QUIET = AuditOptions(quiet=True)
 HERE = RunOptions(workers=0, quiet=True, device="cpu")
 STRIDE = 47_520
-LENGTHS = {"short": 700, "one": 48_000, "tail": 2 * STRIDE + 5, "even": 3 * STRIDE, "long": 4 * STRIDE + 30_000}
+LENGTHS = {
+    "short": 700,
+    "one": 48_000,
+    "tail": 2 * STRIDE + 5,
+    "even": 3 * STRIDE,
+    "long": 4 * STRIDE + 30_000,
+}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lengths around the chunks' edges, another rate, silence, a copy, and a file that is no audio."""
+    """Lengths around the chunks' edges, another rate, silence, a copy, and a file that is no
+    audio."""
     folder = tmp_path_factory.mktemp("passing") / "corpus"
     folder.mkdir()
     for number_, (name, length) in enumerate(LENGTHS.items()):
-        soundfile.write(folder / f"{name}.wav", sound(length, seed=number_).samples.T, 48_000, "FLOAT")
+        soundfile.write(
+            folder / f"{name}.wav", sound(length, seed=number_).samples.T, 48_000, "FLOAT"
+        )
     soundfile.write(folder / "mono16.wav", sound(40_000, 1, 16_000, seed=9).samples.T, 16_000)
     soundfile.write(folder / "silent.wav", np.zeros((60_000, 2)), 48_000)
     shutil.copy(folder / "even.wav", folder / "even again.wav")
@@ -52,14 +62,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tokenized(corpus: Path, out: Path, share: float | None, codec: str = "mulaw", **values: object) -> Path:
-    config = TokenizeConfig(str(corpus), codec=codec, **{"bandwidth": 6.0, "shard_hours": 0.002, **values})  # type: ignore[arg-type]
+def tokenized(
+    corpus: Path, out: Path, share: float | None, codec: str = "mulaw", **values: object
+) -> Path:
+    config = TokenizeConfig(
+        str(corpus), codec=codec, **{"bandwidth": 6.0, "shard_hours": 0.002, **values}
+    )  # type: ignore[arg-type]
     tokenize_corpus(config, str(out), replace(HERE, audit=share))
     return out
 
 
 def without_page(recording: RecordingAudit) -> dict[str, object]:
-    return {name: value for name, value in recording.to_json().items() if name not in ("page", "figures", "series", "chosen")}
+    return {
+        name: value
+        for name, value in recording.to_json().items()
+        if name not in ("page", "figures", "series", "chosen")
+    }
 
 
 def assert_same(passed: RecordingAudit, afterwards: RecordingAudit) -> None:
@@ -73,7 +91,9 @@ def assert_same(passed: RecordingAudit, afterwards: RecordingAudit) -> None:
     assert {name: passed.page[name] for name in ("start", "seconds")} == {
         name: afterwards.page[name] for name in ("start", "seconds")
     }
-    assert [version["name"] for version in passed.page["versions"]] == [v["name"] for v in afterwards.page["versions"]]
+    assert [version["name"] for version in passed.page["versions"]] == [
+        v["name"] for v in afterwards.page["versions"]
+    ]
 
 
 def shard_of(recordings: Sequence[RecordingAudit], id: str) -> str:
@@ -81,20 +101,33 @@ def shard_of(recordings: Sequence[RecordingAudit], id: str) -> str:
 
 
 @pytest.mark.parametrize("model", ["mulaw", "48khz", "24khz"])
-def test_it_finds_what_an_audit_afterwards_finds_without_the_sources(corpus: Path, tmp_path: Path, model: str) -> None:
-    codec = "mulaw" if model == "mulaw" else str(write_seeded(tmp_path / "codec", model=model, size="reduced"))
+def test_it_finds_what_an_audit_afterwards_finds_without_the_sources(
+    corpus: Path, tmp_path: Path, model: str
+) -> None:
+    codec = (
+        "mulaw"
+        if model == "mulaw"
+        else str(write_seeded(tmp_path / "codec", model=model, size="reduced"))
+    )
     moving = Path(shutil.copytree(corpus, tmp_path / "corpus"))
     out = tokenized(moving, tmp_path / "out", 1.0, codec)
-    afterwards = {r.id: r for r in audit(str(out), options=replace(QUIET, all=True, device="cpu")).recordings}
+    afterwards = {
+        r.id: r for r in audit(str(out), options=replace(QUIET, all=True, device="cpu")).recordings
+    }
     clip, _ = soundfile.read(moving / "tail.wav", dtype="float32")
     for path in moving.glob("*.wav"):
         path.write_bytes(b"gone")
     done = audit_share(str(out), 1.0, replace(QUIET, device="cpu"))
-    assert len(done.recordings) == len(LENGTHS) + 3 and all(r.chosen == WHY for r in done.recordings)
+    assert len(done.recordings) == len(LENGTHS) + 3 and all(
+        r.chosen == WHY for r in done.recordings
+    )
     for recording in done.recordings:
         assert_same(recording, afterwards[recording.id])
     names = {r.id: [finding.name for finding in r.findings] for r in done.recordings}
-    assert "silence" in names["silent.wav"] and "duplicate" in names["even.wav"] + names["even again.wav"]
+    assert (
+        "silence" in names["silent.wav"]
+        and "duplicate" in names["even.wav"] + names["even again.wav"]
+    )
     if model != "24khz":  # the page plays the source, though there is none any more
         page = next(r.page for r in done.recordings if r.id == "tail.wav")
         assert page is not None
@@ -106,7 +139,10 @@ def test_rows_are_the_same_with_and_without(corpus: Path, tmp_path: Path) -> Non
     first, second = tokenized(corpus, tmp_path / "a", None), tokenized(corpus, tmp_path / "b", 0.5)
     files = sorted(path.name for path in (first / "data").iterdir())
     assert files == sorted(path.name for path in (second / "data").iterdir())
-    assert all((first / "data" / name).read_bytes() == (second / "data" / name).read_bytes() for name in files)
+    assert all(
+        (first / "data" / name).read_bytes() == (second / "data" / name).read_bytes()
+        for name in files
+    )
     assert not (first / "audit").exists() and list((second / "audit" / "passing").iterdir())
 
 
@@ -120,9 +156,20 @@ def test_what_was_committed_without_it_is_audited_afterwards(corpus: Path, tmp_p
     assert why == {WHY, "sample"} and len(done.recordings) == len(LENGTHS) + 3 and done.passed
 
 
-def test_the_same_command_again_needs_no_source(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_again_needs_no_source(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     moving = Path(shutil.copytree(corpus, tmp_path / "corpus"))
-    command = ["tokenize", str(moving), str(tmp_path / "out"), "--codec", "mulaw", "--workers", "0", "--audit"]
+    command = [
+        "tokenize",
+        str(moving),
+        str(tmp_path / "out"),
+        "--codec",
+        "mulaw",
+        "--workers",
+        "0",
+        "--audit",
+    ]
     assert main([*command, "2"]) == 2
     assert main([*command, "0.4"]) == 3  # one recording is no audio
     assert "passed" in capsys.readouterr().out
@@ -131,15 +178,21 @@ def test_the_same_command_again_needs_no_source(corpus: Path, tmp_path: Path, ca
     for path in moving.glob("*.wav"):
         path.write_bytes(b"gone")
     assert main([*command, "0.4"]) == 3
-    assert json.loads(report.read_text())["recordings"] == first and all(r["chosen"] == WHY for r in first)
+    assert json.loads(report.read_text())["recordings"] == first and all(
+        r["chosen"] == WHY for r in first
+    )
 
 
-def test_codes_that_are_not_those_that_were_decoded_are_audited_from_the_source(corpus: Path, tmp_path: Path) -> None:
+def test_codes_that_are_not_those_that_were_decoded_are_audited_from_the_source(
+    corpus: Path, tmp_path: Path
+) -> None:
     out = tokenized(corpus, tmp_path / "out", 1.0, bandwidth=12.0)
     rewrite(out, "long.wav", lambda codes: replace(codes, scales=codes.scales * np.float32(2)))
     done = audit_share(str(out), 1.0, QUIET)
     assert {r.id for r in done.recordings if r.chosen == "sample"} == {"long.wav"}
-    part = json.loads((out / "audit" / "passing" / f"{shard_of(done.recordings, 'long.wav')}.json").read_text())
+    part = json.loads(
+        (out / "audit" / "passing" / f"{shard_of(done.recordings, 'long.wav')}.json").read_text()
+    )
     before = part["recordings"]["long.wav"]["result"]["figures"]["level"]["value"]
     now = next(r.figures["level"].value for r in done.recordings if r.id == "long.wav")
     assert now == pytest.approx(before + 20 * np.log10(2), abs=1e-3)
@@ -151,7 +204,9 @@ def test_media_that_a_later_audit_threw_away_are_made_again(corpus: Path, tmp_pa
     audit(str(out), options=replace(QUIET, ids=("short.wav",)))
     for recording in audit_share(str(out), 0.4, QUIET).recordings:
         assert recording.page is not None
-        assert all((out / "audit" / version["file"]).exists() for version in recording.page["versions"])
+        assert all(
+            (out / "audit" / version["file"]).exists() for version in recording.page["versions"]
+        )
 
 
 def test_a_recording_that_cannot_be_decoded_still_has_its_row(
@@ -166,16 +221,24 @@ def test_a_recording_that_cannot_be_decoded_still_has_its_row(
     assert not (out / "audit").exists()
     for path in (plain / "data").iterdir():
         assert path.read_bytes() == (out / "data" / path.name).read_bytes()
-    assert all(recording.chosen == "sample" for recording in audit_share(str(out), 1.0, QUIET).recordings)
+    assert all(
+        recording.chosen == "sample" for recording in audit_share(str(out), 1.0, QUIET).recordings
+    )
 
 
-def test_chunks_of_a_recording_that_the_encoder_refuses_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_a_recording_that_the_encoder_refuses_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: LocalEncoder, ticket: object) -> object:
         raise RecordingError(FailureKind.ENCODER, "not finite", "encode")
 
     waiting: list[int] = []
     advance = Watched.advance
-    monkeypatch.setattr(Watched, "advance", lambda self, codes: (waiting.append(len(self._waiting)), advance(self, codes))[1])
+    monkeypatch.setattr(
+        Watched,
+        "advance",
+        lambda self, codes: (waiting.append(len(self._waiting)), advance(self, codes))[1],
+    )
     monkeypatch.setattr(LocalEncoder, "result", refuse)
     (tmp_path / "corpus").mkdir()
     soundfile.write(tmp_path / "corpus" / "long.wav", sound(150 * STRIDE).samples.T, 48_000)
@@ -202,7 +265,9 @@ def test_the_choice_is_a_share_of_the_ids_and_never_nothing() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 6), st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=1, max_size=30))
+@given(
+    st.integers(1, 6), st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=1, max_size=30)
+)
 def test_the_stretch_that_a_page_wants_is_always_kept(most: int, values: list[int | None]) -> None:
     spec = replace(load_codec("mulaw").spec, sample_rate=10, chunk_length=11, chunk_stride=10)
     kept = KeptStretch(most)
@@ -213,7 +278,9 @@ def test_the_stretch_that_a_page_wants_is_always_kept(most: int, values: list[in
     stretch = choose_stretch(kept.worst, 10 * len(values), spec, float(most))
     found = kept.stretch(stretch.first_segment)
     assert found is not None
-    expected = np.arange(stretch.first_segment, stretch.first_segment + (stretch.stop - stretch.start) // 10)
+    expected = np.arange(
+        stretch.first_segment, stretch.first_segment + (stretch.stop - stretch.start) // 10
+    )
     np.testing.assert_array_equal(found[0, ::10], expected)
 
 

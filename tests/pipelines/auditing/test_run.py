@@ -1,4 +1,5 @@
-"""Whole audits: what is written, resuming, limits and exit codes, segments of files, the notebook, Ray."""
+"""Whole audits: what is written, resuming, limits and exit codes, segments of files, the notebook,
+Ray."""
 
 from __future__ import annotations
 
@@ -59,11 +60,18 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = []
     for number, rate in enumerate([48_000, 44_100, 16_000, 48_000]):
         path = root / f"{number}.wav"
-        soundfile.write(path, sound(rate * 3 + 77, 1 + number % 2, rate, seed=number).samples.T, rate, "FLOAT")
+        soundfile.write(
+            path, sound(rate * 3 + 77, 1 + number % 2, rate, seed=number).samples.T, rate, "FLOAT"
+        )
         lines.append({"path": str(path), "id": f"whole-{number}"})
-    lines += [{"path": str(root / "1.wav"), "id": f"part-{at}", "start": at, "end": at + 1.1} for at in (0.25, 1.5)]
+    lines += [
+        {"path": str(root / "1.wav"), "id": f"part-{at}", "start": at, "end": at + 1.1}
+        for at in (0.25, 1.5)
+    ]
     (root / "corpus.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    config = TokenizeConfig(str(root / "corpus.jsonl"), codec="mulaw", bandwidth=12.0, shard_hours=0.0015)
+    config = TokenizeConfig(
+        str(root / "corpus.jsonl"), codec="mulaw", bandwidth=12.0, shard_hours=0.0015
+    )
     tokenize_corpus(config, str(root / "out"), RunOptions(workers=0, quiet=True))
     return root
 
@@ -78,18 +86,29 @@ def test_report_table_and_page_are_written_and_agree(out: Path) -> None:
     report = json.loads((out / "audit" / "report.json").read_text())
     assert done.passed and report["passed"] and report == json.loads(json.dumps(done.report))
     rows = pq.read_table(out / "audit" / "recordings.parquet").to_pylist()
-    assert [row["id"] for row in rows] == [r["id"] for r in report["recordings"]] == [r.id for r in done.recordings]
+    assert (
+        [row["id"] for row in rows]
+        == [r["id"] for r in report["recordings"]]
+        == [r.id for r in done.recordings]
+    )
     for row, recording in zip(rows, done.recordings, strict=True):
-        assert row["si_snr"] == recording.figures["si-snr"].value and row["equal_codes"] == [1.0] * 8
+        assert (
+            row["si_snr"] == recording.figures["si-snr"].value and row["equal_codes"] == [1.0] * 8
+        )
         assert len(row["mel_series"]) == -(-round(recording.seconds * 48_000) // 47_520)
     mean = np.mean([row["mel"] for row in rows])
-    assert report["figures"]["mel"]["mean"] == pytest.approx(mean) and report["figures"]["mel"]["recordings"] == 6
+    assert (
+        report["figures"]["mel"]["mean"] == pytest.approx(mean)
+        and report["figures"]["mel"]["recordings"] == 6
+    )
     assert not (out / "audit" / "parts").exists() or not list((out / "audit" / "parts").iterdir())
 
 
 def test_segments_of_a_file_are_measured_against_their_own_part(out: Path) -> None:
     """The same bytes decode to other figures if start and end are not those of tokenization."""
-    done = audit(str(out), options=replace(QUIET, ids=("part-1.5",), all=False, reencode=True, page=False))
+    done = audit(
+        str(out), options=replace(QUIET, ids=("part-1.5",), all=False, reencode=True, page=False)
+    )
     only = done.recordings[0]
     assert only.equal_codes == (1.0,) * 8 and only.seconds == pytest.approx(1.1, abs=1e-3)
     assert not only.findings
@@ -102,16 +121,23 @@ def test_the_figures_are_those_of_decode_against_the_source(
     done = audit(str(out), options=replace(QUIET, ids=(id,), all=False, page=False))
     decode_recording(str(out), id, str(tmp_path / "x.wav"))
     decoded, _ = soundfile.read(tmp_path / "x.wav", dtype="float64")
-    source = read_audio(pristine / "1.wav", 48_000, 2, start=start, end=end).samples.astype(np.float64).T
+    source = (
+        read_audio(pristine / "1.wav", 48_000, 2, start=start, end=end).samples.astype(np.float64).T
+    )
     ratios = []
     for channel in range(2):
-        s, d = source[:, channel] - source[:, channel].mean(), decoded[:, channel] - decoded[:, channel].mean()
+        s, d = (
+            source[:, channel] - source[:, channel].mean(),
+            decoded[:, channel] - decoded[:, channel].mean(),
+        )
         target = (d @ s) / (s @ s) * s
         ratios.append(10 * np.log10((target @ target) / ((d - target) @ (d - target))))
     assert done.recordings[0].figures["si-snr"].value == pytest.approx(np.mean(ratios), abs=0.01)
 
 
-def test_an_interrupted_audit_goes_on_where_it_stopped(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_audit_goes_on_where_it_stopped(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     did: list[str] = []
     original = Auditor.run
 
@@ -134,7 +160,9 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(out: Path, monkeypatch: p
     assert resumed.recordings == undisturbed.recordings
 
 
-def interrupted(out: Path, options: AuditOptions, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted(
+    out: Path, options: AuditOptions, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An audit that is broken off when `after` recordings are done."""
     write, written = Parts.write, []
 
@@ -150,16 +178,24 @@ def interrupted(out: Path, options: AuditOptions, after: int, monkeypatch: pytes
             audit(str(out), options=options)
 
 
-def audited_now(out: Path, options: AuditOptions, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], AuditReport]:
+def audited_now(
+    out: Path, options: AuditOptions, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], AuditReport]:
     """What an audit does itself, and its report."""
     did: list[str] = []
     write = Parts.write
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "write", lambda self, one, result: (did.append(result.id), write(self, one, result))[1])
+        patch.setattr(
+            Parts,
+            "write",
+            lambda self, one, result: (did.append(result.id), write(self, one, result))[1],
+        )
         return did, audit(str(out), options=options)
 
 
-def test_an_audit_that_was_interrupted_on_ray_goes_on_where_it_stopped(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_that_was_interrupted_on_ray_goes_on_where_it_stopped(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = replace(QUIET, page=False, workers=1, device="cpu")
     interrupted(out, options, 4, monkeypatch)
     did, resumed = audited_now(out, options, monkeypatch)
@@ -167,7 +203,9 @@ def test_an_audit_that_was_interrupted_on_ray_goes_on_where_it_stopped(out: Path
     assert resumed.recordings == audit(str(out), options=replace(options, workers=0)).recordings
 
 
-@pytest.mark.parametrize("other", [{"reencode": True}, {"metrics": ("mel",)}, {"clip_seconds": 2.0}])
+@pytest.mark.parametrize(
+    "other", [{"reencode": True}, {"metrics": ("mel",)}, {"clip_seconds": 2.0}]
+)
 def test_what_was_begun_with_other_options_is_not_taken_over(
     out: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,28 +216,40 @@ def test_what_was_begun_with_other_options_is_not_taken_over(
     assert len(audited_now(out, replace(options, quiet=False), monkeypatch)[0]) == 3
 
 
-def test_what_another_version_began_is_not_taken_over(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_version_began_is_not_taken_over(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = replace(QUIET, page=False)
     interrupted(out, options, 3, monkeypatch)
     monkeypatch.setattr("pipelines.auditing.run.version", lambda name: "0.0.1")
     assert len(audited_now(out, options, monkeypatch)[0]) == 6
 
 
-def test_what_only_the_whole_corpus_shows_is_not_taken_over(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_only_the_whole_corpus_shows_is_not_taken_over(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = replace(QUIET, page=False)
     interrupted(out, options, 5, monkeypatch)
     monkeypatch.setattr("pipelines.auditing.run.duplicates", lambda entries: {"whole-0": "whole-3"})
     did, resumed = audited_now(out, options, monkeypatch)
     assert "whole-0" not in did
-    assert [r.id for r in resumed.recordings if "duplicate" in [finding.name for finding in r.findings]] == ["whole-0"]
+    assert [
+        r.id for r in resumed.recordings if "duplicate" in [finding.name for finding in r.findings]
+    ] == ["whole-0"]
 
 
-def test_what_the_page_needs_and_is_gone_is_made_again(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_page_needs_and_is_gone_is_made_again(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupted(out, QUIET, 3, monkeypatch)
     next((out / "audit" / "media").rglob("*.png")).unlink()
     did, resumed = audited_now(out, QUIET, monkeypatch)
     assert len(did) == 4
-    assert all((out / "audit" / name).exists() for recording in resumed.recordings for name in media(recording.page))
+    assert all(
+        (out / "audit" / name).exists()
+        for recording in resumed.recordings
+        for name in media(recording.page)
+    )
 
 
 def media_files(out: Path) -> set[Path]:
@@ -210,22 +260,37 @@ def test_no_page_leaves_no_page_of_another_verdict(out: Path) -> None:
     audit(str(out), options=replace(QUIET, all=False, ids=("whole-0",)))
     assert media_files(out)
     audit(str(out), options=replace(QUIET, page=False))
-    assert not media_files(out) and not list((out / "audit").glob("*.html")) and not (out / "audit" / "data.js").exists()
+    assert (
+        not media_files(out)
+        and not list((out / "audit").glob("*.html"))
+        and not (out / "audit" / "data.js").exists()
+    )
 
 
-def test_media_of_an_audit_that_nobody_went_on_with_are_forgotten(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_media_of_an_audit_that_nobody_went_on_with_are_forgotten(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupted(out, QUIET, 3, monkeypatch)
     assert len(media_files(out)) > 3 * 7
-    # The fourth was written and not noted down: it is audited, and so written, again by whoever goes on.
+    # The fourth was written and not noted down: it is audited, and so written, again by whoever
+    # goes on.
     done = audit(str(out), options=replace(QUIET, all=False, ids=("whole-0", "whole-3")))
-    noted = {out / "audit" / name for recording in done.recordings for name in media(recording.page)}
+    noted = {
+        out / "audit" / name for recording in done.recordings for name in media(recording.page)
+    }
     assert noted <= media_files(out) and len(media_files(out)) <= len(noted) + 7
 
 
-def test_asking_for_ids_reads_their_shards_alone(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_for_ids_reads_their_shards_alone(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashed: list[str] = []
     original = survey.hash_stored
-    monkeypatch.setattr(survey, "hash_stored", lambda storage, name: (hashed.append(name), original(storage, name))[1])
+    monkeypatch.setattr(
+        survey,
+        "hash_stored",
+        lambda storage, name: (hashed.append(name), original(storage, name))[1],
+    )
     done = audit(str(out), options=replace(QUIET, all=False, ids=("whole-2",), page=False))
     assert hashed == [f"data/{done.recordings[0].shard}.parquet"]
     corpus = done.report["corpus"]
@@ -241,7 +306,9 @@ def test_a_measure_or_a_limit_that_cannot_be_is_refused() -> None:
 
 @pytest.mark.parametrize("scale", [np.nan, np.inf, 0.0, 3e38])
 @pytest.mark.parametrize("reencode", [True, False])
-def test_a_scale_that_is_none_is_an_error_with_a_page_and_a_valid_report(out: Path, scale: float, reencode: bool) -> None:
+def test_a_scale_that_is_none_is_an_error_with_a_page_and_a_valid_report(
+    out: Path, scale: float, reencode: bool
+) -> None:
     def damage(codes: Codes) -> Codes:
         scales = codes.scales.copy()
         scales[1] = scale
@@ -257,7 +324,9 @@ def test_a_scale_that_is_none_is_an_error_with_a_page_and_a_valid_report(out: Pa
     assert found["scale outlier"].severity == ("warning" if scale == 3e38 else "error")
     assert ("wrong scale" in found) == reencode or scale == 0.0
     if scale != 0.0:
-        assert broken.figures["mel"].value is None and "not finite" in (broken.figures["mel"].reason or "")
+        assert broken.figures["mel"].value is None and "not finite" in (
+            broken.figures["mel"].reason or ""
+        )
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
@@ -273,10 +342,17 @@ def test_an_audit_that_compared_nothing_has_not_passed(
     for number in range(2):
         shutil.copy(pristine / f"{number}.wav", tmp_path / "corpus")
     place = str(tmp_path / "out")
-    tokenize_corpus(TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw"), place, RunOptions(workers=0, quiet=True))
+    tokenize_corpus(
+        TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw"),
+        place,
+        RunOptions(workers=0, quiet=True),
+    )
     (tmp_path / "corpus" / "0.wav").unlink()
     some = audit(place, options=replace(QUIET, page=False))
-    assert some.passed and (some.report["audited"]["recordings"], some.report["audited"]["compared"]) == (2, 1)
+    assert some.passed and (
+        some.report["audited"]["recordings"],
+        some.report["audited"]["compared"],
+    ) == (2, 1)
     shutil.move(tmp_path / "corpus" / "1.wav", tmp_path)
     assert main(["audit", place, "--workers", "0", "--no-page", "--quiet"]) == 1
     said = capsys.readouterr().out
@@ -285,18 +361,26 @@ def test_an_audit_that_compared_nothing_has_not_passed(
 
 
 @pytest.mark.parametrize("flags", [3, "clipped", ["clipped", "loud", 7], {"a": 1}])
-def test_a_field_of_the_source_that_is_called_flags_is_the_sources_own(pristine: Path, tmp_path: Path, flags: object) -> None:
+def test_a_field_of_the_source_that_is_called_flags_is_the_sources_own(
+    pristine: Path, tmp_path: Path, flags: object
+) -> None:
     line = {"path": str(pristine / "0.wav"), "id": "one", "flags": flags}
     (tmp_path / "corpus.jsonl").write_text(json.dumps(line))
     tokenize_corpus(
-        TokenizeConfig(str(tmp_path / "corpus.jsonl"), codec="mulaw"), str(tmp_path / "out"), RunOptions(workers=0, quiet=True)
+        TokenizeConfig(str(tmp_path / "corpus.jsonl"), codec="mulaw"),
+        str(tmp_path / "out"),
+        RunOptions(workers=0, quiet=True),
     )
     manifest = Manifest(open_storage(str(tmp_path / "out")))
-    found = survey.take_survey(manifest, manifest.read_plan(), shard_format("parquet"), manifest.require_config())
+    found = survey.take_survey(
+        manifest, manifest.read_plan(), shard_format("parquet"), manifest.require_config()
+    )
     assert found.entries[0].flags == (("clipped",) if isinstance(flags, list) else ())
 
 
-def test_a_file_of_another_codec_is_noticed_though_its_commit_record_says_nothing(out: Path) -> None:
+def test_a_file_of_another_codec_is_noticed_though_its_commit_record_says_nothing(
+    out: Path,
+) -> None:
     form, path = shard_format("parquet"), next((out / "data").iterdir())
     with path.open("rb") as file:
         footer = form.footer(file, path.name)
@@ -310,13 +394,22 @@ def test_a_file_of_another_codec_is_noticed_though_its_commit_record_says_nothin
 
 def test_scales_are_counted_exactly_and_silent_chunks_apart(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
-    noise = np.random.default_rng(0).standard_normal((3 * 47_520, 1)) * np.repeat([0.1, 0.0, 0.01], 47_520)[:, None]
+    noise = (
+        np.random.default_rng(0).standard_normal((3 * 47_520, 1))
+        * np.repeat([0.1, 0.0, 0.01], 47_520)[:, None]
+    )
     soundfile.write(tmp_path / "corpus" / "one.wav", noise, 48_000, "FLOAT")
     tokenize_corpus(
-        TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw"), str(tmp_path / "out"), RunOptions(workers=0, quiet=True)
+        TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw"),
+        str(tmp_path / "out"),
+        RunOptions(workers=0, quiet=True),
     )
-    scales = audit(str(tmp_path / "out"), options=replace(QUIET, page=False)).report["corpus"]["scales"]
-    rows = np.concatenate([row["scales"] for row in pq.read_table(tmp_path / "out" / "data").to_pylist()])
+    scales = audit(str(tmp_path / "out"), options=replace(QUIET, page=False)).report["corpus"][
+        "scales"
+    ]
+    rows = np.concatenate(
+        [row["scales"] for row in pq.read_table(tmp_path / "out" / "data").to_pylist()]
+    )
     levels = 20 * np.log10(rows[rows > 1e-6])
     assert scales["silent"] == int((rows <= 1e-6).sum()) and sum(scales["counts"]) == len(levels)
     assert np.histogram(levels, scales["edges"])[0].tolist() == scales["counts"]
@@ -336,11 +429,18 @@ def test_one_recording_that_the_audit_fails_on_does_not_cost_the_others_theirs(
     monkeypatch.setattr(Meters, "findings", fails)
     done = audit(str(out), options=QUIET)
     by_id = {recording.id: recording for recording in done.recordings}
-    assert not done.passed and [finding.name for finding in by_id["whole-1"].findings] == ["not audited"]
-    assert "ZeroDivisionError" in (by_id["whole-1"].error or "") and done.report["audited"]["compared"] == 5
+    assert not done.passed and [finding.name for finding in by_id["whole-1"].findings] == [
+        "not audited"
+    ]
+    assert (
+        "ZeroDivisionError" in (by_id["whole-1"].error or "")
+        and done.report["audited"]["compared"] == 5
+    )
 
 
-def test_a_source_that_the_codec_refuses_is_not_called_unreadable(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_the_codec_refuses_is_not_called_unreadable(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: MuLawCodec, chunks: object) -> object:
         raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
 
@@ -357,7 +457,9 @@ class Deadly(dict):  # type: ignore[type-arg]
         return os._exit, (1,)
 
 
-def test_a_process_that_dies_on_a_recording_is_not_a_damaged_shard(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_on_a_recording_is_not_a_damaged_shard(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = sampling.choose
 
     def with_a_deadly_one(*arguments: Any, **named: Any) -> list[Chosen]:
@@ -371,13 +473,29 @@ def test_a_process_that_dies_on_a_recording_is_not_a_damaged_shard(out: Path, mo
     assert "died" in (done.recordings[0].error or "") and done.report["audited"]["compared"] == 5
 
 
-def test_visqol_and_stoi_through_the_command_line(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_visqol_and_stoi_through_the_command_line(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("visqol", reason="visqol-python is not installed")
-    command = ["audit", str(out), "--ids", "whole-0", "part-1.5", "--workers", "0", "--quiet", "--metrics", "visqol,stoi"]
+    command = [
+        "audit",
+        str(out),
+        "--ids",
+        "whole-0",
+        "part-1.5",
+        "--workers",
+        "0",
+        "--quiet",
+        "--metrics",
+        "visqol,stoi",
+    ]
     assert main([*command, "--min-visqol", "1.0"]) == 0
     assert "stoi: of speech only" in capsys.readouterr().out
     report = json.loads((out / "audit" / "report.json").read_text())
-    assert 1 <= report["figures"]["visqol"]["mean"] <= 4.74 and -1 <= report["figures"]["stoi"]["mean"] <= 1
+    assert (
+        1 <= report["figures"]["visqol"]["mean"] <= 4.74
+        and -1 <= report["figures"]["stoi"]["mean"] <= 1
+    )
     for recording in report["recordings"]:
         assert len(set(recording["series"]["visqol"])) == 1  # one window
         assert recording["page"]["worst_segment"] is not None
@@ -403,7 +521,9 @@ def test_exit_codes_and_limits(out: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main([*base, "--sample", "0"]) == 2
 
 
-def test_a_fault_is_exit_code_1_without_any_limit(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_is_exit_code_1_without_any_limit(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rewrite(out, "whole-0", lambda codes: replace(codes, scales=codes.scales * np.float32(2)))
     arguments = ["audit", str(out), "--workers", "0", "--no-page", "--quiet", "--all"]
     assert main(arguments) == 0  # a suspicion is a warning
@@ -425,7 +545,15 @@ def test_inspect_shows_the_last_audit(out: Path, capsys: pytest.CaptureFixture[s
 def test_limits_by_the_mean_and_not_applicable_is_missed() -> None:
     def one(id: str, value: float | None) -> RecordingAudit:
         return RecordingAudit(
-            id, "s", "sample", "u", 1.0, 1.0, 48_000, 2, figures={"visqol": Figure(value), "level": Figure(value)}
+            id,
+            "s",
+            "sample",
+            "u",
+            1.0,
+            1.0,
+            48_000,
+            2,
+            figures={"visqol": Figure(value), "level": Figure(value)},
         )
 
     asked = replace(QUIET, metrics=("visqol", "level"), limits={"visqol": 3.5})
@@ -438,15 +566,23 @@ def test_limits_by_the_mean_and_not_applicable_is_missed() -> None:
     assert missed_limits(asked, [one("a", float("nan"))])
 
 
-def test_a_codec_without_windows_and_scales_and_the_other_format(pristine: Path, tmp_path: Path) -> None:
+def test_a_codec_without_windows_and_scales_and_the_other_format(
+    pristine: Path, tmp_path: Path
+) -> None:
     where = str(write_seeded(tmp_path / "codec", model="24khz", size="reduced"))
-    config = TokenizeConfig(str(pristine / "corpus.jsonl"), codec=where, bandwidth=3.0, format="webdataset")
+    config = TokenizeConfig(
+        str(pristine / "corpus.jsonl"), codec=where, bandwidth=3.0, format="webdataset"
+    )
     tokenize_corpus(config, str(tmp_path / "out"), RunOptions(workers=0, quiet=True, device="cpu"))
     done = audit(str(tmp_path / "out"), options=replace(QUIET, reencode=True, device="cpu"))
     assert done.passed and all(recording.equal_codes == (1.0,) * 4 for recording in done.recordings)
     first = done.recordings[0]
     assert first.segment_seconds == 1.0 and len(first.series["si-snr"]) == 4
-    assert [version["name"] for version in first.page["versions"]] == ["source", "1.5 kbps", "3 kbps"]
+    assert [version["name"] for version in first.page["versions"]] == [
+        "source",
+        "1.5 kbps",
+        "3 kbps",
+    ]
     assert done.report["corpus"]["scales"] == {"edges": [], "counts": [], "silent": 0}
 
 
@@ -476,10 +612,17 @@ def test_a_stretch_is_what_decoding_all_gives_there(name: str, tmp_path: Path) -
     codec = load_codec(where, bandwidth=6.0, device="cpu")
     codes = codec.encode(sound(5 * 47_520 + 200))
     whole = codec.decode(codes).samples
-    for start, stop in ((0, 47_520), (2 * 47_520, 4 * 47_520), (4 * 47_520, 5 * 47_520 + 200), (0, 5 * 47_520 + 200)):
+    for start, stop in (
+        (0, 47_520),
+        (2 * 47_520, 4 * 47_520),
+        (4 * 47_520, 5 * 47_520 + 200),
+        (0, 5 * 47_520 + 200),
+    ):
         part = decode_stretch(codec, codes, Stretch(start, stop, start // 47_520, None))
         # Other chunks in a batch move the last bits of its products.
-        np.testing.assert_allclose(part, whole[:, start:stop], rtol=0, atol=1e-5 * float(np.abs(whole).max()))
+        np.testing.assert_allclose(
+            part, whole[:, start:stop], rtol=0, atol=1e-5 * float(np.abs(whole).max())
+        )
 
 
 def test_nested_levels() -> None:
@@ -515,22 +658,29 @@ def test_data_cannot_end_its_script() -> None:
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path, page: bool) -> None:
     peaks = []
     for seconds in (30, 240):
-        # Its end is the worst, a hum that becomes stairs, so that what the page plays comes after all the rest.
+        # Its end is the worst, a hum that becomes stairs, so that what the page plays comes after
+        # all the rest.
         samples = np.tile(sound(480_000).samples.T, (seconds // 10, 1))
         samples[-96_000:] = 0.1 * np.sin(np.arange(96_000) / 500)[:, None]
         soundfile.write(tmp_path / "long.wav", samples, 48_000)
         place = str(tmp_path / f"out{seconds}")
         tokenize_corpus(
-            TokenizeConfig(str(tmp_path / "long.wav").rsplit("/", 1)[0], codec="mulaw"), place, RunOptions(workers=0, quiet=True)
+            TokenizeConfig(str(tmp_path / "long.wav").rsplit("/", 1)[0], codec="mulaw"),
+            place,
+            RunOptions(workers=0, quiet=True),
         )
         tracemalloc.start()
         done = audit(place, options=replace(QUIET, page=page, clip_seconds=2.0))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         if page:
-            assert done.recordings[0].page is not None and done.recordings[0].page["worst_segment"] >= seconds - 3
+            assert (
+                done.recordings[0].page is not None
+                and done.recordings[0].page["worst_segment"] >= seconds - 3
+            )
         shutil.rmtree(place)
-    # Blocks wait for their turn, up to 12 MB of them, as many as there is time for; either stream would be 81 MB.
+    # Blocks wait for their turn, up to 12 MB of them, as many as there is time for; either stream
+    # would be 81 MB.
     assert peaks[1] - peaks[0] < 0.5 * 210 * 48_000 * 2 * 4
 
 
@@ -552,5 +702,7 @@ def test_on_ray_the_result_is_the_same(out: Path) -> None:
 
 def test_find_row_is_what_is_audited(out: Path) -> None:
     row = find_row(str(out), "whole-2")
-    only = audit(str(out), options=replace(QUIET, all=False, ids=("whole-2",), page=False)).recordings[0]
+    only = audit(
+        str(out), options=replace(QUIET, all=False, ids=("whole-2",), page=False)
+    ).recordings[0]
     assert only.seconds == pytest.approx(row.codes.seconds) and only.source_sample_rate == 16_000

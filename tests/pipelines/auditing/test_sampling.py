@@ -17,7 +17,17 @@ from tokenizer import Recording, UsageError
 
 def corpus(count: int) -> list[Entry]:
     return [
-        Entry(Recording(f"{i:04d}", "x"), f"train-{i % 4}", 1000 + 37 * (i % 11), -30.0 + i % 7, 0.1, 0.0, str(i), 48_000, ())
+        Entry(
+            Recording(f"{i:04d}", "x"),
+            f"train-{i % 4}",
+            1000 + 37 * (i % 11),
+            -30.0 + i % 7,
+            0.1,
+            0.0,
+            str(i),
+            48_000,
+            (),
+        )
         for i in range(count)
     ]
 
@@ -25,13 +35,20 @@ def corpus(count: int) -> list[Entry]:
 def random_corpus(shards: int, rows: int) -> list[Entry]:
     rng = random.Random(shards)
     return [
-        replace(one, shard=f"train-{i // rows}", num_samples=rng.randrange(10**6), level=rng.uniform(-60, 0))
+        replace(
+            one,
+            shard=f"train-{i // rows}",
+            num_samples=rng.randrange(10**6),
+            level=rng.uniform(-60, 0),
+        )
         for i, one in enumerate(corpus(1) * (shards * rows))
     ]
 
 
 @given(count=st.integers(1, 200), sample=st.integers(1, 250), seed=st.integers(0, 9))
-def test_a_sample_has_its_size_no_doubles_and_the_corpus_order(count: int, sample: int, seed: int) -> None:
+def test_a_sample_has_its_size_no_doubles_and_the_corpus_order(
+    count: int, sample: int, seed: int
+) -> None:
     entries = corpus(count)
     chosen = choose(entries, sample=sample, seed=seed)
     ids = [one.entry.recording.id for one in chosen]
@@ -46,25 +63,38 @@ def test_another_seed_draws_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "rows", "sample"), [(1, 500, 20), (4, 100, 20), (4, 100, 100), (100, 36, 20), (100, 36, 90), (1000, 5, 20)]
+    ("shards", "rows", "sample"),
+    [(1, 500, 20), (4, 100, 20), (4, 100, 100), (100, 36, 20), (100, 36, 90), (1000, 5, 20)],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_shards_lengths_and_levels_each_get_their_share(shards: int, rows: int, sample: int, seed: int) -> None:
+def test_shards_lengths_and_levels_each_get_their_share(
+    shards: int, rows: int, sample: int, seed: int
+) -> None:
     keys = strata(random_corpus(shards, rows))
     drawn = [keys[i] for i in stratified(keys, sample, seed)]
     assert len(drawn) == sample
     by_shard = Counter(shard for shard, _, _ in drawn)
     if sample <= shards:
-        # A taken shard comes again only where an interval holds no other, which small shards may force.
+        # A taken shard comes again only where an interval holds no other, which small shards may
+        # force.
         assert len(by_shard) >= 0.9 * sample
     else:
-        assert all(abs(by_shard[f"train-{shard}"] - sample / shards) <= 2 for shard in range(shards))
-    assert all(abs(count - sample / 3) < 2 for count in Counter(length for _, length, _ in drawn).values())
-    assert all(abs(count - sample / 3) <= 4 for count in Counter(level for _, _, level in drawn).values())
+        assert all(
+            abs(by_shard[f"train-{shard}"] - sample / shards) <= 2 for shard in range(shards)
+        )
+    assert all(
+        abs(count - sample / 3) < 2 for count in Counter(length for _, length, _ in drawn).values()
+    )
+    assert all(
+        abs(count - sample / 3) <= 4 for count in Counter(level for _, _, level in drawn).values()
+    )
 
 
 def test_every_recording_has_about_the_same_chance_whatever_its_shards_size() -> None:
-    entries = [replace(one, shard="small" if i < 20 else f"large-{i % 3}") for i, one in enumerate(random_corpus(1, 200))]
+    entries = [
+        replace(one, shard="small" if i < 20 else f"large-{i % 3}")
+        for i, one in enumerate(random_corpus(1, 200))
+    ]
     keys = strata(entries)
     drawn = Counter(i < 20 for seed in range(400) for i in stratified(keys, 10, seed))
     assert 0.7 < drawn[True] / (400 * 10 * 20 / 200) < 1.3
@@ -86,7 +116,10 @@ def test_the_odd_ones_come_on_top_the_oddest_first() -> None:
 
 
 def test_many_that_are_odd_in_one_way_do_not_hide_the_others() -> None:
-    entries = [replace(one, level=None, flags=("silent",)) if i % 2 else one for i, one in enumerate(corpus(100))]
+    entries = [
+        replace(one, level=None, flags=("silent",)) if i % 2 else one
+        for i, one in enumerate(corpus(100))
+    ]
     entries[50] = replace(entries[50], level=-50.0)
     entries[60] = replace(entries[60], stuck=0.05)
     assert by_suspicion(entries)[:3] == [50, 1, 60]
@@ -98,7 +131,9 @@ def test_an_ordinary_corpus_has_no_odd_ones() -> None:
 
 def test_ids_and_all() -> None:
     entries = corpus(10)
-    assert [one.entry.recording.id for one in choose(entries, sample=1, ids=["0007", "0002", "0007"])] == ["0007", "0002"]
+    assert [
+        one.entry.recording.id for one in choose(entries, sample=1, ids=["0007", "0002", "0007"])
+    ] == ["0007", "0002"]
     assert len(choose(entries, sample=1, all=True)) == 10
     with pytest.raises(UsageError, match="no committed row '9999'"):
         choose(entries, sample=1, ids=["9999"])

@@ -47,14 +47,18 @@ def test_what_is_the_same_agrees_and_what_is_not_does_not() -> None:
     assert compared(SOUND, late).delay == 1_105 and compared(SOUND, late).fault is None
     assert compared(late, SOUND).delay == -1_105 and compared(late, SOUND).fault is None
     assert "differ" in (compared(SOUND, -SOUND).fault or "")
-    assert "differ" in (compared(SOUND, np.concatenate([SOUND[:, :90_000], SOUND[:, 91_000:]], axis=1)).fault or "")
+    assert "differ" in (
+        compared(SOUND, np.concatenate([SOUND[:, :90_000], SOUND[:, 91_000:]], axis=1)).fault or ""
+    )
     assert "by the other" in (compared(SOUND, np.concatenate([SOUND, SOUND], axis=1)).fault or "")
     assert compared(0 * SOUND, 0 * SOUND).fault is None
 
 
 @pytest.mark.parametrize("program", [True, False])
 @pytest.mark.parametrize("name", FILES)
-def test_the_second_way_hears_the_same(name: str, program: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_way_hears_the_same(
+    name: str, program: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, way = FILES[name]
     if not program:
         monkeypatch.setattr(second.shutil, "which", lambda _: None)
@@ -65,13 +69,17 @@ def test_the_second_way_hears_the_same(name: str, program: bool, monkeypatch: py
     for start, end in ((None, None), (1.0, 2.5)):
         read = []
         for again in (False, True):
-            stream = stream_audio(io.BytesIO(content), 48_000, 2, start=start, end=end, second=again)
+            stream = stream_audio(
+                io.BytesIO(content), 48_000, 2, start=start, end=end, second=again
+            )
             read.append(np.concatenate(list(stream), axis=1))
         assert stream.report.decoder == way
         assert compared(*read).fault is None
 
 
-def test_reencode_says_by_which_way_and_finds_a_reader_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reencode_says_by_which_way_and_finds_a_reader_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.flac", "a.mp3", "a.ogg"):
         (tmp_path / "in" / name).write_bytes(FILES[name][0]())
@@ -81,6 +89,11 @@ def test_reencode_says_by_which_way_and_finds_a_reader_that_is_wrong(tmp_path: P
     options = AuditOptions(all=True, reencode=True, page=False, quiet=True)
     report = audit(out, options=options).report
     assert report["passed"] and report["second_readers"] == {second.LIBSNDFILE: 3}
-    monkeypatch.setattr("pipelines.auditing.judge.agreement.MOST_LENGTH", -1.0)  # as if one of the two had another length
-    wrong = audit(out, options=AuditOptions(all=True, reencode=True, page=False, quiet=True, clip_seconds=29.0)).report
+    monkeypatch.setattr(
+        "pipelines.auditing.judge.agreement.MOST_LENGTH", -1.0
+    )  # as if one of the two had another length
+    wrong = audit(
+        out,
+        options=AuditOptions(all=True, reencode=True, page=False, quiet=True, clip_seconds=29.0),
+    ).report
     assert not wrong["passed"] and {f["name"] for f in wrong["findings"]} >= {"readers differ"}

@@ -1,4 +1,5 @@
-"""The command as a user meets it: exit codes, one line a mistake, and interruptions that end cleanly."""
+"""The command as a user meets it: exit codes, one line a mistake, and interruptions that end
+cleanly."""
 
 from __future__ import annotations
 
@@ -20,12 +21,20 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "pipelines", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipelines", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_the_whole_round(make_corpus: Maker, tmp_path: Path) -> None:
@@ -44,22 +53,46 @@ def test_the_whole_round(make_corpus: Maker, tmp_path: Path) -> None:
     assert broken.returncode == 1 and "missing" in broken.stdout
 
 
-def test_all_fine_is_exit_code_0(make_corpus: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_fine_is_exit_code_0(
+    make_corpus: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus = str(make_corpus(count=2, broken=False))
-    assert main(["tokenize", corpus, str(tmp_path / "out"), "--codec", "mulaw", "--workers", "0"]) == 0
-    assert main(["tokenize", corpus, str(tmp_path / "out"), "--codec", "mulaw", "--workers", "0", "--quiet"]) == 0
+    assert (
+        main(["tokenize", corpus, str(tmp_path / "out"), "--codec", "mulaw", "--workers", "0"]) == 0
+    )
+    assert (
+        main(
+            [
+                "tokenize",
+                corpus,
+                str(tmp_path / "out"),
+                "--codec",
+                "mulaw",
+                "--workers",
+                "0",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["tokenize", "MISSING", "OUT", "--codec", "mulaw"], "no such folder"),
-        (["tokenize", "CORPUS", "OUT", "--codec", "mulaw", "--bandwidth", "5"], "choose one of 3, 6, 12, 24"),
+        (
+            ["tokenize", "CORPUS", "OUT", "--codec", "mulaw", "--bandwidth", "5"],
+            "choose one of 3, 6, 12, 24",
+        ),
         (["tokenize", "CORPUS", "OUT", "--codec", "mulaw", "--format", "csv"], "--format csv"),
         (["tokenize", "CORPUS", "OUT", "--codec", "mulaw", "--shard-hours", "0"], "--shard-hours"),
         (["tokenize", "CORPUS", "OUT", "--codec", "mulaw", "--device", "tpu"], "--device tpu"),
         (["tokenize", "CORPUS", "OUT", "--codec", "CORPUS"], "no config.json"),
-        (["tokenize", "CORPUS", "/proc/nowhere/out", "--codec", "mulaw", "--workers", "0"], "cannot be written"),
+        (
+            ["tokenize", "CORPUS", "/proc/nowhere/out", "--codec", "mulaw", "--workers", "0"],
+            "cannot be written",
+        ),
         (["tokenize", "EMPTY", "OUT", "--codec", "mulaw"], "no recordings"),
         (["inspect", "CORPUS"], "not an output of"),
         (["verify", "MISSING"], "not an output of"),
@@ -67,7 +100,11 @@ def test_all_fine_is_exit_code_0(make_corpus: Maker, tmp_path: Path, capsys: pyt
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    make_corpus: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    make_corpus: Maker,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
     places = {
@@ -82,21 +119,48 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_hub_codec_is_one_line_and_exit_code_2(make_corpus: Maker, tmp_path: Path) -> None:
+def test_a_missing_hub_codec_is_one_line_and_exit_code_2(
+    make_corpus: Maker, tmp_path: Path
+) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
-    command = [sys.executable, "-m", "pipelines", "tokenize", str(make_corpus(count=1)), str(tmp_path / "out")]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "tokenize",
+        str(make_corpus(count=1)),
+        str(tmp_path / "out"),
+    ]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 2 and "hf download facebook/encodec_48khz" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminal has gone")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "terminal has gone"),
+    ],
 )
-def test_interruptions_end_within_seconds_and_say_how_to_resume(tmp_path: Path, number: int, code: int, word: str) -> None:
+def test_interruptions_end_within_seconds_and_say_how_to_resume(
+    tmp_path: Path, number: int, code: int, word: str
+) -> None:
     corpus, out = write_corpus(tmp_path / "corpus", 90), tmp_path / "out"
-    arguments = ["tokenize", str(corpus), str(out), "--codec", "mulaw", "--workers", "0", "--shard-hours", "0.002"]
+    arguments = [
+        "tokenize",
+        str(corpus),
+        str(out),
+        "--codec",
+        "mulaw",
+        "--workers",
+        "0",
+        "--shard-hours",
+        "0.002",
+    ]
     process = start(*arguments)
     deadline = time.monotonic() + 60
     while not list(out.glob("manifest/commits/*.json")) and time.monotonic() < deadline:
@@ -111,17 +175,37 @@ def test_interruptions_end_within_seconds_and_say_how_to_resume(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_files_beside_the_user_are_never_run(make_corpus: Maker, tmp_path: Path, workers: str) -> None:
-    """Neither by the decoder's process nor by Ray's, whatever modules of ours or of Python's they are called like."""
+def test_files_beside_the_user_are_never_run(
+    make_corpus: Maker, tmp_path: Path, workers: str
+) -> None:
+    """Neither by the decoder's process nor by Ray's, whatever modules of ours or of Python's they
+    are called like."""
     corpus, beside = make_corpus(count=2, broken=False), tmp_path / "project"
     beside.mkdir()
     for name in ("tokenizer", "pipelines", "tokenize", "queue", "statistics", "pickle"):
-        (beside / f"{name}.py").write_text(f"open('ran-{name}', 'w').close()\nraise SystemExit('a file of the user')\n")
+        (beside / f"{name}.py").write_text(
+            f"open('ran-{name}', 'w').close()\nraise SystemExit('a file of the user')\n"
+        )
     # As the installed command is started, which does not search the working folder either.
-    start = f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.cli.main import main; sys.exit(main())"
-    arguments = ["tokenize", str(corpus), str(tmp_path / "out"), "--codec", "mulaw", "--workers", workers]
+    start = (
+        f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.cli.main import main; "
+        "sys.exit(main())"
+    )
+    arguments = [
+        "tokenize",
+        str(corpus),
+        str(tmp_path / "out"),
+        "--codec",
+        "mulaw",
+        "--workers",
+        workers,
+    ]
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", start, *arguments], cwd=beside, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", start, *arguments],
+        cwd=beside,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     assert not list(beside.glob("ran-*"))
@@ -131,7 +215,9 @@ def test_a_reader_that_goes_away_is_no_error(make_corpus: Maker, tmp_path: Path)
     corpus, out = str(make_corpus(count=2)), str(tmp_path / "out")
     assert main(["tokenize", corpus, out, "--codec", "mulaw", "--workers", "0", "--quiet"]) == 3
     shell = f"{sys.executable} -m pipelines inspect {out} | true; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        ["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0 and "Traceback" not in ended.stderr
 
 
@@ -140,7 +226,16 @@ def test_help_and_version_name_what_there_is(capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit):
             main(arguments)
     text = capsys.readouterr().out
-    for word in ("tokenize", "inspect", "verify", "decode", "--shard-hours", "--allow-truncated", "--max-failures", "--revision"):
+    for word in (
+        "tokenize",
+        "inspect",
+        "verify",
+        "decode",
+        "--shard-hours",
+        "--allow-truncated",
+        "--max-failures",
+        "--revision",
+    ):
         assert word in text
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.tokenizing.progress import PlainDisplay, RunProgress, ShardProgress, fitted, open_display, percent
+from pipelines.tokenizing.progress import (
+    PlainDisplay,
+    RunProgress,
+    ShardProgress,
+    fitted,
+    open_display,
+    percent,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
@@ -39,12 +46,21 @@ ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 def on_terminal(columns: int, **environment: str) -> bytes:
     """What a program that shows progress writes to a terminal."""
-    keep = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "JPY_PARENT_PID", "PAGER", "GIT_PAGER", "NO_COLOR")}
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("COLUMNS", "JPY_PARENT_PID", "PAGER", "GIT_PAGER", "NO_COLOR")
+    }
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [sys.executable, "-c", SHOW]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, env={**keep, "TERM": "xterm-256color", **environment}
+        command,
+        cwd=ROOT,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**keep, "TERM": "xterm-256color", **environment},
     )
     os.close(slave)
     written = b""
@@ -64,7 +80,11 @@ def on_terminal(columns: int, **environment: str) -> bytes:
 @pytest.mark.parametrize("columns", [200, 120, 80, 60, 40])
 def test_a_bar_and_a_percentage_in_one_line_of_any_width(columns: int) -> None:
     written = on_terminal(columns)
-    lines = [line for line in re.split(r"[\r\n]+", ESCAPE.sub(b"", written).decode()) if "12 shards" in line]
+    lines = [
+        line
+        for line in re.split(r"[\r\n]+", ESCAPE.sub(b"", written).decode())
+        if "12 shards" in line
+    ]
     assert lines
     for line in lines:
         assert len(line) <= columns and line.startswith(" 42%") and "━" in line, line
@@ -76,14 +96,23 @@ def test_a_bar_and_a_percentage_in_one_line_of_any_width(columns: int) -> None:
 def test_names_do_not_command_the_terminal_and_paths_stay_whole() -> None:
     written = on_terminal(80)
     assert b"\x1b[2J" not in written and b"evil\\x1b[2Jname [bold]x" in written
-    assert b"/a/long/path/that/is/longer/than/a/line/of/eighty/columns/and/stays/whole.parquet" in written
+    assert (
+        b"/a/long/path/that/is/longer/than/a/line/of/eighty/columns/and/stays/whole.parquet"
+        in written
+    )
 
 
 @pytest.mark.parametrize(
     "environment",
     [
         {"JPY_PARENT_PID": "1"},
-        {"TERM": "xterm-color", "PAGER": "cat", "GIT_PAGER": "cat", "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"},
+        {
+            "TERM": "xterm-color",
+            "PAGER": "cat",
+            "GIT_PAGER": "cat",
+            "FORCE_COLOR": "1",
+            "CLICOLOR_FORCE": "1",
+        },
         {"TERM": "dumb"},
     ],
 )
@@ -95,8 +124,14 @@ def test_in_a_notebooks_command_there_are_plain_lines(environment: dict[str, str
 
 def test_in_a_pipe_there_are_plain_lines_even_with_forced_colours() -> None:
     environment = {**os.environ, "FORCE_COLOR": "1"}
-    ended = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, env=environment, check=True)
-    assert not ESCAPE.search(ended.stderr) and b"a message with" in ended.stderr and ended.stdout == b""
+    ended = subprocess.run(
+        [sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, env=environment, check=True
+    )
+    assert (
+        not ESCAPE.search(ended.stderr)
+        and b"a message with" in ended.stderr
+        and ended.stdout == b""
+    )
 
 
 def test_plain_lines_have_the_percentage(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +174,9 @@ class Notebook:
         monkeypatch.setitem(sys.modules, "IPython", module)
 
 
-def test_a_notebook_has_one_output_that_changes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_notebook_has_one_output_that_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     notebook = Notebook(monkeypatch)
     progress = RunProgress(100.0, 2)
     with open_display() as display:

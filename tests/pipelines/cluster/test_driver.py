@@ -18,8 +18,14 @@ def feed(nearby: bool) -> runs._Feed:
 
 
 def test_runners_near_gpus_send_to_those_and_take_turns_at_the_first() -> None:
-    assert [feed(True).seen_from("two", number) for number in range(3)] == [("c", "d"), ("d", "c"), ("c", "d")]
-    assert feed(True).seen_from("three", 1) == ("b", "c", "d", "a"), "a node without GPUs sends to all"
+    assert [feed(True).seen_from("two", number) for number in range(3)] == [
+        ("c", "d"),
+        ("d", "c"),
+        ("c", "d"),
+    ]
+    assert feed(True).seen_from("three", 1) == ("b", "c", "d", "a"), (
+        "a node without GPUs sends to all"
+    )
 
 
 def test_runners_on_cpus_send_everywhere() -> None:
@@ -48,15 +54,23 @@ def test_a_head_that_is_not_ready_for_a_client_is_asked_again(refusals: list[str
 
 
 def test_a_head_that_never_serves_a_client_is_one_line_with_the_reason(refusals: list[str]) -> None:
-    refusals += ["Initialization failure from server:\nTraceback …\n  at x\nRuntimeError: no memory\n"] * 9
-    with pytest.raises(UsageError, match="RuntimeError: no memory"), runs.connect("ray://head:10001", None, None):
+    refusals += [
+        "Initialization failure from server:\nTraceback …\n  at x\nRuntimeError: no memory\n"
+    ] * 9
+    with (
+        pytest.raises(UsageError, match="RuntimeError: no memory"),
+        runs.connect("ray://head:10001", None, None),
+    ):
         pass
     assert len(refusals) == 6, "three tries"
 
 
 def test_other_addresses_are_asked_once(refusals: list[str]) -> None:
     refusals += ["no"] * 2
-    with pytest.raises(UsageError, match="no Ray cluster"), runs.connect("10.0.0.1:6379", None, None):
+    with (
+        pytest.raises(UsageError, match="no Ray cluster"),
+        runs.connect("10.0.0.1:6379", None, None),
+    ):
         pass
     assert len(refusals) == 1
 
@@ -90,7 +104,9 @@ def driver() -> runs.Driver:
     return found
 
 
-KILL, CRASH, LOST = (Death(kind, "x") for kind in (DeathKind.KILLED, DeathKind.CRASHED, DeathKind.LOST))
+KILL, CRASH, LOST = (
+    Death(kind, "x") for kind in (DeathKind.KILLED, DeathKind.CRASHED, DeathKind.LOST)
+)
 
 
 def test_thirty_deaths_from_outside_quarantine_nobody(driver: runs.Driver) -> None:
@@ -101,7 +117,9 @@ def test_thirty_deaths_from_outside_quarantine_nobody(driver: runs.Driver) -> No
         assert not job.quarantined
 
 
-def test_a_crash_is_tried_alone_and_counts_once_the_same_one_crashes_again(driver: runs.Driver) -> None:
+def test_a_crash_is_tried_alone_and_counts_once_the_same_one_crashes_again(
+    driver: runs.Driver,
+) -> None:
     job = driver._judge(ShardJob("s", ()), CRASH)
     assert job.careful and not job.quarantined
     for suspect in ("a", "b"):
@@ -128,13 +146,18 @@ def test_deaths_without_end_end_the_run(driver: runs.Driver) -> None:
 
 
 def test_a_node_without_the_package_is_told_what_to_install() -> None:
-    with pytest.raises(UsageError, match=r"lacks the module pipelines: install codecshards .* ray=="):
-        runs._require_package(RuntimeError("failed to import\n\nModuleNotFoundError: No module named 'pipelines'"))
+    with pytest.raises(
+        UsageError, match=r"lacks the module pipelines: install codecshards .* ray=="
+    ):
+        runs._require_package(
+            RuntimeError("failed to import\n\nModuleNotFoundError: No module named 'pipelines'")
+        )
     runs._require_package(RuntimeError("something else"))
 
 
 class Answers:
-    """Stands for ray: answers are values, errors are raised, and whatever is in `open` has not come yet."""
+    """Stands for ray: answers are values, errors are raised, and whatever is in `open` has not come
+    yet."""
 
     def __init__(self) -> None:
         self.open: set[Any] = set()
@@ -185,7 +208,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Answers:
     return answers
 
 
-def test_an_actor_without_a_place_holds_nobody_up_and_goes_when_there_is_no_room_for_it(stage: Answers) -> None:
+def test_an_actor_without_a_place_holds_nobody_up_and_goes_when_there_is_no_room_for_it(
+    stage: Answers,
+) -> None:
     actors = [Actor(stage), Actor(stage, placed=False), Actor(stage)]
     team = runs._Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
     team.resize(3)

@@ -13,7 +13,9 @@ import pytest
 from pipelines.cluster.local import HeadWatch, private_folder
 
 
-def test_the_folder_is_short_private_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_short_private_and_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 90)))
     with private_folder() as folder:
         socket_name = f"{folder}/session_2026-11-25_23-18-23_130185_4194304/sockets/plasma_store.1"
@@ -25,7 +27,10 @@ def test_the_folder_is_short_private_and_gone_afterwards(tmp_path: Path, monkeyp
 
 
 def test_folders_of_killed_runs_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    orphan, ours = Path("/tmp/codecshards-ray-4194999-x"), Path(f"/tmp/codecshards-ray-{os.getpid()}-x")
+    orphan, ours = (
+        Path("/tmp/codecshards-ray-4194999-x"),
+        Path(f"/tmp/codecshards-ray-{os.getpid()}-x"),
+    )
     for folder in (orphan, ours):
         folder.mkdir(exist_ok=True)
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")

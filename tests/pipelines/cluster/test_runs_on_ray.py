@@ -1,4 +1,5 @@
-"""Runs on Ray: equal to a run in one process, whatever is killed. One cluster serves all tests of this file."""
+"""Runs on Ray: equal to a run in one process, whatever is killed. One cluster serves all tests of
+this file."""
 
 from __future__ import annotations
 
@@ -51,12 +52,16 @@ class Scene:
         return [*base, "--codec", self.codec, "--shard-hours", "0.004", *where, *more]
 
     def start(self, out: Path, *more: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            self.command(out, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
         self.started.append(process)
         return process
 
     def finish(self, out: Path | str, *more: str) -> str:
-        ended = subprocess.run(self.command(out, *more), cwd=ROOT, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            self.command(out, *more), cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert ended.returncode == 3, ended.stderr
         return ended.stderr
 
@@ -67,7 +72,8 @@ class Scene:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_running(scene: Scene) -> Iterator[None]:
-    """A run that a failed test leaves behind would hold the cluster's cores, and fail the tests that follow."""
+    """A run that a failed test leaves behind would hold the cluster's cores, and fail the tests
+    that follow."""
     yield
     for process in scene.started:
         process.kill()
@@ -95,20 +101,36 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     config = TokenizeConfig(str(corpus), codec="small", shard_hours=0.004)
     tokenize_corpus(config, str(root / "expected"), RunOptions(workers=0, quiet=True, device="cpu"))
     port = free_port()
-    head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 512 << 20, "include_dashboard": False}
+    head = {
+        "num_cpus": 2,
+        "num_gpus": 2,
+        "object_store_memory": 512 << 20,
+        "include_dashboard": False,
+    }
     with pytest.MonkeyPatch.context() as patch:
-        # Ray's workers import the package from where the tests run; an empty part would be the working folder.
+        # Ray's workers import the package from where the tests run; an empty part would be the
+        # working folder.
         paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**head, "ray_client_server_port": port}
+        )
     try:
-        yield Scene(corpus, config.codec, cluster.address, f"ray://127.0.0.1:{port}", shard_bytes(root / "expected"), cluster)
+        yield Scene(
+            corpus,
+            config.codec,
+            cluster.address,
+            f"ray://127.0.0.1:{port}",
+            shard_bytes(root / "expected"),
+            cluster,
+        )
     finally:
         cluster.shutdown()
 
 
 def actors(kind: str) -> list[int]:
-    """Process ids of the actors of a kind, in the tests' own cluster and in no other on this machine."""
+    """Process ids of the actors of a kind, in the tests' own cluster and in no other on this
+    machine."""
     processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return [pid for pid in processes if is_actor(pid, kind) and is_ours(pid)]
 
@@ -170,7 +192,8 @@ def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: P
 
 
 def test_each_gpu_gets_one_encoder(scene: Scene, tmp_path: Path) -> None:
-    """With the cluster's two logical GPUs; the codec computes on the CPU, as these have no more to them."""
+    """With the cluster's two logical GPUs; the codec computes on the CPU, as these have no more to
+    them."""
     process = scene.start(tmp_path / "out", "--gpus", "2", "--device", "cpu")
     seen = 0
     while process.poll() is None:
@@ -206,7 +229,9 @@ def test_a_killed_driver_loses_nothing(scene: Scene, tmp_path: Path, round: int)
     before = {path.name: path.stat().st_mtime_ns for path in commits(out)}
     scene.finish(out, "--device", "cpu")
     after = {path.name: path.stat().st_mtime_ns for path in commits(out)}
-    assert all(after[name] == stamp for name, stamp in before.items()), "committed shards are not redone"
+    assert all(after[name] == stamp for name, stamp in before.items()), (
+        "committed shards are not redone"
+    )
     scene.assert_undisturbed(out)
 
 
@@ -224,16 +249,29 @@ def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, rou
     scene.assert_undisturbed(out)
 
 
-def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(scene: Scene, tmp_path: Path) -> None:
-    """Stands for a recording that makes the runner die: it aborts over that recording's shard, and whenever it is named."""
+def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Stands for a recording that makes the runner die: it aborts over that recording's shard, and
+    whenever it is named."""
     out = tmp_path / "out"
-    fatal = max((path for path in scene.corpus.rglob("*.flac")), key=lambda path: path.stat().st_size)
+    fatal = max(
+        (path for path in scene.corpus.rglob("*.flac")), key=lambda path: path.stat().st_size
+    )
     id = str(fatal.relative_to(scene.corpus))
     process = scene.start(out, "--device", "cpu")
     wait_for(lambda: (out / "manifest" / "config.json").exists() or process.poll() is not None)
     shards = Manifest(open_storage(str(out))).read_plan().shards
-    number = next(i for i, shard in enumerate(shards) if any(recording.id == id for recording in shard.recordings))
-    wait_for(lambda: (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None)
+    number = next(
+        i
+        for i, shard in enumerate(shards)
+        if any(recording.id == id for recording in shard.recordings)
+    )
+    wait_for(
+        lambda: (
+            (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None
+        )
+    )
     kill(actors("_Runner.run"), signal.SIGABRT)
     journal = out / "manifest" / "journal"
     for _ in range(LIMITS[DeathKind.CRASHED]):
@@ -243,10 +281,15 @@ def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(
             wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
             assert id in texts(journal)
             kill(actors("_Runner.run"), signal.SIGABRT)
-        wait_for(lambda: id not in texts(journal) or process.poll() is not None)  # the driver has read it
+        wait_for(
+            lambda: id not in texts(journal) or process.poll() is not None
+        )  # the driver has read it
     error = process.communicate(timeout=300)[1]
     assert process.returncode == 3, error
-    assert {f.id: f.kind for f in inspect(str(out)).failures} == {"broken.wav": "truncated", id: "quarantined"}, error
+    assert {f.id: f.kind for f in inspect(str(out)).failures} == {
+        "broken.wav": "truncated",
+        id: "quarantined",
+    }, error
     assert f"{id} kills its process" in error and "is quarantined" in error
     assert verify(str(out)) == []
 
@@ -257,7 +300,11 @@ def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> N
     process = scene.start(out, "--device", "cpu")
     wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
     while process.poll() is None and kills < 6 * ROUNDS:
-        pids = {"decoder": decoders(), "runner": actors("_Runner.run"), "encoder": actors("_EncodeActor.encode")}
+        pids = {
+            "decoder": decoders(),
+            "runner": actors("_Runner.run"),
+            "encoder": actors("_EncodeActor.encode"),
+        }
         chosen = pids[("decoder", "runner", "encoder")[kills % 3]]
         if chosen:
             kills += 1
@@ -271,7 +318,8 @@ def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> N
 
 
 def test_a_lost_node_costs_nothing_and_a_new_one_is_used(scene: Scene, tmp_path: Path) -> None:
-    """Its encoders, its runner and what they were working on are gone; the others go on, and need not wait for the next."""
+    """Its encoders, its runner and what they were working on are gone; the others go on, and need
+    not wait for the next."""
     extra = {"num_cpus": 2, "object_store_memory": 256 << 20}
     nodes = [scene.cluster.add_node(**extra)]
     try:
@@ -290,7 +338,11 @@ def test_a_lost_node_costs_nothing_and_a_new_one_is_used(scene: Scene, tmp_path:
 def decoders() -> list[int]:
     """Process ids of decoders below the tests' own runners."""
     runners = set(actors("_Runner"))
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(int(entry.name)) in runners]
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and parent(int(entry.name)) in runners
+    ]
 
 
 def texts(folder: Path) -> list[str]:
@@ -323,21 +375,39 @@ def kill(pids: list[int], number: int) -> None:
 def test_signals_end_a_run_on_ray_cleanly(scene: Scene, tmp_path: Path) -> None:
     """One after the other on the same folder, and then to its end."""
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process, before = scene.start(tmp_path / "out", "--device", "cpu"), len(commits(tmp_path / "out"))
+        process, before = (
+            scene.start(tmp_path / "out", "--device", "cpu"),
+            len(commits(tmp_path / "out")),
+        )
         wait_for(lambda: len(commits(tmp_path / "out")) > before or process.poll() is not None)  # noqa: B023
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
         assert process.returncode == code, error
-        assert "run the same command again" in error and "Traceback" not in error and "received at" not in error
+        assert (
+            "run the same command again" in error
+            and "Traceback" not in error
+            and "received at" not in error
+        )
     scene.finish(tmp_path / "out", "--device", "cpu")
     scene.assert_undisturbed(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(["--gpus", "3"], "the cluster has 2"), (["--address", "127.0.0.1:1"], "no Ray cluster at --address")],
+    [
+        (["--gpus", "3"], "the cluster has 2"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster at --address"),
+    ],
 )
-def test_impossible_resources_are_one_line(scene: Scene, tmp_path: Path, more: list[str], words: str) -> None:
-    ended = subprocess.run(scene.command(tmp_path / "out", *more), cwd=ROOT, capture_output=True, text=True, check=False)
+def test_impossible_resources_are_one_line(
+    scene: Scene, tmp_path: Path, more: list[str], words: str
+) -> None:
+    ended = subprocess.run(
+        scene.command(tmp_path / "out", *more),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 2 and words in ended.stderr.splitlines()[-1], ended.stderr
     assert "Traceback" not in ended.stderr

@@ -48,7 +48,9 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("client", [True, False])
 def test_without_a_token_a_run_is_refused_in_one_line(guarded: str, client: bool) -> None:
-    with pytest.raises(UsageError, match=rf"{guarded} asks for a token: copy .*RAY_AUTH_MODE=token") as caught:
+    with pytest.raises(
+        UsageError, match=rf"{guarded} asks for a token: copy .*RAY_AUTH_MODE=token"
+    ) as caught:
         require_token(guarded, client)
     assert "\n" not in str(caught.value)
 
@@ -60,7 +62,9 @@ def test_a_wrong_token_is_called_that(guarded: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("place", ["variable", "file", "home"])
-def test_the_token_is_found_where_ray_finds_it(guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
+def test_the_token_is_found_where_ray_finds_it(
+    guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
     if place == "variable":
         monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     elif place == "file":

@@ -33,7 +33,9 @@ def planned(corpus: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["away", "empty"])
-def test_a_folder_that_is_away_commits_nothing_and_the_next_run_goes_on(make_corpus: Maker, tmp_path: Path, how: str) -> None:
+def test_a_folder_that_is_away_commits_nothing_and_the_next_run_goes_on(
+    make_corpus: Maker, tmp_path: Path, how: str
+) -> None:
     corpus, out = make_corpus(count=6, broken=False), tmp_path / "out"
     planned(corpus, out)
     (tmp_path / "moved").mkdir()
@@ -55,10 +57,14 @@ def test_a_recording_that_is_gone_is_a_failure(make_corpus: Maker, tmp_path: Pat
     planned(corpus, out)
     (corpus / "002.wav").unlink()
     tokenize(corpus, out)
-    assert [(failure.id, failure.kind) for failure in inspect(str(out)).failures] == [("002.wav", "not_found")]
+    assert [(failure.id, failure.kind) for failure in inspect(str(out)).failures] == [
+        ("002.wav", "not_found")
+    ]
 
 
-def test_whoever_names_a_number_of_failures_is_not_asked(make_corpus: Maker, tmp_path: Path) -> None:
+def test_whoever_names_a_number_of_failures_is_not_asked(
+    make_corpus: Maker, tmp_path: Path
+) -> None:
     corpus, out = make_corpus(count=6, broken=False), tmp_path / "out"
     planned(corpus, out)
     shutil.rmtree(corpus / "a")

@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class TrickySource(Source):
-    """A folder in which some recordings kill or hang whoever opens them. Lives here, and is imported by the child."""
+    """A folder in which some recordings kill or hang whoever opens them. Lives here, and is
+    imported by the child."""
 
     spec = "tricky"
 
@@ -104,7 +105,10 @@ def test_a_corpus_is_decoded_in_order_as_if_read_here(tmp_path: Path) -> None:
             continue
         samples = np.concatenate(list(decoding), axis=1)
         assert np.array_equal(samples, read_audio(recording.uri, 48_000, 2).samples)
-        assert decoding.report.source_sha256 == hashlib.sha256(Path(recording.uri).read_bytes()).hexdigest()
+        assert (
+            decoding.report.source_sha256
+            == hashlib.sha256(Path(recording.uri).read_bytes()).hexdigest()
+        )
         assert decoding.report.audio.num_samples == samples.shape[1]
         seen += 1
     assert seen == 30
@@ -119,7 +123,9 @@ def test_crashes_hangs_and_bugs_cost_one_recording_each(tmp_path: Path, sound_fi
     whole = read_audio(sound_file, 48_000, 2).samples
     for id in "abcd":
         assert np.array_equal(results[id], whole), id  # type: ignore[arg-type]
-    kinds = {id: result.kind for id, result in results.items() if isinstance(result, RecordingError)}
+    kinds = {
+        id: result.kind for id, result in results.items() if isinstance(result, RecordingError)
+    }
     assert kinds == {
         "crash1": FailureKind.CRASHED,
         "crash2": FailureKind.CRASHED,
@@ -132,7 +138,8 @@ def test_crashes_hangs_and_bugs_cost_one_recording_each(tmp_path: Path, sound_fi
 
 
 def test_kills_change_nothing(tmp_path: Path) -> None:
-    """SIGKILL at any moment, in the middle of a recording too, as the kernel sends it when memory runs out."""
+    """SIGKILL at any moment, in the middle of a recording too, as the kernel sends it when memory
+    runs out."""
     recordings = []
     for number in range(4):
         soundfile.write(tmp_path / f"{number}.wav", sound(400_000, seed=number).samples.T, 44_100)
@@ -161,13 +168,17 @@ def test_a_crash_that_does_not_come_again_costs_nothing(tmp_path: Path, sound_fi
     decoder.close()
 
 
-def test_who_really_kills_its_decoder_is_named(tmp_path: Path, sound_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_really_kills_its_decoder_is_named(
+    tmp_path: Path, sound_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(blame, "LIMITS", {**blame.LIMITS, blame.DeathKind.KILLED: 3})
     monkeypatch.setattr(blame, "MEMORY_PAUSES", (0.0,))
     ids = ["a", "abort", "b", "kill", "memory", "c"]
     decoder = Decoder(settings(tmp_path))
     results = dict(zip(ids, take(decoder, [Recording(id, sound_file) for id in ids]), strict=True))
-    words = {id: error.message for id, error in results.items() if isinstance(error, RecordingError)}
+    words = {
+        id: error.message for id, error in results.items() if isinstance(error, RecordingError)
+    }
     assert "SIGABRT 2 times, each time alone" in words.pop("abort")
     assert "memory runs out" in words.pop("kill") and "ran out of memory" in words.pop("memory")
     assert not words
@@ -209,8 +220,12 @@ def test_a_full_temporary_folder_stops_the_run(tmp_path: Path, sound_file: str) 
 def test_a_decoder_that_cannot_start_is_no_recordings_fault(
     tmp_path: Path, sound_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder_module, "own_command", lambda *_: [sys.executable, "-c", "import no_such_package"])
-    with pytest.raises(UsageError, match="cannot start: ModuleNotFoundError: No module named 'no_such_package'"):
+    monkeypatch.setattr(
+        decoder_module, "own_command", lambda *_: [sys.executable, "-c", "import no_such_package"]
+    )
+    with pytest.raises(
+        UsageError, match="cannot start: ModuleNotFoundError: No module named 'no_such_package'"
+    ):
         take(Decoder(settings(tmp_path)), [Recording("a", sound_file)])
 
 
@@ -221,12 +236,17 @@ def test_what_is_not_wanted_is_passed_over(tmp_path: Path, sound_file: str) -> N
     lengths = []
     for number, decoding in enumerate(decoder.decode(recordings)):
         blocks = iter(decoding)
-        lengths.append(next(blocks).shape[1] if number % 2 else sum(block.shape[1] for block in blocks))
+        lengths.append(
+            next(blocks).shape[1] if number % 2 else sum(block.shape[1] for block in blocks)
+        )
     assert lengths[::2] == [whole] * 3
     # A call that is broken off leaves nothing behind for the next.
     for _ in decoder.decode(recordings):
         break
-    assert sum(block.shape[1] for decoding in decoder.decode(recordings[:1]) for block in decoding) == whole
+    assert (
+        sum(block.shape[1] for decoding in decoder.decode(recordings[:1]) for block in decoding)
+        == whole
+    )
     decoder.close()
 
 
@@ -257,7 +277,9 @@ for decoding in decoder.decode([Recording("hang", sys.argv[1])]):
 
 
 def test_the_child_does_not_outlive_its_parent(sound_file: str) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, sound_file], stdout=subprocess.PIPE, cwd=ROOT)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, sound_file], stdout=subprocess.PIPE, cwd=ROOT
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     time.sleep(1.0)

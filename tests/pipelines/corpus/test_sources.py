@@ -31,7 +31,9 @@ COUNT = 5
 
 def audio_bytes(number: int) -> bytes:
     sink = io.BytesIO()
-    soundfile.write(sink, sound(1000 + number, 1, 16_000, seed=number).samples.T, 16_000, format="WAV")
+    soundfile.write(
+        sink, sound(1000 + number, 1, 16_000, seed=number).samples.T, 16_000, format="WAV"
+    )
     return sink.getvalue()
 
 
@@ -41,7 +43,9 @@ def write_folder(root: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}.wav").write_bytes(audio_bytes(number))
         (folder / f"{number}.txt").write_text(f" text {number}\n")
-        (folder / f"{number}.json").write_text(json.dumps({"speaker": f"s{number}", "take": number}))
+        (folder / f"{number}.json").write_text(
+            json.dumps({"speaker": f"s{number}", "take": number})
+        )
         (folder / "notes.md").write_text("no recording")
         (folder / ".hidden.wav").write_bytes(b"")
     return str(root / "folder")
@@ -50,7 +54,13 @@ def write_folder(root: Path) -> str:
 def write_manifest(root: Path) -> str:
     write_folder(root)
     lines = [
-        {"path": f"folder/sub{n % 2}/{n}.wav", "id": f"r{n}", "text": f"text {n}", "speaker": f"s{n}", "take": n}
+        {
+            "path": f"folder/sub{n % 2}/{n}.wav",
+            "id": f"r{n}",
+            "text": f"text {n}",
+            "speaker": f"s{n}",
+            "take": n,
+        }
         for n in range(COUNT)
     ]
     (root / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -147,7 +157,9 @@ def test_scans_are_repeatable_and_survive_pickling(spec: str) -> None:
     again = pickle.loads(pickle.dumps(source))
     assert list(again.scan()) == first
     assert content(again, first[-1]) == content(source, first[-1])
-    assert list(open_source(source.spec).scan()) == first, "what a source calls itself opens it again"
+    assert list(open_source(source.spec).scan()) == first, (
+        "what a source calls itself opens it again"
+    )
 
 
 def test_opened_files_decode(spec: str) -> None:
@@ -190,7 +202,10 @@ def test_tars_on_any_file_system(tmp_path: Path) -> None:
     source = open_source("memory://tars/data-{000..001}.tar")
     recordings = list(source.scan())
     assert len(recordings) == COUNT and recordings[0].id == "data-000/0000.wav"
-    assert hashlib.sha256(content(source, recordings[0])).digest() == hashlib.sha256(audio_bytes(0)).digest()
+    assert (
+        hashlib.sha256(content(source, recordings[0])).digest()
+        == hashlib.sha256(audio_bytes(0)).digest()
+    )
     fs.rm("/tars", recursive=True)
 
 
@@ -249,9 +264,17 @@ def test_manifests_in_every_form(tmp_path: Path, form: str) -> None:
             writer.writerows(rows)
     found = list(open_source(str(path)).scan())
     assert [r.id for r in found[:2]] == ["folder/sub0/0.wav#0.01-0.05", "folder/sub0/0.wav#0.05-"]
-    assert [(r.start, r.end, r.language) for r in found] == [(0.01, 0.05, "en"), (0.05, None, "en"), (None, None, None)]
+    assert [(r.start, r.end, r.language) for r in found] == [
+        (0.01, 0.05, "en"),
+        (0.05, None, "en"),
+        (None, None, None),
+    ]
     assert found[0].seconds == pytest.approx(0.04)
-    assert [content(open_source(str(path)), r) for r in found] == [audio_bytes(0), audio_bytes(0), audio_bytes(1)]
+    assert [content(open_source(str(path)), r) for r in found] == [
+        audio_bytes(0),
+        audio_bytes(0),
+        audio_bytes(1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +306,8 @@ def test_a_manifest_without_one_usable_line_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("a.parquet", "no parquet"), ("a.csv", "path\na.wav,too,many\n"), ("a.tar", "no tar")]
+    ("name", "text"),
+    [("a.parquet", "no parquet"), ("a.csv", "path\na.wav,too,many\n"), ("a.tar", "no tar")],
 )
 def test_damaged_lists_are_refused_by_name(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
@@ -293,7 +317,12 @@ def test_damaged_lists_are_refused_by_name(tmp_path: Path, name: str, text: str)
 
 def test_what_is_no_source_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("x")
-    for spec in (str(tmp_path / "missing"), str(tmp_path / "file.txt"), "hf:only-a-name", "nosuch://bucket/x"):
+    for spec in (
+        str(tmp_path / "missing"),
+        str(tmp_path / "file.txt"),
+        "hf:only-a-name",
+        "nosuch://bucket/x",
+    ):
         with pytest.raises(SourceError) as caught:
             list(open_source(spec).scan())
         assert "\n" not in str(caught.value)

@@ -1,4 +1,5 @@
-"""Tars as people have them: every member that `tarfile` finds in the whole archive is a recording, or something says so."""
+"""Tars as people have them: every member that `tarfile` finds in the whole archive is a recording,
+or something says so."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def tar(members: list[tuple[str, Content]], form: int = tarfile.GNU_FORMAT) -> b
     return sink.getvalue()
 
 
-def scan(folder: Path, content: bytes, name: str = "t.tar") -> tuple[TarSource, list[Recording], list[Recording]]:
+def scan(
+    folder: Path, content: bytes, name: str = "t.tar"
+) -> tuple[TarSource, list[Recording], list[Recording]]:
     """The source, its recordings, and those that were rejected."""
     (folder / name).write_bytes(content)
     source = open_source(str(folder / name))
@@ -55,7 +58,9 @@ def audio(number: int) -> bytes:
 
 
 FIVE: list[tuple[str, Content]] = [
-    (f"{n}.{ending}", audio(n) if ending == "wav" else b"words %d" % n) for n in range(5) for ending in ("wav", "txt")
+    (f"{n}.{ending}", audio(n) if ending == "wav" else b"words %d" % n)
+    for n in range(5)
+    for ending in ("wav", "txt")
 ]
 
 
@@ -78,9 +83,16 @@ def test_whole_archives_are_read_as_tarfile_reads_them(tmp_path: Path, form: int
 def test_a_cut_anywhere_is_never_silent(tmp_path: Path) -> None:
     content = tar(FIVE)
     ends = headers(content)
-    for cut in [*ends[1:], *(at + 200 for at in ends[1:]), *(at + 600 for at in ends), len(content.rstrip(b"\0")) + 10]:
+    for cut in [
+        *ends[1:],
+        *(at + 200 for at in ends[1:]),
+        *(at + 600 for at in ends),
+        len(content.rstrip(b"\0")) + 10,
+    ]:
         _, good, bad = scan(tmp_path, content[:cut])
-        assert bad and [recording.id for recording in good] == [f"t/{n}.wav" for n in range(len(good))], cut
+        assert bad and [recording.id for recording in good] == [
+            f"t/{n}.wav" for n in range(len(good))
+        ], cut
     assert {recording.locator["rejected"][0] for recording in bad} == {"truncated"}
 
 
@@ -134,9 +146,16 @@ def test_links_lead_to_members_or_fail_by_name(tmp_path: Path) -> None:
         ("b.txt", (hard, "x/a.txt")),
     ]
     source, good, bad = scan(tmp_path, tar(members))
-    assert {r.id: read(source, r) for r in good} == {f"t/{name}": audio(1) for name in ("x/a.wav", "b.wav", "x/c.wav", "d.wav")}
+    assert {r.id: read(source, r) for r in good} == {
+        f"t/{name}": audio(1) for name in ("x/a.wav", "b.wav", "x/c.wav", "d.wav")
+    }
     assert {r.id: r.text for r in good if r.text} == {"t/x/a.wav": "words", "t/b.wav": "words"}
-    assert [recording.id.split("@")[0] for recording in bad] == ["t/e.wav", "t/f.wav", "t/g.wav", "t/h.wav"]
+    assert [recording.id.split("@")[0] for recording in bad] == [
+        "t/e.wav",
+        "t/f.wav",
+        "t/g.wav",
+        "t/h.wav",
+    ]
     with pytest.raises(RecordingError, match=r"e\.wav: a link to /etc/passwd"):
         source.open(bad[0])
 
@@ -144,10 +163,18 @@ def test_links_lead_to_members_or_fail_by_name(tmp_path: Path) -> None:
 def test_sidecars_pair_by_the_whole_stem(tmp_path: Path) -> None:
     members: list[tuple[str, Content]] = [(f"dr.smith.0{n}.wav", audio(n)) for n in range(3)]
     members += [(f"dr.smith.0{n}.txt", b"words %d" % n) for n in (2, 0, 1)]
-    members += [("dr.txt", b"whose?"), ("k.audio.wav", audio(5)), ("k.txt", b"by key"), ("lone.json", b"{}"), ("x.pdf", b"")]
+    members += [
+        ("dr.txt", b"whose?"),
+        ("k.audio.wav", audio(5)),
+        ("k.txt", b"by key"),
+        ("lone.json", b"{}"),
+        ("x.pdf", b""),
+    ]
     source, good, bad = scan(tmp_path, tar(members))
     assert not bad and [r.text for r in good] == ["words 0", "words 1", "words 2", "by key"]
-    assert len(source.notes) == 1 and all(name in source.notes[0] for name in ("dr.txt", "lone.json", "x.pdf"))
+    assert len(source.notes) == 1 and all(
+        name in source.notes[0] for name in ("dr.txt", "lone.json", "x.pdf")
+    )
 
 
 def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
@@ -162,7 +189,9 @@ def test_another_member_at_the_place_of_one_is_a_failure(tmp_path: Path, change:
     source, good, _ = scan(tmp_path, tar(same))
     other = {
         "order": tar([same[2], same[1], same[0], same[3]]),
-        "content": tar([("0.wav", bytes([9]) * 5000), same[1], ("2.wav", bytes([8]) * 5000), same[3]]),
+        "content": tar(
+            [("0.wav", bytes([9]) * 5000), same[1], ("2.wav", bytes([8]) * 5000), same[3]]
+        ),
         "shorter": tar([same[1]]),
     }[change]
     (tmp_path / "t.tar").write_bytes(other)

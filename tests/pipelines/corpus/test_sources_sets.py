@@ -1,4 +1,5 @@
-"""Data sets of the Hub and folders as people have them: other columns, ids that repeat, names, links and outputs inside."""
+"""Data sets of the Hub and folders as people have them: other columns, ids that repeat, names,
+links and outputs inside."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def sound(number: int) -> bytes:
 
 def columns(count: int = 3, **more: tuple[Any, list[Any]]) -> dict[str, pa.Array]:
     cells = [{"bytes": sound(n), "path": None} for n in range(count)]
-    return {"audio": pa.array(cells, FILE)} | {name: pa.array(values, kind) for name, (kind, values) in more.items()}
+    return {"audio": pa.array(cells, FILE)} | {
+        name: pa.array(values, kind) for name, (kind, values) in more.items()
+    }
 
 
 def written(folder: Path, **more: tuple[Any, list[Any]]) -> Source:
@@ -71,9 +74,16 @@ def kind(source: Source, recording: Recording) -> FailureKind | None:
 
 def test_other_columns_of_bytes_stay_out_of_meta_and_are_named(tmp_path: Path) -> None:
     cells = [{"bytes": b"x" * 1000, "path": "p.wav"}] * 3
-    source = written(tmp_path / "d", prompt=(FILE, cells), cover=(pa.binary(), [b"png"] * 3), text=(pa.string(), ["a", "b", "c"]))
+    source = written(
+        tmp_path / "d",
+        prompt=(FILE, cells),
+        cover=(pa.binary(), [b"png"] * 3),
+        text=(pa.string(), ["a", "b", "c"]),
+    )
     found = list(source.scan())
-    assert [(r.text, r.meta, content(source, r)) for r in found] == [(t, {}, sound(n)) for n, t in enumerate("abc")]
+    assert [(r.text, r.meta, content(source, r)) for r in found] == [
+        (t, {}, sound(n)) for n, t in enumerate("abc")
+    ]
     assert any("cover, prompt" in note for note in source.notes)
 
 
@@ -89,10 +99,14 @@ def test_a_saved_set_with_pictures_and_two_sounds(tmp_path: Path) -> None:
     }
     pictures = [{"bytes": b"png", "path": None}] * 3
     source = saved(
-        tmp_path / "s", features, {"prompt": sounds[::-1], "audio": sounds, "image": pictures, "text": ["a", "b", "c"]}
+        tmp_path / "s",
+        features,
+        {"prompt": sounds[::-1], "audio": sounds, "image": pictures, "text": ["a", "b", "c"]},
     )
     found = list(source.scan())
-    assert [(r.text, r.meta, content(source, r)) for r in found] == [(t, {}, sound(n)) for n, t in enumerate("abc")]
+    assert [(r.text, r.meta, content(source, r)) for r in found] == [
+        (t, {}, sound(n)) for n, t in enumerate("abc")
+    ]
     assert list(open_source(source.spec).scan()) == found
     assert any("image, prompt" in note for note in source.notes)
 
@@ -103,7 +117,9 @@ def test_ids_that_repeat_give_way_and_are_kept(tmp_path: Path, form: str) -> Non
     for names, wanted in ((list(values), ["S1", "S2", "S3"]), (["id", "audio_id"], None)):
         place = tmp_path / str(len(names))
         if form == "parquet":
-            types = {name: (pa.int64() if name == "id" else pa.string(), values[name]) for name in names}
+            types = {
+                name: (pa.int64() if name == "id" else pa.string(), values[name]) for name in names
+            }
             source = written(place, **types)
         else:
             import datasets
@@ -112,7 +128,9 @@ def test_ids_that_repeat_give_way_and_are_kept(tmp_path: Path, form: str) -> Non
                 name: datasets.Value("int64" if name == "id" else "string") for name in names
             }
             cells = [{"bytes": sound(n), "path": None} for n in range(3)]
-            source = saved(place, features, {"audio": cells} | {name: values[name] for name in names})
+            source = saved(
+                place, features, {"audio": cells} | {name: values[name] for name in names}
+            )
         found = list(source.scan())
         assert [r.meta["id"] for r in found] == [7, 7, 8] and len({r.id for r in found}) == 3
         assert wanted is None or [r.id for r in found] == wanted
@@ -131,21 +149,29 @@ def test_one_shard_by_itself_and_empty_splits(tmp_path: Path) -> None:
     assert [r.text for r in alone.scan()] == ["a", "b", "c"] == [r.text for r in folder.scan()]
     import datasets
 
-    empty = saved(tmp_path / "e", {"audio": datasets.Audio(), "text": datasets.Value("string")}, {"audio": [], "text": []})
+    empty = saved(
+        tmp_path / "e",
+        {"audio": datasets.Audio(), "text": datasets.Value("string")},
+        {"audio": [], "text": []},
+    )
     with pytest.raises(SourceError, match="empty"):
         list(empty.scan())
 
 
 @pytest.mark.parametrize("texts", [True, False])
 @pytest.mark.parametrize("form", ["parquet", "saved"])
-def test_rows_in_another_order_since_the_plan_are_failures(tmp_path: Path, form: str, texts: bool) -> None:
+def test_rows_in_another_order_since_the_plan_are_failures(
+    tmp_path: Path, form: str, texts: bool
+) -> None:
     import datasets
 
     def write(order: list[int]) -> Source:
         cells = [{"bytes": sound(n), "path": None} for n in order]
         words = {"text": [f"words {n}" for n in order]} if texts else {}
         if form == "saved":
-            features = {"audio": datasets.Audio()} | ({"text": datasets.Value("string")} if texts else {})
+            features = {"audio": datasets.Audio()} | (
+                {"text": datasets.Value("string")} if texts else {}
+            )
             place = tmp_path / "s"
             data = data_set(features, {"audio": cells} | words)
             if place.exists():
@@ -154,21 +180,36 @@ def test_rows_in_another_order_since_the_plan_are_failures(tmp_path: Path, form:
             data.save_to_disk(str(place))
             return open_source(str(place))
         (tmp_path / "p").mkdir(exist_ok=True)
-        pq.write_table(pa.table({"audio": pa.array(cells, FILE)} | words), tmp_path / "p" / "t.parquet")
+        pq.write_table(
+            pa.table({"audio": pa.array(cells, FILE)} | words), tmp_path / "p" / "t.parquet"
+        )
         return open_source(str(tmp_path / "p"))
 
     planned = list(write([0, 1, 2, 3]).scan())
     source = write([3, 2, 1, 0])
     assert [kind(source, recording) for recording in planned] == [FailureKind.CHANGED] * 4
     source = write([0, 1])
-    assert {kind(source, recording) for recording in planned[2:]} <= {FailureKind.CHANGED, FailureKind.NOT_FOUND}
+    assert {kind(source, recording) for recording in planned[2:]} <= {
+        FailureKind.CHANGED,
+        FailureKind.NOT_FOUND,
+    }
     if texts:
         source = write([0, 1, 2, 3])
-        assert [kind(source, recording) for recording in planned] == [None] * 4, "the same rows written again"
+        assert [kind(source, recording) for recording in planned] == [None] * 4, (
+            "the same rows written again"
+        )
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/hostname", "../out.wav", "file:///etc/hostname", "http://localhost:1/x", "~/x.wav", "link.wav"]
+    "path",
+    [
+        "/etc/hostname",
+        "../out.wav",
+        "file:///etc/hostname",
+        "http://localhost:1/x",
+        "~/x.wav",
+        "link.wav",
+    ],
 )
 def test_a_path_in_a_cell_stays_inside_the_data(tmp_path: Path, path: str) -> None:
     (tmp_path / "out.wav").write_bytes(b"secret")
@@ -188,7 +229,9 @@ def test_a_path_in_a_cell_stays_inside_the_data(tmp_path: Path, path: str) -> No
         assert content(source, first) == b"secret"
 
 
-def test_a_hub_set_is_pinned_to_the_commit_that_was_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_set_is_pinned_to_the_commit_that_was_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import datasets
 
     from pipelines.corpus.sources import hub
@@ -199,17 +242,23 @@ def test_a_hub_set_is_pinned_to_the_commit_that_was_listed(tmp_path: Path, monke
         asked.append(revision)
         words = {"c1": ["one", "two"], "c2": ["two", "one"]}[str(revision)]
         cells = [{"bytes": word.encode(), "path": None} for word in words]
-        return data_set({"audio": datasets.Audio(), "text": datasets.Value("string")}, {"audio": cells, "text": words})
+        return data_set(
+            {"audio": datasets.Audio(), "text": datasets.Value("string")},
+            {"audio": cells, "text": words},
+        )
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.setattr(hub, "_commit", lambda name: "c1")
     planned = list(open_source("hf:some/set:train").scan())
     monkeypatch.setattr(hub, "_commit", lambda name: "c2")
     source = open_source("hf:some/set:train")
-    assert [content(source, recording) for recording in planned] == [b"one", b"two"] and set(asked) == {"c1"}
+    assert [content(source, recording) for recording in planned] == [b"one", b"two"] and set(
+        asked
+    ) == {"c1"}
 
 
-# --- folders -----------------------------------------------------------------------------------------------------------------
+# --- folders
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -220,7 +269,17 @@ def put(folder: Path, *names: str) -> Path:
 
 
 def test_odd_names_are_rows_and_the_rest_is_counted(tmp_path: Path) -> None:
-    rows = ["...And So On/01.wav", "...x.wav", "A :: B.wav", "Re::Start.wav", "zip::d.wav", "s3:x.wav", "a.ts", "b.BWF", "c.wmv"]
+    rows = [
+        "...And So On/01.wav",
+        "...x.wav",
+        "A :: B.wav",
+        "Re::Start.wav",
+        "zip::d.wav",
+        "s3:x.wav",
+        "a.ts",
+        "b.BWF",
+        "c.wmv",
+    ]
     put(
         tmp_path,
         *rows,
@@ -233,7 +292,14 @@ def test_odd_names_are_rows_and_the_rest_is_counted(tmp_path: Path) -> None:
         "no_ending",
         "t.trans.txt",
     )
-    put(tmp_path, "metadata.csv", "alone.json", "Thumbs.db", "out/manifest/config.json", "out/audit/clip.wav")
+    put(
+        tmp_path,
+        "metadata.csv",
+        "alone.json",
+        "Thumbs.db",
+        "out/manifest/config.json",
+        "out/audit/clip.wav",
+    )
     source = open_source(str(tmp_path))
     found = {recording.id: recording for recording in source.scan()}
     assert sorted(found) == sorted(rows)
@@ -266,12 +332,19 @@ def test_a_remote_folder_tells_the_same(tmp_path: Path) -> None:
 def test_links_that_leave_the_source_fail_unless_followed(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere", "x.wav", "x.txt", "more/y.wav")
     folder = put(tmp_path / "source", "a.wav", "in/b.wav")
-    for name, target in {"x.wav": "elsewhere/x.wav", "more": "elsewhere/more", "a.txt": "elsewhere/x.txt"}.items():
+    for name, target in {
+        "x.wav": "elsewhere/x.wav",
+        "more": "elsewhere/more",
+        "a.txt": "elsewhere/x.txt",
+    }.items():
         (folder / name).symlink_to(tmp_path / target)
     (folder / "c.wav").symlink_to("a.wav")
     source = open_source(str(folder))
     found = {recording.id: recording for recording in source.scan()}
-    assert {name for name, recording in found.items() if kind(source, recording)} == {"x.wav", "more"}
+    assert {name for name, recording in found.items() if kind(source, recording)} == {
+        "x.wav",
+        "more",
+    }
     assert sorted(found) == ["a.wav", "c.wav", "in/b.wav", "more", "x.wav"]
     assert found["a.wav"].text is None and "--follow-links" in found["a.wav"].meta["sidecar_error"]
     source = open_source(str(folder), follow_links=True)
@@ -287,8 +360,16 @@ def test_a_sidecar_of_odd_values_never_costs_the_recording(tmp_path: Path) -> No
     (tmp_path / "2.json").write_text('{"text": "\\ud83d", "deep": ' + "[" * 300 + "]" * 300 + "}")
     os.mkfifo(tmp_path / "3.txt")
     found = list(open_source(str(tmp_path)).scan())
-    assert found[0].speaker == "s" and found[0].text is None and "`text` is a list" in found[0].meta["sidecar_error"]
-    assert "deep" in found[1].meta["sidecar_error"] and found[2].text == "\ufffd" and "sidecar_error" in found[3].meta
+    assert (
+        found[0].speaker == "s"
+        and found[0].text is None
+        and "`text` is a list" in found[0].meta["sidecar_error"]
+    )
+    assert (
+        "deep" in found[1].meta["sidecar_error"]
+        and found[2].text == "\ufffd"
+        and "sidecar_error" in found[3].meta
+    )
     for recording in found:
         json.dumps(dict(recording.meta), allow_nan=False).encode("utf-8")
 
@@ -296,16 +377,23 @@ def test_a_sidecar_of_odd_values_never_costs_the_recording(tmp_path: Path) -> No
 def test_every_ending_of_what_ffmpeg_may_open_is_audio() -> None:
     from av.format import ContainerFormat
 
-    endings = {ending for name in FORMATS.split(",") for ending in ContainerFormat(name, "r").extensions}
+    endings = {
+        ending for name in FORMATS.split(",") for ending in ContainerFormat(name, "r").extensions
+    }
     no_audio = {"avif", "heic", "heif", "mj2", "ism"}  # pictures, and a list of files
     assert {ending for ending in endings if not is_audio(f"x.{ending}")} <= no_audio
-    assert all(is_audio(f"x.{ending}") for ending in ("ts", "m4v", "wmv", "asf", "rf64", "bwf", "mp1", "mpga", "m4r"))
+    assert all(
+        is_audio(f"x.{ending}")
+        for ending in ("ts", "m4v", "wmv", "asf", "rf64", "bwf", "mp1", "mpga", "m4r")
+    )
 
 
 def test_notes_are_kept_in_the_plan() -> None:
     plan = make_plan([Recording("a", "a.wav")], shard_hours=1)
     noted = Plan(plan.split, plan.shards, ("2 hidden", "a\x1bb"))
-    assert Plan.from_bytes(noted.to_bytes()) == noted and Plan.from_bytes(plan.to_bytes()).notes == ()
+    assert (
+        Plan.from_bytes(noted.to_bytes()) == noted and Plan.from_bytes(plan.to_bytes()).notes == ()
+    )
 
 
 def test_control_characters_are_shown_and_not_sent() -> None:

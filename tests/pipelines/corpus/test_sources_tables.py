@@ -1,4 +1,5 @@
-"""Tables as people have them: each row is a row or a failure under its line, whatever its neighbours hold."""
+"""Tables as people have them: each row is a row or a failure under its line, whatever its
+neighbours hold."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def scan(source: str | Path | Source) -> tuple[list[Recording], list[tuple[str, 
 
 def lines(folder: Path, *rows: object) -> Path:
     path = folder / "m.jsonl"
-    path.write_text("".join(row + "\n" if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    path.write_text(
+        "".join(row + "\n" if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+    )
     return path
 
 
@@ -49,8 +52,12 @@ def test_a_tsv_keeps_every_row_whatever_quotes_it_holds(tmp_path: Path) -> None:
     body = "".join(f"c{n}\t{n}.wav\t{text}\ten\n" for n, text in enumerate(SENTENCES))
     (tmp_path / "m.tsv").write_text("client_id\tpath\tsentence\tlocale\n" + body)
     good, bad = scan(tmp_path / "m.tsv")
-    assert not bad and [(r.id, r.text) for r in good] == [(f"{n}.wav", text.strip()) for n, text in enumerate(SENTENCES)]
-    assert {(r.language, r.speaker) for r in good} == {("en", f"c{n}") for n in range(len(SENTENCES))}
+    assert not bad and [(r.id, r.text) for r in good] == [
+        (f"{n}.wav", text.strip()) for n, text in enumerate(SENTENCES)
+    ]
+    assert {(r.language, r.speaker) for r in good} == {
+        ("en", f"c{n}") for n in range(len(SENTENCES))
+    }
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
@@ -65,10 +72,16 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path: Path, ending: str, qu
 
 
 @settings(deadline=None, max_examples=60)
-@given(texts=st.lists(st.text(st.sampled_from("ab,;\"\n\r' "), min_size=1, max_size=12), min_size=1, max_size=8))
+@given(
+    texts=st.lists(
+        st.text(st.sampled_from("ab,;\"\n\r' "), min_size=1, max_size=12), min_size=1, max_size=8
+    )
+)
 def test_any_csv_of_the_csv_module_is_read_as_it_reads_it(texts: list[str]) -> None:
     sink = io.StringIO(newline="")
-    csv.writer(sink).writerows([("path", "note"), *((f"{n}.wav", text) for n, text in enumerate(texts))])
+    csv.writer(sink).writerows(
+        [("path", "note"), *((f"{n}.wav", text) for n, text in enumerate(texts))]
+    )
     wanted = list(csv.DictReader(io.StringIO(sink.getvalue(), newline="")))
     found = [row for _, row in Rows("m.csv").delimited(io.BytesIO(sink.getvalue().encode()), ",")]
     assert found == [{name: cell for name, cell in row.items() if cell} for row in wanted]
@@ -76,7 +89,8 @@ def test_any_csv_of_the_csv_module_is_read_as_it_reads_it(texts: list[str]) -> N
 
 def test_a_quote_that_never_closes_costs_its_own_row(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
-        'path,text\n0.wav,"Stop it\n1.wav,one\n2.wav,"two\nlines"\n3.wav,three"\n4.wav,"x"y\n5.wav,five\n'
+        'path,text\n0.wav,"Stop it\n1.wav,one\n2.wav,"two\nlines"\n3.wav,three"\n4.wav,"x"y\n'
+        "5.wav,five\n"
     )
     good, bad = scan(tmp_path / "m.csv")
     assert [(r.id, r.text) for r in good] == [
@@ -94,7 +108,9 @@ def test_rows_too_short_and_too_long_and_empty(tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "m.csv"))
     good, bad = scan(source)
     assert [r.id for r in good] == ["0.wav", "3.wav"]
-    assert [message.split(": ")[1] for _, message in bad] == [f"{n} columns, the header names 2" for n in (1, 3)]
+    assert [message.split(": ")[1] for _, message in bad] == [
+        f"{n} columns, the header names 2" for n in (1, 3)
+    ]
     assert any("1 empty row" in note for note in source.notes)
 
 
@@ -107,7 +123,9 @@ def test_rows_too_short_and_too_long_and_empty(tmp_path: Path) -> None:
         ("", "empty"),
     ],
 )
-def test_headers_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path, content: str, word: str) -> None:
+def test_headers_that_cannot_be_used_are_refused_in_one_line(
+    tmp_path: Path, content: str, word: str
+) -> None:
     (tmp_path / "m.csv").write_text(content)
     with pytest.raises(SourceError, match=word) as caught:
         list(open_source(str(tmp_path / "m.csv")).scan())
@@ -130,9 +148,15 @@ def test_encodings_with_a_mark(tmp_path: Path, encoding: str, ending: str) -> No
 
 @pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])
 def test_a_line_that_is_not_utf8_costs_its_row(tmp_path: Path, ending: str) -> None:
-    row = {"tsv": b"%d.wav\t%s\n", "csv": b"%d.wav,%s\n", "jsonl": b'{"path": "%d.wav", "text": "%s"}\n'}[ending]
+    row = {
+        "tsv": b"%d.wav\t%s\n",
+        "csv": b"%d.wav,%s\n",
+        "jsonl": b'{"path": "%d.wav", "text": "%s"}\n',
+    }[ending]
     head = {"tsv": b"path\ttext\n", "csv": b"path,text\n", "jsonl": b""}[ending]
-    (tmp_path / f"m.{ending}").write_bytes(head + row % (0, b"a") + row % (1, b"caf\xe9") + row % (2, b"b"))
+    (tmp_path / f"m.{ending}").write_bytes(
+        head + row % (0, b"a") + row % (1, b"caf\xe9") + row % (2, b"b")
+    )
     good, bad = scan(tmp_path / f"m.{ending}")
     assert [r.id for r in good] == ["0.wav", "2.wav"] and len(bad) == 1 and "UTF-8" in bad[0][1]
 
@@ -157,7 +181,9 @@ def test_spans_by_every_name(tmp_path: Path) -> None:
         (1.0, 2.0, 1.0),
         (None, None, 3.5),
     ]
-    assert good[4].id == "t.wav#1234.5611-1234.5622", "no two segments share an id for want of digits"
+    assert good[4].id == "t.wav#1234.5611-1234.5622", (
+        "no two segments share an id for want of digits"
+    )
     assert len(bad) == 4
 
 
@@ -189,8 +215,17 @@ def test_values_that_are_no_strings(tmp_path: Path) -> None:
     st.dictionaries(
         st.text(st.characters()),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.builds(object),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats()
+            | st.text(st.characters())
+            | st.binary()
+            | st.builds(object),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.text(st.characters()), inner, max_size=3)
+            ),
             max_leaves=8,
         ),
         max_size=4,
@@ -231,7 +266,14 @@ def test_paths_in_other_forms_than_on_disk(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:1/x.wav", "s3://b/x.wav", "reference://::x.json", "memory://x.wav", "zip://a.wav::x.zip"]
+    "url",
+    [
+        "http://localhost:1/x.wav",
+        "s3://b/x.wav",
+        "reference://::x.json",
+        "memory://x.wav",
+        "zip://a.wav::x.zip",
+    ],
 )
 def test_a_url_in_a_local_manifest_is_a_failure(tmp_path: Path, url: str) -> None:
     good, bad = scan(lines(tmp_path, {"path": url}, {"path": "a.wav"}))
@@ -239,7 +281,9 @@ def test_a_url_in_a_local_manifest_is_a_failure(tmp_path: Path, url: str) -> Non
     assert len(scan(open_source(str(tmp_path / "m.jsonl"), follow_links=True))[0]) == 2
 
 
-@pytest.mark.parametrize("path", ["/etc/hostname", "file:///etc/hostname", "~/x.wav", "../x.wav", "s3://b/x.wav"])
+@pytest.mark.parametrize(
+    "path", ["/etc/hostname", "file:///etc/hostname", "~/x.wav", "../x.wav", "s3://b/x.wav"]
+)
 def test_a_manifest_from_elsewhere_reaches_nothing_here(path: str) -> None:
     import fsspec
 
@@ -260,7 +304,10 @@ def test_a_file_that_changed_since_the_plan(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(b"x" * 100)
         os.utime(tmp_path / name, ns=(0, ord(name[0])))
-    for source in (open_source(str(lines(tmp_path, {"path": "a.wav"}, {"path": "b.wav"}))), open_source(f"folder:{tmp_path}")):
+    for source in (
+        open_source(str(lines(tmp_path, {"path": "a.wav"}, {"path": "b.wav"}))),
+        open_source(f"folder:{tmp_path}"),
+    ):
         recordings = list(source.scan())
         (tmp_path / "a.wav").rename(tmp_path / "c")
         (tmp_path / "b.wav").rename(tmp_path / "a.wav")
@@ -284,7 +331,9 @@ def test_a_lhotse_cut_set_and_a_kaldi_folder_are_refused_by_name(tmp_path: Path)
 
 
 def test_parquet_manifests_leave_bytes_out_of_meta(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"path": ["a.wav"], "thumb": [b"png"], "n": [1]}), tmp_path / "m.parquet")
+    pq.write_table(
+        pa.table({"path": ["a.wav"], "thumb": [b"png"], "n": [1]}), tmp_path / "m.parquet"
+    )
     good, _ = scan(tmp_path / "m.parquet")
     assert good[0].meta == {"n": 1}
 

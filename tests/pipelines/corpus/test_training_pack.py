@@ -30,18 +30,28 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, count in (("music", 3), ("speech", 2), ("effects", 2)):
         (folder / kind).mkdir()
         for number in range(count):
-            soundfile.write(folder / kind / f"{number}.wav", sound(60_000, seed=number).samples.T, 44_100)
+            soundfile.write(
+                folder / kind / f"{number}.wav", sound(60_000, seed=number).samples.T, 44_100
+            )
     return folder
 
 
-def test_a_corpus_becomes_a_pack_of_the_samples_that_read_audio_gives(corpus: Path, tmp_path: Path) -> None:
+def test_a_corpus_becomes_a_pack_of_the_samples_that_read_audio_gives(
+    corpus: Path, tmp_path: Path
+) -> None:
     said: list[str] = []
     config = PackConfig(str(corpus), hold_out=("effects/1*",), hold_out_share=0.0)
     pack = prepare_pack(config, tmp_path / "pack", None, "tiny", said.append)
     assert any("broken.wav" in line for line in said) and "1 recordings left out" in said[-1]
     kinds = {recording.id: recording.kind for recording in pack.recordings}
-    assert kinds["music/0.wav"] == "music" and kinds["speech/1.wav"] == "speech" and kinds["effects/0.wav"] == "other"
-    assert [recording.id for recording in pack.recordings if recording.held_out] == ["effects/1.wav"]
+    assert (
+        kinds["music/0.wav"] == "music"
+        and kinds["speech/1.wav"] == "speech"
+        and kinds["effects/0.wav"] == "other"
+    )
+    assert [recording.id for recording in pack.recordings if recording.held_out] == [
+        "effects/1.wav"
+    ]
     for recording in pack.recordings:
         samples = read_audio(corpus / recording.id, 48_000, 2).samples
         assert np.abs(pack.read(recording, 0, recording.num_samples) - samples).max() < 1e-4
@@ -52,8 +62,16 @@ def test_a_corpus_becomes_a_pack_of_the_samples_that_read_audio_gives(corpus: Pa
 
 
 def test_labels_and_the_split_are_functions_of_the_id() -> None:
-    config = PackConfig("x", music=("*.mid*", "songs/*"), speech=("books/*",), hold_out=("songs/live/*",), hold_out_share=0.2)
-    assert [config.kind(name) for name in ("songs/a.mp3", "books/b.mp3", "a.midi.wav", "door.wav")] == [
+    config = PackConfig(
+        "x",
+        music=("*.mid*", "songs/*"),
+        speech=("books/*",),
+        hold_out=("songs/live/*",),
+        hold_out_share=0.2,
+    )
+    assert [
+        config.kind(name) for name in ("songs/a.mp3", "books/b.mp3", "a.midi.wav", "door.wav")
+    ] == [
         "music",
         "speech",
         "music",
@@ -62,7 +80,9 @@ def test_labels_and_the_split_are_functions_of_the_id() -> None:
     assert config.holds_out("songs/live/x.mp3")
     names = [f"books/{number}.mp3" for number in range(3000)]
     held = [name for name in names if config.holds_out(name)]
-    assert len(held) / 3000 == pytest.approx(0.2, abs=0.03) and held == [name for name in names if config.holds_out(name)]
+    assert len(held) / 3000 == pytest.approx(0.2, abs=0.03) and held == [
+        name for name in names if config.holds_out(name)
+    ]
     for wrong in ({"hold_out_share": 1.0}, {"synthetic_minutes": -1.0}):
         with pytest.raises(UsageError):
             PackConfig("x", **wrong)  # type: ignore[arg-type]
@@ -73,14 +93,27 @@ def test_synthesised_audio_is_added_and_trained_on(corpus: Path, tmp_path: Path)
     pack = prepare_pack(config, tmp_path / "pack", None, "tiny", quiet)
     made = [recording for recording in pack.recordings if recording.id.startswith("synthetic/")]
     assert [recording.kind for recording in made] == ["music", "other", "music"]
-    assert all(recording.num_samples == 480_000 and recording.rms > 0.01 and not recording.held_out for recording in made)
+    assert all(
+        recording.num_samples == 480_000 and recording.rms > 0.01 and not recording.held_out
+        for recording in made
+    )
 
 
 def test_train_codec_packs_trains_resumes_and_the_result_tokenizes(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    options = ["--preset", "tiny", "--batch", "1", "--steps", "4", "--device", "cpu", "--no-tensorboard"]
+    options = [
+        "--preset",
+        "tiny",
+        "--batch",
+        "1",
+        "--steps",
+        "4",
+        "--device",
+        "cpu",
+        "--no-tensorboard",
+    ]
     assert main(["train-codec", str(corpus), str(run), *options, "--minutes", "0.0001"]) == 0
     assert len(read_losses(run)) == 1 and Pack(run / "pack").seconds(held_out=False) > 5
     assert main(["train-codec", str(corpus), str(run), *options]) == 0
@@ -88,10 +121,25 @@ def test_train_codec_packs_trains_resumes_and_the_result_tokenizes(
     codec = str(run / "checkpoint")
     assert f"--codec {codec}" in capsys.readouterr().out
     music, out = str(corpus / "music"), str(tmp_path / "out")
-    arguments = ["tokenize", music, out, "--codec", codec, "--bandwidth", "1.8", "--workers", "0", "--device", "cpu"]
+    arguments = [
+        "tokenize",
+        music,
+        out,
+        "--codec",
+        codec,
+        "--bandwidth",
+        "1.8",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
     assert main(arguments) == 0
     assert main(["decode", out, "0.wav", "-o", str(tmp_path / "x.wav"), "--device", "cpu"]) == 0
-    assert soundfile.info(tmp_path / "x.wav").frames == read_audio(corpus / "music" / "0.wav", 48_000, 2).num_samples
+    assert (
+        soundfile.info(tmp_path / "x.wav").frames
+        == read_audio(corpus / "music" / "0.wav", 48_000, 2).num_samples
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,9 +152,17 @@ def test_train_codec_packs_trains_resumes_and_the_result_tokenizes(
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
 ) -> None:
-    places = {"CORPUS": str(corpus), "MISSING": str(tmp_path / "missing"), "RUN": str(tmp_path / "run")}
+    places = {
+        "CORPUS": str(corpus),
+        "MISSING": str(tmp_path / "missing"),
+        "RUN": str(tmp_path / "run"),
+    }
     assert main([places.get(argument, argument) for argument in arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and words in error[0]

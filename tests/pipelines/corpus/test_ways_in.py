@@ -1,4 +1,5 @@
-"""One recording, one set of samples, whichever way it comes in; and those are what decoders say that share no code with ours."""
+"""One recording, one set of samples, whichever way it comes in; and those are what decoders say
+that share no code with ours."""
 
 from __future__ import annotations
 
@@ -46,10 +47,14 @@ FORMATS: dict[str, Callable[[], bytes]] = {
     "a.caf": lambda: by_soundfile(SOUND, "CAF", "PCM_24"),
     "a.w64": lambda: by_soundfile(SOUND, "W64", "PCM_16"),
     "lame.mp3": lambda: by_ffmpeg("mp3", MP3, rate=44_100),
-    "bare.mp3": lambda: by_ffmpeg("mp3", MP3, rate=44_100, options={"write_xing": "0", "id3v2_version": "0"}),
+    "bare.mp3": lambda: by_ffmpeg(
+        "mp3", MP3, rate=44_100, options={"write_xing": "0", "id3v2_version": "0"}
+    ),
     "tagged.mp3": lambda: by_ffmpeg("mp3", MP3, rate=44_100) + ID3_1,
     "vorbis.ogg": lambda: by_soundfile(SOUND, "OGG", "VORBIS"),
-    "chain.ogg": lambda: by_soundfile(SOUND, "OGG", "VORBIS") + by_soundfile(SOUND[:, :30_000], "OGG", "VORBIS"),
+    "chain.ogg": lambda: (
+        by_soundfile(SOUND, "OGG", "VORBIS") + by_soundfile(SOUND[:, :30_000], "OGG", "VORBIS")
+    ),
     "a.opus": lambda: by_ffmpeg("ogg", ("libopus", SOUND)),
     "a.m4a": lambda: by_ffmpeg("ipod", ("aac", SOUND)),
     "alac.m4a": lambda: by_ffmpeg("ipod", ("alac", SOUND)),
@@ -68,7 +73,9 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def truth(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def truth(
+    files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, np.ndarray]:
     """The samples by path."""
     folder = tmp_path_factory.mktemp("truth")
     found = {}
@@ -85,7 +92,9 @@ def through(spec: str) -> dict[str, np.ndarray]:
     for recording in source.scan():
         file = source.open(recording)
         stream = stream_audio(file, start=recording.start, end=recording.end, name=recording.uri)
-        found[str(recording.meta.get("name", recording.id)).replace("_", ".")] = np.concatenate(list(stream), axis=1)
+        found[str(recording.meta.get("name", recording.id)).replace("_", ".")] = np.concatenate(
+            list(stream), axis=1
+        )
         if not isinstance(file, str):
             file.close()
     return found
@@ -98,7 +107,9 @@ def by_path(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
 
 
 def by_bytes(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
-    return {name: read_audio(io.BytesIO(content), name=name).samples for name, content in files.items()}
+    return {
+        name: read_audio(io.BytesIO(content), name=name).samples for name, content in files.items()
+    }
 
 
 def by_memory(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
@@ -106,7 +117,9 @@ def by_memory(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
     for name, content in files.items():
         store.pipe_file(f"{folder}/{name}", content)
     (root / "list.jsonl").write_text(
-        "".join(json.dumps({"path": f"memory:/{folder}/{name}", "name": name}) + "\n" for name in files)
+        "".join(
+            json.dumps({"path": f"memory:/{folder}/{name}", "name": name}) + "\n" for name in files
+        )
     )
     return through(str(root / "list.jsonl"))
 
@@ -128,15 +141,24 @@ def by_tar(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
 def by_parquet(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
     cells = [{"bytes": content, "path": name} for name, content in files.items()]
     (root / "set").mkdir()
-    pq.write_table(pa.table({"audio": cells, "name": list(files)}), root / "set" / "a.parquet", row_group_size=3)
+    pq.write_table(
+        pa.table({"audio": cells, "name": list(files)}),
+        root / "set" / "a.parquet",
+        row_group_size=3,
+    )
     return through(str(root / "set"))
 
 
 def by_saved_set(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
     import datasets
 
-    rows = {"audio": [{"bytes": content, "path": None} for content in files.values()], "name": list(files)}
-    datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False)).save_to_disk(str(root / "saved"))
+    rows = {
+        "audio": [{"bytes": content, "path": None} for content in files.values()],
+        "name": list(files),
+    }
+    datasets.Dataset.from_dict(rows).cast_column(
+        "audio", datasets.Audio(decode=False)
+    ).save_to_disk(str(root / "saved"))
     return through(str(root / "saved"))
 
 
@@ -150,7 +172,10 @@ def by_segments(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]
             lines.append({"path": name, "id": f"{start}/{name}", "name": f"{start}/{name}", **span})
     (root / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     pieces = through(str(root / "list.jsonl"))
-    return {name: np.concatenate([pieces[f"{start}/{name}"] for start in ("0", "0.5", "1.25")], axis=1) for name in files}
+    return {
+        name: np.concatenate([pieces[f"{start}/{name}"] for start in ("0", "0.5", "1.25")], axis=1)
+        for name in files
+    }
 
 
 @contextlib.contextmanager
@@ -176,7 +201,9 @@ def by_s3(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():
             patch.setenv(name, value)
-        store = fsspec.filesystem("s3", endpoint_url=address, key="test", secret="test", skip_instance_cache=True)
+        store = fsspec.filesystem(
+            "s3", endpoint_url=address, key="test", secret="test", skip_instance_cache=True
+        )
         store.mkdir("ways")
         for name, content in files.items():
             store.pipe_file(f"ways/{name}", content)
@@ -202,7 +229,10 @@ WAYS = {
 def test_every_way_in_gives_the_same_samples(
     way: str, files: dict[str, bytes], truth: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    found = {name.rpartition("/")[2] if way == "path" else name: samples for name, samples in WAYS[way](files, tmp_path).items()}
+    found = {
+        name.rpartition("/")[2] if way == "path" else name: samples
+        for name, samples in WAYS[way](files, tmp_path).items()
+    }
     assert found.keys() == truth.keys()
     assert [name for name in truth if not np.array_equal(found[name], truth[name])] == []
 
@@ -218,7 +248,9 @@ def floats(raw: bytes, channels: int) -> np.ndarray:
 
 
 def by_ffmpeg_itself(path: Path) -> np.ndarray:
-    return floats(tool("ffmpeg", "-v", "error", "-i", str(path), "-map", "0:a:0", "-f", "f32le", "-"), 2)
+    return floats(
+        tool("ffmpeg", "-v", "error", "-i", str(path), "-map", "0:a:0", "-f", "f32le", "-"), 2
+    )
 
 
 def by_libsndfile(path: Path) -> np.ndarray:
@@ -234,13 +266,19 @@ def by_mpg123(path: Path) -> np.ndarray:
 
 
 def by_opusdec(path: Path) -> np.ndarray:
-    tool("opusdec", "--quiet", "--float", "--rate", "48000", str(path), str(path.with_suffix(".wav")))
+    tool(
+        "opusdec", "--quiet", "--float", "--rate", "48000", str(path), str(path.with_suffix(".wav"))
+    )
     return by_libsndfile(path.with_suffix(".wav"))
 
 
 EXACT, LOSSY = 0.0, 2e-3
 ORACLES = {
-    **{name: (by_libsndfile, EXACT) for name in FORMATS if name.endswith((".wav", ".aiff", ".au", ".caf", ".w64"))},
+    **{
+        name: (by_libsndfile, EXACT)
+        for name in FORMATS
+        if name.endswith((".wav", ".aiff", ".au", ".caf", ".w64"))
+    },
     **dict.fromkeys(("piped.wav", "ms.wav"), (by_ffmpeg_itself, EXACT)),
     "a.flac": (by_flac_itself, EXACT),
     "a24.flac": (by_flac_itself, EXACT),
@@ -249,9 +287,12 @@ ORACLES = {
     "vorbis.ogg": (by_libsndfile, LOSSY),
     "a.opus": (by_opusdec, LOSSY),
     **dict.fromkeys(("alac.m4a", "a.mkv", "a.wv"), (by_ffmpeg_itself, EXACT)),
-    **dict.fromkeys(("bare.mp3", "a.m4a", "a.aac", "a.wma", "a.webm", "a.mp4"), (by_ffmpeg_itself, LOSSY)),
+    **dict.fromkeys(
+        ("bare.mp3", "a.m4a", "a.aac", "a.wma", "a.webm", "a.mp4"), (by_ffmpeg_itself, LOSSY)
+    ),
 }
-"""an independent decoder, and by how much its samples may differ: lossy decoders round in their own ways"""
+"""an independent decoder, and by how much its samples may differ: lossy decoders round in their own
+ways"""
 LATE = dict.fromkeys(("a.m4a", "a.mp4", "a.aac", "a.webm", "a.wma"), 2048)
 """samples that versions of FFmpeg leave on behind (padding of the last packet)"""
 

@@ -22,7 +22,9 @@ def read_png(path: Path) -> np.ndarray:
     while at < len(content):
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
         parts[kind] = content[at + 8 : at + 8 + length]
-        assert zlib.crc32(kind + parts[kind]) == int.from_bytes(content[at + 8 + length : at + 12 + length], "big")
+        assert zlib.crc32(kind + parts[kind]) == int.from_bytes(
+            content[at + 8 + length : at + 12 + length], "big"
+        )
         at += 12 + length
     assert list(parts) == [b"IHDR", b"IDAT", b"IEND"] and parts[b"IHDR"][8:10] == b"\x08\x02"
     columns, rows = (int.from_bytes(parts[b"IHDR"][i : i + 4], "big") for i in (0, 4))
@@ -31,9 +33,18 @@ def read_png(path: Path) -> np.ndarray:
     return lines[:, 1:].reshape(rows, columns, 3)
 
 
-@pytest.mark.parametrize(("name", "sounds"), [("train_music_lm", ["music"]), ("train_tts_lm", ["one_five", "three_two"])])
+@pytest.mark.parametrize(
+    ("name", "sounds"), [("train_music_lm", ["music"]), ("train_tts_lm", ["one_five", "three_two"])]
+)
 def test_examples_train_and_sound(name: str, sounds: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), "--out", str(tmp_path), "--steps", "3"]
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / f"{name}.py"),
+        "--out",
+        str(tmp_path),
+        "--steps",
+        "3",
+    ]
     if name == "train_music_lm":
         command += ["--seconds", "4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -41,7 +52,9 @@ def test_examples_train_and_sound(name: str, sounds: list[str], tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "unigram entropy" in done.stdout
     colours = {tuple(colour) for colour in read_png(tmp_path / "loss.png").reshape(-1, 3)}
-    assert {(255, 255, 255), (0, 0, 255), (255, 0, 0)} <= colours, "the loss and the unigram entropy"
+    assert {(255, 255, 255), (0, 0, 255), (255, 0, 0)} <= colours, (
+        "the loss and the unigram entropy"
+    )
     for sound in sounds:
         samples, rate = soundfile.read(tmp_path / f"{sound}.wav")
         assert rate == 48_000 and 0.5 < len(samples) / rate < 3 and samples.std() > 0

@@ -1,4 +1,5 @@
-"""The loader: the same stream on any number of ranks and workers, from any step on; batches are what the data set holds."""
+"""The loader: the same stream on any number of ranks and workers, from any step on; batches are
+what the data set holds."""
 
 from __future__ import annotations
 
@@ -18,7 +19,19 @@ import torch
 from loader_data import make_rows, write_output
 from torch.utils.data import DataLoader
 
-from pipelines import Batch, Buckets, CodesDataset, CodesLoader, Crop, Delay, Flatten, Mixture, Pack, PackedBatch, mix
+from pipelines import (
+    Batch,
+    Buckets,
+    CodesDataset,
+    CodesLoader,
+    Crop,
+    Delay,
+    Flatten,
+    Mixture,
+    Pack,
+    PackedBatch,
+    mix,
+)
 from pipelines.output.formats.schema import Row
 from tokenizer import ShardError, UsageError
 from tokenizer.codecs.mulaw import describe_mulaw
@@ -39,7 +52,10 @@ def music(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> CodesDat
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> CodesDataset:
     folder = tmp_path_factory.mktemp("speech")
-    return CodesDataset(write_output(folder, make_rows(23, SPEC, 6.0, first=500), shards=2, form="webdataset"), n_q=2)
+    return CodesDataset(
+        write_output(folder, make_rows(23, SPEC, 6.0, first=500), shards=2, form="webdataset"),
+        n_q=2,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +64,12 @@ def both(music: CodesDataset, speech: CodesDataset) -> Mixture:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "crops": {"batch_size": 8, "crop": Crop(chunks=3), "pattern": Delay(), "fields": ("speaker", "scales")},
+    "crops": {
+        "batch_size": 8,
+        "crop": Crop(chunks=3),
+        "pattern": Delay(),
+        "fields": ("speaker", "scales"),
+    },
     "pack": {"batch_size": 4, "batching": Pack(500), "pattern": Flatten(), "fields": ("text",)},
     "buckets": {"batching": Buckets(4000, window=64, multiple=4), "pattern": Delay()},
 }
@@ -62,14 +83,22 @@ def as_rows(batch: Batch | PackedBatch) -> list[tuple[Any, ...]]:
     """One entry a row, comparable, without the batch's own padding to its longest row."""
     codes, mask = batch.codes.numpy(), batch.mask.numpy()
     places = batch.start_seconds.tolist() if isinstance(batch, Batch) else batch.start_seconds
-    text = batch.text if "text" in batch.fields else batch.fields.get("speaker", [None] * len(batch))
-    return [(batch.ids[i], places[i], text[i], codes[i][mask[i]].tobytes(), mask[i].sum().item()) for i in range(len(batch))]
+    text = (
+        batch.text if "text" in batch.fields else batch.fields.get("speaker", [None] * len(batch))
+    )
+    return [
+        (batch.ids[i], places[i], text[i], codes[i][mask[i]].tobytes(), mask[i].sum().item())
+        for i in range(len(batch))
+    ]
 
 
 def together(loaders: list[CodesLoader], steps: int) -> list[list[tuple[Any, ...]]]:
     """Global batches: what all ranks got at each step, in order of ranks."""
     streams: list[Iterator[Batch | PackedBatch]] = [islice(iter(one), steps) for one in loaders]
-    return [[row for batch in batches for row in as_rows(batch)] for batches in zip(*streams, strict=True)]
+    return [
+        [row for batch in batches for row in as_rows(batch)]
+        for batches in zip(*streams, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +116,10 @@ def test_resume_is_exact_at_every_step_on_any_number_of_ranks(both: Mixture, kin
     assert [state["step"] for state in states] == list(range(steps + 1))
     for at, state in enumerate(states[:-2]):
         world = (1, 2, 4)[at % 3]
-        resumed = [loader(both, kind, rank=rank, world=world, threads=2 * (at % 2)) for rank in range(world)]
+        resumed = [
+            loader(both, kind, rank=rank, world=world, threads=2 * (at % 2))
+            for rank in range(world)
+        ]
         for one in resumed:
             one.load_state_dict(state)
         assert together(resumed, 2) == whole[at : at + 2], at
@@ -116,23 +148,32 @@ def test_anybodys_dataloader_gets_the_same_batches(both: Mixture, kind: str) -> 
         assert [as_rows(batch) for batch in theirs] == whole
 
 
-def test_a_workers_own_state_goes_on_in_that_worker(both: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As StatefulDataLoader does it: each worker's loader is asked for its state, and given it back."""
+def test_a_workers_own_state_goes_on_in_that_worker(
+    both: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As StatefulDataLoader does it: each worker's loader is asked for its state, and given it
+    back."""
     whole = together([loader(both, "crops", steps=9)], 10)
     for worker in (0, 1):
-        monkeypatch.setattr("pipelines.loader.loader.find_worker", lambda worker=worker: (worker, 2))
+        monkeypatch.setattr(
+            "pipelines.loader.loader.find_worker", lambda worker=worker: (worker, 2)
+        )
         one = loader(both, "crops", steps=9)
         assert together([one], 2) == [whole[worker], whole[worker + 2]]
         other = loader(both, "crops", steps=9)
         other.load_state_dict(one.state_dict())
         assert together([other], 9) == whole[worker + 4 :: 2]
-        monkeypatch.setattr("pipelines.loader.loader.find_worker", lambda worker=worker: (worker, 3))
+        monkeypatch.setattr(
+            "pipelines.loader.loader.find_worker", lambda worker=worker: (worker, 3)
+        )
         other.load_state_dict(one.state_dict())
         with pytest.raises(UsageError, match="keep their number"):
             next(iter(other))
 
 
-def test_states_of_another_stream_are_refused_by_what_changed(both: Mixture, music: CodesDataset, tmp_path: Path) -> None:
+def test_states_of_another_stream_are_refused_by_what_changed(
+    both: Mixture, music: CodesDataset, tmp_path: Path
+) -> None:
     state = loader(both, "crops").state_dict()
     for options, what in (
         ({"batch_size": 16}, "batch_size was 8, is 16"),
@@ -154,7 +195,9 @@ def test_states_of_another_stream_are_refused_by_what_changed(both: Mixture, mus
         loader(music, "crops").load_state_dict({"step": 3})
 
 
-def test_an_epoch_is_every_recording_once_and_a_loop_goes_on_after_the_end(music: CodesDataset, rows: list[Row]) -> None:
+def test_an_epoch_is_every_recording_once_and_a_loop_goes_on_after_the_end(
+    music: CodesDataset, rows: list[Row]
+) -> None:
     one = CodesLoader(music, 8, epochs=1, seed=1)
     batches = list(one)
     assert [len(batch) for batch in batches] == [8] * 8 + [6]
@@ -165,11 +208,16 @@ def test_an_epoch_is_every_recording_once_and_a_loop_goes_on_after_the_end(music
     two = [id for batch in CodesLoader(music, 8, epochs=2, seed=1) for id in batch.ids]
     assert Counter(two) == Counter({row.id: 2 for row in rows})
     for world in (2, 4):
-        shares = [list(CodesLoader(music, 8, epochs=1, seed=1, rank=rank, world=world)) for rank in range(world)]
+        shares = [
+            list(CodesLoader(music, 8, epochs=1, seed=1, rank=rank, world=world))
+            for rank in range(world)
+        ]
         assert {len(share) for share in shares} == {9}, "every rank has as many steps"
         assert sum(len(batch) for share in shares for batch in share) == 70
     for workers in (1, 2):
-        assert [batch.ids for batch in CodesLoader(music, 8, epochs=1, seed=1, workers=workers)] == [b.ids for b in batches]
+        assert [
+            batch.ids for batch in CodesLoader(music, 8, epochs=1, seed=1, workers=workers)
+        ] == [b.ids for b in batches]
     in_order = CodesLoader(music, 7, epochs=1, shuffle="none")
     assert [id for batch in in_order for id in batch.ids] == [row.id for row in rows]
 
@@ -185,7 +233,9 @@ ENDING = {
 
 
 @pytest.mark.parametrize("kind", ENDING)
-def test_epochs_counted_outside_differ_in_order_and_cuts(music: CodesDataset, rows: list[Row], kind: str) -> None:
+def test_epochs_counted_outside_differ_in_order_and_cuts(
+    music: CodesDataset, rows: list[Row], kind: str
+) -> None:
     def make(**more: Any) -> CodesLoader:
         return CodesLoader(music, seed=1, **{"threads": 0, **ENDING[kind], **more})  # type: ignore[arg-type]
 
@@ -196,10 +246,15 @@ def test_epochs_counted_outside_differ_in_order_and_cuts(music: CodesDataset, ro
     assert all(one != other for one, other in itertools.combinations(expected, 2))
     if "epochs" in ENDING[kind] and kind != "pack":
         wanted = Counter({row.id: ENDING[kind]["epochs"] for row in rows})
-        assert all(Counter(row[0] for batch in loop for row in batch) == wanted for loop in expected)
+        assert all(
+            Counter(row[0] for batch in loop for row in batch) == wanted for loop in expected
+        )
     assert loops(make(threads=2)) == expected
     # Somebody else's DataLoader, whose workers stay.
-    assert loops(DataLoader(make(), batch_size=None, num_workers=2, persistent_workers=True)) == expected
+    assert (
+        loops(DataLoader(make(), batch_size=None, num_workers=2, persistent_workers=True))
+        == expected
+    )
     # In the middle of the second loop, from its state, and by number.
     one, other = make(), make()
     list(one)
@@ -221,7 +276,12 @@ def test_a_loader_without_ends_has_no_epochs_to_set(music: CodesDataset) -> None
 
 def test_rows_are_the_recordings_codes_in_the_pattern(music: CodesDataset, rows: list[Row]) -> None:
     by_id = {row.id: row for row in rows}
-    for batch in islice(CodesLoader(music, 8, crop=Crop(seconds=3), pattern=Delay(), fields=("speaker", "scales", "meta")), 20):
+    for batch in islice(
+        CodesLoader(
+            music, 8, crop=Crop(seconds=3), pattern=Delay(), fields=("speaker", "scales", "meta")
+        ),
+        20,
+    ):
         assert isinstance(batch, Batch) and batch.codes.shape == batch.mask.shape == (8, 2, 451)
         assert (batch.codes.dtype, batch.mask.dtype) == (torch.int64, torch.bool)
         for i, id in enumerate(batch.ids):
@@ -230,11 +290,16 @@ def test_rows_are_the_recordings_codes_in_the_pattern(music: CodesDataset, rows:
             assert float(batch.start_seconds[i]) == pytest.approx(first * 0.99)
             whole = row.codes.codes[:2, 150 * first : 150 * first + frames]
             assert np.array_equal(Delay().invert(batch.codes[i, :, : frames + 1].numpy()), whole)
-            assert int(batch.mask[i].sum()) == whole.size and bool((batch.codes[i][~batch.mask[i]] == 1024).all())
+            assert int(batch.mask[i].sum()) == whole.size and bool(
+                (batch.codes[i][~batch.mask[i]] == 1024).all()
+            )
             assert batch.fields["speaker"][i] == row.speaker and batch.fields["meta"][i] == row.meta
             assert batch.scales is not None and row.codes.scales is not None
             chunks = min(3, len(row.codes.chunk_frames) - first)
-            assert batch.scales[i, :chunks].tolist() == row.codes.scales[first : first + chunks].tolist()
+            assert (
+                batch.scales[i, :chunks].tolist()
+                == row.codes.scales[first : first + chunks].tolist()
+            )
             assert not batch.scales[i, chunks:].any()
 
 
@@ -253,10 +318,14 @@ def test_packed_rows_hold_whole_recordings_end_to_end(music: CodesDataset, rows:
                 assert positions == list(range(positions[0], positions[0] + len(positions)))
                 assert positions[0] == sum(map(len, found.get(id, [])))
                 found.setdefault(id, []).append(batch.codes[i][here].numpy())
-    assert {id: np.concatenate(parts).tolist() for id, parts in found.items()} == {id: t.tolist() for id, t in by_id.items()}
+    assert {id: np.concatenate(parts).tolist() for id, parts in found.items()} == {
+        id: t.tolist() for id, t in by_id.items()
+    }
 
 
-def test_buckets_keep_to_their_budget_and_drop_nothing(music: CodesDataset, rows: list[Row]) -> None:
+def test_buckets_keep_to_their_budget_and_drop_nothing(
+    music: CodesDataset, rows: list[Row]
+) -> None:
     padded = total = 0
     ids: Counter[str] = Counter()
     for batch in CodesLoader(music, batching=Buckets(6000), epochs=1, threads=0):
@@ -298,7 +367,11 @@ def test_ranks_are_found_and_wrong_numbers_refused(
     assert next(iter(CodesLoader(music, 8, threads=0))).ids == whole.ids[4:]
     with pytest.raises(UsageError, match="multiple of 2"):
         next(iter(CodesLoader(music, 7, threads=0)))
-    wide = CodesDataset(write_output(tmp_path, make_rows(5, describe_mulaw(12.0), 2.0), shards=1, spec=describe_mulaw(12.0)))
+    wide = CodesDataset(
+        write_output(
+            tmp_path, make_rows(5, describe_mulaw(12.0), 2.0), shards=1, spec=describe_mulaw(12.0)
+        )
+    )
     for options, what in (
         ({"batch_size": None}, "batch_size"),
         ({"batch_size": 0}, "batch_size"),
@@ -340,7 +413,9 @@ def test_the_process_group_says_which_rank_this_is(music: CodesDataset) -> None:
     finally:
         torch.distributed.destroy_process_group()
     assert next(iter(pickle.loads(sent))).ids != whole.ids[6:], "goes on behind the first batch"
-    assert len(next(iter(pickle.loads(sent))).ids) == 2, "a process that is started anew keeps its rank"
+    assert len(next(iter(pickle.loads(sent))).ids) == 2, (
+        "a process that is started anew keeps its rank"
+    )
 
 
 def test_codecs_without_windows_are_cut_at_frames(tmp_path: Path) -> None:
@@ -349,11 +424,17 @@ def test_codecs_without_windows_are_cut_at_frames(tmp_path: Path) -> None:
     by_id = {row.id: row for row in made}
     data = CodesDataset(write_output(tmp_path, made, spec=spec))
     assert all(sample.to_codes().equals(row.codes) for sample, row in zip(data, made, strict=True))
-    for batch in islice(CodesLoader(data, 4, crop=Crop(seconds=1), threads=0, fields=("scales",)), 20):
-        assert isinstance(batch, Batch) and batch.codes.shape == (4, 4, 150) and batch.scales is None
+    for batch in islice(
+        CodesLoader(data, 4, crop=Crop(seconds=1), threads=0, fields=("scales",)), 20
+    ):
+        assert (
+            isinstance(batch, Batch) and batch.codes.shape == (4, 4, 150) and batch.scales is None
+        )
         for i, id in enumerate(batch.ids):
             first, frames = round(float(batch.start_seconds[i]) * 150), int(batch.frames[i])
-            assert np.array_equal(batch.codes[i, :, :frames].numpy(), by_id[id].codes.codes[:, first : first + frames])
+            assert np.array_equal(
+                batch.codes[i, :, :frames].numpy(), by_id[id].codes.codes[:, first : first + frames]
+            )
     number = max(range(20), key=data.frames)
     assert data.slice(number, 0.5, 1.5).to_codes().num_samples == 48_000
     with pytest.raises(UsageError, match="no chunks"):

@@ -49,12 +49,19 @@ def test_a_setting_that_changes_rows_is_a_difference(change: dict[str, object], 
 
 def test_other_weights_are_a_difference_and_another_path_to_the_same_is_not() -> None:
     before = stored_form(CONFIG, SPEC, "1.0")
-    assert not differences(before, stored_form(replace(CONFIG, codec="/elsewhere"), replace(SPEC, codec="x"), "2.0"))
+    assert not differences(
+        before, stored_form(replace(CONFIG, codec="/elsewhere"), replace(SPEC, codec="x"), "2.0")
+    )
     assert not differences(before, stored_form(CONFIG, with_device(SPEC, "cuda"), "1.0"))
-    assert "weights" in differences(before, stored_form(CONFIG, replace(SPEC, weights_sha256="d"), "1.0"))[0]
+    assert (
+        "weights"
+        in differences(before, stored_form(CONFIG, replace(SPEC, weights_sha256="d"), "1.0"))[0]
+    )
 
 
-def test_fast_and_exact_codes_do_not_mix_and_folders_from_before_there_was_a_choice_are_exact() -> None:
+def test_fast_and_exact_codes_do_not_mix_and_folders_from_before_there_was_a_choice_are_exact() -> (
+    None
+):
     exact = stored_form(CONFIG, SPEC, "1.0")
     fast = stored_form(replace(CONFIG, precision="fast"), replace(SPEC, precision="fast"), "1.0")
     assert differences(exact, fast) == ["codec.precision: 'exact' there, 'fast' now"]
@@ -63,7 +70,11 @@ def test_fast_and_exact_codes_do_not_mix_and_folders_from_before_there_was_a_cho
     old = json.loads(json.dumps(exact))
     del old["config"]["precision"], old["codec"]["precision"]
     assert not differences(old, exact) and fingerprint(old) == fingerprint(exact)
-    assert TokenizeConfig.from_dict(old["config"]).precision == "exact" == spec_from_dict(old["codec"]).precision
+    assert (
+        TokenizeConfig.from_dict(old["config"]).precision
+        == "exact"
+        == spec_from_dict(old["codec"]).precision
+    )
 
 
 def test_a_weight_free_codec_has_no_device() -> None:
@@ -72,14 +83,23 @@ def test_a_weight_free_codec_has_no_device() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"format": "csv"}, {"shard_hours": 0}, {"bandwidth": -1}, {"split": "a b"}, {"split": ""}, {"precision": "tf32"}],
+    [
+        {"format": "csv"},
+        {"shard_hours": 0},
+        {"bandwidth": -1},
+        {"split": "a b"},
+        {"split": ""},
+        {"precision": "tf32"},
+    ],
 )
 def test_impossible_settings_are_refused_by_name(values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(values)).replace('_', '-')}"):
         TokenizeConfig(source="s", **values)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("values", [{"workers": -1}, {"gpus": -1}, {"device": "tpu"}, {"max_failures": -2}])
+@pytest.mark.parametrize(
+    "values", [{"workers": -1}, {"gpus": -1}, {"device": "tpu"}, {"max_failures": -2}]
+)
 def test_impossible_run_options_are_refused_by_name(values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(values)).replace('_', '-')}"):
         RunOptions(**values)  # type: ignore[arg-type]

@@ -23,7 +23,9 @@ from tokenizer.types import Codes
 FOOTER = make_footer(describe_mulaw(6.0), "1.2.3")
 
 
-def make_row(number: int, frames: int = 200, n_q: int = 4, scales: bool = True, **values: object) -> Row:
+def make_row(
+    number: int, frames: int = 200, n_q: int = 4, scales: bool = True, **values: object
+) -> Row:
     rng = np.random.default_rng(number)
     chunks = [150] * (frames // 150) + ([frames % 150] if frames % 150 else [])
     codes = Codes(
@@ -64,7 +66,11 @@ def written(form: str, rows: list[Row], folder: Path) -> Path:
 
 def test_rows_come_back_as_they_went_in(form: str, tmp_path: Path) -> None:
     rows = [make_row(n, frames) for n, frames in enumerate([1, 2, 149, 150, 151, 4000])]
-    rows += [make_row(9, scales=False), make_row(10, n_q=16), make_row(11, text="a\nb", language="de", speaker="x", meta={})]
+    rows += [
+        make_row(9, scales=False),
+        make_row(10, n_q=16),
+        make_row(11, text="a\nb", language="de", speaker="x", meta={}),
+    ]
     path = written(form, rows, tmp_path)
     with path.open("rb") as file:
         for one, other in zip(shard_format(form).read(file, "s"), rows, strict=True):
@@ -105,7 +111,9 @@ def test_any_row_survives(data: st.DataObject) -> None:
         data.draw(st.booleans()),
         id=data.draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)),
         text=data.draw(text),
-        meta=data.draw(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)),
+        meta=data.draw(
+            st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)
+        ),
     )
     import tempfile
 
@@ -131,7 +139,9 @@ def test_bit_flips_in_codes_never_pass(form: str, tmp_path: Path) -> None:
             assert "shard-x" in str(error)
             noticed += 1
             continue
-        harmless += 1  # padding, statistics, or a member's header field that nothing reads: the codes must be whole
+        # padding, statistics, or a member's header field that nothing reads: the codes must be
+        # whole
+        harmless += 1
         assert all(one.codes.equals(other.codes) for one, other in zip(found, rows, strict=False))
     assert noticed > harmless
 
@@ -167,7 +177,9 @@ def test_parquet_is_read_by_datasets_duckdb_and_pandas(tmp_path: Path) -> None:
 
     rows = [make_row(n) for n in range(3)]
     path = written("parquet", rows, tmp_path)
-    table = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+    table = datasets.load_dataset(
+        "parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
+    )
     assert np.array_equal(np.array(table[1]["codes"]), rows[1].codes.codes)
     ((count, frames),) = duckdb.sql(f"select count(*), sum(len(codes[1])) from '{path}'").fetchall()
     assert (count, frames) == (3, 600)
@@ -185,14 +197,23 @@ def test_tars_are_read_by_webdataset(tmp_path: Path) -> None:
         assert np.array_equal(sample["codes.npy"], row.codes.codes)
         assert np.array_equal(sample["scales.npy"], row.codes.scales)
         assert np.array_equal(sample["chunks.npy"], row.codes.chunk_frames)
-        assert sample["json"]["id"] == row.id and json.loads(sample["json"]["meta"])["take"] == row.meta["take"]
+        assert (
+            sample["json"]["id"] == row.id
+            and json.loads(sample["json"]["meta"])["take"] == row.meta["take"]
+        )
 
 
 @given(one=st.text(min_size=1), other=st.text(min_size=1))
 def test_keys_have_no_dots_and_stay_apart(one: str, other: str) -> None:
     for id in (one, other):
         key = key_of(id)
-        assert key and "." not in key and "/" not in key and not key.startswith("__") and len(key) <= 80
+        assert (
+            key
+            and "." not in key
+            and "/" not in key
+            and not key.startswith("__")
+            and len(key) <= 80
+        )
     assert (key_of(one) == key_of(other)) == (one == other)
 
 

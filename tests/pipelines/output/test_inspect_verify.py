@@ -75,11 +75,16 @@ def rewrite(out: Path, change: Callable[[list], list]) -> None:
     path = shards(out)[0]
     form = shard_format("parquet" if path.suffix == ".parquet" else "webdataset")
     with path.open("rb") as file:
-        rows, footer = list(form.read(file, "s")), form.footer(file, "s") if not file.seek(0) else {}
+        rows, footer = (
+            list(form.read(file, "s")),
+            form.footer(file, "s") if not file.seek(0) else {},
+        )
     form.write(str(path), change(rows), footer)
     import hashlib
 
-    edit(record(out), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size)
+    edit(
+        record(out), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size
+    )
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -88,13 +93,28 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deleted shard": (lambda out: shards(out)[0].unlink(), "its file is missing"),
     "deleted record": (lambda out: record(out).unlink(), "not committed"),
     "damaged record": (lambda out: record(out).write_text("{"), "not a commit record"),
-    "stranger": (lambda out: (out / "data" / f"train-9{shards(out)[0].suffix}").write_bytes(b"x"), "somebody else"),
+    "stranger": (
+        lambda out: (out / "data" / f"train-9{shards(out)[0].suffix}").write_bytes(b"x"),
+        "somebody else",
+    ),
     "swapped shards": (swap, "was not planned for this shard"),
-    "row dropped": (lambda out: rewrite(out, lambda rows: rows[1:]), "neither a row nor a recorded failure"),
-    "row doubled": (lambda out: rewrite(out, lambda rows: [*rows, rows[0]]), "2 times among rows and failures"),
-    "rows reordered": (lambda out: rewrite(out, lambda rows: rows[::-1]), "not in the plan's order"),
+    "row dropped": (
+        lambda out: rewrite(out, lambda rows: rows[1:]),
+        "neither a row nor a recorded failure",
+    ),
+    "row doubled": (
+        lambda out: rewrite(out, lambda rows: [*rows, rows[0]]),
+        "2 times among rows and failures",
+    ),
+    "rows reordered": (
+        lambda out: rewrite(out, lambda rows: rows[::-1]),
+        "not in the plan's order",
+    ),
     "edited record": (lambda out: edit(record(out), frames=1), "1 were committed"),
-    "another configuration": (lambda out: edit(record(out), fingerprint="x"), "another configuration"),
+    "another configuration": (
+        lambda out: edit(record(out), fingerprint="x"),
+        "another configuration",
+    ),
     "another footer": (lambda out: edit(record(out), footer={}), "footer"),
     "lost failures": (
         lambda out: [edit(path, failures=[]) for path in (out / "manifest" / "commits").iterdir()],
@@ -131,7 +151,11 @@ def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
 
 def test_the_json_is_what_is_documented(out: Path) -> None:
     values = json.loads(json.dumps(inspect(str(out)).to_json()))
-    assert values["complete"] and values["recordings"] == {"planned": 11, "tokenized": 10, "failed": 1}
+    assert values["complete"] and values["recordings"] == {
+        "planned": 11,
+        "tokenized": 10,
+        "failed": 1,
+    }
     (failure,) = values["failures"]
     assert list(failure) == ["id", "source_uri", "kind", "message", "stage"]
     assert failure["id"] == "broken.wav" and values["failure_kinds"] == {"truncated": 1}
@@ -142,14 +166,25 @@ def test_the_page_for_people_says_it_all(out: Path) -> None:
     sink = io.StringIO()
     render(inspect(str(out)), failures=True, console=Console(file=sink, width=200))
     text = sink.getvalue()
-    for words in ("mulaw", "10 of 11, 1 failed", "truncated", "broken.wav", "perplexity", "complete"):
+    for words in (
+        "mulaw",
+        "10 of 11, 1 failed",
+        "truncated",
+        "broken.wav",
+        "perplexity",
+        "complete",
+    ):
         assert words in text
 
 
 def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
     summary = inspect(str(out))
     parts = [summary.timings[name] for name in ("decode_wait", "encode_wait", "write")]
-    assert all(part >= 0 for part in parts) and summary.timings["decode_wait"] > 0 and summary.timings["write"] > 0
+    assert (
+        all(part >= 0 for part in parts)
+        and summary.timings["decode_wait"] > 0
+        and summary.timings["write"] > 0
+    )
     assert sum(parts) <= summary.timings["wall"] + 0.01
     console = Console(record=True, width=200)
     render(summary, console=console)
@@ -160,7 +195,10 @@ def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:
 
 STRANGERS: dict[str, tuple[str, str]] = {
     "manifest/commits/train-00000-of-00004 (copy).json": ("no commit record of this plan", "COPY"),
-    "manifest/staging/train-00000-of-00004.0123456789ab." + "0" * 32 + ".parquet": ("left over by a run", ""),
+    "manifest/staging/train-00000-of-00004.0123456789ab." + "0" * 32 + ".parquet": (
+        "left over by a run",
+        "",
+    ),
     "manifest/staging/x": ("no staged file of a run", ""),
     "manifest/old/config.json": ("no file of a manifest", ""),
     "manifest/runs/0123456789ab.json": ("says of no run", ""),
@@ -182,7 +220,10 @@ def test_strangers_of_every_kind_are_named(out: Path, place: str) -> None:
 
 EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "flags": (lambda out: edit(record(out), flags={"silent": 1}), "flag silent"),
-    "counts": (lambda out: edit(record(out), codebook_counts=pack_counts(np.ones((4, 1024), np.int64))), "occur"),
+    "counts": (
+        lambda out: edit(record(out), codebook_counts=pack_counts(np.ones((4, 1024), np.int64))),
+        "occur",
+    ),
     "no counts": (lambda out: edit(record(out), codebook_counts=None), "how often"),
     "garbled counts": (lambda out: edit(record(out), codebook_counts="4:x"), "cannot be read"),
     "format": (lambda out: edit(record(out), format="csv"), "says csv"),
@@ -211,7 +252,9 @@ def test_edits_of_the_manifest_are_found(out: Path, kind: str) -> None:
     assert all("\n" not in problem for problem in problems)
 
 
-def test_deleting_a_record_as_verify_advises_heals_a_damaged_shard(pristine: Path, out: Path) -> None:
+def test_deleting_a_record_as_verify_advises_heals_a_damaged_shard(
+    pristine: Path, out: Path
+) -> None:
     flip(out)
     problems = [str(problem) for problem in verify(str(out))]
     (advice,) = [problem for problem in problems if "to heal it, delete" in problem]
@@ -219,7 +262,9 @@ def test_deleting_a_record_as_verify_advises_heals_a_damaged_shard(pristine: Pat
     stored = unseal((out / "manifest" / "config.json").read_bytes())["config"]
     tokenize_corpus(TokenizeConfig.from_dict(stored), str(out), HERE)
     assert verify(str(out)) == []
-    assert [path.read_bytes() for path in shards(out)] == [path.read_bytes() for path in shards(pristine)]
+    assert [path.read_bytes() for path in shards(out)] == [
+        path.read_bytes() for path in shards(pristine)
+    ]
 
 
 def test_a_folder_from_before_checksums_is_refused_in_one_line(out: Path) -> None:

@@ -29,7 +29,9 @@ recordings = st.lists(
 
 @settings(deadline=None)
 @given(corpus=recordings, hours=st.floats(0.05, 3))
-def test_every_recording_is_planned_once_in_order_and_shards_are_full(corpus: list[Recording], hours: float) -> None:
+def test_every_recording_is_planned_once_in_order_and_shards_are_full(
+    corpus: list[Recording], hours: float
+) -> None:
     plan = make_plan(corpus, shard_hours=hours)
     assert list(plan.recordings) == corpus
     for number, shard in enumerate(plan.shards):
@@ -38,7 +40,9 @@ def test_every_recording_is_planned_once_in_order_and_shards_are_full(corpus: li
         assert shard.seconds <= hours * 3600 * 1.0001 or len(shard.recordings) == 1
     for one, other in zip(plan.shards, plan.shards[1:], strict=False):
         first = make_plan(other.recordings[:1], shard_hours=1000).shards[0].seconds
-        assert one.seconds + first > hours * 3600 * 0.9999, "a shard ends only when the next recording does not fit"
+        assert one.seconds + first > hours * 3600 * 0.9999, (
+            "a shard ends only when the next recording does not fit"
+        )
 
 
 @settings(deadline=None)
@@ -66,6 +70,8 @@ def test_a_damaged_plan_is_refused() -> None:
 
 
 def test_a_large_corpus_is_planned() -> None:
-    plan = make_plan((Recording(f"{i:08d}", f"{i}.wav", seconds=10.0) for i in range(50_000)), shard_hours=2)
+    plan = make_plan(
+        (Recording(f"{i:08d}", f"{i}.wav", seconds=10.0) for i in range(50_000)), shard_hours=2
+    )
     assert len(plan.shards) == 70  # 720 recordings of 10 s in 2 h
     assert Plan.from_bytes(plan.to_bytes()).shards[-1] == plan.shards[-1]

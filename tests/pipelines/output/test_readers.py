@@ -1,4 +1,5 @@
-"""Random access: what pyarrow and tarfile read, page by page and range by range; damage never passes."""
+"""Random access: what pyarrow and tarfile read, page by page and range by range; damage never
+passes."""
 
 from __future__ import annotations
 
@@ -34,36 +35,55 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return [*make_rows(150, SPEC), make_row(900, 1, SPEC), make_row(901, 48_000, SPEC), make_row(902, 95_100, SPEC)]
+    return [
+        *make_rows(150, SPEC),
+        make_row(900, 1, SPEC),
+        make_row(901, 48_000, SPEC),
+        make_row(902, 95_100, SPEC),
+    ]
 
 
 def assert_whole(dataset: CodesDataset, rows: list[Row]) -> None:
     assert len(dataset) == len(rows)
     for sample, row in zip(dataset, rows, strict=True):
-        assert (sample.id, sample.num_samples, sample.start_seconds) == (row.id, row.codes.num_samples, 0.0)
+        assert (sample.id, sample.num_samples, sample.start_seconds) == (
+            row.id,
+            row.codes.num_samples,
+            0.0,
+        )
         assert sample.fields["text"] == row.text and sample.fields["meta"] == row.meta
         assert sample.to_codes().equals(row.codes)
 
 
 @pytest.mark.parametrize("manifest", [True, False])
-def test_every_row_comes_back_whole(form: str, manifest: bool, rows: list[Row], tmp_path: Path) -> None:
+def test_every_row_comes_back_whole(
+    form: str, manifest: bool, rows: list[Row], tmp_path: Path
+) -> None:
     out = write_output(tmp_path, rows, form=form, manifest=manifest)
     assert_whole(CodesDataset(out), rows)
     if not manifest:
         assert_whole(CodesDataset(out / "data"), rows)
 
 
-def test_cuts_and_first_codebooks_are_those_of_the_whole(form: str, rows: list[Row], tmp_path: Path) -> None:
+def test_cuts_and_first_codebooks_are_those_of_the_whole(
+    form: str, rows: list[Row], tmp_path: Path
+) -> None:
     dataset = CodesDataset(write_output(tmp_path, rows, form=form), n_q=3)
     rng = np.random.default_rng(1)
     for number in rng.integers(0, len(rows), 200).tolist():
         codes = rows[number].codes
         ends = np.concatenate([[0], np.cumsum(codes.chunk_frames, dtype=np.int64)])
-        assert dataset.units(number) == len(codes.chunk_frames) and dataset.frames(number) == codes.frames
+        assert (
+            dataset.units(number) == len(codes.chunk_frames)
+            and dataset.frames(number) == codes.frames
+        )
         first = int(rng.integers(len(codes.chunk_frames)))
         last = int(rng.integers(first + 1, len(codes.chunk_frames) + 1))
         sample = dataset.read(number, Span(first, last), FIELDS)
-        assert np.array_equal(sample.codes, codes.codes[:3, ends[first] : ends[last]]) and sample.codes.dtype == np.uint16
+        assert (
+            np.array_equal(sample.codes, codes.codes[:3, ends[first] : ends[last]])
+            and sample.codes.dtype == np.uint16
+        )
         assert np.array_equal(sample.scales, codes.scales[first:last])
         assert np.array_equal(sample.chunk_frames, codes.chunk_frames[first:last])
         assert sample.start_seconds == pytest.approx(0.99 * first)
@@ -71,32 +91,46 @@ def test_cuts_and_first_codebooks_are_those_of_the_whole(form: str, rows: list[R
 
 
 def test_cuts_decode_to_the_stretch_of_audio_they_name(rows: list[Row], tmp_path: Path) -> None:
-    """A cut decodes to what the whole has there, but for the overlaps with the chunks that were cut off."""
+    """A cut decodes to what the whole has there, but for the overlaps with the chunks that were cut
+    off."""
     dataset, codec = CodesDataset(write_output(tmp_path, rows)), MuLawCodec(6.0)
     number = max(range(150), key=lambda i: rows[i].codes.num_samples)
     whole = codec.decode(rows[number].codes).samples
     sample = dataset.slice(number, 2.5, 5.5)
     audio = codec.decode(sample.to_codes()).samples
     start = round(sample.start_seconds * 48_000)
-    assert sample.start_seconds <= 2.5 < sample.start_seconds + 0.99 and sample.start_seconds + sample.seconds >= 5.5
+    assert (
+        sample.start_seconds <= 2.5 < sample.start_seconds + 0.99
+        and sample.start_seconds + sample.seconds >= 5.5
+    )
     assert audio.shape[1] == sample.num_samples == len(sample.chunk_frames) * 47_520
-    assert np.allclose(audio[:, 480:-320], whole[:, start + 480 : start + audio.shape[1] - 320], atol=1e-5)
+    assert np.allclose(
+        audio[:, 480:-320], whole[:, start + 480 : start + audio.shape[1] - 320], atol=1e-5
+    )
 
 
 def test_slices_cover_what_was_asked_for_and_alignments_move_along(tmp_path: Path) -> None:
     dataset = CodesDataset(write_output(tmp_path, [make_row(1, 480_000, SPEC)], shards=1))
     sample = dataset.slice(0, 0.99, 1.98, ("alignment", "text"))
     assert (sample.start_seconds, sample.frames, sample.scales) == (0.99, 150, None)
-    assert [(round(a, 2), round(b, 2), w) for a, b, w in sample.fields["alignment"]] == [(0.01, 0.41, "w2"), (0.51, 0.91, "w3")]
-    assert dataset.slice(0, 0.0, 0.5).frames == 150 and dataset.slice(0, 9.9, 99.0).start_seconds == pytest.approx(9.9)
+    assert [(round(a, 2), round(b, 2), w) for a, b, w in sample.fields["alignment"]] == [
+        (0.01, 0.41, "w2"),
+        (0.51, 0.91, "w3"),
+    ]
+    assert dataset.slice(0, 0.0, 0.5).frames == 150 and dataset.slice(
+        0, 9.9, 99.0
+    ).start_seconds == pytest.approx(9.9)
     for start, end in ((-1.0, 2.0), (3.0, 3.0), (11.0, 12.0)):
         with pytest.raises(UsageError, match="recording 0"):
             dataset.slice(0, start, end)
 
 
 @pytest.mark.parametrize("cache_mb", [0, 1, 256])
-def test_pages_that_are_read_again_and_again_stay_as_they_are(cache_mb: int, tmp_path: Path) -> None:
-    """Pages that are asked for often are kept unpacked, as long as there is room: the codes are the same, before and after."""
+def test_pages_that_are_read_again_and_again_stay_as_they_are(
+    cache_mb: int, tmp_path: Path
+) -> None:
+    """Pages that are asked for often are kept unpacked, as long as there is room: the codes are the
+    same, before and after."""
     rows = make_rows(90, SPEC, longest=25.0)
     dataset = CodesDataset(write_output(tmp_path, rows, shards=2), n_q=3, cache_mb=cache_mb)
     kinds = set()
@@ -114,7 +148,9 @@ def test_pages_that_are_read_again_and_again_stay_as_they_are(cache_mb: int, tmp
     assert unpacked == (cache_mb == 256)
 
 
-def test_by_id_finds_every_recording_and_no_other(form: str, rows: list[Row], tmp_path: Path) -> None:
+def test_by_id_finds_every_recording_and_no_other(
+    form: str, rows: list[Row], tmp_path: Path
+) -> None:
     dataset = CodesDataset(write_output(tmp_path, rows, form=form))
     for number in (0, 60, 152):
         assert dataset.by_id(rows[number].id).to_codes().equals(rows[number].codes)
@@ -135,14 +171,18 @@ REWRITES = {
 
 
 @pytest.mark.parametrize("how", REWRITES)
-def test_shards_that_others_rewrote_are_read_as_well(how: str, rows: list[Row], tmp_path: Path) -> None:
+def test_shards_that_others_rewrote_are_read_as_well(
+    how: str, rows: list[Row], tmp_path: Path
+) -> None:
     out = write_output(tmp_path, rows, shards=1, manifest=False)
     (path,) = (out / "data").iterdir()
     pq.write_table(pq.read_table(path), path, **REWRITES[how])
     assert_whole(CodesDataset(out), rows)
 
 
-def test_shards_with_wider_integers_are_read_through_pyarrow(rows: list[Row], tmp_path: Path) -> None:
+def test_shards_with_wider_integers_are_read_through_pyarrow(
+    rows: list[Row], tmp_path: Path
+) -> None:
     import pyarrow as pa
 
     out = write_output(tmp_path, rows, shards=1, manifest=False)
@@ -154,14 +194,20 @@ def test_shards_with_wider_integers_are_read_through_pyarrow(rows: list[Row], tm
     assert_whole(CodesDataset(out), rows)
 
 
-def test_remote_data_sets_are_the_same_and_know_it(form: str, rows: list[Row], tmp_path: Path) -> None:
+def test_remote_data_sets_are_the_same_and_know_it(
+    form: str, rows: list[Row], tmp_path: Path
+) -> None:
     out, url = write_output(tmp_path, rows, form=form), f"memory://{uuid.uuid4().hex}"
     fs = fsspec.filesystem("memory")
     fs.put(str(out), url.removeprefix("memory:/"), recursive=True)
     remote = CodesDataset(url)
     assert remote.remote and remote.identity() == CodesDataset(out).identity()
     assert_whole(remote, rows)
-    victim = next(name for name in fs.ls(f"{url.removeprefix('memory:/')}/data", detail=False) if "00001" in name)
+    victim = next(
+        name
+        for name in fs.ls(f"{url.removeprefix('memory:/')}/data", detail=False)
+        if "00001" in name
+    )
     fs.pipe_file(victim, fs.cat_file(victim)[:-1])
     with pytest.raises(ShardError, match="00001"):
         assert_whole(CodesDataset(url), rows)
@@ -202,7 +248,10 @@ def test_without_commit_records_codes_are_still_never_wrong(form: str, tmp_path:
             assert path.name in str(error)
             noticed += 1
             continue
-        assert all(sample.codes.tobytes() == row.codes.codes.tobytes() for sample, row in zip(found, rows, strict=True))
+        assert all(
+            sample.codes.tobytes() == row.codes.codes.tobytes()
+            for sample, row in zip(found, rows, strict=True)
+        )
     assert noticed > 70
 
 
@@ -242,10 +291,13 @@ def test_unfinished_and_foreign_folders_are_refused(form: str, tmp_path: Path) -
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_runs_at_random_are_the_runs_in_order(data: st.DataObject) -> None:
-    """Against DuckDB's and Arrow's writers elsewhere; here against runs built by hand, of any kind and width."""
+    """Against DuckDB's and Arrow's writers elsewhere; here against runs built by hand, of any kind
+    and width."""
     width = data.draw(st.integers(1, 16))
     parts, expected = [], []
-    for literal, count in data.draw(st.lists(st.tuples(st.booleans(), st.integers(1, 70)), min_size=1, max_size=12)):
+    for literal, count in data.draw(
+        st.lists(st.tuples(st.booleans(), st.integers(1, 70)), min_size=1, max_size=12)
+    ):
         values = np.random.default_rng(count).integers(0, 1 << width, 8 * count if literal else 1)
         if literal:
             bits = ((values[:, None] >> np.arange(width)) & 1).astype(np.uint8).reshape(-1)
@@ -255,7 +307,9 @@ def test_runs_at_random_are_the_runs_in_order(data: st.DataObject) -> None:
             body = int(values[0]).to_bytes((width + 7) // 8, "little")
             expected += [int(values[0])] * count
         header = count << 1 | literal
-        parts.append((bytes([header]) if header < 128 else bytes([header & 127 | 128, header >> 7])) + body)
+        parts.append(
+            (bytes([header]) if header < 128 else bytes([header & 127 | 128, header >> 7])) + body
+        )
     dictionary = np.arange(1 << 16, dtype=np.uint16)[::-1].copy()
     runs = Runs(np.frombuffer(b"".join(parts), np.uint8), width, len(expected))
     first = data.draw(st.integers(0, len(expected) - 1))
@@ -267,7 +321,9 @@ def test_runs_at_random_are_the_runs_in_order(data: st.DataObject) -> None:
 
 def test_unpacking_follows_the_worked_example_of_the_format() -> None:
     """Parquet's Encodings.md: 0 to 7 in three bits each."""
-    assert unpack(np.array([0b10001000, 0b11000110, 0b11111010], np.uint8), 3).tolist() == list(range(8))
+    assert unpack(np.array([0b10001000, 0b11000110, 0b11111010], np.uint8), 3).tolist() == list(
+        range(8)
+    )
 
 
 def test_duckdb_writes_what_the_reader_reads(rows: list[Row], tmp_path: Path) -> None:
@@ -275,14 +331,21 @@ def test_duckdb_writes_what_the_reader_reads(rows: list[Row], tmp_path: Path) ->
     (path,) = (out / "data").iterdir()
     footer = pq.read_schema(path).metadata[b"codecshards"].decode()
     again = path.with_name("again.parquet")
-    duckdb.sql(f"copy (from '{path}') to '{again}' (format parquet, kv_metadata {{codecshards: '{footer}'}})")
+    duckdb.sql(
+        f"copy (from '{path}') to '{again}' (format parquet, kv_metadata {{codecshards: "
+        f"'{footer}'}})"
+    )
     again.replace(path)
     assert_whole(CodesDataset(out), rows)
 
 
 def test_every_cut_is_something_the_codec_can_have_written(tmp_path: Path) -> None:
     """Lengths around strides and chunks, where the last chunks are short, and all of their cuts."""
-    lengths = [stride * 47_520 + more for stride in range(3) for more in (1, 2, 160, 161, 320, 321, 479, 480, 481, 47_519)]
+    lengths = [
+        stride * 47_520 + more
+        for stride in range(3)
+        for more in (1, 2, 160, 161, 320, 321, 479, 480, 481, 47_519)
+    ]
     rows = [make_row(number, length, SPEC) for number, length in enumerate(lengths)]
     dataset = CodesDataset(write_output(tmp_path, rows, shards=1))
     for number, length in enumerate(lengths):
@@ -292,4 +355,7 @@ def test_every_cut_is_something_the_codec_can_have_written(tmp_path: Path) -> No
                 sample = dataset.read(number, Span(first, last), ("scales",))
                 codes = sample.to_codes()
                 assert len(split(codes, SPEC)) == last - first
-                assert codes.num_samples == (length if last == units else last * 47_520) - first * 47_520
+                assert (
+                    codes.num_samples
+                    == (length if last == units else last * 47_520) - first * 47_520
+                )

@@ -66,17 +66,34 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 
 def begun(storage: Storage) -> dict[str, object]:
     """The configuration of a folder on which a run has begun."""
-    Manifest(storage).begin(stored_form(TokenizeConfig("corpus"), SPEC, "1"), make_plan([Recording("a", "a.wav")], shard_hours=1))
+    Manifest(storage).begin(
+        stored_form(TokenizeConfig("corpus"), SPEC, "1"),
+        make_plan([Recording("a", "a.wav")], shard_hours=1),
+    )
     return Manifest(storage).require_config()
 
 
-def stage(storage: Storage, number: int = 0, attempt_rows: int = 3, run: str | None = None) -> CommitRecord:
+def stage(
+    storage: Storage, number: int = 0, attempt_rows: int = 3, run: str | None = None
+) -> CommitRecord:
     """Write a shard of a few rows and make its record."""
     staged = staged_name(SHARD, PARQUET, run or new_run())
     with storage.stage(staged) as path:
         PARQUET.write(path, [make_row(number + i) for i in range(attempt_rows)], FOOTER)
         size, digest = Path(path).stat().st_size, hash_file(path)
-    return CommitRecord(SHARD, "parquet", fingerprint(begun(storage)), attempt_rows, 600, 6, 1, size, digest, staged, ())
+    return CommitRecord(
+        SHARD,
+        "parquet",
+        fingerprint(begun(storage)),
+        attempt_rows,
+        600,
+        6,
+        1,
+        size,
+        digest,
+        staged,
+        (),
+    )
 
 
 def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
@@ -84,7 +101,11 @@ def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
     storage.write("a/x", b"one")
     storage.write("a/x", b"two")
     storage.write("a/y", b"")
-    assert storage.read("a/x") == b"two" and storage.list("a") == ["x", "y"] and storage.size("a/x") == 3
+    assert (
+        storage.read("a/x") == b"two"
+        and storage.list("a") == ["x", "y"]
+        and storage.size("a/x") == 3
+    )
     with storage.open("a/x") as file:
         assert file.read() == b"two"
     assert storage.move("a/x", "b/z") and not storage.move("a/x", "b/z")
@@ -108,7 +129,9 @@ def test_nothing_is_staged_when_writing_fails(storage: Storage) -> None:
     assert not storage.exists("a/x") and storage.list("a") == []
 
 
-def test_file_systems_without_hard_links_still_have_one_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_without_hard_links_still_have_one_winner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*args: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -151,7 +174,9 @@ def test_what_was_staged_and_not_committed_never_was(storage: Storage) -> None:
 
 def test_a_commit_that_was_cut_short_is_finished(storage: Storage) -> None:
     manifest, record = Manifest(storage), stage(storage)
-    assert storage.create(f"{COMMITS}/{SHARD}.json", record.to_json())  # killed before the file was moved
+    assert storage.create(
+        f"{COMMITS}/{SHARD}.json", record.to_json()
+    )  # killed before the file was moved
     manifest.recover(PARQUET)
     assert manifest.committed() == {SHARD: record}
     assert hash_stored(storage, data_name(SHARD, PARQUET)) == record.sha256
@@ -162,7 +187,9 @@ def test_a_record_whose_file_was_thrown_away_is_withdrawn(storage: Storage) -> N
     manifest.recover(PARQUET)  # another run cleans up, not knowing that the worker lives
     assert not manifest.publish(record, PARQUET)
     assert manifest.committed() == {}
-    assert storage.create(f"{COMMITS}/{SHARD}.json", record.to_json())  # the worker is killed before it can withdraw
+    assert storage.create(
+        f"{COMMITS}/{SHARD}.json", record.to_json()
+    )  # the worker is killed before it can withdraw
     manifest.recover(PARQUET)
     assert manifest.committed() == {}
 
@@ -170,7 +197,9 @@ def test_a_record_whose_file_was_thrown_away_is_withdrawn(storage: Storage) -> N
 def test_a_shard_without_rows_has_a_record_and_no_file(storage: Storage) -> None:
     manifest = Manifest(storage)
     failure = Failure("a", "a.wav", "truncated", "a.wav ends early", "decode")
-    record = CommitRecord(SHARD, "parquet", fingerprint(begun(storage)), 0, 0, 0, 0, 0, None, None, (failure,))
+    record = CommitRecord(
+        SHARD, "parquet", fingerprint(begun(storage)), 0, 0, 0, 0, 0, None, None, (failure,)
+    )
     assert manifest.publish(record, PARQUET)
     manifest.recover(PARQUET)
     assert manifest.committed() == {SHARD: record} and storage.list("data") == []
@@ -180,7 +209,19 @@ def test_records_survive_json_and_damage_is_named() -> None:
     counts = np.random.default_rng(0).integers(0, 10**6, (4, 1024))
     failure = Failure("caf\udce9", "x", "damaged", "ä", "decode")
     record = CommitRecord(
-        SHARD, "parquet", "f", 1, 2, 3, 4, 5, "ab", "s", (replace(failure, id="é"),), {"silent": 1}, {"wall": 1.5}
+        SHARD,
+        "parquet",
+        "f",
+        1,
+        2,
+        3,
+        4,
+        5,
+        "ab",
+        "s",
+        (replace(failure, id="é"),),
+        {"silent": 1},
+        {"wall": 1.5},
     )
     record = replace(record, codebook_counts=pack_counts(counts))
     assert CommitRecord.from_json(record.to_json(), "x") == record
@@ -196,7 +237,9 @@ def test_a_run_is_begun_once(storage: Storage) -> None:
     with pytest.raises(OutputError, match="not an output"):
         manifest.require_config()
     other = make_plan([Recording("b", "b.wav"), Recording("c", "c.wav")], shard_hours=1)
-    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin({"config": {"x": 2}}, other)
+    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin(
+        {"config": {"x": 2}}, other
+    )
     assert manifest.require_config()["config"] == {"x": 1} and manifest.read_plan() == plan
     assert storage.list(STAGING) == []
 
@@ -244,7 +287,9 @@ Manifest(storage).publish(stage(storage), PARQUET)
 @pytest.mark.parametrize("number", range(6))
 def test_killed_at_any_moment_a_commit_is_whole_or_nothing(tmp_path: Path, number: int) -> None:
     root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen([sys.executable, "-c", COMMITTER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMITTER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(number * 0.004)
@@ -305,13 +350,18 @@ def test_a_stale_file_does_not_win_over_a_new_commit(storage: Storage) -> None:
     assert hash_stored(storage, data_name(SHARD, PARQUET)) == new.sha256 != old.sha256
     storage.remove(f"{COMMITS}/{SHARD}.json")
     third = stage(storage, 20)
-    assert storage.create(f"{COMMITS}/{SHARD}.json", third.to_json())  # killed before the file was moved
+    assert storage.create(
+        f"{COMMITS}/{SHARD}.json", third.to_json()
+    )  # killed before the file was moved
     manifest.recover(PARQUET)
     assert hash_stored(storage, data_name(SHARD, PARQUET)) == third.sha256
 
 
-def test_a_late_worker_withdraws_only_its_own_record(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its staged file was thrown away, and a newer run withdraws and commits anew just before the worker does."""
+def test_a_late_worker_withdraws_only_its_own_record(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its staged file was thrown away, and a newer run withdraws and commits anew just before the
+    worker does."""
     manifest, late, newer = Manifest(storage), stage(storage, 0), stage(storage, 9)
     storage.remove(late.staged or "")
     move = storage.move
@@ -350,11 +400,15 @@ def test_a_copied_record_counts_for_nothing(storage: Storage) -> None:
     assert manifest.committed() == {SHARD: record}
 
 
-def test_the_plan_is_where_the_configuration_says_whenever_a_run_was_killed(storage: Storage) -> None:
+def test_the_plan_is_where_the_configuration_says_whenever_a_run_was_killed(
+    storage: Storage,
+) -> None:
     begun(storage)
     manifest, plan = Manifest(storage), Manifest(storage).read_plan()
     digest = manifest.plan_facts()["sha256"]
-    storage.move("manifest/plan.parquet", f"{STAGING}/plan-{digest}.parquet")  # killed before it was moved
+    storage.move(
+        "manifest/plan.parquet", f"{STAGING}/plan-{digest}.parquet"
+    )  # killed before it was moved
     assert manifest.read_plan() == plan
     manifest.recover(PARQUET)
     assert storage.list(STAGING) == [] and manifest.read_plan() == plan

@@ -1,4 +1,5 @@
-"""Corpora and outputs on a real S3 server that fails as object stores do: nothing is lost, and every error is one line."""
+"""Corpora and outputs on a real S3 server that fails as object stores do: nothing is lost, and
+every error is one line."""
 
 from __future__ import annotations
 
@@ -37,7 +38,14 @@ from pipelines.run import tokenize_corpus
 from pipelines.system.outages import judge
 from pipelines.system.remote import PATIENCE_VARIABLE, patience_seconds, store_environment
 from tokenizer.audio import read_audio
-from tokenizer.errors import FailureKind, OutputError, RecordingError, ShardError, SourceUnavailable, UsageError
+from tokenizer.errors import (
+    FailureKind,
+    OutputError,
+    RecordingError,
+    ShardError,
+    SourceUnavailable,
+    UsageError,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 ROUNDS = int(os.environ.get("CODECSHARDS_KILL_ROUNDS", "1"))
@@ -51,7 +59,9 @@ def config(source: str, **more: Any) -> TokenizeConfig:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "speech", 8, broken=False, longest=60_000)
+    return write_corpus(
+        tmp_path_factory.mktemp("corpus") / "speech", 8, broken=False, longest=60_000
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,9 @@ def stored_rows(bucket: Bucket, out: str) -> dict[str, Any]:
     return rows([pa.BufferReader(bucket.get(key)) for key in bucket.keys(f"{out}/data/")])
 
 
-def for_seconds(seconds: float, fault: Fault, fits: Callable[[Request], bool] = lambda request: True) -> Callable[..., Any]:
+def for_seconds(
+    seconds: float, fault: Fault, fits: Callable[[Request], bool] = lambda request: True
+) -> Callable[..., Any]:
     """A rule that injects a fault from the first request that fits, for so long."""
     first: list[float] = []
 
@@ -103,13 +115,16 @@ def audio(request: Request) -> bool:
     return request.method in ("GET", "HEAD") and request.key.endswith((".wav", ".flac"))
 
 
-def sometimes(share: float, fault: Fault, fits: Callable[[Request], bool] = lambda request: True) -> Callable[..., Any]:
+def sometimes(
+    share: float, fault: Fault, fits: Callable[[Request], bool] = lambda request: True
+) -> Callable[..., Any]:
     """A rule that injects a fault into a share of what fits, the same ones each time."""
     rng = random.Random(7)
     return lambda request: fault if fits(request) and rng.random() < share else None
 
 
-# ------------------------------------------------------------------------------------------------------ writers that race
+# ------------------------------------------------------------------------------------------------------
+# writers that race
 
 LOST = {
     "lost": Fault(done=True, lost=True),
@@ -144,7 +159,9 @@ def test_a_conflict_of_two_puts_is_tried_again(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("fault", [LOST["lost"], LOST["503"]], ids=["lost", "503"])
-def test_no_shard_is_missing_where_answers_are_lost(bucket: Bucket, corpus: Path, expected: dict[str, Any], fault: Fault) -> None:
+def test_no_shard_is_missing_where_answers_are_lost(
+    bucket: Bucket, corpus: Path, expected: dict[str, Any], fault: Fault
+) -> None:
     """Of everything that writes: puts, copies, deletes."""
     bucket.proxy.rule = sometimes(0.3, fault, lambda request: request.method in ("PUT", "DELETE"))
     result = tokenize_corpus(config(str(corpus)), bucket.url("out"), HERE)
@@ -155,7 +172,8 @@ def test_no_shard_is_missing_where_answers_are_lost(bucket: Bucket, corpus: Path
     assert bucket.keys("out/manifest/staging/") == []
 
 
-# --------------------------------------------------------------------------------------------------- sources with outages
+# ---------------------------------------------------------------------------------------------------
+# sources with outages
 
 OUTAGES = {
     "503": Fault(status=503, code="SlowDown"),
@@ -166,7 +184,9 @@ OUTAGES = {
 
 
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
-def test_an_outage_is_waited_for(bucket: Bucket, corpus: Path, expected: dict[str, Any], tmp_path: Path, fault: Fault) -> None:
+def test_an_outage_is_waited_for(
+    bucket: Bucket, corpus: Path, expected: dict[str, Any], tmp_path: Path, fault: Fault
+) -> None:
     bucket.upload(corpus, "speech")
     bucket.proxy.rule = for_seconds(2.5, fault, audio)
     result = tokenize_corpus(config(bucket.url("speech")), str(tmp_path / "out"), HERE)
@@ -174,7 +194,9 @@ def test_an_outage_is_waited_for(bucket: Bucket, corpus: Path, expected: dict[st
     assert rows(sorted((tmp_path / "out" / "data").glob("*"))) == expected
 
 
-def test_listing_waits_too(bucket: Bucket, corpus: Path, expected: dict[str, Any], tmp_path: Path) -> None:
+def test_listing_waits_too(
+    bucket: Bucket, corpus: Path, expected: dict[str, Any], tmp_path: Path
+) -> None:
     """Transcripts that are read while it lists included: none may be missing in silence."""
     bucket.upload(corpus, "speech")
     bucket.proxy.rule = sometimes(0.3, Fault(status=503, code="SlowDown"))
@@ -195,8 +217,19 @@ def test_a_longer_outage_ends_the_run_and_another_goes_on(
     bucket.upload(corpus, "speech")
     patience(1)
     out = tmp_path / "out"
-    bucket.proxy.rule = lambda request: fault if audio(request) and len(list((out / "data").glob("*"))) >= 2 else None
-    command = [bucket.url("speech"), str(out), "--codec", "mulaw", "--bandwidth", "24", "--shard-hours", "0.0004"]
+    bucket.proxy.rule = lambda request: (
+        fault if audio(request) and len(list((out / "data").glob("*"))) >= 2 else None
+    )
+    command = [
+        bucket.url("speech"),
+        str(out),
+        "--codec",
+        "mulaw",
+        "--bandwidth",
+        "24",
+        "--shard-hours",
+        "0.0004",
+    ]
     assert main(["tokenize", *command, "--workers", "0", "--quiet"]) == 2
     said = capsys.readouterr().err
     assert bucket.name in said and "again" in said and said.count("\n") == 1
@@ -207,7 +240,9 @@ def test_a_longer_outage_ends_the_run_and_another_goes_on(
     assert rows(sorted((out / "data").glob("*"))) == expected and verify(str(out)) == []
 
 
-def test_a_server_that_goes_and_comes_back(bucket: Bucket, corpus: Path, expected: dict[str, Any]) -> None:
+def test_a_server_that_goes_and_comes_back(
+    bucket: Bucket, corpus: Path, expected: dict[str, Any]
+) -> None:
     bucket.upload(corpus, "speech")
     gone: list[float] = []
 
@@ -253,9 +288,13 @@ def test_one_object_that_cannot_be_had_costs_that_recording(
     assert found == {id: row for id, row in expected.items() if id != "004.wav"}
 
 
-def test_credentials_that_expire_are_no_recording_s_fault(bucket: Bucket, corpus: Path, tmp_path: Path) -> None:
+def test_credentials_that_expire_are_no_recording_s_fault(
+    bucket: Bucket, corpus: Path, tmp_path: Path
+) -> None:
     bucket.upload(corpus, "speech")
-    bucket.proxy.rule = lambda request: Fault(status=400, code="ExpiredToken") if audio(request) else None
+    bucket.proxy.rule = lambda request: (
+        Fault(status=400, code="ExpiredToken") if audio(request) else None
+    )
     with pytest.raises(UsageError, match="credentials are refused"):
         tokenize_corpus(config(bucket.url("speech")), str(tmp_path / "out"), HERE)
     assert inspect(str(tmp_path / "out")).failures == ()
@@ -266,36 +305,55 @@ def test_a_slow_download_is_no_time_out(bucket: Bucket, corpus: Path) -> None:
     source = open_source(bucket.url("speech"))
     first, slow, *_ = [recording for recording in source.scan() if recording.id.endswith(".wav")]
     decoder = Decoder(DecodeSettings(source, 48_000, 2))
-    read = [sum(block.shape[1] for block in decoding) for decoding in decoder.decode([first])]  # it runs: no start is waited for
+    read = [
+        sum(block.shape[1] for block in decoding) for decoding in decoder.decode([first])
+    ]  # it runs: no start is waited for
     decoder.settings = replace(decoder.settings, timeout=6.0)
     size = len(bucket.get(f"speech/{slow.id}"))
-    bucket.proxy.rule = lambda request: Fault(pause=0.8, piece=-(-size // 10)) if request.key.endswith(slow.id) else None
+    bucket.proxy.rule = lambda request: (
+        Fault(pause=0.8, piece=-(-size // 10)) if request.key.endswith(slow.id) else None
+    )
     began = time.monotonic()
     read += [sum(block.shape[1] for block in decoding) for decoding in decoder.decode([slow])]
     decoder.close()
     assert time.monotonic() - began > decoder.settings.timeout
-    assert read == [read_audio(str(corpus / recording.id), 48_000, 2).samples.shape[1] for recording in (first, slow)]
+    assert read == [
+        read_audio(str(corpus / recording.id), 48_000, 2).samples.shape[1]
+        for recording in (first, slow)
+    ]
 
 
 def test_web_hosts_that_are_gone_cost_their_recordings_and_not_the_run(
     corpus: Path, tmp_path: Path, patience: Callable[[float], None]
 ) -> None:
     patience(0.5)
-    lines = [{"path": "http://127.0.0.1:9/a.wav", "id": "gone"}, {"path": str(corpus / "000.wav"), "id": "there"}]
+    lines = [
+        {"path": "http://127.0.0.1:9/a.wav", "id": "gone"},
+        {"path": str(corpus / "000.wav"), "id": "there"},
+    ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    tokenize_corpus(replace(config(str(tmp_path / "list.jsonl")), follow_links=True), str(tmp_path / "out"), HERE)
+    tokenize_corpus(
+        replace(config(str(tmp_path / "list.jsonl")), follow_links=True),
+        str(tmp_path / "out"),
+        HERE,
+    )
     done = inspect(str(tmp_path / "out"))
-    assert done.recordings == 1 and [failure.kind for failure in done.failures] == [FailureKind.UNAVAILABLE]
+    assert done.recordings == 1 and [failure.kind for failure in done.failures] == [
+        FailureKind.UNAVAILABLE
+    ]
     many = [{"path": f"http://127.0.0.1:9/{n}.wav", "id": str(n)} for n in range(9)]
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(line) + "\n" for line in many))
     with pytest.raises(SourceUnavailable):
         tokenize_corpus(
-            replace(config(str(tmp_path / "many.jsonl")), shard_hours=1, follow_links=True), str(tmp_path / "none"), HERE
+            replace(config(str(tmp_path / "many.jsonl")), shard_hours=1, follow_links=True),
+            str(tmp_path / "none"),
+            HERE,
         )
     assert inspect(str(tmp_path / "none")).failures == ()
 
 
-# --------------------------------------------------------------------------------------------------------- errors in a line
+# ---------------------------------------------------------------------------------------------------------
+# errors in a line
 
 
 def closed_port() -> int:
@@ -305,10 +363,18 @@ def closed_port() -> int:
 
 
 SETUPS: dict[str, tuple[dict[str, str | None], str, str]] = {
-    "no credentials": ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "{url}", "AWS_ACCESS_KEY_ID"),
+    "no credentials": (
+        {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+        "{url}",
+        "AWS_ACCESS_KEY_ID",
+    ),
     "half of them": ({"AWS_SECRET_ACCESS_KEY": None}, "{url}", "AWS_SECRET_ACCESS_KEY"),
     "no profile": ({"AWS_PROFILE": "nobody"}, "{url}", "nobody"),
-    "no server": ({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{closed_port()}"}, "{url}", "cannot be reached"),
+    "no server": (
+        {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{closed_port()}"},
+        "{url}",
+        "cannot be reached",
+    ),
     "no host": ({"AWS_ENDPOINT_URL": "http://no-such-host.invalid"}, "{url}", "cannot be reached"),
     "no scheme": ({"AWS_ENDPOINT_URL": "localhost:9000"}, "{url}", "http://"),
     "not encrypted": ({"AWS_ENDPOINT_URL": "https"}, "{url}", "secure"),
@@ -321,7 +387,11 @@ SETUPS: dict[str, tuple[dict[str, str | None], str, str]] = {
     ("what", "setup"),
     [
         *[(what, setup) for what in ("source", "out") for setup in SETUPS],
-        *[(what, setup) for what in ("inspect", "verify", "decode") for setup in ("no credentials", "no server", "no bucket")],
+        *[
+            (what, setup)
+            for what in ("inspect", "verify", "decode")
+            for setup in ("no credentials", "no server", "no bucket")
+        ],
     ],
 )
 def test_what_is_not_set_up_is_one_line_and_exit_code_2(
@@ -340,7 +410,9 @@ def test_what_is_not_set_up_is_one_line_and_exit_code_2(
         if value is None:
             monkeypatch.delenv(name)
         else:
-            monkeypatch.setenv(name, value.replace("https", bucket.proxy.url.replace("http", "https", 1)))
+            monkeypatch.setenv(
+                name, value.replace("https", bucket.proxy.url.replace("http", "https", 1))
+            )
     forget_clients()
     place = url.format(url=bucket.url("x"))
     how = ["--codec", "mulaw", "--bandwidth", "24", "--workers", "0", "--quiet"]
@@ -362,7 +434,10 @@ def test_refusals_are_one_line(
     bucket.upload(corpus, "speech")
     bucket.proxy.rule = lambda request: Fault(status=403, code=code)
     how = ["--codec", "mulaw", "--bandwidth", "24", "--workers", "0", "--quiet"]
-    for source, out in ((bucket.url("speech"), str(tmp_path / "out")), (str(corpus), bucket.url("out"))):
+    for source, out in (
+        (bucket.url("speech"), str(tmp_path / "out")),
+        (str(corpus), bucket.url("out")),
+    ):
         assert main(["tokenize", source, out, *how]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and bucket.name in said and "credentials" in said
@@ -372,7 +447,9 @@ def test_an_output_that_fails_for_good_is_one_line_and_resumed(
     bucket: Bucket, corpus: Path, expected: dict[str, Any], patience: Callable[[float], None]
 ) -> None:
     patience(0.5)
-    bucket.proxy.rule = lambda request: Fault(status=503) if len(bucket.keys("out/data/")) >= 2 else None
+    bucket.proxy.rule = lambda request: (
+        Fault(status=503) if len(bucket.keys("out/data/")) >= 2 else None
+    )
     with pytest.raises(OutputError, match="run the same command again") as caught:
         tokenize_corpus(config(str(corpus)), bucket.url("out"), HERE)
     assert "\n" not in str(caught.value)
@@ -394,20 +471,36 @@ def test_other_clients_errors_are_judged_by_their_status() -> None:
             super().__init__("said so")
             self.code = code
 
-    assert [judge(HttpError(code), "gs://b/x").kind for code in (503, 429, 404, 403)] == ["outage", "outage", "answer", "answer"]
+    assert [judge(HttpError(code), "gs://b/x").kind for code in (503, 429, 404, 403)] == [
+        "outage",
+        "outage",
+        "answer",
+        "answer",
+    ]
     assert judge(ConnectionResetError(104, "reset"), "x://y").kind == "outage"
     assert judge(socket.gaierror(-2, "unknown"), "x://y") == ("outage", "unknown", False)
-    assert judge(PermissionError(13, "no"), "x://y").kind == judge(ValueError("no"), "x://y").kind == "answer"
+    assert (
+        judge(PermissionError(13, "no"), "x://y").kind
+        == judge(ValueError("no"), "x://y").kind
+        == "answer"
+    )
 
 
-def test_nodes_are_told_of_the_store_and_not_of_this_machine_s_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_are_told_of_the_store_and_not_of_this_machine_s_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/home/somebody/.aws/config")
     passed = store_environment()
-    assert passed["AWS_ENDPOINT_URL"] == "http://store" and "AWS_CONFIG_FILE" not in passed and "HOME" not in passed
+    assert (
+        passed["AWS_ENDPOINT_URL"] == "http://store"
+        and "AWS_CONFIG_FILE" not in passed
+        and "HOME" not in passed
+    )
 
 
-# ------------------------------------------------------------------------------------------------ every way in, every command
+# ------------------------------------------------------------------------------------------------
+# every way in, every command
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "ogg", "aiff"])
@@ -446,7 +539,9 @@ def as_manifest(corpus: Path, folder: Path) -> str:
     for path in sorted([*corpus.rglob("*.wav"), *corpus.rglob("*.flac")]):
         (folder / path.name).write_bytes(path.read_bytes())
         text = path.with_suffix(".txt")
-        lines.append({"path": path.name} | ({"text": text.read_text().strip()} if text.exists() else {}))
+        lines.append(
+            {"path": path.name} | ({"text": text.read_text().strip()} if text.exists() else {})
+        )
     (folder / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return "list.jsonl"
 
@@ -464,7 +559,11 @@ def as_parquet(corpus: Path, folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", [as_tar, as_manifest, as_parquet])
 def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
-    bucket: Bucket, corpus: Path, expected: dict[str, Any], tmp_path: Path, kind: Callable[[Path, Path], str]
+    bucket: Bucket,
+    corpus: Path,
+    expected: dict[str, Any],
+    tmp_path: Path,
+    kind: Callable[[Path, Path], str],
 ) -> None:
     """With faults in some of the requests."""
     (tmp_path / "made").mkdir()
@@ -481,16 +580,53 @@ def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
 
 
 def test_every_command_works_on_an_output_on_s3(
-    bucket: Bucket, corpus: Path, expected: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bucket: Bucket,
+    corpus: Path,
+    expected: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from pipelines import CodesDataset
 
     out = bucket.url("some/out")
-    assert main(["tokenize", str(corpus), out, "--codec", "mulaw", "--bandwidth", "24", "--workers", "0"]) == 0
-    assert main(["tokenize", str(corpus), out, "--codec", "mulaw", "--bandwidth", "24", "--workers", "0"]) == 0
+    assert (
+        main(
+            [
+                "tokenize",
+                str(corpus),
+                out,
+                "--codec",
+                "mulaw",
+                "--bandwidth",
+                "24",
+                "--workers",
+                "0",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "tokenize",
+                str(corpus),
+                out,
+                "--codec",
+                "mulaw",
+                "--bandwidth",
+                "24",
+                "--workers",
+                "0",
+            ]
+        )
+        == 0
+    )
     assert stored_rows(bucket, "some/out") == expected
     bucket.proxy.rule = sometimes(0.05, Fault(status=503, code="SlowDown"))
-    assert main(["inspect", out]) == 0 and f"{len(expected)} of {len(expected)}" in capsys.readouterr().out
+    assert (
+        main(["inspect", out]) == 0
+        and f"{len(expected)} of {len(expected)}" in capsys.readouterr().out
+    )
     assert main(["verify", out]) == 0
     assert main(["decode", out, "000.wav", "-o", str(tmp_path / "x.wav")]) == 0
     assert main(["audit", out, "--all", "--workers", "0", "--quiet"]) == 0
@@ -520,11 +656,23 @@ def test_a_loader_names_what_its_store_does_not_give(
     assert data[0].codes.tolist() == expected[data[0].id][0]
 
 
-# ------------------------------------------------------------------------------------------------ kills, and two at a time
+# ------------------------------------------------------------------------------------------------
+# kills, and two at a time
 
 
 def command(corpus: Path, out: str) -> list[str]:
-    base = [sys.executable, "-m", "pipelines", "tokenize", str(corpus), out, "--codec", "mulaw", "--bandwidth", "24"]
+    base = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "tokenize",
+        str(corpus),
+        out,
+        "--codec",
+        "mulaw",
+        "--bandwidth",
+        "24",
+    ]
     return [*base, "--shard-hours", "0.0004", "--workers", "0", "--quiet"]
 
 
@@ -539,7 +687,9 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
         wait = rng.randrange(1, 8)
         seen = [0]
 
-        def rule(request: Request, process: Any = process, wait: int = wait, seen: list[int] = seen) -> Fault | None:
+        def rule(
+            request: Request, process: Any = process, wait: int = wait, seen: list[int] = seen
+        ) -> Fault | None:
             seen[0] += request.method in ("PUT", "DELETE")
             if seen[0] == wait:
                 process.send_signal(signal.SIGKILL)
@@ -555,8 +705,15 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_two_drivers_at_once_do_the_work_once(bucket: Bucket, corpus: Path, expected: dict[str, Any], number: int) -> None:
-    pair = [subprocess.Popen(command(corpus, bucket.url("out")), cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+def test_two_drivers_at_once_do_the_work_once(
+    bucket: Bucket, corpus: Path, expected: dict[str, Any], number: int
+) -> None:
+    pair = [
+        subprocess.Popen(
+            command(corpus, bucket.url("out")), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        for _ in "ab"
+    ]
     said = [process.communicate()[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], said
     assert stored_rows(bucket, "out") == expected and verify(bucket.url("out")) == []

@@ -1,4 +1,5 @@
-"""Who is at fault when a process dies: without any process, but for the one that leaves its last words."""
+"""Who is at fault when a process dies: without any process, but for the one that leaves its last
+words."""
 
 from __future__ import annotations
 
@@ -13,14 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.system import blame
-from pipelines.system.blame import EXIT_NO_MEMORY, LIMITS, Death, DeathKind, LastWords, Trial, of_exit
+from pipelines.system.blame import (
+    EXIT_NO_MEMORY,
+    LIMITS,
+    Death,
+    DeathKind,
+    LastWords,
+    Trial,
+    of_exit,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 DEATHS = st.sampled_from(DeathKind).map(lambda kind: Death(kind, "x"))
 
 
 @given(st.lists(st.tuples(DEATHS, st.booleans())))
-def test_only_deaths_alone_count_and_each_kind_to_its_own_limit(deaths: list[tuple[Death, bool]]) -> None:
+def test_only_deaths_alone_count_and_each_kind_to_its_own_limit(
+    deaths: list[tuple[Death, bool]],
+) -> None:
     trial, counts = Trial("a"), dict.fromkeys(DeathKind, 0)
     for death, alone in deaths:
         counts[death.kind] += alone
@@ -59,7 +70,9 @@ def test_memory_is_told_as_memory_and_waits_between_tries() -> None:
         (EXIT_NO_MEMORY, 0, DeathKind.MEMORY),
     ],
 )
-def test_exit_codes_tell_ones_own_doing_from_anothers(code: int, kills: int, kind: DeathKind) -> None:
+def test_exit_codes_tell_ones_own_doing_from_anothers(
+    code: int, kills: int, kind: DeathKind
+) -> None:
     assert of_exit(code, kills).kind is kind
 
 
@@ -74,15 +87,23 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 def test_last_words_tell_a_crash_from_a_kill(tmp_path: Path, end: str) -> None:
     code, kind, what = ENDS[end]
-    start = "import os, signal, sys; from pathlib import Path; from pipelines.system.blame import LastWords; "
+    start = (
+        "import os, signal, sys; from pathlib import Path; from pipelines.system.blame import "
+        "LastWords; "
+    )
     program = start + f"words = LastWords(Path(sys.argv[1])); {code}"
     subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "x" / "words")], cwd=ROOT, check=False, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", program, str(tmp_path / "x" / "words")],
+        cwd=ROOT,
+        check=False,
+        stderr=subprocess.DEVNULL,
     )
     assert LastWords.read(tmp_path / "x" / "words") == Death(kind, what)
 
 
-def test_last_words_name_memory_when_the_kernel_has_killed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_words_name_memory_when_the_kernel_has_killed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "words").write_text("3\n")
     monkeypatch.setattr(blame, "memory_kills", lambda: 4)
     assert LastWords.read(tmp_path / "words").kind is DeathKind.MEMORY

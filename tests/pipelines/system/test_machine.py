@@ -11,7 +11,11 @@ import pytest
 
 from pipelines.system.machine import _quota, usable_cores
 
-PRINT = [sys.executable, "-c", "from pipelines.system.machine import usable_cores; print(usable_cores())"]
+PRINT = [
+    sys.executable,
+    "-c",
+    "from pipelines.system.machine import usable_cores; print(usable_cores())",
+]
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -19,7 +23,12 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_an_affinity_mask_is_kept() -> None:
     one = min(os.sched_getaffinity(0))
     done = subprocess.run(
-        PRINT, preexec_fn=lambda: os.sched_setaffinity(0, {one}), cwd=ROOT, capture_output=True, text=True, check=True
+        PRINT,
+        preexec_fn=lambda: os.sched_setaffinity(0, {one}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "1"
 
@@ -29,7 +38,8 @@ def test_there_is_always_a_core() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "cores"), [("max 100000", None), ("100000 100000", 1), ("250000 100000", 3), ("50000 100000", 1)]
+    ("written", "cores"),
+    [("max 100000", None), ("100000 100000", 1), ("250000 100000", 3), ("50000 100000", 1)],
 )
 def test_a_container_s_quota_is_kept(tmp_path: Path, written: str, cores: int | None) -> None:
     """Files as version 2 of control groups has them, set on a group around this one."""

@@ -15,7 +15,9 @@ from pipelines.system.signals import Stopped, kept_signals, stoppable
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_each_has_the_exit_code_of_a_shell(number: signal.Signals, code: int) -> None:
     with pytest.raises(Stopped) as caught, stoppable():
         signal.raise_signal(number)
@@ -75,7 +77,9 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
         "with stoppable():\n  try:\n    print('on', flush=True); time.sleep(60)\n"
         "  finally:\n    print('cleaning', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None and process.stdout.readline() == "on\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "cleaning\n"

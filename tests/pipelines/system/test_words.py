@@ -28,26 +28,52 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("words")
     corpus = str(write_corpus(root / "corpus", 3, broken=False))
-    assert main(["tokenize", corpus, str(root / "out"), "--codec", "mulaw", "--workers", "0", "--quiet"]) == 0
+    assert (
+        main(
+            ["tokenize", corpus, str(root / "out"), "--codec", "mulaw", "--workers", "0", "--quiet"]
+        )
+        == 0
+    )
     return root / "out"
 
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
-    [(-0.0, 2, "0.00"), (-0.004, 2, "0.00"), (-0.006, 2, "-0.01"), (0.0, 0, "0"), (-0.4, 0, "0"), (-1.5, 1, "-1.5")],
+    [
+        (-0.0, 2, "0.00"),
+        (-0.004, 2, "0.00"),
+        (-0.006, 2, "-0.01"),
+        (0.0, 0, "0"),
+        (-0.4, 0, "0"),
+        (-1.5, 1, "-1.5"),
+    ],
 )
 def test_no_zero_has_a_minus(value: float, digits: int, text: str) -> None:
     assert fixed(value, digits) == text
 
 
 def test_signs_and_plurals() -> None:
-    assert [fixed(value, 1, sign=True) for value in (3.0, -0.01, 0.01, -3.0)] == ["+3.0", "0.0", "0.0", "-3.0"]
-    assert [many(count, "recording") for count in (0, 1, 2)] == ["0 recordings", "1 recording", "2 recordings"]
+    assert [fixed(value, 1, sign=True) for value in (3.0, -0.01, 0.01, -3.0)] == [
+        "+3.0",
+        "0.0",
+        "0.0",
+        "-3.0",
+    ]
+    assert [many(count, "recording") for count in (0, 1, 2)] == [
+        "0 recordings",
+        "1 recording",
+        "2 recordings",
+    ]
 
 
 def test_names_do_not_command_a_terminal() -> None:
     assert printable("a\x1b[2J\rb\u202e\ud800") == "a\\x1b[2J\\rb\\u202e\\ud800"
-    for name in ("caf\u00e9 \u0645\u0631\u062d\u0628\u0627", "two\nlines", "\u3000\u00a0", "\u06cc\u200c\u0647"):
+    for name in (
+        "caf\u00e9 \u0645\u0631\u062d\u0628\u0627",
+        "two\nlines",
+        "\u3000\u00a0",
+        "\u06cc\u200c\u0647",
+    ):
         assert printable(name) == name
 
 
@@ -58,7 +84,9 @@ def test_a_codebook_of_which_one_code_is_used_has_no_entropy() -> None:
     assert use == CodebookUse(0, 1.0, 0.25, 0.0) and str(use.entropy_bits) == "0.0"
 
 
-def test_the_card_and_inspect_say_nothing_of_failures_where_there_are_none(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_and_inspect_say_nothing_of_failures_where_there_are_none(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     card = (out / "README.md").read_text()
     assert "could not" not in card and "0 recordings" not in card and "| | |" not in card
     assert "3 recordings, 0." in card
@@ -73,7 +101,10 @@ def test_the_card_says_how_many_failed(out: Path) -> None:
 
     from pipelines.output.manifest.commits import Failure
 
-    failed = [replace(records[0], failures=(Failure("x", "x.wav", "empty", "no samples", "decode"),)), *records[1:]]
+    failed = [
+        replace(records[0], failures=(Failure("x", "x.wav", "empty", "no samples", "decode"),)),
+        *records[1:],
+    ]
     assert "1 recording of the source could not be tokenized" in make_card(stored, failed)
 
 
@@ -90,7 +121,9 @@ def test_the_card_says_how_many_failed(out: Path) -> None:
 def test_a_codec_that_is_misspelt_is_guessed(
     make_corpus: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, meant: str
 ) -> None:
-    assert main(["tokenize", str(make_corpus(count=1)), str(tmp_path / "out"), "--codec", name]) == 2
+    assert (
+        main(["tokenize", str(make_corpus(count=1)), str(tmp_path / "out"), "--codec", name]) == 2
+    )
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"did you mean {meant}?" in line and "with the package come small and mulaw" in line
     assert not (tmp_path / "out").exists()
@@ -111,14 +144,24 @@ def test_a_gpu_that_is_not_there_is_told_before_out_is_written(
     device: list[str],
 ) -> None:
     monkeypatch.setattr("pipelines.system.devices.usable_gpu", lambda: False)
-    command = ["tokenize", str(make_corpus(count=1)), str(tmp_path / "out"), "--codec", "mulaw", *device, *workers]
+    command = [
+        "tokenize",
+        str(make_corpus(count=1)),
+        str(tmp_path / "out"),
+        "--codec",
+        "mulaw",
+        *device,
+        *workers,
+    ]
     assert main(command) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert " ".join(device) in line and "no GPU" in line
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("device", "words"), [("cuda", "no GPU"), ("tpu", "choose one of auto, cpu, cuda")])
+@pytest.mark.parametrize(
+    ("device", "words"), [("cuda", "no GPU"), ("tpu", "choose one of auto, cpu, cuda")]
+)
 @pytest.mark.parametrize("command", ["audit", "decode"])
 def test_no_command_computes_elsewhere_than_it_was_told(
     out: Path,
@@ -130,7 +173,9 @@ def test_no_command_computes_elsewhere_than_it_was_told(
     words: str,
 ) -> None:
     monkeypatch.setattr("pipelines.system.devices.usable_gpu", lambda: False)
-    what = [command, str(out)] + (["000.wav", "-o", str(tmp_path / "x.wav")] if command == "decode" else [])
+    what = [command, str(out)] + (
+        ["000.wav", "-o", str(tmp_path / "x.wav")] if command == "decode" else []
+    )
     for workers in ([], ["--workers", "0"]) if command == "audit" else ([],):
         assert main([*what, "--device", device, *workers]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
@@ -141,7 +186,9 @@ def test_a_cluster_is_asked_for_its_gpus_by_name(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pipelines.system.devices.usable_gpu", lambda: False)
     require_device("cuda", address="auto")
     assert gpus_to_ask_for("auto", None, None) == 0, "a card that torch cannot use"
-    assert gpus_to_ask_for("auto", "auto", None) is None and gpus_to_ask_for("cpu", "auto", None) == 0
+    assert (
+        gpus_to_ask_for("auto", "auto", None) is None and gpus_to_ask_for("cpu", "auto", None) == 0
+    )
     with pytest.raises(UsageError, match="give one of them"):
         require_device("cuda", gpus=0)
 
@@ -156,7 +203,9 @@ def test_audit_takes_its_options_by_name(out: Path) -> None:
     assert report["options"]["workers"] == 0
 
 
-def test_the_audits_figures_have_no_minus_zero(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audits_figures_have_no_minus_zero(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["audit", str(out), "--workers", "0", "--quiet", "--no-page"]) == 0
     main(["inspect", str(out)])
     assert "-0.00" not in capsys.readouterr().out

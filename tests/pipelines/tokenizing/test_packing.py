@@ -68,7 +68,9 @@ def feed(packer: Packer, corpus: list[list[float]]) -> list[Pending]:
     window=st.integers(1, 3),
     lanes=st.integers(1, 4),
 )
-def test_every_chunk_comes_back_to_its_recording_in_order(corpus: list[list[float]], batch: int, window: int, lanes: int) -> None:
+def test_every_chunk_comes_back_to_its_recording_in_order(
+    corpus: list[list[float]], batch: int, window: int, lanes: int
+) -> None:
     encoder = EchoEncoder(batch, window, lanes)
     ended = feed(Packer(encoder), corpus)
     assert [pending.recording.id for pending in ended] == [str(i) for i in range(len(corpus))]
@@ -77,7 +79,9 @@ def test_every_chunk_comes_back_to_its_recording_in_order(corpus: list[list[floa
     full, rest = divmod(sum(map(len, corpus)), batch)
     last = encoder.batches[full:]
     assert encoder.batches[:full] == [batch] * full, "only the last chunks may be short of a batch"
-    assert sum(last) == rest and len(last) <= lanes and max(last, default=0) <= -(-rest // lanes), "and they are shared out"
+    assert sum(last) == rest and len(last) <= lanes and max(last, default=0) <= -(-rest // lanes), (
+        "and they are shared out"
+    )
 
 
 def test_a_refused_chunk_costs_its_recording_alone() -> None:
@@ -109,7 +113,9 @@ def test_a_recording_that_fails_while_it_is_read_comes_back_as_failed() -> None:
     ended = [*packer.ready(), *packer.drain()]
     assert [p.recording.id for p in ended] == ["a", "b"]
     assert ended[0].error is not None and not ended[0].chunks
-    assert encoder.batches == [2, 2], "chunks that were on their way still go: batches must not depend on timing"
+    assert encoder.batches == [2, 2], (
+        "chunks that were on their way still go: batches must not depend on timing"
+    )
 
 
 class KilledEncoder(EchoEncoder):
@@ -127,4 +133,10 @@ class KilledEncoder(EchoEncoder):
 def test_thirty_kills_of_encoders_cost_no_recording() -> None:
     ended = feed(Packer(KilledEncoder(batch_chunks=3, window=2)), [[1.0, 2.0], [3.0], [4.0, 5.0]])
     assert [pending.error for pending in ended] == [None] * 3
-    assert [code.scale for pending in ended for code in pending.in_order()] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert [code.scale for pending in ended for code in pending.in_order()] == [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+        5.0,
+    ]

@@ -34,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def config(corpus: Path, **values: object) -> TokenizeConfig:
-    return TokenizeConfig(**{"source": str(corpus), "codec": "mulaw", "shard_hours": 0.002, **values})  # type: ignore[arg-type]
+    return TokenizeConfig(
+        **{"source": str(corpus), "codec": "mulaw", "shard_hours": 0.002, **values}
+    )  # type: ignore[arg-type]
 
 
 def rows_of(out: Path, form: str = "parquet") -> dict[str, Row]:
@@ -57,14 +59,18 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         if model == "small":
             return model
         if model not in made:
-            made[model] = str(write_seeded(tmp_path_factory.mktemp("codec") / model, model=model, size="reduced"))
+            made[model] = str(
+                write_seeded(tmp_path_factory.mktemp("codec") / model, model=model, size="reduced")
+            )
         return made[model]
 
     return get
 
 
 @pytest.mark.parametrize("form", ["parquet", "webdataset"])
-def test_every_recording_becomes_the_row_that_the_library_makes(make_corpus: Maker, tmp_path: Path, form: str) -> None:
+def test_every_recording_becomes_the_row_that_the_library_makes(
+    make_corpus: Maker, tmp_path: Path, form: str
+) -> None:
     corpus, out = make_corpus(), tmp_path / "out"
     result = tokenize_corpus(config(corpus, format=form), str(out), HERE)
     assert (result.recordings, result.failures) == (12, 1) and result.shards > 2
@@ -82,14 +88,20 @@ def test_every_recording_becomes_the_row_that_the_library_makes(make_corpus: Mak
     assert (failure.id, failure.kind, failure.stage) == ("broken.wav", "truncated", "decode")
 
 
-@pytest.mark.parametrize(("form", "first"), [("parquet", "train-00000-of-"), ("webdataset", "train-000000.tar")])
-def test_the_cards_own_recipe_reads_every_row(make_corpus: Maker, tmp_path: Path, form: str, first: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "first"), [("parquet", "train-00000-of-"), ("webdataset", "train-000000.tar")]
+)
+def test_the_cards_own_recipe_reads_every_row(
+    make_corpus: Maker, tmp_path: Path, form: str, first: str
+) -> None:
     out = tmp_path / "out"
     tokenize_corpus(config(make_corpus(), format=form), str(out), HERE)
     assert min(path.name for path in (out / "data").iterdir()).startswith(first)
     recipe = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
     count = "\nprint('rows:', sum(1 for row in codes))"
-    ran = subprocess.run([sys.executable, "-c", recipe + count], cwd=out, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", recipe + count], cwd=out, capture_output=True, text=True, check=False
+    )
     assert "rows: 12" in ran.stdout, ran.stderr
 
 
@@ -103,7 +115,9 @@ def test_encodec_rows_equal_one_recording_alone(
     rows = rows_of(out)
     assert len(rows) == 9
     for id, row in rows.items():
-        assert row.codes.equals(codec.encode(read_audio(corpus / id, codec.sample_rate, codec.channels))), id
+        assert row.codes.equals(
+            codec.encode(read_audio(corpus / id, codec.sample_rate, codec.channels))
+        ), id
 
 
 def test_two_runs_are_the_same_bytes(make_corpus: Maker, tmp_path: Path) -> None:
@@ -116,7 +130,10 @@ def test_two_runs_are_the_same_bytes(make_corpus: Maker, tmp_path: Path) -> None
 def test_a_second_run_does_only_what_is_missing(make_corpus: Maker, tmp_path: Path) -> None:
     corpus, out = make_corpus(), tmp_path / "out"
     tokenize_corpus(config(corpus), str(out), HERE)
-    before, stamps = data_bytes(out), {p.name: p.stat().st_mtime_ns for p in (out / "data").iterdir()}
+    before, stamps = (
+        data_bytes(out),
+        {p.name: p.stat().st_mtime_ns for p in (out / "data").iterdir()},
+    )
     names = sorted(before)
     (out / "data" / names[0]).unlink()
     (out / "manifest" / "commits" / names[1].replace(".parquet", ".json")).unlink()
@@ -127,7 +144,9 @@ def test_a_second_run_does_only_what_is_missing(make_corpus: Maker, tmp_path: Pa
     assert changed == set(names[:2])
 
 
-def test_another_configuration_is_refused_with_the_differences(make_corpus: Maker, tmp_path: Path) -> None:
+def test_another_configuration_is_refused_with_the_differences(
+    make_corpus: Maker, tmp_path: Path
+) -> None:
     corpus, out = make_corpus(), tmp_path / "out"
     tokenize_corpus(config(corpus), str(out), HERE)
     before = data_bytes(out)
@@ -136,10 +155,14 @@ def test_another_configuration_is_refused_with_the_differences(make_corpus: Make
     with pytest.raises(OutputError, match=r"config\.shard_hours"):
         tokenize_corpus(config(corpus, shard_hours=1.0), str(out), HERE)
     assert data_bytes(out) == before
-    tokenize_corpus(config(corpus), str(out), replace(HERE, decode_timeout=5.0))  # how it is run is free to change
+    tokenize_corpus(
+        config(corpus), str(out), replace(HERE, decode_timeout=5.0)
+    )  # how it is run is free to change
 
 
-def test_nothing_is_written_before_the_run_is_known_to_work(make_corpus: Maker, tmp_path: Path) -> None:
+def test_nothing_is_written_before_the_run_is_known_to_work(
+    make_corpus: Maker, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     for wrong in (
         config(tmp_path / "missing"),
@@ -153,7 +176,10 @@ def test_nothing_is_written_before_the_run_is_known_to_work(make_corpus: Maker, 
 
 def test_duplicate_ids_are_refused_before_work(make_corpus: Maker, tmp_path: Path) -> None:
     corpus = make_corpus(count=2)
-    lines = [{"path": str(corpus / "000.wav"), "id": "same"}, {"path": str(corpus / "a/001.flac"), "id": "same"}]
+    lines = [
+        {"path": str(corpus / "000.wav"), "id": "same"},
+        {"path": str(corpus / "a/001.flac"), "id": "same"},
+    ]
     (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     with pytest.raises(SourceError, match="same"):
         tokenize_corpus(config(tmp_path / "list.jsonl"), str(tmp_path / "out"), HERE)
@@ -163,7 +189,15 @@ def test_duplicate_ids_are_refused_before_work(make_corpus: Maker, tmp_path: Pat
 def test_segments_and_metadata_are_carried(make_corpus: Maker, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", sound(480_000).samples.T, 48_000)
     lines = [
-        {"path": "long.wav", "id": "x", "start": 1.0, "end": 2.5, "text": "hello", "language": "en", "bpm": 90},
+        {
+            "path": "long.wav",
+            "id": "x",
+            "start": 1.0,
+            "end": 2.5,
+            "text": "hello",
+            "language": "en",
+            "bpm": 90,
+        },
         {"path": "long.wav", "id": "y", "start": 8.0},
         {"path": "long.wav", "id": "z", "start": 11.0},
     ]
@@ -194,19 +228,26 @@ def test_flags_reach_the_rows_and_the_totals(tmp_path: Path) -> None:
     soundfile.write(cut, music.T, 48_000)
     cut.write_bytes(cut.read_bytes()[:100_000])
     tokenize_corpus(config(corpus, allow_truncated=True), str(tmp_path / "out"), HERE)
-    flags = {id.removesuffix(".wav"): row.meta.get("flags") for id, row in rows_of(tmp_path / "out").items()}
+    flags = {
+        id.removesuffix(".wav"): row.meta.get("flags")
+        for id, row in rows_of(tmp_path / "out").items()
+    }
     assert flags == {name: None if name == "plain" else [name] for name in [*signals, "truncated"]}
     summary = inspect(str(tmp_path / "out"))
     assert summary.flags == {"antiphase": 1, "clipped": 1, "silent": 1, "truncated": 1}
     assert summary.failure_kinds == {"non_finite": 1}
 
 
-def test_without_windows_long_recordings_are_refused(tmp_path: Path, seeded: Callable[[str], str]) -> None:
+def test_without_windows_long_recordings_are_refused(
+    tmp_path: Path, seeded: Callable[[str], str]
+) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     soundfile.write(corpus / "long.wav", sound(24_000 * 4, 1, 24_000).samples.T, 24_000)
     soundfile.write(corpus / "short.wav", sound(24_000, 1, 24_000).samples.T, 24_000)
-    tokenize_corpus(config(corpus, codec=seeded("24khz"), max_chunk_seconds=3.0), str(tmp_path / "out"), HERE)
+    tokenize_corpus(
+        config(corpus, codec=seeded("24khz"), max_chunk_seconds=3.0), str(tmp_path / "out"), HERE
+    )
     assert list(rows_of(tmp_path / "out")) == ["short.wav"]
     (failure,) = inspect(str(tmp_path / "out")).failures
     assert failure.kind == "too_long" and "--max-chunk-seconds" in failure.message
@@ -226,7 +267,12 @@ def test_too_many_failures_stop_the_run_and_it_can_go_on(tmp_path: Path) -> None
     (corpus / "also.wav").write_text("no audio")
     with pytest.raises(UsageError, match="--max-failures 1"):
         tokenize_corpus(config(corpus), str(tmp_path / "out"), replace(HERE, max_failures=1))
-    assert tokenize_corpus(config(corpus), str(tmp_path / "out"), replace(HERE, max_failures=2)).failures == 2
+    assert (
+        tokenize_corpus(
+            config(corpus), str(tmp_path / "out"), replace(HERE, max_failures=2)
+        ).failures
+        == 2
+    )
 
 
 def test_a_remote_output(make_corpus: Maker) -> None:
@@ -266,8 +312,12 @@ def test_what_is_too_long_for_wave_is_written_as_rf64(
     decode_recording(str(out), "000.wav", str(tmp_path / "short.wav"))
     monkeypatch.setattr("pipelines.output.export_audio.LARGEST_WAV", 1_000)
     decode_recording(str(out), "000.wav", str(tmp_path / "long.wav"))
-    assert (tmp_path / "short.wav").read_bytes()[:4] == b"RIFF" and (tmp_path / "long.wav").read_bytes()[:4] == b"RF64"
-    assert np.array_equal(read_audio(tmp_path / "long.wav").samples, read_audio(tmp_path / "short.wav").samples)
+    assert (tmp_path / "short.wav").read_bytes()[:4] == b"RIFF" and (
+        tmp_path / "long.wav"
+    ).read_bytes()[:4] == b"RF64"
+    assert np.array_equal(
+        read_audio(tmp_path / "long.wav").samples, read_audio(tmp_path / "short.wav").samples
+    )
 
 
 def test_a_minute_of_vorbis_is_written(tmp_path: Path) -> None:
@@ -283,32 +333,51 @@ _write({str(tmp_path / "a.ogg")!r}, Blocks(iter([noise]), noise.shape[1], 48_000
     assert read_audio(tmp_path / "a.ogg").num_samples == 4_000_000
 
 
-def test_a_codec_that_moved_is_known_by_its_weights(make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]) -> None:
+def test_a_codec_that_moved_is_known_by_its_weights(
+    make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]
+) -> None:
     corpus, out = make_corpus(count=3), tmp_path / "out"
     moved = write_seeded(tmp_path / "moved", size="reduced")
     other = write_seeded(tmp_path / "other", size="reduced", seed=5)
     tokenize_corpus(config(corpus, codec=seeded("48khz")), str(out), HERE)
     tokenize_corpus(config(corpus, codec=str(moved)), str(out), HERE)
-    assert decode_recording(str(out), "000.wav", str(tmp_path / "x.flac"), codec=str(moved)).sample_rate == 48_000
+    assert (
+        decode_recording(
+            str(out), "000.wav", str(tmp_path / "x.flac"), codec=str(moved)
+        ).sample_rate
+        == 48_000
+    )
     with pytest.raises(UsageError, match="other weights"):
         decode_recording(str(out), "000.wav", str(tmp_path / "x.wav"), codec=str(other))
     with pytest.raises(OutputError, match="weights_sha256"):
         tokenize_corpus(config(corpus, codec=str(other)), str(out), HERE)
 
 
-def test_progress_ends_at_what_was_planned(make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However wrong the plan's lengths are, which come from the files' sizes: the share done goes from 0 to 1."""
+def test_progress_ends_at_what_was_planned(
+    make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However wrong the plan's lengths are, which come from the files' sizes: the share done goes
+    from 0 to 1."""
     seen: list[float] = []
-    monkeypatch.setattr("pipelines.run._Run._show", lambda run, worker, progress: seen.append(worker.progress.planned))
+    monkeypatch.setattr(
+        "pipelines.run._Run._show",
+        lambda run, worker, progress: seen.append(worker.progress.planned),
+    )
     tokenize_corpus(config(make_corpus(), shard_hours=2.0), str(tmp_path / "out"), HERE)
-    planned = sum(shard.seconds for shard in Manifest(open_storage(str(tmp_path / "out"))).read_plan().shards)
+    planned = sum(
+        shard.seconds for shard in Manifest(open_storage(str(tmp_path / "out"))).read_plan().shards
+    )
     assert seen == sorted(seen) and 0.5 * planned < seen[-1] <= planned
 
 
-def test_the_reference_writes_the_same_bytes(make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]) -> None:
+def test_the_reference_writes_the_same_bytes(
+    make_corpus: Maker, tmp_path: Path, seeded: Callable[[str], str]
+) -> None:
     corpus = make_corpus(count=9)
     for name, options in (("fast", HERE), ("reference", replace(HERE, reference=True))):
-        tokenize_corpus(config(corpus, codec=seeded("small"), bandwidth=24.0), str(tmp_path / name), options)
+        tokenize_corpus(
+            config(corpus, codec=seeded("small"), bandwidth=24.0), str(tmp_path / name), options
+        )
     assert data_bytes(tmp_path / "fast") == data_bytes(tmp_path / "reference")
 
 
@@ -329,11 +398,25 @@ def run_limited(arguments: list[str], file_bytes: int) -> subprocess.CompletedPr
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
-    command = [sys.executable, "-m", "pipelines", "tokenize", *arguments, "--codec", "mulaw", "--workers", "0"]
-    return subprocess.run(command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "tokenize",
+        *arguments,
+        "--codec",
+        "mulaw",
+        "--workers",
+        "0",
+    ]
+    return subprocess.run(
+        command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, check=False
+    )
 
 
-def test_a_full_disk_is_one_line_and_nothing_half_written(make_corpus: Maker, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_nothing_half_written(
+    make_corpus: Maker, tmp_path: Path
+) -> None:
     corpus, out = make_corpus(count=4), tmp_path / "out"
     ended = run_limited([str(corpus), str(out)], 8_192)
     assert ended.returncode == 2, ended.stderr
@@ -350,7 +433,9 @@ def test_totals_are_those_of_committed_records(make_corpus: Maker, tmp_path: Pat
     records = Manifest(open_storage(str(out))).committed().values()
     rows = rows_of(out)
     assert sum(r.frames for r in records) == sum(row.codes.frames for row in rows.values())
-    assert sum(r.num_samples for r in records) == sum(row.codes.num_samples for row in rows.values())
+    assert sum(r.num_samples for r in records) == sum(
+        row.codes.num_samples for row in rows.values()
+    )
     summary = inspect(str(out))
     assert summary.hours == pytest.approx(sum(row.codes.seconds for row in rows.values()) / 3600)
     together = np.concatenate([row.codes.codes for row in rows.values()], axis=1)
@@ -375,7 +460,9 @@ def test_an_output_that_is_deleted_during_a_run_is_no_success(
     with pytest.raises(OutputError) as caught:
         tokenize_corpus(config(corpus), str(out), HERE)
     assert len(seen) >= 9 and "\n" not in str(caught.value)
-    assert not (out / "manifest" / "config.json").exists() and not list(out.glob("manifest/commits/*"))
+    assert not (out / "manifest" / "config.json").exists() and not list(
+        out.glob("manifest/commits/*")
+    )
 
 
 def test_max_failures_counts_earlier_runs(tmp_path: Path) -> None:
@@ -388,7 +475,9 @@ def test_max_failures_counts_earlier_runs(tmp_path: Path) -> None:
     assert tokenize_corpus(config(corpus), str(out), replace(HERE, max_failures=3)).failures == 3
 
 
-def test_a_run_without_a_row_says_so_whatever_it_was_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_a_row_says_so_whatever_it_was_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "corpus").mkdir()
     for name in "ab":
         (tmp_path / "corpus" / f"{name}.wav").write_text("no audio")
@@ -402,7 +491,13 @@ def first_runs(arguments: list[list[str]]) -> list[subprocess.CompletedProcess[s
     command = [sys.executable, "-m", "pipelines", "tokenize"]
     rest = ["--codec", "mulaw", "--workers", "0", "--shard-hours", "0.002"]
     running = [
-        subprocess.Popen([*command, *own, *rest], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, *own, *rest],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for own in arguments
     ]
     told = [process.communicate(timeout=600) for process in running]
@@ -417,14 +512,20 @@ def test_two_first_runs_join_or_one_is_refused(make_corpus: Maker, tmp_path: Pat
     tokenize_corpus(config(corpus), str(tmp_path / "alone"), HERE)
     joined = first_runs([[str(corpus), str(tmp_path / "same")]] * 2)
     assert [ended.returncode for ended in joined] == [3, 3], [ended.stderr for ended in joined]
-    assert data_bytes(tmp_path / "same") == data_bytes(tmp_path / "alone") and verify(str(tmp_path / "same")) == []
+    assert (
+        data_bytes(tmp_path / "same") == data_bytes(tmp_path / "alone")
+        and verify(str(tmp_path / "same")) == []
+    )
     other = first_runs([[str(corpus), str(out)], [str(corpus), str(out), "--bandwidth", "3"]])
     assert sorted(ended.returncode for ended in other) == [2, 3], [ended.stderr for ended in other]
     assert verify(str(out)) == [] and not any("Traceback" in ended.stderr for ended in other)
 
 
-def test_a_plan_that_comes_too_late_gives_way(make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run begins while this one lists the corpus, which has grown since: what is stored counts."""
+def test_a_plan_that_comes_too_late_gives_way(
+    make_corpus: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run begins while this one lists the corpus, which has grown since: what is stored
+    counts."""
     corpus, out = make_corpus(), tmp_path / "out"
     begin = Manifest.begin
 

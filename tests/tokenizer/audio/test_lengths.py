@@ -1,4 +1,5 @@
-"""Lengths that containers declare, sizes that say nothing, ends that are missing, and sound that is missing in the middle."""
+"""Lengths that containers declare, sizes that say nothing, ends that are missing, and sound that is
+missing in the middle."""
 
 from __future__ import annotations
 
@@ -33,9 +34,13 @@ def refusal(content: bytes, **how: object) -> str:
     return str(caught.value.kind)
 
 
-@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFDB, 0x7FFFFFDB, 0x7FFFEFFE, 0xFFFFFFFF, 0x80000024, 0])
+@pytest.mark.parametrize(
+    "size", [0x7FFFF000, 0x80000000, 0xFFFFFFDB, 0x7FFFFFDB, 0x7FFFEFFE, 0xFFFFFFFF, 0x80000024, 0]
+)
 def test_a_wave_size_that_its_writer_could_not_know_is_no_lie(size: int) -> None:
-    assert np.array_equal(read_audio(io.BytesIO(wav(SOUND, size))).samples, read_audio(io.BytesIO(wav(SOUND))).samples)
+    assert np.array_equal(
+        read_audio(io.BytesIO(wav(SOUND, size))).samples, read_audio(io.BytesIO(wav(SOUND))).samples
+    )
 
 
 @pytest.mark.parametrize("size", [500_000, 0xB2D05E00, 0x40000000, 0x7FFE0000])
@@ -82,7 +87,8 @@ CUT = {
 
 @pytest.mark.parametrize("name", CUT)
 def test_what_is_whole_is_a_row_and_what_is_cut_is_truncated(name: str) -> None:
-    """Of the codecs that count blocks or packets, the last one may be padded: 0.1 s is more than any here."""
+    """Of the codecs that count blocks or packets, the last one may be padded: 0.1 s is more than
+    any here."""
     content = CUT[name]()
     whole = report(content)
     assert abs(whole.source_samples - SOUND.shape[1]) <= RATE // 10
@@ -93,20 +99,34 @@ def test_what_is_whole_is_a_row_and_what_is_cut_is_truncated(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ima.wav", "ms.wav", "ima.w64"])
 def test_a_late_start_changes_no_sample(name: str) -> None:
-    form, subtype = name.split(".")[1].upper(), {"ima": "IMA_ADPCM", "ms": "MS_ADPCM"}[name.split(".")[0]]
+    form, subtype = (
+        name.split(".")[1].upper(),
+        {"ima": "IMA_ADPCM", "ms": "MS_ADPCM"}[name.split(".")[0]],
+    )
     content = by_soundfile(noise(7.0, 1), form, subtype)
     whole = read_audio(io.BytesIO(content)).samples
-    assert np.array_equal(read_audio(io.BytesIO(content), start=5.5).samples, whole[:, round(5.5 * RATE) :])
+    assert np.array_equal(
+        read_audio(io.BytesIO(content), start=5.5).samples, whole[:, round(5.5 * RATE) :]
+    )
 
 
 @pytest.mark.parametrize(
     ("form", "subtype"),
-    [("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("AIFF", "PCM_24"), ("FLAC", "PCM_16"), ("CAF", "FLOAT"), ("W64", "PCM_16")],
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_U8"),
+        ("AIFF", "PCM_24"),
+        ("FLAC", "PCM_16"),
+        ("CAF", "FLOAT"),
+        ("W64", "PCM_16"),
+    ],
 )
 def test_a_late_start_in_what_can_be_sought_changes_nothing_either(form: str, subtype: str) -> None:
     content = by_soundfile(noise(7.0), form, subtype)
     whole = read_audio(io.BytesIO(content)).samples
-    assert np.array_equal(read_audio(io.BytesIO(content), start=5.5).samples, whole[:, round(5.5 * RATE) :])
+    assert np.array_equal(
+        read_audio(io.BytesIO(content), start=5.5).samples, whole[:, round(5.5 * RATE) :]
+    )
     assert refusal(content[: int(len(content) * 0.9)], start=5.5) in ("truncated", "damaged")
     for end in (None, 9.0):
         assert refusal(content, start=8.0, end=end) == "empty"
@@ -114,7 +134,11 @@ def test_a_late_start_in_what_can_be_sought_changes_nothing_either(form: str, su
 
 @pytest.mark.parametrize("name", ["ms.wav", "mka", "ulaw.wav", "nist"])
 def test_a_start_behind_the_end_is_empty(name: str) -> None:
-    for how in ({"start": 3.0}, {"start": 3.0, "end": 4.0}, {"start": 30.0, "end": 40.0, "allow_truncated": True}):
+    for how in (
+        {"start": 3.0},
+        {"start": 3.0, "end": 4.0},
+        {"start": 30.0, "end": 40.0, "allow_truncated": True},
+    ):
         assert refusal(CUT[name](), **how) == "empty"
 
 
@@ -133,7 +157,9 @@ def test_the_checksum_is_that_of_the_format() -> None:
         for byte in bytes(page[:22]) + bytes(4) + bytes(page[26:]):
             register ^= byte << 24
             for _ in range(8):
-                register = (register << 1 ^ (0x04C11DB7 if register & 0x80000000 else 0)) & 0xFFFFFFFF
+                register = (
+                    register << 1 ^ (0x04C11DB7 if register & 0x80000000 else 0)
+                ) & 0xFFFFFFFF
         assert register == checksum(bytes(page)) == struct.unpack("<I", page[22:26])[0]
 
 
@@ -147,9 +173,13 @@ def test_ogg_without_a_mark_at_its_end_is_a_row_when_its_last_page_is_whole(cont
     assert refusal(endless[: len(endless) * 6 // 10]) == "truncated"
 
 
-@pytest.mark.parametrize("content", [opus(6.0), vorbis(6.0), opus(6.0, "20000")], ids=["opus", "vorbis", "live"])
+@pytest.mark.parametrize(
+    "content", [opus(6.0), vorbis(6.0), opus(6.0, "20000")], ids=["opus", "vorbis", "live"]
+)
 @pytest.mark.parametrize("at", [0.3, 0.5, 0.8])
-def test_pages_that_are_damaged_in_the_middle_are_said_and_can_be_kept(content: bytes, at: float) -> None:
+def test_pages_that_are_damaged_in_the_middle_are_said_and_can_be_kept(
+    content: bytes, at: float
+) -> None:
     rotten = spoiled(content, 900, at)
     assert refusal(rotten) == "damaged"
     whole, kept = read_audio(io.BytesIO(content)), report(rotten, allow_damaged=True)
@@ -157,9 +187,13 @@ def test_pages_that_are_damaged_in_the_middle_are_said_and_can_be_kept(content: 
     (start, end), *others = kept.gaps
     assert not others and 0.015 < end - start < 2.2
     samples = read_audio(io.BytesIO(rotten), allow_damaged=True).samples
-    assert np.array_equal(samples[:, : int(start * RATE) - 1], whole.samples[:, : int(start * RATE) - 1])
+    assert np.array_equal(
+        samples[:, : int(start * RATE) - 1], whole.samples[:, : int(start * RATE) - 1]
+    )
     assert not samples[:, round(start * RATE) + 10 : round(end * RATE) - 10].any()
-    later = slice(round(end * RATE) + 9_600, whole.num_samples - 100)  # decoders settle after a loss
+    later = slice(
+        round(end * RATE) + 9_600, whole.num_samples - 100
+    )  # decoders settle after a loss
     assert np.abs(samples[:, later] - whole.samples[:, later]).max() < 0.05
     assert not report(rotten, allow_damaged=True, end=start - 0.01).gaps
 
@@ -172,7 +206,9 @@ def test_a_page_that_was_taken_out_is_missed() -> None:
 
 @pytest.mark.parametrize("make", [opus, vorbis])
 @pytest.mark.parametrize("lengths", [(1.7, 0.6), (0.6, 1.7), (0.03, 1.7), (0.5, 0.5, 0.5)])
-def test_all_links_of_a_chain_are_read_as_files_of_their_own(make, lengths: tuple[float, ...]) -> None:  # type: ignore[no-untyped-def]
+def test_all_links_of_a_chain_are_read_as_files_of_their_own(
+    make, lengths: tuple[float, ...]
+) -> None:  # type: ignore[no-untyped-def]
     parts = [make(length, seed=number) for number, length in enumerate(lengths)]
     apart = np.concatenate([read_audio(io.BytesIO(part)).samples for part in parts], axis=1)
     chain = b"".join(parts)
@@ -181,7 +217,8 @@ def test_all_links_of_a_chain_are_read_as_files_of_their_own(make, lengths: tupl
 
 
 def test_links_of_a_chain_are_handed_out_as_they_come() -> None:
-    """What was held of a short link behind a long one, or the other way round, was nearly the whole file."""
+    """What was held of a short link behind a long one, or the other way round, was nearly the whole
+    file."""
     stream = stream_audio(io.BytesIO(vorbis(12.0) + vorbis(1.0, seed=1)), name="a")
     assert max(block.shape[1] for block in stream) < 3 * RATE
     assert len(read_links(io.BytesIO(vorbis(1.0) + vorbis(1.0)))) == 2
@@ -233,7 +270,10 @@ def without_packets(codec: str, muxer: str, lost: range) -> bytes:
     return sink.getvalue()
 
 
-@pytest.mark.parametrize(("codec", "muxer"), [("libopus", "matroska"), ("aac", "mp4"), ("flac", "matroska"), ("ac3", "mpegts")])
+@pytest.mark.parametrize(
+    ("codec", "muxer"),
+    [("libopus", "matroska"), ("aac", "mp4"), ("flac", "matroska"), ("ac3", "mpegts")],
+)
 def test_packets_that_were_lost_leave_a_gap_in_the_times(codec: str, muxer: str) -> None:
     content = without_packets(codec, muxer, range(9, 12))
     assert refusal(content) == "damaged"
@@ -268,7 +308,9 @@ TAGS = {
 @pytest.mark.parametrize("xing", ["1", "0"])
 @pytest.mark.parametrize("name", TAGS)
 def test_tags_behind_an_mp3_are_no_sound(name: str, xing: str) -> None:
-    content = by_ffmpeg("mp3", ("libmp3lame", SOUND), options={"write_xing": xing, "id3v2_version": "0"})
+    content = by_ffmpeg(
+        "mp3", ("libmp3lame", SOUND), options={"write_xing": xing, "id3v2_version": "0"}
+    )
     assert before_tags(io.BytesIO(content + TAGS[name])) == len(content)
     tagged = read_audio(io.BytesIO(content + TAGS[name])).samples
     assert np.array_equal(tagged, read_audio(io.BytesIO(content)).samples)

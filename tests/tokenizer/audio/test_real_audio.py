@@ -1,4 +1,5 @@
-"""Real recordings, and files that are damaged, lying, odd and extreme, with the truth beside them."""
+"""Real recordings, and files that are damaged, lying, odd and extreme, with the truth beside
+them."""
 
 from __future__ import annotations
 
@@ -80,7 +81,11 @@ def test_hopeless_and_halved_files_are_refused(shared_audio: Path) -> None:
 @pytest.mark.parametrize("folder", ["music", "effects", "speech"])
 def test_ordinary_recordings_all_decode(shared_audio: Path, folder: str) -> None:
     """A spread sample: each container that occurs, and every ninth file."""
-    files = sorted(path for path in (shared_audio / folder).rglob("*") if path.is_file() and path.stat().st_size < 3_000_000)
+    files = sorted(
+        path
+        for path in (shared_audio / folder).rglob("*")
+        if path.is_file() and path.stat().st_size < 3_000_000
+    )
     first_of_kind = {path.suffix: path for path in reversed(files)}
     for path in {*files[::9], *first_of_kind.values()}:
         found = outcome(path)
@@ -88,6 +93,10 @@ def test_ordinary_recordings_all_decode(shared_audio: Path, folder: str) -> None
 
 
 def test_real_mp3s_in_memory_have_the_samples_of_the_files(shared_audio: Path) -> None:
-    files = sorted(path for path in (shared_audio / "effects").rglob("*.mp3") if path.stat().st_size < 300_000)
+    files = sorted(
+        path for path in (shared_audio / "effects").rglob("*.mp3") if path.stat().st_size < 300_000
+    )
     for path in files[::6]:
-        assert np.array_equal(read_audio(path).samples, read_audio(io.BytesIO(path.read_bytes())).samples), path
+        assert np.array_equal(
+            read_audio(path).samples, read_audio(io.BytesIO(path.read_bytes())).samples
+        ), path

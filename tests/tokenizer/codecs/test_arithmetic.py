@@ -1,4 +1,5 @@
-"""torch's settings of float32 arithmetic: set for a block, put back after it, and never another thread's."""
+"""torch's settings of float32 arithmetic: set for a block, put back after it, and never another
+thread's."""
 
 from __future__ import annotations
 
@@ -19,11 +20,19 @@ from tokenizer.codecs.encodec.scales import normalise
 
 BACKENDS: Any = torch.backends
 BY_OPERATION = hasattr(torch.backends.cudnn, "conv")
-newer = pytest.mark.skipif(not BY_OPERATION, reason="torch has one setting an operation from 2.9 on")
+newer = pytest.mark.skipif(
+    not BY_OPERATION, reason="torch has one setting an operation from 2.9 on"
+)
 
 
 def settings() -> list[str]:
-    places = (BACKENDS.cuda.matmul, BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv)
+    places = (
+        BACKENDS.cuda.matmul,
+        BACKENDS.cudnn.conv,
+        BACKENDS.cudnn.rnn,
+        BACKENDS.mkldnn.matmul,
+        BACKENDS.mkldnn.conv,
+    )
     return [place.fp32_precision for place in places]
 
 
@@ -35,12 +44,16 @@ def as_it_was() -> Iterator[None]:
         BACKENDS.fp32_precision = "none"
         for place in (BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv):
             place.fp32_precision = "none"
-        BACKENDS.cudnn.conv.fp32_precision = BACKENDS.cudnn.rnn.fp32_precision = "tf32"  # torch's own default
+        BACKENDS.cudnn.conv.fp32_precision = BACKENDS.cudnn.rnn.fp32_precision = (
+            "tf32"  # torch's own default
+        )
 
 
 @newer
 @pytest.mark.parametrize("general", ["none", "tf32", "ieee"])
-def test_exact_is_exact_and_fast_rounds_in_cudnn_only_whatever_the_caller_has_set(general: str) -> None:
+def test_exact_is_exact_and_fast_rounds_in_cudnn_only_whatever_the_caller_has_set(
+    general: str,
+) -> None:
     BACKENDS.fp32_precision = general
     before = settings()
     with exact_float32():
@@ -66,7 +79,10 @@ def test_older_settings_come_back_too() -> None:
         pass
     assert torch.get_float32_matmul_precision() == "medium"
     with module._by_library(False):  # before torch 2.9
-        assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+        assert (
+            torch.get_float32_matmul_precision() == "highest"
+            and not torch.backends.cudnn.allow_tf32
+        )
     assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32
 
 
@@ -121,7 +137,10 @@ def test_threads_may_share_a_codec(reduced: Path) -> None:
     for thread in threads:
         thread.join()
     for one in found:
-        assert all(np.array_equal(mine.codes, other.codes) for mine, other in zip(one, expected, strict=True))
+        assert all(
+            np.array_equal(mine.codes, other.codes)
+            for mine, other in zip(one, expected, strict=True)
+        )
 
 
 def test_a_scale_does_not_depend_on_the_number_of_threads() -> None:

@@ -1,4 +1,5 @@
-"""Batches of fixed shapes, as a GPU runs them, on a CPU: layers, shapes, codes, and what "fast" costs."""
+"""Batches of fixed shapes, as a GPU runs them, on a CPU: layers, shapes, codes, and what "fast"
+costs."""
 
 from __future__ import annotations
 
@@ -29,7 +30,13 @@ from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work, fill
 from tokenizer.codecs.encodec.gpu.masked import Convolution, MaskedEncoder, plain
 from tokenizer.codecs.encodec.networks import ReferenceNetwork
 from tokenizer.codecs.encodec.probe import compare_codes
-from tokenizer.codecs.encodec.quantizer import FRAME_NOISE, half_squares, noise, quantize, quantize_quickly
+from tokenizer.codecs.encodec.quantizer import (
+    FRAME_NOISE,
+    half_squares,
+    noise,
+    quantize,
+    quantize_quickly,
+)
 from tokenizer.codecs.encodec.static import StaticNetwork
 from tokenizer.codecs.precision import PrecisionReport
 
@@ -91,34 +98,50 @@ def test_each_row_of_a_masked_convolution_equals_upstreams_alone(
 
 
 @pytest.mark.parametrize("checkpoint", ["reduced", "mono"])
-def test_each_row_of_the_encoder_equals_upstreams_alone(checkpoint: str, request: pytest.FixtureRequest) -> None:
+def test_each_row_of_the_encoder_equals_upstreams_alone(
+    checkpoint: str, request: pytest.FixtureRequest
+) -> None:
     model = load_model(request.getfixturevalue(checkpoint), CPU)
     channels, rate = model.config.audio_channels, model.config.sampling_rate
     lengths = [1, 2, 5, 319, 321, 4_001, rate - 480, rate]
-    samples, known = torch.empty(len(lengths), channels, rate), torch.empty(len(lengths), dtype=torch.int64)
+    samples, known = (
+        torch.empty(len(lengths), channels, rate),
+        torch.empty(len(lengths), dtype=torch.int64),
+    )
     fill(samples, known, [sound(n, channels, rate, seed=n).samples for n in lengths])
     with torch.inference_mode():
         embeddings, frames = MaskedEncoder(model.encoder)(samples, known)
         assert frames is not None
         for row, length in enumerate(lengths):
-            close(embeddings[row, :, : frames[row]], model.encoder(samples[row : row + 1, :, :length])[0])
+            close(
+                embeddings[row, :, : frames[row]],
+                model.encoder(samples[row : row + 1, :, :length])[0],
+            )
         full, none = MaskedEncoder(model.encoder)(samples[-1:], None)
         assert none is None
         close(full, model.encoder(samples[-1:]))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_encoder_moves_frames_no_further_than_rounding_does(full: Path, channels_last: bool) -> None:
-    """Sums over a million samples must not lose digits, or codes that seem beyond doubt are not: half of `FRAME_NOISE`."""
+def test_the_encoder_moves_frames_no_further_than_rounding_does(
+    full: Path, channels_last: bool
+) -> None:
+    """Sums over a million samples must not lose digits, or codes that seem beyond doubt are not:
+    half of `FRAME_NOISE`."""
     model, lengths = load_model(full, CPU), [41_055, 25_212, 48_000, 700]
-    samples, known = torch.empty(len(lengths), 2, 48_000), torch.empty(len(lengths), dtype=torch.int64)
+    samples, known = (
+        torch.empty(len(lengths), 2, 48_000),
+        torch.empty(len(lengths), dtype=torch.int64),
+    )
     fill(samples, known, [sound(n, seed=n).samples * 10 for n in lengths])
     encoder = MaskedEncoder(model.encoder, channels_last)
     with torch.inference_mode():
         masked, frames = encoder(samples, known)
         unmasked, _ = encoder(samples[2:3], None)
         assert frames is not None
-        rows = [(row, masked[row, :, : frames[row]]) for row in range(len(lengths))] + [(2, unmasked[0])]
+        rows = [(row, masked[row, :, : frames[row]]) for row in range(len(lengths))] + [
+            (2, unmasked[0])
+        ]
         for row, found in rows:
             expected = model.encoder(samples[row : row + 1, :, : lengths[row]])[0]
             assert ((found - expected).norm(dim=0) / expected.norm(dim=0)).max() < FRAME_NOISE / 2
@@ -139,7 +162,9 @@ def alone(reduced: Path) -> Codec:
 def test_codes_equal_the_references_at_every_length(reduced: Path, network: BatchedNetwork) -> None:
     chunks = [sound(n, seed=n).samples for n in LENGTHS]
     chunks += [np.zeros((2, 48_000), np.float32), np.zeros((2, 500), np.float32)]
-    expected = load_codec(str(reduced), bandwidth=24.0, device="cpu", reference=True).encode_chunks(chunks)
+    expected = load_codec(str(reduced), bandwidth=24.0, device="cpu", reference=True).encode_chunks(
+        chunks
+    )
     with torch.inference_mode(), arithmetic("exact"):
         found = network.encode(chunks)
     for one, other in zip(found, expected, strict=True):
@@ -157,12 +182,20 @@ def test_neither_company_nor_empty_rows_change_a_chunk(network: BatchedNetwork) 
 
 @settings(deadline=None, max_examples=15)
 @given(
-    lengths=st.lists(st.sampled_from([1, 2, 319, 480, 700, 3_000, 12_000, 47_999, 48_000]), min_size=1, max_size=7),
+    lengths=st.lists(
+        st.sampled_from([1, 2, 319, 480, 700, 3_000, 12_000, 47_999, 48_000]),
+        min_size=1,
+        max_size=7,
+    ),
     rows=st.sampled_from([(1,), (2, 3), (4, 16)]),
     seed=st.integers(0, 9),
 )
 def test_any_mixture_in_any_batches_has_the_codes_of_each_alone(
-    network: BatchedNetwork, alone: EncodecCodec, lengths: list[int], rows: tuple[int, ...], seed: int
+    network: BatchedNetwork,
+    alone: EncodecCodec,
+    lengths: list[int],
+    rows: tuple[int, ...],
+    seed: int,
 ) -> None:
     chunks = [sound(n, seed=seed + n).samples for n in lengths]
     network._encoder().rows = rows
@@ -177,9 +210,12 @@ def test_any_mixture_in_any_batches_has_the_codes_of_each_alone(
 def test_what_is_settled_is_bit_for_bit_what_upstream_gives(
     reduced: Path, network: BatchedNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With nothing beyond doubt, every code and scale is that of `EncodecModel.encode` on the chunk alone."""
+    """With nothing beyond doubt, every code and scale is that of `EncodecModel.encode` on the chunk
+    alone."""
     oracle = EncodecModel.from_pretrained(reduced).eval()
-    chunks = [sound(n, seed=n).samples for n in (*LENGTHS, 5, 160, 33_333)] + [np.zeros((2, 48_000), np.float32)]
+    chunks = [sound(n, seed=n).samples for n in (*LENGTHS, 5, 160, 33_333)] + [
+        np.zeros((2, 48_000), np.float32)
+    ]
     before = network.repeated
     monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
     settled = network.encode(chunks)
@@ -191,7 +227,9 @@ def test_what_is_settled_is_bit_for_bit_what_upstream_gives(
 
 
 @pytest.mark.parametrize("checkpoint", ["reduced", "mono", "full"])
-def test_static_networks_are_bit_for_bit_upstreams(checkpoint: str, request: pytest.FixtureRequest) -> None:
+def test_static_networks_are_bit_for_bit_upstreams(
+    checkpoint: str, request: pytest.FixtureRequest
+) -> None:
     model = load_model(request.getfixturevalue(checkpoint), CPU)
     channels, rate = model.config.audio_channels, model.config.sampling_rate
     encoder, decoder = StaticNetwork(model.encoder), StaticNetwork(model.decoder)
@@ -265,11 +303,15 @@ def as_fast(folder: Path, bandwidth: float = 6.0) -> EncodecCodec:
     return EncodecCodec(folder, spec, "cpu")
 
 
-def test_a_fast_codec_judges_its_first_chunks(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fast_codec_judges_its_first_chunks(
+    reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codec = as_fast(reduced)
     assert codec.spec.precision == "fast" and codec.precision_report() is None
     encode: Any = codec._network.encode
-    monkeypatch.setattr(codec._network, "encode", lambda chunks, n_q: [coarse(one) for one in encode(chunks, n_q)])
+    monkeypatch.setattr(
+        codec._network, "encode", lambda chunks, n_q: [coarse(one) for one in encode(chunks, n_q)]
+    )
     codec.encode_chunks([sound(n, seed=n).samples for n in (48_000, 640)])
     report = codec.precision_report()
     assert report is not None and report.chunks == 2 and report.equal == (152, 152, 152, 0)
@@ -282,14 +324,19 @@ def test_a_codec_in_batches_gives_what_the_default_gives(reduced: Path) -> None:
     model = load_model(reduced, CPU)
     codec._batched = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
     waveform = sound(100_000)
-    found, expected = codec.encode(waveform), load_codec(str(reduced), bandwidth=24.0, device="cpu").encode(waveform)
+    found, expected = (
+        codec.encode(waveform),
+        load_codec(str(reduced), bandwidth=24.0, device="cpu").encode(waveform),
+    )
     assert np.array_equal(found.codes, expected.codes)
     report = codec.precision_report()
     assert report is not None and report.chunks == 3 and report.shares == (1.0,) * 16
 
 
 def test_precisions_are_refused_by_name(reduced: Path) -> None:
-    assert replace(describe_codec(str(reduced), precision="fast"), precision="exact") == describe_codec(str(reduced))
+    assert replace(
+        describe_codec(str(reduced), precision="fast"), precision="exact"
+    ) == describe_codec(str(reduced))
     with pytest.raises(CodecLoadError, match="needs a GPU"):
         load_codec(str(reduced), device="cpu", precision="fast")
     for call in (load_codec, describe_codec):
@@ -303,13 +350,20 @@ CODED = [(150, 16), (1, 16), (2, 16), (149, 16), (150, 4), (150, 16), (13, 4)]
 
 def coded() -> list[ChunkCodes]:
     rng = np.random.default_rng(0)
-    return [ChunkCodes(rng.integers(0, 1024, (levels, n)).astype(np.uint16), float(np.float32(0.1 * n))) for n, levels in CODED]
+    return [
+        ChunkCodes(rng.integers(0, 1024, (levels, n)).astype(np.uint16), float(np.float32(0.1 * n)))
+        for n, levels in CODED
+    ]
 
 
-def test_batches_decode_to_what_transformers_decodes_to(network: BatchedNetwork, alone: Codec) -> None:
+def test_batches_decode_to_what_transformers_decodes_to(
+    network: BatchedNetwork, alone: Codec
+) -> None:
     chunks = coded()
     for _ in range(2):
-        for samples, expected in zip(network.decode(chunks), alone.decode_chunks(chunks), strict=True):
+        for samples, expected in zip(
+            network.decode(chunks), alone.decode_chunks(chunks), strict=True
+        ):
             close(torch.from_numpy(samples), torch.from_numpy(expected))
     assert network.decode([]) == []
 
@@ -333,25 +387,41 @@ def test_a_recording_decodes_in_batches_to_what_it_decodes_to_by_default(reduced
 
 
 class NothingIsReadBack(TorchDispatchMode):
-    """Refuses operations that look at values, which a GPU would be waited for, and which no graph can hold."""
+    """Refuses operations that look at values, which a GPU would be waited for, and which no graph
+    can hold."""
 
-    FORBIDDEN = ("_local_scalar_dense", "nonzero", "lift_fresh", "masked_select", "repeat_interleave", "unique", "is_nonzero")
+    FORBIDDEN = (
+        "_local_scalar_dense",
+        "nonzero",
+        "lift_fresh",
+        "masked_select",
+        "repeat_interleave",
+        "unique",
+        "is_nonzero",
+    )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(func)
         assert not any(word in name for word in self.FORBIDDEN), name
         if "index" in name:
             places = [one for one in args if isinstance(one, list)]
-            assert all(one is None or one.dtype != torch.bool for some in places for one in some), name
+            assert all(one is None or one.dtype != torch.bool for some in places for one in some), (
+                name
+            )
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("precision", ["exact", "fast"])
-def test_no_work_looks_at_a_value_or_leaves_the_device(reduced: Path, precision: str, device: str) -> None:
-    """On the device "meta", which holds no values, whatever looks at one raises, and so does a tensor made elsewhere."""
+def test_no_work_looks_at_a_value_or_leaves_the_device(
+    reduced: Path, precision: str, device: str
+) -> None:
+    """On the device "meta", which holds no values, whatever looks at one raises, and so does a
+    tensor made elsewhere."""
     model = load_model(reduced, CPU).to(device)
-    network = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=4, precision=precision)
+    network = BatchedNetwork(
+        model, ReferenceNetwork(model, static=True), n_q=4, precision=precision
+    )
     runs: list[tuple[Work, Shape]] = [
         (network._encoding, Shape(4, 48_000)),
         (network._encoding, Shape(4, 48_000, masked=True)),
@@ -363,11 +433,16 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(reduced: Path, precision:
     ]
     with torch.inference_mode():
         for work, shape in runs:
-            inputs = [torch.ones(dims, dtype=dtype, device=device) for dims, dtype in work.layout(shape)]
+            inputs = [
+                torch.ones(dims, dtype=dtype, device=device) for dims, dtype in work.layout(shape)
+            ]
             with NothingIsReadBack():
                 results = work(*inputs)
             assert all(result.device.type == device for result in results)
-            assert all(not result.is_floating_point() or result.dtype == torch.float32 for result in results)
+            assert all(
+                not result.is_floating_point() or result.dtype == torch.float32
+                for result in results
+            )
 
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
@@ -378,19 +453,28 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need
 def test_graphs_on_a_gpu_give_the_references_codes(full: Path, precision: str) -> None:
     chunks = [sound(n, seed=n).samples for n in LENGTHS * 30]
     codec = load_codec(str(full), bandwidth=24.0, device="cuda", precision=precision)
-    expected = load_codec(str(full), bandwidth=24.0, device="cuda", reference=True).encode_chunks(chunks)
+    expected = load_codec(str(full), bandwidth=24.0, device="cuda", reference=True).encode_chunks(
+        chunks
+    )
     for _ in range(2):
         found = codec.encode_chunks(chunks)
-        equal = np.concatenate([one.codes == other.codes for one, other in zip(found, expected, strict=True)], axis=1)
+        equal = np.concatenate(
+            [one.codes == other.codes for one, other in zip(found, expected, strict=True)], axis=1
+        )
         assert equal.all() if precision == "exact" else equal[:4].mean() >= 0.98
 
 
 @gpu
 def test_graphs_on_a_gpu_decode_to_what_transformers_decodes_to(full: Path) -> None:
-    codec, reference = (load_codec(str(full), bandwidth=24.0, device="cuda", reference=flag) for flag in (False, True))
+    codec, reference = (
+        load_codec(str(full), bandwidth=24.0, device="cuda", reference=flag)
+        for flag in (False, True)
+    )
     chunks = coded() * 20
     for _ in range(2):
-        for samples, expected in zip(codec.decode_chunks(chunks), reference.decode_chunks(chunks), strict=True):
+        for samples, expected in zip(
+            codec.decode_chunks(chunks), reference.decode_chunks(chunks), strict=True
+        ):
             close(torch.from_numpy(samples), torch.from_numpy(expected))
 
 
@@ -401,14 +485,21 @@ def test_threads_share_a_gpu(full: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         first, *others = pool.map(codec.encode_chunks, [chunks] * 4)
     for other in others:
-        assert all(np.array_equal(mine.codes, its.codes) for mine, its in zip(first, other, strict=True))
+        assert all(
+            np.array_equal(mine.codes, its.codes) for mine, its in zip(first, other, strict=True)
+        )
 
 
 @gpu
 @pytest.mark.parametrize("samples", [1, 320, 24_000, 250_001])
 def test_a_codec_without_chunks_is_bit_for_bit_upstreams_on_a_gpu(mono: Path, samples: int) -> None:
-    codec, reference = (load_codec(str(mono), bandwidth=24.0, device="cuda", reference=flag) for flag in (False, True))
+    codec, reference = (
+        load_codec(str(mono), bandwidth=24.0, device="cuda", reference=flag)
+        for flag in (False, True)
+    )
     waveform = sound(samples, 1, 24_000, seed=samples)
     codes = codec.encode(waveform)
     assert codes.equals(reference.encode(waveform))
-    np.testing.assert_allclose(codec.decode(codes).samples, reference.decode(codes).samples, atol=2e-6)
+    np.testing.assert_allclose(
+        codec.decode(codes).samples, reference.decode(codes).samples, atol=2e-6
+    )

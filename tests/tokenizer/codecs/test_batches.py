@@ -1,4 +1,5 @@
-"""Which chunks share a batch; slots, errors, threads and lack of memory on the way through a runner."""
+"""Which chunks share a batch; slots, errors, threads and lack of memory on the way through a
+runner."""
 
 from __future__ import annotations
 
@@ -14,15 +15,33 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer.codecs.encodec.gpu.batches import FLOOR, ROWS, Batch, Batcher, batches, rows_that_fit, split
-from tokenizer.codecs.encodec.gpu.graphs import ALIGNED, SLOTS, EagerRunner, Layout, Shape, _places, _views
+from tokenizer.codecs.encodec.gpu.batches import (
+    FLOOR,
+    ROWS,
+    Batch,
+    Batcher,
+    batches,
+    rows_that_fit,
+    split,
+)
+from tokenizer.codecs.encodec.gpu.graphs import (
+    ALIGNED,
+    SLOTS,
+    EagerRunner,
+    Layout,
+    Shape,
+    _places,
+    _views,
+)
 
 
 @given(
     lengths=st.lists(st.integers(1, 1000), max_size=60),
     rows=st.sampled_from([(1,), (2, 5), (4, 16)]),
 )
-def test_every_chunk_is_in_one_batch_that_takes_it(lengths: list[int], rows: tuple[int, ...]) -> None:
+def test_every_chunk_is_in_one_batch_that_takes_it(
+    lengths: list[int], rows: tuple[int, ...]
+) -> None:
     seen: list[int] = []
     for shape, indices in batches(lengths, 1000, rows):
         seen += indices
@@ -35,7 +54,12 @@ def test_every_chunk_is_in_one_batch_that_takes_it(lengths: list[int], rows: tup
 
 def test_the_shapes_are_few() -> None:
     lengths = (1, 480, 750, 751, 5_000, 12_001, 30_000, 47_999, 48_000)
-    shapes = {shape for n in lengths for count in (1, 5, 50, 300, 600) for shape, _ in batches([n] * count, 48_000, ROWS)}
+    shapes = {
+        shape
+        for n in lengths
+        for count in (1, 5, 50, 300, 600)
+        for shape, _ in batches([n] * count, 48_000, ROWS)
+    }
     assert Shape(256, 48_000) in shapes and len(shapes) <= len(ROWS) * 6
 
 
@@ -50,7 +74,12 @@ def test_no_split_is_cheaper(count: int) -> None:
     found = split(count, ROWS)
     assert sum(found) >= count and (not found or sum(found) - count < found[-1])
     whole, left = divmod(count, ROWS[-1])
-    few = [some for size in range(4) for some in itertools.combinations_with_replacement(ROWS, size) if sum(some) >= left]
+    few = [
+        some
+        for size in range(4)
+        for some in itertools.combinations_with_replacement(ROWS, size)
+        if sum(some) >= left
+    ]
     cheapest = min(sum(some) + FLOOR * len(some) for some in few)
     assert sum(found) + FLOOR * len(found) <= cheapest + whole * (ROWS[-1] + FLOOR)
 
@@ -59,7 +88,10 @@ def test_few_short_chunks_share_the_widest_batch_that_one_of_them_needs() -> Non
     found = batches([48_000, 20_000, 700, 3_000, 48_000], 48_000, ROWS)
     assert found == [(Shape(4, 48_000), [0, 4]), (Shape(4, 24_000, masked=True), [2, 3, 1])]
     many = batches([700] * 20 + [20_000], 48_000, ROWS)
-    assert [shape for shape, _ in many] == [Shape(4, 24_000, masked=True), Shape(32, 750, masked=True)]
+    assert [shape for shape, _ in many] == [
+        Shape(4, 24_000, masked=True),
+        Shape(32, 750, masked=True),
+    ]
 
 
 def test_a_smaller_device_has_smaller_batches() -> None:
@@ -173,7 +205,9 @@ def test_many_threads_share_few_slots_and_never_wait_for_each_other_for_ever() -
         return [doubled(one, range(start, start + 50)) for _ in range(5)]
 
     with ThreadPoolExecutor(8) as pool:
-        for start, found in zip(range(100, 900, 100), pool.map(work, range(100, 900, 100)), strict=True):
+        for start, found in zip(
+            range(100, 900, 100), pool.map(work, range(100, 900, 100)), strict=True
+        ):
             assert found == [[2 * item for item in range(start, start + 50)]] * 5
     assert free(one) == SLOTS
 

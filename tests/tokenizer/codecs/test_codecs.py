@@ -11,13 +11,38 @@ import pytest
 from safetensors.torch import load_file, save_file
 from sounds import sound
 
-from tokenizer import Codec, CodecLoadError, Codes, FailureKind, RecordingError, ShapeError, Waveform, load_codec
+from tokenizer import (
+    Codec,
+    CodecLoadError,
+    Codes,
+    FailureKind,
+    RecordingError,
+    ShapeError,
+    Waveform,
+    load_codec,
+)
 from tokenizer.codecs import CODECS, describe_codec
 from tokenizer.codecs.base import assemble, split
 
 Opener = Callable[[float], Codec]
 NAMES = [*CODECS, "reduced", "mono"]
-LENGTHS = [1, 2, 319, 320, 321, 480, 481, 47_520, 47_521, 48_000, 95_041, 95_140, 95_360, 95_520, 100_000]
+LENGTHS = [
+    1,
+    2,
+    319,
+    320,
+    321,
+    480,
+    481,
+    47_520,
+    47_521,
+    48_000,
+    95_041,
+    95_140,
+    95_360,
+    95_520,
+    100_000,
+]
 
 
 @pytest.fixture(params=NAMES)
@@ -75,7 +100,9 @@ def test_fewer_codebooks_are_the_first_of_more(open_codec: Opener) -> None:
     high, low = many.encode(waveform), few.encode(waveform)
     assert high.n_q == 8 * low.n_q == many.spec.n_q
     assert np.array_equal(high.codes[: low.n_q], low.codes)
-    nested = Codes(high.codes[: low.n_q], high.scales, high.chunk_frames, high.num_samples, high.sample_rate)
+    nested = Codes(
+        high.codes[: low.n_q], high.scales, high.chunk_frames, high.num_samples, high.sample_rate
+    )
     assert np.array_equal(many.decode(nested).samples, few.decode(low).samples)
 
 
@@ -83,11 +110,15 @@ def test_codes_are_diverse_and_in_range(open_codec: Opener) -> None:
     codec = open_codec(24.0)
     codes = codec.encode(sound(200_000, codec.channels, codec.sample_rate)).codes
     assert codes.max() < codec.spec.codebook_size
-    assert all(len(np.unique(level)) >= 5 for level in codes), "a codec whose codes are all alike tests nothing"
+    assert all(len(np.unique(level)) >= 5 for level in codes), (
+        "a codec whose codes are all alike tests nothing"
+    )
 
 
 def test_silence_is_encoded_and_has_the_smallest_scale(codec: Codec) -> None:
-    codes = codec.encode(Waveform(np.zeros((codec.channels, 50_000), np.float32), codec.sample_rate))
+    codes = codec.encode(
+        Waveform(np.zeros((codec.channels, 50_000), np.float32), codec.sample_rate)
+    )
     if codec.spec.has_scales:
         assert codes.scales is not None and np.all(codes.scales == np.float32(1e-8))
         assert np.abs(codec.decode(codes).samples).max() < 1e-5
@@ -109,7 +140,9 @@ def test_unknown_bandwidths_are_refused_with_the_choices(open_codec: Opener) -> 
 
 def test_other_rates_and_channels_are_refused_with_advice(codec: Codec) -> None:
     for wrong in (sound(100, codec.channels, 16_000), sound(100, 5, codec.sample_rate)):
-        with pytest.raises(ShapeError, match=r"read_audio\(file, codec.sample_rate, codec.channels\)"):
+        with pytest.raises(
+            ShapeError, match=r"read_audio\(file, codec.sample_rate, codec.channels\)"
+        ):
             codec.encode(wrong)
 
 
@@ -137,17 +170,37 @@ def test_chunks_of_other_shapes_are_refused(codec: Codec) -> None:
         codec.encode_chunks([np.zeros((codec.channels, 100), np.float64)])  # type: ignore[list-item]
     if codec.spec.chunk_length is not None:
         with pytest.raises(ShapeError):
-            codec.encode_chunks([np.zeros((codec.channels, codec.spec.chunk_length + 1), np.float32)])
+            codec.encode_chunks(
+                [np.zeros((codec.channels, codec.spec.chunk_length + 1), np.float32)]
+            )
 
 
 def test_codes_of_another_codec_are_refused(codec: Codec) -> None:
     codes = codec.encode(sound(100_000, codec.channels, codec.sample_rate))
     with pytest.raises(ShapeError, match="outside the codebook"):
-        codec.decode(Codes(codes.codes | np.uint16(4096), codes.scales, codes.chunk_frames, codes.num_samples, codes.sample_rate))
+        codec.decode(
+            Codes(
+                codes.codes | np.uint16(4096),
+                codes.scales,
+                codes.chunk_frames,
+                codes.num_samples,
+                codes.sample_rate,
+            )
+        )
     with pytest.raises(ShapeError, match="Hz"):
-        codec.decode(Codes(codes.codes, codes.scales, codes.chunk_frames, codes.num_samples, 32_000))
+        codec.decode(
+            Codes(codes.codes, codes.scales, codes.chunk_frames, codes.num_samples, 32_000)
+        )
     with pytest.raises(ShapeError, match="codebooks"):
-        codec.decode(Codes(np.tile(codes.codes, (8, 1)), codes.scales, codes.chunk_frames, codes.num_samples, codes.sample_rate))
+        codec.decode(
+            Codes(
+                np.tile(codes.codes, (8, 1)),
+                codes.scales,
+                codes.chunk_frames,
+                codes.num_samples,
+                codes.sample_rate,
+            )
+        )
     with pytest.raises(ShapeError, match="chunks"):
         codec.decode(Codes(codes.codes, codes.scales, codes.chunk_frames, 10, codes.sample_rate))
 
@@ -185,7 +238,9 @@ def test_what_is_no_codec_is_refused_in_one_line(tmp_path: Path, reduced: Path) 
 
 def test_broken_weights_are_refused(tmp_path: Path, reduced: Path) -> None:
     name = folder(tmp_path / "torn", (reduced / "config.json").read_text())
-    (tmp_path / "torn" / "model.safetensors").write_bytes((reduced / "model.safetensors").read_bytes()[:1000])
+    (tmp_path / "torn" / "model.safetensors").write_bytes(
+        (reduced / "model.safetensors").read_bytes()[:1000]
+    )
     with pytest.raises(CodecLoadError, match="weights do not load"):
         load_codec(name)
 
@@ -194,12 +249,18 @@ def test_missing_tensors_are_not_made_up(tmp_path: Path, reduced: Path) -> None:
     name = folder(tmp_path / "partial", (reduced / "config.json").read_text())
     tensors = load_file(reduced / "model.safetensors")
     gone = next(key for key in tensors if key.startswith("encoder"))
-    save_file({key: value for key, value in tensors.items() if key != gone}, f"{name}/model.safetensors", {"format": "pt"})
+    save_file(
+        {key: value for key, value in tensors.items() if key != gone},
+        f"{name}/model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(CodecLoadError, match=f"lack 1 tensors, {gone}"):
         load_codec(name)
 
 
-def test_a_hub_id_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_id_without_network_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -211,7 +272,9 @@ def test_a_hub_id_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatc
         load_codec("facebook/encodec_48khz")
 
 
-def test_a_hub_checkpoint_is_pinned_to_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reduced: Path) -> None:
+def test_a_hub_checkpoint_is_pinned_to_its_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reduced: Path
+) -> None:
     import huggingface_hub
 
     commit = tmp_path / "snapshots" / "0123abcd"

@@ -23,7 +23,9 @@ def load_oracle(folder: Path) -> Any:
     return EncodecModel.from_pretrained(folder).eval()
 
 
-def upstream(model: Any, waveform: Waveform, bandwidth: float) -> tuple[np.ndarray, list[float] | None]:
+def upstream(
+    model: Any, waveform: Waveform, bandwidth: float
+) -> tuple[np.ndarray, list[float] | None]:
     """Codes `[n_q, frames]` of the valid frames and scales, from `EncodecModel.encode` itself."""
     with torch.inference_mode():
         out = model.encode(torch.from_numpy(waveform.samples)[None], bandwidth=bandwidth)
@@ -34,12 +36,19 @@ def upstream(model: Any, waveform: Waveform, bandwidth: float) -> tuple[np.ndarr
     return torch.cat(chunks, dim=1).numpy(), scales
 
 
-def upstream_by_chunk(model: Any, waveform: Waveform, bandwidth: float) -> tuple[np.ndarray, list[float] | None]:
-    """The same from upstream's own work on a chunk, for the lengths at which its `encode` raises while stacking."""
+def upstream_by_chunk(
+    model: Any, waveform: Waveform, bandwidth: float
+) -> tuple[np.ndarray, list[float] | None]:
+    """The same from upstream's own work on a chunk, for the lengths at which its `encode` raises
+    while stacking."""
     codes, scales = [], []
-    for a, b in chunk_spans(waveform.num_samples, model.config.chunk_length, model.config.chunk_stride):
+    for a, b in chunk_spans(
+        waveform.num_samples, model.config.chunk_length, model.config.chunk_stride
+    ):
         with torch.inference_mode():
-            code, scale = model._encode_frame(torch.from_numpy(waveform.samples[None, :, a:b]), bandwidth)
+            code, scale = model._encode_frame(
+                torch.from_numpy(waveform.samples[None, :, a:b]), bandwidth
+            )
         codes.append(code[0])
         scales.append(None if scale is None else float(scale))
     return torch.cat(codes, dim=1).numpy(), None if scales[0] is None else scales  # type: ignore[return-value]
@@ -54,7 +63,10 @@ def assert_same(codes: Codes, expected: tuple[np.ndarray, list[float] | None]) -
 
 
 @pytest.mark.parametrize("bandwidth", [3.0, 6.0, 12.0, 24.0])
-@pytest.mark.parametrize("samples", [1, 2, 7, 319, 320, 321, 1000, 47_519, 47_520, 47_999, 48_000, 48_001, 96_000, 150_000])
+@pytest.mark.parametrize(
+    "samples",
+    [1, 2, 7, 319, 320, 321, 1000, 47_519, 47_520, 47_999, 48_000, 48_001, 96_000, 150_000],
+)
 def test_equal_to_upstream_at_48_khz(reduced: Path, samples: int, bandwidth: float) -> None:
     waveform = sound(samples, seed=samples)
     codes = load_codec(str(reduced), bandwidth=bandwidth, device="cpu").encode(waveform)
@@ -80,7 +92,9 @@ def test_the_lengths_at_which_upstream_decode_raises(reduced: Path, tail: int) -
     assert_same(codes, upstream(oracle, waveform, 6.0))
     with torch.inference_mode(), pytest.raises(RuntimeError):
         out = oracle.encode(torch.from_numpy(waveform.samples)[None], bandwidth=6.0)
-        oracle.decode(out.audio_codes, out.audio_scales, last_frame_pad_length=out.last_frame_pad_length)
+        oracle.decode(
+            out.audio_codes, out.audio_scales, last_frame_pad_length=out.last_frame_pad_length
+        )
     assert codec.decode(codes).num_samples == waveform.num_samples
 
 
@@ -109,7 +123,9 @@ def test_decodes_to_what_upstream_decodes_to(reduced: Path, samples: int) -> Non
     with torch.inference_mode():
         out = oracle.encode(torch.from_numpy(waveform.samples)[None], bandwidth=6.0)
         pad = out.last_frame_pad_length
-        expected = oracle.decode(out.audio_codes, out.audio_scales, last_frame_pad_length=pad).audio_values[0]
+        expected = oracle.decode(
+            out.audio_codes, out.audio_scales, last_frame_pad_length=pad
+        ).audio_values[0]
     decoded = codec.decode(codec.encode(waveform)).samples
     np.testing.assert_allclose(decoded, expected.numpy()[:, :samples], atol=2e-6)
 
@@ -133,13 +149,20 @@ def test_the_full_size_model_in_a_batch(full: Path) -> None:
     batch = load_codec(str(full), bandwidth=24.0, device="cpu").encode_batch(waveforms)
     for waveform, codes in zip(waveforms, batch, strict=True):
         assert_same(codes, upstream_by_chunk(oracle, waveform, 24.0))
-        assert all(len(np.unique(level)) > 20 for level in codes.codes) or waveform.num_samples < 20_000
+        assert (
+            all(len(np.unique(level)) > 20 for level in codes.codes)
+            or waveform.num_samples < 20_000
+        )
 
 
 def test_the_same_seed_writes_the_same_weights(tmp_path: Path, reduced: Path) -> None:
     from tokenizer.codecs.encodec.seeded import write_seeded
 
     again = write_seeded(tmp_path / "again", size="reduced")
-    assert (again / "model.safetensors").read_bytes() == (reduced / "model.safetensors").read_bytes()
+    assert (again / "model.safetensors").read_bytes() == (
+        reduced / "model.safetensors"
+    ).read_bytes()
     other = write_seeded(tmp_path / "other", size="reduced", seed=1)
-    assert (other / "model.safetensors").read_bytes() != (reduced / "model.safetensors").read_bytes()
+    assert (other / "model.safetensors").read_bytes() != (
+        reduced / "model.safetensors"
+    ).read_bytes()

@@ -1,8 +1,9 @@
-"""The way through CUDA graphs without a GPU: what is captured is recorded as a list of operations, and replayed on the CPU.
+"""The way through CUDA graphs without a GPU: what is captured is recorded as a list of operations,
+and replayed on the CPU.
 
-A replay sees the tensors that were there at the capture and nothing else, as a graph does: a value that Python looked at, or a
-tensor that was made for one batch, gives wrong results for the next. Streams do everything at once; what they are told to wait
-for must have been recorded.
+A replay sees the tensors that were there at the capture and nothing else, as a graph does: a value
+that Python looked at, or a tensor that was made for one batch, gives wrong results for the next.
+Streams do everything at once; what they are told to wait for must have been recorded.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class FakeGraph:
     def replay(self) -> None:
         type(self).replayed += 1
         for func, args, kwargs, result in self.recording.calls:
-            for old, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs)), strict=True):
+            for old, new in zip(
+                tree_leaves(result), tree_leaves(func(*args, **kwargs)), strict=True
+            ):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
@@ -99,15 +102,27 @@ def capture(graph: FakeGraph, **how: Any) -> Iterator[None]:
 
 @pytest.fixture
 def network(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> BatchedNetwork:
-    fakes: dict[str, Any] = {"CUDAGraph": FakeGraph, "Event": FakeEvent, "Stream": FakeStream, "stream": inside}
-    fakes |= {"graph": capture, "graph_pool_handle": object, "synchronize": lambda device: None, "empty_cache": lambda: None}
+    fakes: dict[str, Any] = {
+        "CUDAGraph": FakeGraph,
+        "Event": FakeEvent,
+        "Stream": FakeStream,
+        "stream": inside,
+    }
+    fakes |= {
+        "graph": capture,
+        "graph_pool_handle": object,
+        "synchronize": lambda device: None,
+        "empty_cache": lambda: None,
+    }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(graphs, "_pinned", lambda size: torch.full((size,), 255, dtype=torch.uint8))
     monkeypatch.setattr(FakeGraph, "made", 0)
     monkeypatch.setattr(FakeGraph, "replayed", 0)
 
-    def runner(self: BatchedNetwork, work: Work, precision: str, largest: Shape, lanes: int) -> GraphRunner:
+    def runner(
+        self: BatchedNetwork, work: Work, precision: str, largest: Shape, lanes: int
+    ) -> GraphRunner:
         return GraphRunner(work, precision, CPU, largest, lanes)
 
     monkeypatch.setattr(BatchedNetwork, "_runner", runner)
@@ -125,7 +140,9 @@ def test_replayed_graphs_give_the_references_codes(network: BatchedNetwork, alon
     for seed in range(3):
         chunks = [sound(n, seed=n + seed).samples for n in LENGTHS]
         for one, other in zip(network.encode(chunks), alone.encode_chunks(chunks), strict=True):
-            assert np.array_equal(one.codes, other.codes) and one.scale == pytest.approx(other.scale, rel=3e-7)
+            assert np.array_equal(one.codes, other.codes) and one.scale == pytest.approx(
+                other.scale, rel=3e-7
+            )
     assert FakeGraph.replayed > 2 * FakeGraph.made > 0
 
 
@@ -140,12 +157,19 @@ def test_replayed_graphs_settle_as_the_reference_does(
     assert network.repeated == 2 * len(LENGTHS)
 
 
-def test_replayed_graphs_decode_to_what_transformers_decodes_to(network: BatchedNetwork, alone: Codec) -> None:
+def test_replayed_graphs_decode_to_what_transformers_decodes_to(
+    network: BatchedNetwork, alone: Codec
+) -> None:
     rng = np.random.default_rng(0)
     for _ in range(2):
         shapes = [(16, 150), (16, 3), (4, 150), (16, 150), (16, 150), (16, 3), (16, 150)]
-        chunks = [ChunkCodes(rng.integers(0, 1024, shape).astype(np.uint16), float(rng.uniform(0.1, 2))) for shape in shapes]
-        for found, expected in zip(network.decode(chunks), alone.decode_chunks(chunks), strict=True):
+        chunks = [
+            ChunkCodes(rng.integers(0, 1024, shape).astype(np.uint16), float(rng.uniform(0.1, 2)))
+            for shape in shapes
+        ]
+        for found, expected in zip(
+            network.decode(chunks), alone.decode_chunks(chunks), strict=True
+        ):
             np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
@@ -167,7 +191,9 @@ def test_graphs_that_were_forgotten_are_captured_again(network: BatchedNetwork) 
     assert FakeGraph.made > made
 
 
-def test_lack_of_memory_at_a_capture_makes_batches_smaller(network: BatchedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_at_a_capture_makes_batches_smaller(
+    network: BatchedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chunks = [sound(n, seed=n).samples for n in LENGTHS]
     expected = network.encode(chunks)
     network._encoder()._runner.forget()
@@ -189,4 +215,7 @@ def test_threads_share_graphs(network: BatchedNetwork) -> None:
     expected = [network.encode(chunks) for chunks in calls]
     with ThreadPoolExecutor(4) as pool:
         for found, others in zip(pool.map(network.encode, calls), expected, strict=True):
-            assert all(np.array_equal(one.codes, other.codes) for one, other in zip(found, others, strict=True))
+            assert all(
+                np.array_equal(one.codes, other.codes)
+                for one, other in zip(found, others, strict=True)
+            )

@@ -1,4 +1,5 @@
-"""Checkpoints that the faster networks were not written for, against transformers' own `encode` and `decode`."""
+"""Checkpoints that the faster networks were not written for, against transformers' own `encode` and
+`decode`."""
 
 from __future__ import annotations
 
@@ -33,7 +34,13 @@ ODD: dict[str, tuple[dict[str, Any], bool]] = {
     "identity": ({"use_conv_shortcut": False}, True),
     "causal": ({"use_causal_conv": True, "trim_right_ratio": 0.5}, True),
     "other ratios": (
-        {"upsampling_ratios": [5, 3], "kernel_size": 4, "last_kernel_size": 6, "residual_kernel_size": 5, **_FAST},
+        {
+            "upsampling_ratios": [5, 3],
+            "kernel_size": 4,
+            "last_kernel_size": 6,
+            "residual_kernel_size": 5,
+            **_FAST,
+        },
         True,
     ),
     "no levels": ({"normalize": False, "num_residual_layers": 0, "compress": 4}, True),
@@ -41,20 +48,28 @@ ODD: dict[str, tuple[dict[str, Any], bool]] = {
 """settings, and whether the faster networks compute them"""
 
 
-def upstream(oracle: Any, samples: np.ndarray, bandwidth: float, hop: int) -> tuple[np.ndarray, np.ndarray]:
+def upstream(
+    oracle: Any, samples: np.ndarray, bandwidth: float, hop: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Valid codes of all chunks `[n_q, frames]`, and what they decode to."""
     with torch.inference_mode():
         out = oracle.encode(torch.from_numpy(samples)[None], bandwidth=bandwidth)
         pad = out.last_frame_pad_length
-        decoded = oracle.decode(out.audio_codes, out.audio_scales, last_frame_pad_length=pad).audio_values[0]
+        decoded = oracle.decode(
+            out.audio_codes, out.audio_scales, last_frame_pad_length=pad
+        ).audio_values[0]
     length = oracle.config.chunk_length
-    spans = [min(length, samples.shape[1] - at) for at in range(0, samples.shape[1], oracle.config.chunk_stride)]
+    spans = [
+        min(length, samples.shape[1] - at)
+        for at in range(0, samples.shape[1], oracle.config.chunk_stride)
+    ]
     codes = [out.audio_codes[i, 0, :, : -(-n // hop)] for i, n in enumerate(spans)]
     return torch.cat(codes, dim=1).numpy(), decoded.numpy()[:, : samples.shape[1]]
 
 
 COMPARED = {"chunks of few samples": 1, "chunks of no whole frames": 3, "circular": 2}
-"""of five lengths, those at which upstream's own encode or decode does not raise; all five for every other checkpoint"""
+"""of five lengths, those at which upstream's own encode or decode does not raise; all five for
+every other checkpoint"""
 
 
 @pytest.mark.parametrize("name", sorted(ODD))
@@ -66,11 +81,16 @@ def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
     codec = load_codec(str(folder), bandwidth=bandwidth, device="cpu")
     assert isinstance(codec, EncodecCodec)
     assert isinstance(codec._network, TiledNetwork) == fast == (not unproven(oracle.config))
-    hop, chunk, stride = (getattr(oracle.config, name) for name in ("hop_length", "chunk_length", "chunk_stride"))
+    hop, chunk, stride = (
+        getattr(oracle.config, name) for name in ("hop_length", "chunk_length", "chunk_stride")
+    )
     compared = 0
     for length in (hop + 1, stride, chunk, 3 * stride, 2 * stride + chunk - 7):
         waveform = sound(length, seed=length)
-        if name == "circular" and length not in (stride, 3 * stride):  # the last chunk is short, and circles more than once
+        if name == "circular" and length not in (
+            stride,
+            3 * stride,
+        ):  # the last chunk is short, and circles more than once
             with pytest.raises(RuntimeError):
                 upstream(oracle, waveform.samples, bandwidth, hop)
             with pytest.raises(RecordingError, match="padding"):
@@ -82,7 +102,9 @@ def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
         try:
             codes, decoded = upstream(oracle, waveform.samples, bandwidth, hop)
         except RuntimeError:
-            assert "chunks of" in name  # a chunk before the last reaches further than the last, which it cannot join
+            assert (
+                "chunks of" in name
+            )  # a chunk before the last reaches further than the last, which it cannot join
             continue
         compared += 1
         assert np.array_equal(found.codes, codes)
@@ -92,7 +114,15 @@ def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["constant", "dilated a little", "chunks of no whole frames", "identity", "causal", "other ratios"]
+    "name",
+    [
+        "constant",
+        "dilated a little",
+        "chunks of no whole frames",
+        "identity",
+        "causal",
+        "other ratios",
+    ],
 )
 def test_the_batched_network_computes_what_is_said_to_be_proven(name: str, tmp_path: Path) -> None:
     folder = write_seeded(tmp_path / "codec", size="reduced", changes={**_SMALL, **ODD[name][0]})
@@ -113,7 +143,9 @@ def test_the_batched_network_computes_what_is_said_to_be_proven(name: str, tmp_p
 
 
 @pytest.mark.parametrize("samples", [47_521, 47_600, 47_680, 47_519])
-def test_the_triangle_is_as_long_as_the_first_chunk_is_decoded_to(reduced: Path, samples: int) -> None:
+def test_the_triangle_is_as_long_as_the_first_chunk_is_decoded_to(
+    reduced: Path, samples: int
+) -> None:
     oracle: Any = EncodecModel.from_pretrained(reduced).eval()
     codec, waveform = load_codec(str(reduced), device="cpu"), sound(samples, seed=samples)
     codes, decoded = upstream(oracle, waveform.samples, 6.0, 320)
@@ -132,7 +164,8 @@ def spec_of(one: EncodecConfig, bandwidth: float) -> Any:
 
 
 def test_codebooks_are_counted_as_upstream_counts_them() -> None:
-    """2.4 kbps at 80 frames a second are three codebooks of 10 bits; divided first, floats make that 2.9999…."""
+    """2.4 kbps at 80 frames a second are three codebooks of 10 bits; divided first, floats make
+    that 2.9999…."""
     wrong = []
     for rate, ratios in (
         (16_000, [5, 5, 4, 2]),
@@ -143,11 +176,20 @@ def test_codebooks_are_counted_as_upstream_counts_them() -> None:
     ):
         for size in (256, 1000, 1024, 2048):
             bandwidths = [round(0.1 * i, 1) for i in range(3, 140)]
-            one = config(sampling_rate=rate, upsampling_ratios=ratios, codebook_size=size, target_bandwidths=bandwidths)
-            quantizer = EncodecModel(config(hidden_size=2, codebook_size=4, target_bandwidths=[6.0])).quantizer
+            one = config(
+                sampling_rate=rate,
+                upsampling_ratios=ratios,
+                codebook_size=size,
+                target_bandwidths=bandwidths,
+            )
+            quantizer = EncodecModel(
+                config(hidden_size=2, codebook_size=4, target_bandwidths=[6.0])
+            ).quantizer
             quantizer.codebook_size, quantizer.frame_rate = size, one.frame_rate
             for bandwidth in bandwidths:
-                expected = min(quantizer.get_num_quantizers_for_bandwidth(bandwidth), one.num_quantizers)
+                expected = min(
+                    quantizer.get_num_quantizers_for_bandwidth(bandwidth), one.num_quantizers
+                )
                 if spec_of(one, bandwidth).n_q != expected:
                     wrong.append((rate, size, bandwidth))
     assert not wrong

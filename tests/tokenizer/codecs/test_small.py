@@ -22,7 +22,8 @@ BANDWIDTHS = (3.0, 6.0, 12.0, 24.0)
 
 @pytest.fixture(scope="module")
 def piece() -> Waveform:
-    """4.4 s of music of another seed than any that the training used, its last chunk a short one."""
+    """4.4 s of music of another seed than any that the training used, its last chunk a short
+    one."""
     return Waveform(music(4.4, 48_000, np.random.default_rng([99, 1])), 48_000)
 
 
@@ -33,7 +34,13 @@ def reconstruct(waveform: Waveform, bandwidth: float) -> np.ndarray:
 
 def test_it_is_what_the_full_size_codec_is_but_smaller() -> None:
     spec = describe_codec("small", bandwidth=24.0)
-    assert (spec.sample_rate, spec.channels, spec.frame_length, spec.codebook_size, spec.n_q) == (48_000, 2, 320, 1024, 16)
+    assert (spec.sample_rate, spec.channels, spec.frame_length, spec.codebook_size, spec.n_q) == (
+        48_000,
+        2,
+        320,
+        1024,
+        16,
+    )
     assert (spec.chunk_length, spec.chunk_stride, spec.has_scales) == (48_000, 47_520, True)
     assert (spec.codec, spec.revision) == ("small", None)
     assert [describe_codec("small", bandwidth=kbps).n_q for kbps in BANDWIDTHS] == [2, 4, 8, 16]
@@ -49,10 +56,15 @@ def test_plain_transformers_gives_the_same_codes(piece: Waveform) -> None:
     with torch.no_grad():
         theirs = model.encode(torch.from_numpy(piece.samples)[None], bandwidth=24.0)
     # transformers fills up the last chunk's frames to as many as the others have.
-    frames = [chunk[0, :, :valid].numpy() for chunk, valid in zip(theirs.audio_codes, ours.chunk_frames, strict=True)]
+    frames = [
+        chunk[0, :, :valid].numpy()
+        for chunk, valid in zip(theirs.audio_codes, ours.chunk_frames, strict=True)
+    ]
     assert np.array_equal(np.concatenate(frames, axis=1), ours.codes)
     assert ours.scales is not None
-    assert [float(scale) for scale in theirs.audio_scales] == pytest.approx(ours.scales.tolist(), rel=1e-6)
+    assert [float(scale) for scale in theirs.audio_scales] == pytest.approx(
+        ours.scales.tolist(), rel=1e-6
+    )
 
 
 def test_music_comes_back_better_with_every_bandwidth_and_at_its_level(piece: Waveform) -> None:
@@ -86,7 +98,18 @@ def test_a_folder_of_its_name_does_not_hide_it(tmp_path, monkeypatch) -> None:  
 
 def test_its_card_tells_where_it_comes_from() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    for word in ("CC0", "CC BY", "train-codec", "codec_quality", "SI-SNR", "ViSQOL", "perplexity", "Opus", "steps", "hours"):
+    for word in (
+        "CC0",
+        "CC BY",
+        "train-codec",
+        "codec_quality",
+        "SI-SNR",
+        "ViSQOL",
+        "perplexity",
+        "Opus",
+        "steps",
+        "hours",
+    ):
         assert word in card, word
     assert not re.search(r"fsdd[^\n]*trained on", card)
     config = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))

@@ -1,4 +1,5 @@
-"""Silence, constants, impulses and the like against transformers: every rounding error of theirs points one way."""
+"""Silence, constants, impulses and the like against transformers: every rounding error of theirs
+points one way."""
 
 from __future__ import annotations
 
@@ -22,21 +23,27 @@ from tokenizer.codecs.encodec.networks import ReferenceNetwork
 from tokenizer.codecs.encodec.seeded import write_seeded
 
 SEEDS = range(50) if os.environ.get("CODECSHARDS_ALL_SEEDS") else (15, 18, 40)
-"""the checkpoints that had most wrong codes while variances were E[x\u00b2] - mean\u00b2; `benchmarks/structured.py` takes 50"""
+"""the checkpoints that had most wrong codes while variances were E[x\u00b2] - mean\u00b2;
+`benchmarks/structured.py` takes 50"""
 CHUNK = 48_000
 
 
 def theirs(oracle: EncodecModel, samples: np.ndarray) -> np.ndarray:
     """Codes `[n_q, frames]` of `EncodecModel.encode` for one recording of one chunk."""
     with torch.inference_mode():
-        found: np.ndarray = oracle.encode(torch.from_numpy(samples)[None], bandwidth=24.0).audio_codes[0, 0].numpy()
+        found: np.ndarray = (
+            oracle.encode(torch.from_numpy(samples)[None], bandwidth=24.0).audio_codes[0, 0].numpy()
+        )
     return found
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_code_differs_from_transformers(seed: int, tmp_path: Path) -> None:
     folder = write_seeded(tmp_path / "codec", size="reduced", seed=seed)
-    codec, oracle = load_codec(str(folder), bandwidth=24.0, device="cpu"), EncodecModel.from_pretrained(folder).eval()
+    codec, oracle = (
+        load_codec(str(folder), bandwidth=24.0, device="cpu"),
+        EncodecModel.from_pretrained(folder).eval(),
+    )
     wrong = {}
     for name, waveform in structured(47_520, seed).items():
         wrong[name] = int((codec.encode(waveform).codes != theirs(oracle, waveform.samples)).sum())
@@ -44,9 +51,14 @@ def test_no_code_differs_from_transformers(seed: int, tmp_path: Path) -> None:
 
 
 def test_nor_does_one_of_the_batched_network(reduced: Path) -> None:
-    model, oracle = load_model(reduced, torch.device("cpu")), EncodecModel.from_pretrained(reduced).eval()
+    model, oracle = (
+        load_model(reduced, torch.device("cpu")),
+        EncodecModel.from_pretrained(reduced).eval(),
+    )
     network = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
-    sounds = [waveform.samples for seed in range(1) for waveform in structured(CHUNK, seed).values()]
+    sounds = [
+        waveform.samples for seed in range(1) for waveform in structured(CHUNK, seed).values()
+    ]
     sounds += [samples[:, :4_001].copy() for samples in sounds[:4]]
     with torch.inference_mode():
         for samples, found in zip(sounds, network.encode(sounds), strict=True):
@@ -64,7 +76,9 @@ def test_nor_does_one_of_the_batched_network(reduced: Path) -> None:
     odd=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_moments_do_not_cancel(rows: int, channels: int, mean: float, spread: float, odd: bool, seed: int) -> None:
+def test_moments_do_not_cancel(
+    rows: int, channels: int, mean: float, spread: float, odd: bool, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     values = (mean + spread * rng.standard_normal((rows, channels))).astype(np.float32)
     if odd:
@@ -77,7 +91,9 @@ def test_moments_do_not_cancel(rows: int, channels: int, mean: float, spread: fl
     count, middle, squares = joined(parts)
     exact = values.astype(np.longdouble) + bias.numpy().astype(np.longdouble)
     assert count == exact.size and middle == pytest.approx(float(exact.mean()), rel=1e-12, abs=1e-9)
-    assert squares == pytest.approx(float(((exact - exact.mean()) ** 2).sum()), rel=1e-8, abs=1e-12 * count)
+    assert squares == pytest.approx(
+        float(((exact - exact.mean()) ** 2).sum()), rel=1e-8, abs=1e-12 * count
+    )
 
 
 def test_what_is_not_finite_comes_through() -> None:

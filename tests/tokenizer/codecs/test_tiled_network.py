@@ -1,4 +1,5 @@
-"""The faster networks against transformers' own modules: layers, whole networks, and codes where rounding could matter."""
+"""The faster networks against transformers' own modules: layers, whole networks, and codes where
+rounding could matter."""
 
 from __future__ import annotations
 
@@ -31,7 +32,14 @@ from tokenizer.codecs.encodec.cpu.tiles import (
     tiles,
 )
 from tokenizer.codecs.encodec.networks import TiledNetwork
-from tokenizer.codecs.encodec.quantizer import SCORE_NOISE, TILE_ROWS, TiledQuantizer, half_squares, noise, quantize
+from tokenizer.codecs.encodec.quantizer import (
+    SCORE_NOISE,
+    TILE_ROWS,
+    TiledQuantizer,
+    half_squares,
+    noise,
+    quantize,
+)
 
 NORMS = {"time_group_norm": {"use_causal_conv": False}, "weight_norm": {"use_causal_conv": True}}
 
@@ -95,13 +103,21 @@ def test_a_transposed_convolution_equals_upstreams(
 ) -> None:
     torch.manual_seed(length)
     module = EncodecConvTranspose1d(
-        EncodecConfig(norm_type=norm, **NORMS[norm]), channels, outputs, blocks * stride, stride=stride
+        EncodecConfig(norm_type=norm, **NORMS[norm]),
+        channels,
+        outputs,
+        blocks * stride,
+        stride=stride,
     )
     randomise(module)
     x = torch.randn(1, channels, length)
     with torch.inference_mode():
         expected = module(x)[0]
-        found = TransposedConvolution(module)(plain(x[0].t().contiguous()), False, Workspace()).whole().t()
+        found = (
+            TransposedConvolution(module)(plain(x[0].t().contiguous()), False, Workspace())
+            .whole()
+            .t()
+        )
     close(found, expected)
 
 
@@ -112,14 +128,17 @@ def randomise(module: torch.nn.Module) -> None:
 
 
 def test_a_transposed_convolution_by_hand() -> None:
-    """Two inputs 1 and 10, taps 1 2 3 4, stride 2: 1 2 (3 + 10) (4 + 20) 30 40, of which one sample a side is cut off."""
+    """Two inputs 1 and 10, taps 1 2 3 4, stride 2: 1 2 (3 + 10) (4 + 20) 30 40, of which one sample
+    a side is cut off."""
     config = EncodecConfig(norm_type="weight_norm", use_causal_conv=False)
     module = EncodecConvTranspose1d(config, 1, 1, 4, stride=2)
     torch.nn.utils.parametrize.remove_parametrizations(module.conv, "weight")
     with torch.no_grad():
         module.conv.weight.copy_(torch.tensor([[[1.0, 2.0, 3.0, 4.0]]]))
         module.conv.bias.zero_()
-        found = TransposedConvolution(module)(plain(torch.tensor([[1.0], [10.0]])), False, Workspace()).whole()
+        found = TransposedConvolution(module)(
+            plain(torch.tensor([[1.0], [10.0]])), False, Workspace()
+        ).whole()
     assert found[:, 0].tolist() == [2.0, 13.0, 24.0, 30.0]
 
 
@@ -146,11 +165,17 @@ def test_whole_networks_equal_upstreams(checkpoint: str, request: pytest.Fixture
 
 
 def test_one_workspace_serves_every_length_and_stays_small(reduced: Path) -> None:
-    """Short after long and long after short: memory that is used again holds old numbers, which must not be seen."""
+    """Short after long and long after short: memory that is used again holds old numbers, which
+    must not be seen."""
     net = SeaNet(load_model(reduced, torch.device("cpu")).encoder)
-    chunks = {n: torch.from_numpy(sound(n, seed=n).samples) for n in (48_000, 1, 700, 48_000, 33_333)}
+    chunks = {
+        n: torch.from_numpy(sound(n, seed=n).samples) for n in (48_000, 1, 700, 48_000, 33_333)
+    }
     with torch.inference_mode():
-        alone = {n: SeaNet(load_model(reduced, torch.device("cpu")).encoder)([chunk])[0] for n, chunk in chunks.items()}
+        alone = {
+            n: SeaNet(load_model(reduced, torch.device("cpu")).encoder)([chunk])[0]
+            for n, chunk in chunks.items()
+        }
         for _ in range(3):
             for n, chunk in chunks.items():
                 assert torch.equal(net([chunk])[0], alone[n])
@@ -189,12 +214,18 @@ def halves(codebooks: list[torch.Tensor]) -> list[torch.Tensor]:
     seed=st.integers(0, 5),
     tiled=st.booleans(),
 )
-def test_certainty_is_that_of_the_least_certain_level(frames: int, levels: int, entries: int, seed: int, tiled: bool) -> None:
+def test_certainty_is_that_of_the_least_certain_level(
+    frames: int, levels: int, entries: int, seed: int, tiled: bool
+) -> None:
     torch.manual_seed(seed)
     codebooks = [torch.randn(entries, 6) for _ in range(levels)]
     x = torch.randn(frames, 6)
     moved = noise(x, 0.5)
-    codes, certainty = TiledQuantizer(codebooks)(x, levels, moved) if tiled else quantize(x, codebooks, halves(codebooks), moved)
+    codes, certainty = (
+        TiledQuantizer(codebooks)(x, levels, moved)
+        if tiled
+        else quantize(x, codebooks, halves(codebooks), moved)
+    )
     residual, least = x.double(), torch.full((frames,), torch.inf, dtype=torch.float64)
     for level, codebook in enumerate(codebooks):
         distances = torch.cdist(residual, codebook.double()).square()
@@ -204,7 +235,9 @@ def test_certainty_is_that_of_the_least_certain_level(frames: int, levels: int, 
         bound = torch.hypot(moved * apart, SCORE_NOISE * residual.square().sum(1))
         least = torch.minimum(least, (two.values[:, 1] - two.values[:, 0]) / bound)
         residual = residual - codebook.double()[codes[level]]
-    assert torch.allclose(certainty.double(), least, rtol=1e-3, atol=3.0)  # whose own rounding is of the size of the bound
+    assert torch.allclose(
+        certainty.double(), least, rtol=1e-3, atol=3.0
+    )  # whose own rounding is of the size of the bound
 
 
 def test_a_frame_is_quantized_alike_wherever_it_stands() -> None:
@@ -223,7 +256,11 @@ def test_two_equal_entries_leave_no_certainty(tiled: bool) -> None:
     codebooks = [torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])]
     frames = torch.tensor([[0.1, 5.0], [7.0, 0.1]])
     moved = noise(frames, 1.0)
-    _, certainty = TiledQuantizer(codebooks)(frames, 1, moved) if tiled else quantize(frames, codebooks, halves(codebooks), moved)
+    _, certainty = (
+        TiledQuantizer(codebooks)(frames, 1, moved)
+        if tiled
+        else quantize(frames, codebooks, halves(codebooks), moved)
+    )
     assert (certainty < 1).tolist() == [True, False]
 
 
@@ -241,18 +278,24 @@ def test_noise_grows_with_the_frame_and_its_chunk() -> None:
     elu=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_a_signal_is_read_as_its_definition_says(samples: int, channels: int, terms: int, elu: bool, seed: int) -> None:
+def test_a_signal_is_read_as_its_definition_says(
+    samples: int, channels: int, terms: int, elu: bool, seed: int
+) -> None:
     rng = torch.Generator().manual_seed(seed)
     parts = [torch.randn(samples, channels, generator=rng) * 3 for _ in range(terms)]
     scales, shifts = torch.randn(2, terms, channels, generator=rng)
     signals = [
-        Signal((part,), (repeated(scale),), repeated(shift)) for part, scale, shift in zip(parts, scales, shifts, strict=True)
+        Signal((part,), (repeated(scale),), repeated(shift))
+        for part, scale, shift in zip(parts, scales, shifts, strict=True)
     ]
     signal = signals[0] if terms == 1 else signals[0] + signals[1]
     start = seed % samples
     out = torch.empty(samples - start, channels)
     signal.read(start, samples, out, elu)
-    expected = sum(part.double() * scale + shift for part, scale, shift in zip(parts, scales, shifts, strict=True))[start:]
+    expected = sum(
+        part.double() * scale + shift
+        for part, scale, shift in zip(parts, scales, shifts, strict=True)
+    )[start:]
     close(out, (torch.nn.functional.elu(expected) if elu else expected).float())
 
 
@@ -260,7 +303,9 @@ def test_elu_is_exact_to_rounding_and_lets_nan_and_infinity_through() -> None:
     x = torch.cat([-torch.logspace(-38, 38, 4001), torch.linspace(-100, 10, 40_001)])
     out = torch.empty_like(x)[:, None]
     plain(x[:, None]).read(0, len(x), out, elu=True)
-    assert torch.allclose(out[:, 0].double(), torch.nn.functional.elu(x.double()), rtol=2e-7, atol=0)
+    assert torch.allclose(
+        out[:, 0].double(), torch.nn.functional.elu(x.double()), rtol=2e-7, atol=0
+    )
     odd = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0])[:, None]
     found = torch.empty_like(odd)
     plain(odd).read(0, 4, found, elu=True)
@@ -270,9 +315,14 @@ def test_elu_is_exact_to_rounding_and_lets_nan_and_infinity_through() -> None:
 @pytest.fixture(scope="module")
 def pair(full: Path) -> tuple[EncodecCodec, EncodecCodec]:
     """The full-size codec, fast and by transformers' modules."""
-    fast, reference = (load_codec(str(full), bandwidth=24.0, device="cpu", reference=flag) for flag in (False, True))
+    fast, reference = (
+        load_codec(str(full), bandwidth=24.0, device="cpu", reference=flag)
+        for flag in (False, True)
+    )
     assert isinstance(fast, EncodecCodec) and isinstance(reference, EncodecCodec)
-    assert isinstance(fast._network, TiledNetwork) and not isinstance(reference._network, TiledNetwork)
+    assert isinstance(fast._network, TiledNetwork) and not isinstance(
+        reference._network, TiledNetwork
+    )
     return fast, reference
 
 
@@ -297,18 +347,26 @@ def odd_sounds() -> dict[str, NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize("name", sorted(odd_sounds()))
-def test_codes_and_scales_equal_the_references(pair: tuple[EncodecCodec, EncodecCodec], name: str) -> None:
+def test_codes_and_scales_equal_the_references(
+    pair: tuple[EncodecCodec, EncodecCodec], name: str
+) -> None:
     fast, reference = pair
     samples = odd_sounds()[name]
     chunks = [samples, np.ascontiguousarray(samples[:, -777:])]
-    for found, expected in zip(fast.encode_chunks(chunks), reference.encode_chunks(chunks), strict=True):
+    for found, expected in zip(
+        fast.encode_chunks(chunks), reference.encode_chunks(chunks), strict=True
+    ):
         assert np.array_equal(found.codes, expected.codes) and found.scale == expected.scale
     encoded = reference.encode_chunks(chunks)
-    for found_samples, decoded in zip(fast.decode_chunks(encoded), reference.decode_chunks(encoded), strict=True):
+    for found_samples, decoded in zip(
+        fast.decode_chunks(encoded), reference.decode_chunks(encoded), strict=True
+    ):
         close(torch.from_numpy(found_samples), torch.from_numpy(decoded))
 
 
-def test_near_ties_are_settled_by_the_reference(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_ties_are_settled_by_the_reference(
+    reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codec = load_codec(str(reduced), bandwidth=24.0, device="cpu")
     assert isinstance(codec, EncodecCodec) and isinstance(codec._network, TiledNetwork)
     chunks = [sound(n, seed=n).samples for n in (48_000, 500, 48_000)]
@@ -326,12 +384,14 @@ def test_near_ties_are_settled_by_the_reference(reduced: Path, monkeypatch: pyte
     settled = codec.encode_chunks(chunks)
     assert asked == [48_000, 500, 48_000] and codec._network.repeated == 3
     assert all(
-        (one.codes == 7).all() and one.codes.shape == other.codes.shape for one, other in zip(settled, certain, strict=True)
+        (one.codes == 7).all() and one.codes.shape == other.codes.shape
+        for one, other in zip(settled, certain, strict=True)
     )
 
 
 def test_an_architecture_that_only_transformers_runs_is_refused() -> None:
-    """A transposed convolution whose taps its stride does not divide cannot come from a configuration; here it stands for one."""
+    """A transposed convolution whose taps its stride does not divide cannot come from a
+    configuration; here it stands for one."""
     config = EncodecConfig(norm_type="weight_norm", use_causal_conv=False)
     with pytest.raises(UnknownLayer, match="5 taps"):
         TransposedConvolution(EncodecConvTranspose1d(config, 2, 2, 5, stride=2))

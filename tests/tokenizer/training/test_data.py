@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.errors import FailureKind, OutputError, RecordingError, ShapeError, SourceError, UsageError
+from tokenizer.errors import (
+    FailureKind,
+    OutputError,
+    RecordingError,
+    ShapeError,
+    SourceError,
+    UsageError,
+)
 from tokenizer.training.data import synthesis
 from tokenizer.training.data.draws import LEVEL, DataOptions, Mixer, batches, reverberate, usable
 from tokenizer.training.data.pack import AUDIO, INDEX, Pack, PackWriter
@@ -24,16 +31,25 @@ def tone(hertz: float, seconds: float, level: float = 0.1) -> np.ndarray:
     return np.stack([wave, wave]).astype(np.float32)
 
 
-def make_pack(folder: Path, recordings: dict[str, np.ndarray], held_out: tuple[str, ...] = ()) -> Pack:
+def make_pack(
+    folder: Path, recordings: dict[str, np.ndarray], held_out: tuple[str, ...] = ()
+) -> Pack:
     with PackWriter(folder, RATE, 2) as writer:
         for name, samples in recordings.items():
-            writer.add(name, name.split("/")[0], np.array_split(samples, 3, axis=1), held_out=name in held_out)
+            writer.add(
+                name,
+                name.split("/")[0],
+                np.array_split(samples, 3, axis=1),
+                held_out=name in held_out,
+            )
     return Pack(folder)
 
 
 def three_kinds(folder: Path, **changes: np.ndarray) -> Pack:
     """A tone of its own for each kind, so that a spectrum tells what was mixed."""
-    return make_pack(folder, {"music/a": tone(500, 3), "speech/b": tone(1500, 2), "other/c": tone(2500, 2)})
+    return make_pack(
+        folder, {"music/a": tone(500, 3), "speech/b": tone(1500, 2), "other/c": tone(2500, 2)}
+    )
 
 
 def heard(example: np.ndarray) -> tuple[bool, bool, bool]:
@@ -44,12 +60,16 @@ def heard(example: np.ndarray) -> tuple[bool, bool, bool]:
 
 def test_a_pack_gives_back_what_was_put_in_even_beyond_full_scale(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).uniform(-1.7, 1.7, (2, 1001)).astype(np.float32)
-    pack = make_pack(tmp_path / "pack", {"music/x": tone(500, 1), "other/y": samples}, held_out=("other/y",))
+    pack = make_pack(
+        tmp_path / "pack", {"music/x": tone(500, 1), "other/y": samples}, held_out=("other/y",)
+    )
     first, second = pack.recordings
     assert (second.start, second.num_samples, second.held_out) == (8000, 1001, True)
     assert np.abs(pack.read(second, 0, 1001) - samples).max() < 2 / 32767
     assert np.array_equal(pack.read(second, 100, 50), pack.read(second, 0, 1001)[:, 100:150])
-    assert first.rms == pytest.approx(0.1, rel=1e-3) and second.peak == pytest.approx(np.abs(samples).max())
+    assert first.rms == pytest.approx(0.1, rel=1e-3) and second.peak == pytest.approx(
+        np.abs(samples).max()
+    )
     assert pack.seconds(held_out=False) == 1.0
     with pytest.raises(ShapeError, match="no samples 1000 to 1002"):
         pack.read(second, 1000, 2)
@@ -106,23 +126,35 @@ def test_the_four_strategies_have_their_shares_and_their_sources(tmp_path: Path)
         by_strategy[name][heard(mixer.example(np.random.default_rng(number)))] += 1
     assert set(by_strategy["s1"]) == {(True, False, False)}
     assert set(by_strategy["s2"]) == {(False, True, False), (False, False, True)}
-    assert {(True, True, False), (True, False, True), (True, False, False)} <= set(by_strategy["s3"])
+    assert {(True, True, False), (True, False, True), (True, False, False)} <= set(
+        by_strategy["s3"]
+    )
     assert by_strategy["s4"] and not any(music for music, _, _ in by_strategy["s4"])
 
 
 def test_gains_are_between_minus_10_and_6_db_about_the_level(tmp_path: Path) -> None:
     pack = make_pack(tmp_path / "pack", {"music/quiet": tone(500, 2, 0.001)})
     mixer = Mixer(pack, DataOptions(batch=1))
-    alone = [number for number in range(800) if mixer.strategy(np.random.default_rng(number)) == "s1"]
+    alone = [
+        number for number in range(800) if mixer.strategy(np.random.default_rng(number)) == "s1"
+    ]
     levels = np.array([mixer.example(np.random.default_rng(number)).std() for number in alone])
     decibels = 20 * np.log10(levels / LEVEL)
     assert -10.2 < decibels.min() < -9.5 and 5.5 < decibels.max() < 6.2
 
 
 def test_what_is_held_out_or_silent_is_never_heard(tmp_path: Path) -> None:
-    recordings = {"music/a": tone(500, 1), "music/b": tone(1500, 1), "other/c": np.zeros((2, RATE), np.float32)}
-    mixer = Mixer(make_pack(tmp_path / "pack", recordings, held_out=("music/b",)), DataOptions(batch=8))
-    assert {heard(example) for step in range(4) for example in mixer.batch(step)} == {(True, False, False)}
+    recordings = {
+        "music/a": tone(500, 1),
+        "music/b": tone(1500, 1),
+        "other/c": np.zeros((2, RATE), np.float32),
+    }
+    mixer = Mixer(
+        make_pack(tmp_path / "pack", recordings, held_out=("music/b",)), DataOptions(batch=8)
+    )
+    assert {heard(example) for step in range(4) for example in mixer.batch(step)} == {
+        (True, False, False)
+    }
     everything = make_pack(tmp_path / "other", {"music/a": tone(500, 1)}, held_out=("music/a",))
     with pytest.raises(UsageError, match="no audible recording"):
         Mixer(everything, DataOptions())
@@ -130,8 +162,12 @@ def test_what_is_held_out_or_silent_is_never_heard(tmp_path: Path) -> None:
 
 def test_short_recordings_follow_each_other(tmp_path: Path) -> None:
     recordings = {f"other/{hertz}": tone(hertz, 0.2) for hertz in (500, 1500, 2500)}
-    example = Mixer(make_pack(tmp_path / "pack", recordings), DataOptions(batch=1)).example(np.random.default_rng(1))
-    assert example.shape == (2, RATE) and np.abs(example).reshape(2, 10, -1).max(axis=2).min() > 0.01
+    example = Mixer(make_pack(tmp_path / "pack", recordings), DataOptions(batch=1)).example(
+        np.random.default_rng(1)
+    )
+    assert (
+        example.shape == (2, RATE) and np.abs(example).reshape(2, 10, -1).max(axis=2).min() > 0.01
+    )
 
 
 def test_examples_do_not_clip_even_if_every_draw_does(tmp_path: Path) -> None:
@@ -144,12 +180,18 @@ def test_examples_do_not_clip_even_if_every_draw_does(tmp_path: Path) -> None:
 def test_clipped_silent_and_antiphase_seconds_are_no_examples() -> None:
     good = tone(500, 1)
     assert usable(good)
-    assert not usable(good * 20) and not usable(good * 1e-4) and not usable(good * np.float32([[1], [-1]]))
+    assert (
+        not usable(good * 20)
+        and not usable(good * 1e-4)
+        and not usable(good * np.float32([[1], [-1]]))
+    )
 
 
 @settings(max_examples=20, deadline=None)
 @given(step=st.integers(0, 10**6), rank=st.integers(0, 7), seed=st.integers(0, 2**31))
-def test_a_batch_is_a_function_of_seed_step_and_rank(pack_folder: Path, step: int, rank: int, seed: int) -> None:
+def test_a_batch_is_a_function_of_seed_step_and_rank(
+    pack_folder: Path, step: int, rank: int, seed: int
+) -> None:
     pack = Pack(pack_folder)
     mixer = Mixer(pack, DataOptions(batch=1, seconds=0.1, seed=seed))
     again = Mixer(pack, DataOptions(batch=1, seconds=0.1, seed=seed))
@@ -178,7 +220,9 @@ def test_reverberation_adds_a_tail_that_dies_away() -> None:
 @pytest.mark.parametrize("hertz", [55.0, 440.0, 3520.0])
 def test_instruments_play_the_pitch_they_are_given(name: str, hertz: float) -> None:
     sound = synthesis.INSTRUMENTS[name](hertz, 48_000, 48_000, np.random.default_rng(2))
-    assert sound.shape == (48_000,) and np.isfinite(sound).all() and 0.01 < np.abs(sound).max() <= 2.0
+    assert (
+        sound.shape == (48_000,) and np.isfinite(sound).all() and 0.01 < np.abs(sound).max() <= 2.0
+    )
     spectrum = np.abs(np.fft.rfft(sound))
     if name in ("plucked", "subtractive"):  # the others may be inharmonic on purpose
         partial = float(spectrum.argmax()) / hertz
@@ -193,6 +237,8 @@ def test_pieces_are_stereo_audible_unclipped_varied_and_seeded() -> None:
         assert np.array_equal(pieces[0], pieces[1]) and not np.array_equal(pieces[0], pieces[2])
 
 
-def test_speech_is_left_out_without_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_speech_is_left_out_without_the_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert synthesis.speech(np.random.default_rng(0)) is None

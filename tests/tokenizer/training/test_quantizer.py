@@ -1,4 +1,5 @@
-"""Codebooks that learn: against values worked by hand and against transformers' own inference path."""
+"""Codebooks that learn: against values worked by hand and against transformers' own inference
+path."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def test_kmeans_finds_clusters_that_are_there() -> None:
 
 
 def test_kmeans_step_by_hand() -> None:
-    """One iteration from any two of three points on a line ends in a mean of what is nearest to each."""
+    """One iteration from any two of three points on a line ends in a mean of what is nearest to
+    each."""
     vectors = torch.tensor([[0.0], [1.0], [10.0]])
     means, counts = kmeans(vectors, 2, generator(1), iterations=10)
     assert sorted(means[:, 0].tolist()) == [0.5, 10.0] and sorted(counts.tolist()) == [1.0, 2.0]
@@ -79,24 +81,31 @@ def test_the_gradient_goes_straight_through_and_commitment_pulls_to_the_code() -
     embeddings = torch.randn(2, DIM, 5, generator=generator(1)).requires_grad_()
     weight = torch.randn(2, DIM, 5, generator=generator(2))
     quantized = quantizer(embeddings, 1)
-    (straight,) = torch.autograd.grad((quantized.output * weight).sum(), embeddings, retain_graph=True)
+    (straight,) = torch.autograd.grad(
+        (quantized.output * weight).sum(), embeddings, retain_graph=True
+    )
     assert torch.allclose(straight, weight)
     (pull,) = torch.autograd.grad(quantized.commitment, embeddings)
     by_hand = 2 * (embeddings - quantized.output).detach() / embeddings.numel()
     assert torch.allclose(pull, by_hand, atol=1e-6)
-    assert quantized.commitment.item() == pytest.approx((embeddings - quantized.output).pow(2).mean().item(), rel=1e-4)
+    assert quantized.commitment.item() == pytest.approx(
+        (embeddings - quantized.output).pow(2).mean().item(), rel=1e-4
+    )
 
 
 def test_easing_in_passes_the_other_examples_as_they_are() -> None:
     _, quantizer = trained(torch.randn(4000, DIM, generator=generator()))
     embeddings = torch.randn(2, DIM, 5, generator=generator(1))
     mixed = quantizer(embeddings, 2, torch.tensor([True, False])).output
-    assert torch.allclose(mixed[1], embeddings[1]) and torch.allclose(mixed[0], quantizer(embeddings, 2).output[0])
+    assert torch.allclose(mixed[1], embeddings[1]) and torch.allclose(
+        mixed[0], quantizer(embeddings, 2).output[0]
+    )
     assert not torch.allclose(mixed[0], embeddings[0])
 
 
 def test_the_moving_average_by_hand() -> None:
-    """Decay 0.5; code 0 at the origin with size 2 gets two vectors of ones: size 2, sum 1, so it moves to one half."""
+    """Decay 0.5; code 0 at the origin with size 2 gets two vectors of ones: size 2, sum 1, so it
+    moves to one half."""
     net = model()
     codebook = net.quantizer.layers[0].codebook
     codebook.embed.copy_(10.0 * torch.arange(64.0)[:, None].expand(-1, DIM))
@@ -166,7 +175,8 @@ def test_a_checkpoint_without_averages_can_be_trained_on() -> None:
 
 
 def test_a_checkpoints_counts_are_taken_to_the_batch_before_codes_are_called_dead() -> None:
-    """A checkpoint that counts 1.0 for every code, as exported ones do, and a batch of 100 vectors a code."""
+    """A checkpoint that counts 1.0 for every code, as exported ones do, and a batch of 100 vectors
+    a code."""
     net, quantizer = trained(torch.randn(4000, DIM, generator=generator()))
     assert quantizer.rescaled, "k-means counts in vectors of this run"
     for layer in net.quantizer.layers:
@@ -204,6 +214,10 @@ def test_nearest_is_exact_whatever_training_computes_in(monkeypatch: pytest.Monk
     try:
         kmeans(torch.randn(80, DIM), 8, generator(), iterations=1)
         nearest(torch.randn(9, DIM), torch.randn(4, DIM))
-        assert len(seen) == 2 and set(seen) <= {"ieee", "highest"} and torch.get_float32_matmul_precision() == "high"
+        assert (
+            len(seen) == 2
+            and set(seen) <= {"ieee", "highest"}
+            and torch.get_float32_matmul_precision() == "high"
+        )
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -1,4 +1,5 @@
-"""Whole runs: they learn, resume to the same losses, and leave checkpoints that plain transformers loads."""
+"""Whole runs: they learn, resume to the same losses, and leave checkpoints that plain transformers
+loads."""
 
 from __future__ import annotations
 
@@ -72,7 +73,9 @@ def same_run(one: Path, other: Path) -> None:
     assert ours is not None and theirs is not None and ours.tensors.keys() == theirs.tensors.keys()
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
     assert ours.numbers["balancers"] == theirs.numbers["balancers"]
-    model, again = (load_file(folder / "checkpoint" / "model.safetensors") for folder in (one, other))
+    model, again = (
+        load_file(folder / "checkpoint" / "model.safetensors") for folder in (one, other)
+    )
     assert all(torch.equal(model[name], again[name]) for name in model)
 
 
@@ -88,7 +91,9 @@ def test_every_phase_ran_and_everything_was_logged(undisturbed: Path) -> None:
     assert len(rows[-1]["perplexity"]) == 2 and list((undisturbed / "tensorboard").iterdir())
 
 
-def test_stopping_at_every_step_changes_nothing(undisturbed: Path, pack_folder: Path, tmp_path: Path) -> None:
+def test_stopping_at_every_step_changes_nothing(
+    undisturbed: Path, pack_folder: Path, tmp_path: Path
+) -> None:
     """Each sitting is given so little time that it does a single step."""
     folder = tmp_path / "run"
     for step in range(10):
@@ -97,11 +102,15 @@ def test_stopping_at_every_step_changes_nothing(undisturbed: Path, pack_folder: 
     same_run(folder, undisturbed)
 
 
-def test_a_killed_run_resumes_to_the_same_losses(undisturbed: Path, pack_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL between checkpoints of every third step, with lines in the logs that no checkpoint covers."""
+def test_a_killed_run_resumes_to_the_same_losses(
+    undisturbed: Path, pack_folder: Path, tmp_path: Path
+) -> None:
+    """SIGKILL between checkpoints of every third step, with lines in the logs that no checkpoint
+    covers."""
     folder = tmp_path / "run"
     code = (
-        "import sys; sys.path.insert(0, 'tests/tokenizer/training'); from pathlib import Path; import os, test_runs as t, torch\n"
+        "import sys; sys.path.insert(0, 'tests/tokenizer/training'); from pathlib import Path; "
+        "import os, test_runs as t, torch\n"
         "torch.set_num_threads(1)\n"
         "inner = t.Trainer.step\n"
         "def step(self, number, batch):\n"
@@ -112,26 +121,61 @@ def test_a_killed_run_resumes_to_the_same_losses(undisturbed: Path, pack_folder:
         "t.Trainer.step = step\n"
         f"t.run(Path({str(pack_folder)!r}), Path({str(folder)!r}), checkpoint_steps=3)\n"
     )
-    died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=_environment(), check=False)
+    died = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        check=False,
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr
     state = read_state(folder)
     assert state is not None and state.step == 6
     with (folder / "losses.jsonl").open("a") as file:
-        file.write('{"step": 6, "time": 1.0}\n{"step": 7, "ti')  # what a flush before the kill would have left
+        file.write(
+            '{"step": 6, "time": 1.0}\n{"step": 7, "ti'
+        )  # what a flush before the kill would have left
     shutil.rmtree(folder / "checkpoint")  # a kill between the two renames
     run(pack_folder, folder)
     same_run(folder, undisturbed)
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
-def test_sigterm_ends_between_two_steps_with_a_checkpoint(pack_folder: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_between_two_steps_with_a_checkpoint(
+    pack_folder: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "tokenizer.training", str(pack_folder), str(folder), "--preset", "tiny"]
-    options = ["--device", "cpu", "--threads", "1", "--batch", "2", "--no-tensorboard", "--checkpoint-steps", "1"]
-    process = subprocess.Popen([*command, *options], cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "tokenizer.training",
+        str(pack_folder),
+        str(folder),
+        "--preset",
+        "tiny",
+    ]
+    options = [
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--batch",
+        "2",
+        "--no-tensorboard",
+        "--checkpoint-steps",
+        "1",
+    ]
+    process = subprocess.Popen(
+        [*command, *options], cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not (folder / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -153,13 +197,18 @@ def test_losses_fall_and_codebooks_fill(pack_folder: Path, tmp_path: Path) -> No
 
     assert mean("relative_error", losses[-15:]) < mean("relative_error", losses[:15]) - 0.05
     assert mean("complex_stft", losses[-15:]) < 0.8 * mean("complex_stft", losses[:15])
-    # On examples like those that it learnt from, and that it has not seen: 1,800 frames over 64 codes.
+    # On examples like those that it learnt from, and that it has not seen: 1,800 frames over 64
+    # codes.
     examples = Mixer(Pack(pack_folder), DataOptions(12, seed=1)).batch(0)
-    for row in evaluate(initial_model(str(tmp_path / "run" / "checkpoint")), examples, torch.device("cpu")):
+    for row in evaluate(
+        initial_model(str(tmp_path / "run" / "checkpoint")), examples, torch.device("cpu")
+    ):
         assert min(row.used) > 0.7 and min(row.perplexity) > 16
 
 
-def test_the_checkpoint_loads_in_plain_transformers_with_identical_codes(undisturbed: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_loads_in_plain_transformers_with_identical_codes(
+    undisturbed: Path, tmp_path: Path
+) -> None:
     from transformers import EncodecModel
 
     small = export(str(undisturbed / "checkpoint"), tmp_path / "small")
@@ -169,24 +218,38 @@ def test_the_checkpoint_loads_in_plain_transformers_with_identical_codes(undistu
         assert not report["missing_keys"] and model.dtype == torch.float32
         with torch.inference_mode():
             codes = model.encode(audio, bandwidth=1.8).audio_codes[0, 0]
-        ours = load_codec(str(folder), bandwidth=1.8, device="cpu").encode_chunks([audio[0].numpy()])[0]
+        ours = load_codec(str(folder), bandwidth=1.8, device="cpu").encode_chunks(
+            [audio[0].numpy()]
+        )[0]
         assert np.array_equal(codes.numpy(), ours.codes)
-    sizes = [(folder / "model.safetensors").stat().st_size for folder in (undisturbed / "checkpoint", small)]
-    assert sizes[1] < 0.6 * sizes[0] and json.loads((small / "config.json").read_text())["dtype"] == "float32"
+    sizes = [
+        (folder / "model.safetensors").stat().st_size
+        for folder in (undisturbed / "checkpoint", small)
+    ]
+    assert (
+        sizes[1] < 0.6 * sizes[0]
+        and json.loads((small / "config.json").read_text())["dtype"] == "float32"
+    )
     with pytest.raises(OutputError, match="something already"):
         export(str(undisturbed / "checkpoint"), small)
 
 
 def test_evaluation_is_what_the_shipped_codec_does(undisturbed: Path, pack_folder: Path) -> None:
     excerpts = held_out_seconds(Pack(pack_folder), 2)
-    assert excerpts.shape == (2, 2, 48_000) and np.array_equal(excerpts, held_out_seconds(Pack(pack_folder), 2))
+    assert excerpts.shape == (2, 2, 48_000) and np.array_equal(
+        excerpts, held_out_seconds(Pack(pack_folder), 2)
+    )
     model = new_model(QUICK, 0)
-    model.load_state_dict({**model.state_dict(), **load_file(undisturbed / "checkpoint" / "model.safetensors")})
+    model.load_state_dict(
+        {**model.state_dict(), **load_file(undisturbed / "checkpoint" / "model.safetensors")}
+    )
     row = evaluate(model, excerpts, torch.device("cpu"))[1]
     codec = load_codec(str(undisturbed / "checkpoint"), bandwidth=1.8, device="cpu")
     encoded = codec.encode_chunks(list(excerpts))
     ratios = []
-    for excerpt, decoded in zip(excerpts.astype(np.float64), codec.decode_chunks(encoded), strict=True):
+    for excerpt, decoded in zip(
+        excerpts.astype(np.float64), codec.decode_chunks(encoded), strict=True
+    ):
         x, y = excerpt.ravel() - excerpt.mean(), decoded.ravel() - decoded.mean(dtype=np.float64)
         target = x * (x @ y) / (x @ x)
         ratios.append(10 * np.log10((target @ target) / ((y - target) @ (y - target))))
@@ -196,14 +259,20 @@ def test_evaluation_is_what_the_shipped_codec_does(undisturbed: Path, pack_folde
 
 
 def test_perplexity_by_hand() -> None:
-    counts = torch.tensor([[1.0, 1.0, 1.0, 1.0], [4.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0]]).double()
+    counts = torch.tensor(
+        [[1.0, 1.0, 1.0, 1.0], [4.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0]]
+    ).double()
     assert perplexity(counts).tolist() == pytest.approx([4.0, 1.0, 2.0])
 
 
 def test_fine_tuning_starts_from_the_checkpoint(pack_folder: Path, tmp_path: Path) -> None:
     source = write_seeded(tmp_path / "seeded", size="reduced")
     preset = dataclasses.replace(
-        find_preset("finetune").scaled(2), batch=1, discriminator_filters=2, mel_windows=(1024,), evaluation_seconds=1
+        find_preset("finetune").scaled(2),
+        batch=1,
+        discriminator_filters=2,
+        mel_windows=(1024,),
+        evaluation_seconds=1,
     )
     run(pack_folder, tmp_path / "run", TrainConfig(preset, init=str(source)))
     before = load_file(source / "model.safetensors")
@@ -217,7 +286,9 @@ def test_fine_tuning_starts_from_the_checkpoint(pack_folder: Path, tmp_path: Pat
     assert (after[codebook] - before[codebook]).norm() < before[codebook].norm()
 
 
-def test_another_configuration_is_refused_and_more_steps_are_not(undisturbed: Path, pack_folder: Path, tmp_path: Path) -> None:
+def test_another_configuration_is_refused_and_more_steps_are_not(
+    undisturbed: Path, pack_folder: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(undisturbed, tmp_path / "run")
     with pytest.raises(OutputError, match=r"batch: 2 there, 3 now"):
         run(pack_folder, folder, TrainConfig(dataclasses.replace(QUICK, batch=3)))
@@ -236,7 +307,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step() -> None:
 
 
 def test_bandwidths_and_judges_are_drawn_at_random_for_every_step() -> None:
-    trainer = Trainer(new_model(QUICK, 0), TrainConfig(dataclasses.replace(QUICK, discriminator_probability=0.5)), Workers("cpu"))
+    trainer = Trainer(
+        new_model(QUICK, 0),
+        TrainConfig(dataclasses.replace(QUICK, discriminator_probability=0.5)),
+        Workers("cpu"),
+    )
     drawn = [trainer.choices(step) for step in range(1000)]
     assert np.mean([bandwidth == 0.9 for bandwidth, _ in drawn]) == pytest.approx(0.5, abs=0.06)
     assert np.mean([learns for _, learns in drawn]) == pytest.approx(0.5, abs=0.06)
@@ -260,7 +335,9 @@ def test_the_papers_batch_is_shared_by_all_devices_and_their_number_is_kept(
     assert find_preset("small").on(3).batch == 8
     with pytest.raises(UsageError, match="3 devices cannot share"):
         PAPER.on(3)
-    assert differences(TrainConfig(PAPER, world=1), TrainConfig(PAPER, world=2)) == ["world: 1 there, 2 now"]
+    assert differences(TrainConfig(PAPER, world=1), TrainConfig(PAPER, world=2)) == [
+        "world: 1 there, 2 now"
+    ]
     assert json.loads((undisturbed / "config.json").read_text())["world"] == 1
 
 
@@ -278,19 +355,32 @@ def test_presets_are_what_they_say_and_survive_json() -> None:
         config = TrainConfig(preset, init="x", seed=3)
         again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
         assert differences(again, config) == [] and again.preset.steps == preset.steps
-    assert (PAPER.steps, PAPER.batch, PAPER.betas, PAPER.discriminator_probability) == (300 * 2000, 64, (0.5, 0.9), 0.5)
+    assert (PAPER.steps, PAPER.batch, PAPER.betas, PAPER.discriminator_probability) == (
+        300 * 2000,
+        64,
+        (0.5, 0.9),
+        0.5,
+    )
     assert PAPER.phases[0].learning_rate == 1.5e-4
     assert PAPER.phases[0].weights == {"time": 0.1, "mel": 1.0, "adversarial": 4.0, "features": 4.0}
     small = find_preset("small")
-    assert small.scaled(1000).steps == 1000 and small.extended(small.steps + 7).phases[-1].steps == small.phases[-1].steps + 7
-    starts = [small.phase_at(step)[0].name for step in (0, small.phases[0].steps - 1, small.phases[0].steps, small.steps)]
+    assert (
+        small.scaled(1000).steps == 1000
+        and small.extended(small.steps + 7).phases[-1].steps == small.phases[-1].steps + 7
+    )
+    starts = [
+        small.phase_at(step)[0].name
+        for step in (0, small.phases[0].steps - 1, small.phases[0].steps, small.steps)
+    ]
     assert starts == ["waveform", "waveform", "mel", "adversarial"]
 
 
 def test_easing_and_learning_rates_by_hand() -> None:
     preset = dataclasses.replace(find_preset("tiny").scaled(100), warmup=10, cooldown=0.1)
     phase = dataclasses.replace(preset.phases[0], steps=100, ease=(0.5, 0.7))
-    assert [phase.quantised_share(step) for step in (0, 50, 60, 70, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [phase.quantised_share(step) for step in (0, 50, 60, 70, 99)] == pytest.approx(
+        [0, 0, 0.5, 1, 1]
+    )
     assert dataclasses.replace(phase, ease=(0.0, 0.0)).quantised_share(0) == 1.0
     assert dataclasses.replace(phase, ease=(1.0, 1.0)).quantised_share(99) == 0.0
     rates = [preset.learning_rate(step) for step in (0, 9, 30, 95)]
@@ -298,7 +388,8 @@ def test_easing_and_learning_rates_by_hand() -> None:
 
 
 def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
-    """Two processes on the CPU: every weight, code and average is the same on both, and one of them writes."""
+    """Two processes on the CPU: every weight, code and average is the same on both, and one of them
+    writes."""
     pytest.importorskip("accelerate")
     script = tmp_path / "two.py"
     script.write_text(
@@ -310,17 +401,28 @@ def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
         "def step(self, number, batch):\n"
         "    report = inner(self, number, batch)\n"
         "    if number == 9:\n"
-        "        state = {name: tensor.clone() for name, tensor in self.state(10, 0.0).tensors.items()}\n"
+        "        state = "
+        "{name: tensor.clone() for name, tensor in self.state(10, 0.0).tensors.items()}\n"
         "        save_file(state, f'{sys.argv[3]}/rank{self.workers.rank}.safetensors')\n"
         "    return report\n"
         "t.Trainer.step = step\n"
         "t.run(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(script),
+    ]
     places = [str(pack_folder), str(tmp_path / "run"), str(tmp_path)]
     environment = _environment()
     environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
-    ended = subprocess.run([*command, *places], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [*command, *places], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr[-3000:]
     one, other = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
@@ -341,7 +443,11 @@ def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    pack_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+    pack_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    words: str,
 ) -> None:
     assert main([str(pack_folder), str(tmp_path / "run"), *options]) == 2
     error = capsys.readouterr().err.strip().splitlines()

@@ -37,7 +37,9 @@ def audio(model: Any, seed: int, count: int = 16) -> torch.Tensor:
         for hertz in rng.uniform(60, 1_500, 6):
             tone = np.sin(2 * np.pi * hertz * time + rng.uniform(0, 6))
             angle = rng.uniform(0, np.pi / 2)
-            example += 0.1 * np.stack([np.cos(angle) * tone, np.sin(angle) * tone]).astype(np.float32)
+            example += 0.1 * np.stack([np.cos(angle) * tone, np.sin(angle) * tone]).astype(
+                np.float32
+            )
     return to_model_level(model, torch.from_numpy(examples))
 
 

@@ -39,7 +39,10 @@ class FlacDigest:
         width = -(-self._bits // 8)
         if width < dtype.itemsize:
             self._md5.update(
-                values.astype(dtype.newbyteorder("<")).view(np.uint8).reshape(-1, dtype.itemsize)[:, :width].tobytes()
+                values.astype(dtype.newbyteorder("<"))
+                .view(np.uint8)
+                .reshape(-1, dtype.itemsize)[:, :width]
+                .tobytes()
             )
         else:
             self._md5.update(values.astype(dtype.newbyteorder("<"), copy=False).tobytes())

@@ -1,7 +1,9 @@
-"""Whether a container holds as many bytes of samples as it declares: what tells a file that was cut, whatever its codec.
+"""Whether a container holds as many bytes of samples as it declares: what tells a file that was
+cut, whatever its codec.
 
-Bytes say it where samples cannot: ADPCM and GSM are counted in blocks, some writers count neither. A size that a writer put in
-because it could not know better (it wrote to a pipe, or was ended) says nothing; the samples then reach to the file's end.
+Bytes say it where samples cannot: ADPCM and GSM are counted in blocks, some writers count neither.
+A size that a writer put in because it could not know better (it wrote to a pipe, or was ended) says
+nothing; the samples then reach to the file's end.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 _NEAR = 1 << 13
-"""bytes by which a size may miss a round number, when it was derived from that: headers, whole blocks"""
+"""bytes by which a size may miss a round number, when it was derived from that: headers, whole
+blocks"""
 _UNKNOWN_64 = 1 << 60
 _PLACEHOLDERS = (0x7F000000, 0x7FFFFFFF, 0xFFFFFFFF)
-"""SoX in AIFF; most writers by signed and by unsigned numbers: 0x7FFFF000, 0x80000000 and 0xFFFFFFDB are near these"""
+"""SoX in AIFF; most writers by signed and by unsigned numbers: 0x7FFFF000, 0x80000000 and
+0xFFFFFFDB are near these"""
 _MOST_CHUNKS = 1 << 20
 
 
@@ -31,7 +35,8 @@ def is_unknown_64(size: int) -> bool:
 
 
 def is_cut(file: BinaryIO) -> bool:
-    """Whether a file ends before the samples that its container declares; False for what declares no size, and for WAVE.
+    """Whether a file ends before the samples that its container declares; False for what declares
+    no size, and for WAVE.
 
     WAVE has a reader of its own: `tokenizer.audio.containers.headers.read_wav_header`.
     """
@@ -96,7 +101,8 @@ def _caf(file: BinaryIO, end: int) -> bool:
 
 
 def _w64(file: BinaryIO, end: int) -> bool:
-    """Sony Wave64: names of 16 bytes, sizes of 64 bits that count the head of the chunk, each aligned to 8 bytes."""
+    """Sony Wave64: names of 16 bytes, sizes of 64 bits that count the head of the chunk, each
+    aligned to 8 bytes."""
     at = 40
     for _ in range(_MOST_CHUNKS):
         file.seek(at)

@@ -1,7 +1,7 @@
 """What a file's own header declares, read without decoding: the yardstick for files that end early.
 
-Silent truncation is the common lie: decoders return what is there and say nothing. So the length that the header declares
-is compared with what came out, wherever a header can be believed.
+Silent truncation is the common lie: decoders return what is there and say nothing. So the length
+that the header declares is compared with what came out, wherever a header can be believed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _PLAIN = {(1, 16), (1, 24), (1, 32), (3, 32)}
 _BY_SAMPLE = {1, 3, 6, 7}
 """format tags whose blocks are one sample of all channels: PCM, float, A-law and mu-law"""
 _EXTENSIBLE = 0xFFFE
-_HIDDEN_SYNCS = tuple(bytes.fromhex(sync) for sync in ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8", "f8724e1f", "72f81f4e"))
+_HIDDEN_SYNCS = tuple(
+    bytes.fromhex(sync)
+    for sync in ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8", "f8724e1f", "72f81f4e")
+)
 """how DTS (16 and 14 bits, both byte orders) and IEC 61937 bursts begin"""
 _HIDDEN_WITHIN = 1 << 19
 """bytes from the start of a RIFF file; FFmpeg itself finds none that begins later"""
@@ -56,7 +59,8 @@ class WavHeader:
 
     @property
     def is_plain(self) -> bool:
-        """Whether these are mono or stereo samples as any program writes them, and all of them are there."""
+        """Whether these are mono or stereo samples as any program writes them, and all of them are
+        there."""
         known = (self.encoding, self.bits) in _PLAIN and self.channels in (1, 2)
         return (
             known
@@ -67,10 +71,15 @@ class WavHeader:
 
 
 def read_wav_header(file: BinaryIO) -> WavHeader | None:
-    """The header of a RIFF, RIFX, RF64 or BW64 file; None for anything else, or one without its format chunk."""
+    """The header of a RIFF, RIFX, RF64 or BW64 file; None for anything else, or one without its
+    format chunk."""
     file.seek(0)
     head = file.read(12)
-    if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or head[8:] != b"WAVE":
+    if (
+        len(head) < 12
+        or head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64")
+        or head[8:] != b"WAVE"
+    ):
         return None
     order = ">" if head[:4] == b"RIFX" else "<"
     facts: tuple[int, bool, int, int, int, int] | None = None
@@ -97,7 +106,8 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
 
 
 def _format_facts(body: bytes, order: str) -> tuple[int, bool, int, int, int, int]:
-    """Encoding, whether it is extensible, channels, rate, bytes a block and bits, from a format chunk."""
+    """Encoding, whether it is extensible, channels, rate, bytes a block and bits, from a format
+    chunk."""
     encoding, channels, rate, _, align, bits = struct.unpack(order + "HHIIHH", body[:16])
     extensible = encoding == _EXTENSIBLE
     if extensible and len(body) >= 26:
@@ -106,7 +116,8 @@ def _format_facts(body: bytes, order: str) -> tuple[int, bool, int, int, int, in
 
 
 def _data_bytes(size: int, long: int | None) -> int | None:
-    """The size of the samples, from the data chunk, or from the 64-bit sizes where that points to them."""
+    """The size of the samples, from the data chunk, or from the 64-bit sizes where that points to
+    them."""
     if long is not None and size == 0xFFFFFFFF:
         return None if is_unknown_64(long) else long
     return None if is_unknown(size) else size

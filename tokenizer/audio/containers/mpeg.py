@@ -1,4 +1,5 @@
-"""MPEG audio: what its Xing frame declares, where the tags behind it begin, and how long a frame (also of AC-3) should be."""
+"""MPEG audio: what its Xing frame declares, where the tags behind it begin, and how long a frame
+(also of AC-3) should be."""
 
 from __future__ import annotations
 
@@ -8,7 +9,14 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _ID3_HEADER = 10
-_SIDE_INFO = {(3, False): 32, (3, True): 17, (2, False): 17, (2, True): 9, (0, False): 17, (0, True): 9}
+_SIDE_INFO = {
+    (3, False): 32,
+    (3, True): 17,
+    (2, False): 17,
+    (2, True): 9,
+    (0, False): 17,
+    (0, True): 9,
+}
 """bytes between an MPEG frame header and a Xing tag, by (version bits, mono)"""
 _DECODER_DELAY = 529
 """samples by which every decoder is late, which FFmpeg takes off together with the encoder's"""
@@ -48,7 +56,8 @@ def read_xing(file: BinaryIO) -> Xing | None:
 
 
 def frame_bytes(frame: bytes, codec: str) -> int | None:
-    """How long a frame of MPEG audio, layer 2 or 3, or of AC-3 is by its header; None where that does not say."""
+    """How long a frame of MPEG audio, layer 2 or 3, or of AC-3 is by its header; None where that
+    does not say."""
     if len(frame) < 6:
         return None
     if codec in ("ac3", "eac3"):
@@ -98,7 +107,8 @@ def after_id3(file: BinaryIO) -> int:
 
 
 def before_tags(file: BinaryIO) -> int:
-    """Where the audio ends before tags that stand behind it: ID3v1, APE (with pictures or without), Lyrics3, ID3v2.4."""
+    """Where the audio ends before tags that stand behind it: ID3v1, APE (with pictures or without),
+    Lyrics3, ID3v2.4."""
     end = file.seek(0, os.SEEK_END)
     while (found := _tag_before(file, end)) and found <= end:
         end -= found

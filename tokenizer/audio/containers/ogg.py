@@ -1,7 +1,9 @@
-"""What an Ogg file says of itself, page by page: links of a chain, checksums, sample counts, and whether its end is there.
+"""What an Ogg file says of itself, page by page: links of a chain, checksums, sample counts, and
+whether its end is there.
 
-Every page has a checksum, a number, and the count of samples up to its end (granule). FFmpeg drops a page whose checksum is
-wrong and goes on behind it without a word, so the count is the yardstick for what was decoded.
+Every page has a checksum, a number, and the count of samples up to its end (granule). FFmpeg drops
+a page whose checksum is wrong and goes on behind it without a word, so the count is the yardstick
+for what was decoded.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ class Link:
     missing: bytearray = field(default_factory=bytearray)
     """whether pages before this one are missing, by their numbers"""
     cut: bool = False
-    """its end is missing: a page that breaks off, a packet that goes on, damage behind the last page"""
+    """its end is missing: a page that breaks off, a packet that goes on, damage behind the last
+    page"""
     strange: bool = False
     """pages of a stream whose beginning is missing"""
 
@@ -116,7 +119,8 @@ class _Builder:
         self._ended = bool(page.flags & _LAST)
 
     def close(self, stop: int, broken: bool) -> None:
-        """The file, or the link, ends at `stop`; `broken` when there is more than whole pages before it."""
+        """The file, or the link, ends at `stop`; `broken` when there is more than whole pages
+        before it."""
         if self.links:
             link = self.links[-1]
             link.stop = stop
@@ -124,7 +128,8 @@ class _Builder:
 
 
 def read_links(file: BinaryIO) -> list[Link]:
-    """The links of an Ogg file, in order; empty when no page is whole. Reads the file once; holds 18 bytes a page."""
+    """The links of an Ogg file, in order; empty when no page is whole. Reads the file once; holds
+    18 bytes a page."""
     builder, broken = _Builder(), False
     end = 0
     for page in pages(file):
@@ -157,7 +162,8 @@ def pages(file: BinaryIO) -> Iterator[Page | None]:
 
 
 def checksum(page: bytes) -> int:
-    """The checksum that an Ogg page should have: CRC-32 most significant bit first, which zlib computes on mirrored bytes."""
+    """The checksum that an Ogg page should have: CRC-32 most significant bit first, which zlib
+    computes on mirrored bytes."""
     blank = page[:22] + b"\0\0\0\0" + page[26:]
     mirrored = zlib.crc32(blank.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
@@ -175,7 +181,9 @@ def _page_at(file: BinaryIO, at: int) -> Page | None:
     if len(lacing) < segments or len(body) < size or checksum(head + lacing + body) != found:
         return None
     complete = not lacing or lacing[-1] < 255
-    return Page(at, _HEADER + segments + size, flags, granule, serial, sequence, complete, body[:16])
+    return Page(
+        at, _HEADER + segments + size, flags, granule, serial, sequence, complete, body[:16]
+    )
 
 
 def _search(file: BinaryIO, at: int) -> int | None:

@@ -84,9 +84,11 @@ class Reader(Protocol):
 
 @contextmanager
 def opened(file: AudioFile) -> Iterator[BinaryIO]:
-    """A file as bytes, from its start, to look at its header; a handle is left at the place where it was.
+    """A file as bytes, from its start, to look at its header; a handle is left at the place where
+    it was.
 
-    A decoder that reads through the same handle goes on from there: moving it shifts what is decoded next.
+    A decoder that reads through the same handle goes on from there: moving it shifts what is
+    decoded next.
     """
     if isinstance(file, str):
         with Path(file).open("rb") as handle:
@@ -107,14 +109,20 @@ def check_facts(name: str, sample_rate: int, channels: int) -> None:
         RecordingError: BAD_HEADER.
     """
     if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        message = f"{name}: a sample rate of {sample_rate} Hz cannot be ({LOWEST_RATE} to {HIGHEST_RATE} can)"
+        message = (
+            f"{name}: a sample rate of {sample_rate} Hz cannot be ({LOWEST_RATE} to {HIGHEST_RATE} "
+            "can)"
+        )
         raise RecordingError(FailureKind.BAD_HEADER, message, "open")
     if channels < 1:
-        raise RecordingError(FailureKind.BAD_HEADER, f"{name}: its header declares {channels} channels", "open")
+        raise RecordingError(
+            FailureKind.BAD_HEADER, f"{name}: its header declares {channels} channels", "open"
+        )
 
 
 def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[NDArray[np.float32]]:
-    """Blocks without up to a packet of padding behind the declared end; more than that is no padding, but sound that follows."""
+    """Blocks without up to a packet of padding behind the declared end; more than that is no
+    padding, but sound that follows."""
     at = 0
     beyond: list[NDArray[np.float32]] = []
     for block in blocks:

@@ -1,4 +1,5 @@
-"""Chained Ogg: streams one after the other, as `cat` and internet radio make them. Each is read as a file of its own."""
+"""Chained Ogg: streams one after the other, as `cat` and internet radio make them. Each is read as
+a file of its own."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ class Part(io.RawIOBase):
 class ChainReader:
     """All links of a chain, one after the other."""
 
-    def __init__(self, file: AudioFile, name: str, links: Sequence[Link], allow_damaged: bool) -> None:
+    def __init__(
+        self, file: AudioFile, name: str, links: Sequence[Link], allow_damaged: bool
+    ) -> None:
         """Open the first link.
 
         Raises:
@@ -69,7 +72,9 @@ class ChainReader:
         self._part: Part | None = None
         self._reader = self._open(self._links[0])
         cut = self._links[-1].cut
-        self.facts = replace(self._reader.facts, declared=CUT_OFF if cut else None, tolerance=0, trims=False)
+        self.facts = replace(
+            self._reader.facts, declared=CUT_OFF if cut else None, tolerance=0, trims=False
+        )
         self._before: list[Gap] = []
         """gaps of the links that have been read"""
         self._begin = 0
@@ -78,7 +83,9 @@ class ChainReader:
     @property
     def gaps(self) -> list[Gap]:
         """What was found missing so far."""
-        return self._before + [replace(gap, start=self._begin + gap.start) for gap in self._reader.gaps]
+        return self._before + [
+            replace(gap, start=self._begin + gap.start) for gap in self._reader.gaps
+        ]
 
     def close(self) -> None:
         self._reader.close()
@@ -89,7 +96,8 @@ class ChainReader:
         """Blocks float32 `[channels, n]`.
 
         Raises:
-            RecordingError: as of each link, or a link with another rate or other channels than the first (DAMAGED).
+            RecordingError: as of each link, or a link with another rate or other channels than the
+                first (DAMAGED).
         """
         at = 0
         for number, link in enumerate(self._links):
@@ -104,7 +112,10 @@ class ChainReader:
                 yield block
             if link.cut and number < len(self._links) - 1:
                 if not self._allow_damaged:
-                    raise self._damaged(f"stream {number + 1} of {len(self._links)} in it breaks off; --allow-damaged keeps it")
+                    raise self._damaged(
+                        f"stream {number + 1} of {len(self._links)} in it breaks off; "
+                        "--allow-damaged keeps it"
+                    )
                 self._reader.gaps.append(Gap(at, 0, "a stream breaks off"))
 
     def _link_blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -116,17 +127,22 @@ class ChainReader:
     def _open(self, link: Link) -> PyAVReader:
         self._part = Part(self._file, link.start, link.stop)
         part = cast(BinaryIO, self._part)
-        return PyAVReader(part, self._name, allow_damaged=self._allow_damaged, link=link, origin=link.start)
+        return PyAVReader(
+            part, self._name, allow_damaged=self._allow_damaged, link=link, origin=link.start
+        )
 
     def _next(self, link: Link, number: int) -> PyAVReader:
         try:
             reader = self._open(link)
         except NotOpened as error:
-            raise self._damaged(f"stream {number + 1} of {len(self._links)} in it cannot be read ({error})") from error
+            raise self._damaged(
+                f"stream {number + 1} of {len(self._links)} in it cannot be read ({error})"
+            ) from error
         first, now = self.facts, reader.facts
         if (now.sample_rate, now.channels) != (first.sample_rate, first.channels):
             raise self._damaged(
-                f"changes from {first.sample_rate} Hz and {first.channels} channels to {now.sample_rate} Hz and {now.channels}"
+                f"changes from {first.sample_rate} Hz and {first.channels} channels to "
+                f"{now.sample_rate} Hz and {now.channels}"
             )
         return reader
 

@@ -19,11 +19,15 @@ SEEK_SECONDS = 5.0
 """starts before this are reached by decoding"""
 
 
-def open_reader(file: AudioFile, name: str, start: float, allow_damaged: bool) -> tuple[Reader, int]:
-    """A reader, and the sample at which it begins: `start` (seconds) where that can be reached without decoding what is before.
+def open_reader(
+    file: AudioFile, name: str, start: float, allow_damaged: bool
+) -> tuple[Reader, int]:
+    """A reader, and the sample at which it begins: `start` (seconds) where that can be reached
+    without decoding what is before.
 
     Raises:
-        RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be (BAD_HEADER).
+        RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be
+            (BAD_HEADER).
     """
     plain = _plain(file, name, start)
     if plain is not None:
@@ -42,7 +46,8 @@ def open_reader(file: AudioFile, name: str, start: float, allow_damaged: bool) -
 
 
 def _plain(file: AudioFile, name: str, start: float) -> tuple[Reader, int] | None:
-    """libsndfile's reader for plain WAVE, which it opens in a fifth of FFmpeg's time, for the same samples; else None."""
+    """libsndfile's reader for plain WAVE, which it opens in a fifth of FFmpeg's time, for the same
+    samples; else None."""
     with opened(file) as handle:
         if not is_plain_wav(handle):
             return None
@@ -69,7 +74,9 @@ def _paged(file: AudioFile, reader: PyAVReader, name: str, allow_damaged: bool) 
     try:
         return ChainReader(file, name, links, allow_damaged)
     except NotOpened as error:
-        raise RecordingError(FailureKind.NOT_AUDIO, f"{name}: no audio that can be decoded ({error})", "open") from error
+        raise RecordingError(
+            FailureKind.NOT_AUDIO, f"{name}: no audio that can be decoded ({error})", "open"
+        ) from error
 
 
 def _rescue(file: AudioFile, name: str, reason: str) -> Reader:
@@ -89,7 +96,8 @@ def _rescue(file: AudioFile, name: str, reason: str) -> Reader:
 
 
 def _seek(file: AudioFile, reader: PyAVReader, name: str, start: int) -> tuple[Reader, int]:
-    """Jump to the start where that is exact to the bit; elsewhere keep the reader, and decode up to it."""
+    """Jump to the start where that is exact to the bit; elsewhere keep the reader, and decode up to
+    it."""
     place = None if isinstance(file, str) else file.tell()
     _rewind(file)
     try:
@@ -109,7 +117,8 @@ def _seek(file: AudioFile, reader: PyAVReader, name: str, start: int) -> tuple[R
 
 
 def _agree(facts: SourceFacts, reader: PyAVReader) -> bool:
-    """Whether both decoders see the same sound, whole; where they do not, something is missing or the length is unknown."""
+    """Whether both decoders see the same sound, whole; where they do not, something is missing or
+    the length is unknown."""
     theirs = reader.facts
     if theirs.declared not in (None, facts.declared) or facts.declared != reader.length:
         return False

@@ -18,7 +18,14 @@ from tokenizer.audio.containers.extents import is_cut
 from tokenizer.audio.containers.headers import read_wav_header, wav_may_hide
 from tokenizer.audio.containers.mpeg import before_tags, frame_bytes, read_xing
 from tokenizer.audio.containers.ogg import Link
-from tokenizer.audio.readers.base import CUT_OFF, AudioFile, SourceFacts, check_facts, opened, usual_layout
+from tokenizer.audio.readers.base import (
+    CUT_OFF,
+    AudioFile,
+    SourceFacts,
+    check_facts,
+    opened,
+    usual_layout,
+)
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
@@ -61,14 +68,20 @@ _LONGEST_SILENCE = 3_600
 _MOST_GAPS = 1_000
 """places of a recording that are noted; the rest is silence all the same"""
 _JUNK_SHARE = 0.01
-"""a packet with fewer bytes that are not zero is padding before or after an MPEG stream, not damaged audio"""
+"""a packet with fewer bytes that are not zero is padding before or after an MPEG stream, not
+damaged audio"""
 
 
-_SAMPLE_TYPES: dict[str, np.dtype[Any]] = {"s16": np.dtype(np.int16), "s32": np.dtype(np.int32), "flt": np.dtype(np.float32)}
-"""packed sample formats, and with a `p` behind them planar ones, that numpy turns into the same floats as libswresample, for a
-tenth of its cost a frame"""
+_SAMPLE_TYPES: dict[str, np.dtype[Any]] = {
+    "s16": np.dtype(np.int16),
+    "s32": np.dtype(np.int32),
+    "flt": np.dtype(np.float32),
+}
+"""packed sample formats, and with a `p` behind them planar ones, that numpy turns into the same
+floats as libswresample, for a tenth of its cost a frame"""
 _MOST_PLANES = 2
-"""channels of a planar frame that are read as they are: beyond 7, PyAV's list of planes runs over its end"""
+"""channels of a planar frame that are read as they are: beyond 7, PyAV's list of planes runs over
+its end"""
 
 
 class NotOpened(Exception):
@@ -79,7 +92,13 @@ class PyAVReader:
     """One file, open."""
 
     def __init__(
-        self, file: AudioFile, name: str, *, allow_damaged: bool = False, link: Link | None = None, origin: int = 0
+        self,
+        file: AudioFile,
+        name: str,
+        *,
+        allow_damaged: bool = False,
+        link: Link | None = None,
+        origin: int = 0,
     ) -> None:
         """Open a file.
 
@@ -103,13 +122,16 @@ class PyAVReader:
         with opened(file) as handle:
             self._wav = read_wav_header(handle)
             if self._wav is not None and not wav_may_hide(handle):
-                # FFmpeg searches 32 packets of PCM for other codecs: 8 ms a file, ten times what a second of it takes to decode.
+                # FFmpeg searches 32 packets of PCM for other codecs: 8 ms a file, ten times what a
+                # second of it takes to decode.
                 options["max_probe_packets"] = "1"
             self._cut = is_cut(handle)
         if self._wav is not None:
             check_facts(name, self._wav.sample_rate, self._wav.channels)
         try:
-            self._container: Any = av.open(file, mode="r", metadata_errors="replace", options=options)
+            self._container: Any = av.open(
+                file, mode="r", metadata_errors="replace", options=options
+            )
         except (FFmpegError, ValueError, OSError) as error:
             raise NotOpened(_reason(error)) from error
         try:
@@ -134,14 +156,17 @@ class PyAVReader:
             self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
 
     def _audio_stream(self) -> Any:
-        """The track that players choose: the first one that the file calls a default, else the first."""
+        """The track that players choose: the first one that the file calls a default, else the
+        first."""
         streams = self._container.streams.audio
         if not streams:
             raise NotOpened("it has no audio stream")
         readable = [stream for stream in streams if stream.codec_context is not None]
         if not readable:
             raise NotOpened("no decoder for its audio")
-        chosen = next((stream for stream in readable if stream.disposition & Disposition.default), readable[0])
+        chosen = next(
+            (stream for stream in readable if stream.disposition & Disposition.default), readable[0]
+        )
         if chosen.codec_context.name in _SUMMED:
             chosen.codec_context.options = {"err_detect": "crccheck+explode"}
         return chosen
@@ -190,13 +215,24 @@ class PyAVReader:
         return xing.samples, rate // 100 if xing.exact else _XING_FRAMES
 
     def _by_its_own_duration(self, rate: int) -> int | None:
-        """Of a container that times all tracks together: what this one's DURATION tag says, or the file when it has no other.
+        """Of a container that times all tracks together: what this one's DURATION tag says, or the
+        file when it has no other.
 
-        A track may begin late; its samples begin with its first one all the same, as FFmpeg's command line gives them, and so do
-        `start` and `end` count. Some writers measure the tag from there and some from the file's beginning: the lesser counts.
+        A track may begin late; its samples begin with its first one all the same, as FFmpeg's
+        command line gives them, and so do `start` and `end` count. Some writers measure the tag
+        from there and some from the file's beginning: the lesser counts.
         """
-        late = float(self._stream.start_time * self._stream.time_base) if self._stream.start_time else 0.0
-        if tagged := _seconds(next((v for k, v in self._stream.metadata.items() if k.upper().startswith("DURATION")), "")):
+        late = (
+            float(self._stream.start_time * self._stream.time_base)
+            if self._stream.start_time
+            else 0.0
+        )
+        if tagged := _seconds(
+            next(
+                (v for k, v in self._stream.metadata.items() if k.upper().startswith("DURATION")),
+                "",
+            )
+        ):
             return max(0, round((tagged - max(0.0, late)) * rate))
         if len(self._container.streams) > 1:
             return None
@@ -213,11 +249,12 @@ class PyAVReader:
         return None if duration is None else round(duration * rate / 1_000_000)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """All samples, about a second at a time, float32 `[channels, n]`, with silence for what is missing where that is allowed.
+        """All samples, about a second at a time, float32 `[channels, n]`, with silence for what is
+        missing where that is allowed.
 
         Raises:
-            RecordingError: packets that do not decode or are missing, unless that is allowed, or a rate or layout that changes on
-                the way (DAMAGED).
+            RecordingError: packets that do not decode or are missing, unless that is allowed, or a
+                rate or layout that changes on the way (DAMAGED).
         """
         gathered = _Gathered(self.facts.channels)
         try:
@@ -240,7 +277,9 @@ class PyAVReader:
         if gap.samples > _LONGEST_SILENCE * rate:
             raise self._damaged(what)
         if not self._allow_damaged:
-            raise self._damaged(f"{what}; --allow-damaged (allow_damaged=True) keeps it, with silence there")
+            raise self._damaged(
+                f"{what}; --allow-damaged (allow_damaged=True) keeps it, with silence there"
+            )
         if len(self.gaps) < _MOST_GAPS:
             self.gaps.append(gap)
         left = gap.samples
@@ -249,10 +288,15 @@ class PyAVReader:
             left -= min(left, rate)
 
     def _alike(self) -> Iterator[Any | Gap]:
-        """Frames of the rate and channels that the file began with, and gaps; not those behind all that was declared."""
+        """Frames of the rate and channels that the file began with, and gaps; not those behind all
+        that was declared."""
         rate, channels = self.facts.sample_rate, self.facts.channels
         last: Gap | None = None
-        digest = FlacDigest.of(self._stream.codec_context.extradata) if self.facts.container == "flac" else None
+        digest = (
+            FlacDigest.of(self._stream.codec_context.extradata)
+            if self.facts.container == "flac"
+            else None
+        )
         for found in self._clock().frames(self._decoded()):
             if last is not None:
                 yield last
@@ -262,11 +306,19 @@ class PyAVReader:
                 continue
             there = len(found.layout.channels)
             if found.sample_rate != rate or there != channels:
-                raise self._damaged(f"changes from {rate} Hz and {channels} channels to {found.sample_rate} Hz and {there}")
+                raise self._damaged(
+                    f"changes from {rate} Hz and {channels} channels to {found.sample_rate} Hz and "
+                    f"{there}"
+                )
             if digest is not None:
                 digest.add(found)
             yield found
-        if last is not None and last.reason == _CUT_PACKET and not last.samples and self.facts.declared is None:
+        if (
+            last is not None
+            and last.reason == _CUT_PACKET
+            and not last.samples
+            and self.facts.declared is None
+        ):
             self.facts = replace(self.facts, declared=CUT_OFF)
         elif last is not None and not self._is_behind(last):
             yield self._to_the_end(last)
@@ -274,16 +326,22 @@ class PyAVReader:
             yield Gap(0, 0, "its samples are not those of its MD5")
 
     def _to_the_end(self, gap: Gap) -> Gap:
-        """The last thing that was found, with nothing behind it: what was declared says how much is missing."""
+        """The last thing that was found, with nothing behind it: what was declared says how much is
+        missing."""
         declared = self.facts.declared
         if gap.samples or declared is None or declared == CUT_OFF:
             return gap
         return replace(gap, samples=max(0, declared - gap.start))
 
     def _is_behind(self, gap: Gap) -> bool:
-        """Whether only what stands behind the sound does not decode, or what is left of a packet that is cut."""
+        """Whether only what stands behind the sound does not decode, or what is left of a packet
+        that is cut."""
         declared = self.facts.declared
-        return not gap.samples and declared is not None and (declared == CUT_OFF or gap.start >= declared - self.facts.tolerance)
+        return (
+            not gap.samples
+            and declared is not None
+            and (declared == CUT_OFF or gap.start >= declared - self.facts.tolerance)
+        )
 
     def _clock(self) -> Clock:
         if self._link is not None:
@@ -309,7 +367,9 @@ class PyAVReader:
             frames = tuple(packet.decode())
         except FFmpegError as error:
             padding = _is_padding(bytes(packet))
-            return Decoded(packet, (), None if padding else f"a packet does not decode: {_reason(error)}")
+            return Decoded(
+                packet, (), None if padding else f"a packet does not decode: {_reason(error)}"
+            )
         cut = (packet.is_corrupt and self.facts.container not in _UNTIMED) or self._is_short(packet)
         return Decoded(packet, frames, _CUT_PACKET if cut else None)
 
@@ -326,11 +386,13 @@ class PyAVReader:
 
 
 class _Gathered:
-    """Samples of frames as they lie in memory, until there are enough of them to be worth converting."""
+    """Samples of frames as they lie in memory, until there are enough of them to be worth
+    converting."""
 
     def __init__(self, channels: int) -> None:
         self._channels = channels
-        # `to_ndarray` on planar audio of many channels crashes the process: packed floats are always safe.
+        # `to_ndarray` on planar audio of many channels crashes the process: packed floats are
+        # always safe.
         self._packed = AudioResampler(format="flt")
         self._types = dict(_SAMPLE_TYPES)
         if channels <= _MOST_PLANES:
@@ -341,7 +403,9 @@ class _Gathered:
 
     def add(self, frame: Any, enough: int) -> Iterator[NDArray[np.float32]]:
         """Take in a frame; yields a block where `enough` samples per channel have come together."""
-        for readable in (frame,) if frame.format.name in self._types else self._packed.resample(frame):
+        for readable in (
+            (frame,) if frame.format.name in self._types else self._packed.resample(frame)
+        ):
             if readable.format.name != self._format:
                 yield from self.flush()
                 self._format = readable.format.name

@@ -1,8 +1,10 @@
-"""A second way to read a file, which shares as little as can be with the first: what holds a reader's own faults against it.
+"""A second way to read a file, which shares as little as can be with the first: what holds a
+reader's own faults against it.
 
-libsndfile where the first way was FFmpeg and it knows the format, else FFmpeg's program where it is installed, else FFmpeg's
-libraries on a file by its path, without any of `tokenizer.audio.readers.pyav`. Lengths, tags and damage are not judged: it gives
-what it finds. Resampling and channels are those of the first way.
+libsndfile where the first way was FFmpeg and it knows the format, else FFmpeg's program where it is
+installed, else FFmpeg's libraries on a file by its path, without any of
+`tokenizer.audio.readers.pyav`. Lengths, tags and damage are not judged: it gives what it finds.
+Resampling and channels are those of the first way.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class SecondReader:
         facts = first.facts
         first.close()
         if isinstance(first, ChainReader):
-            raise RecordingError(FailureKind.NOT_AUDIO, f"{name}: no second way reads a chain of streams", "open")
+            raise RecordingError(
+                FailureKind.NOT_AUDIO, f"{name}: no second way reads a chain of streams", "open"
+            )
         self._name, self._kept = name, contextlib.ExitStack()
         self._path = file if isinstance(file, str) else self._copy(file)
         self._sound = None if facts.decoder == "soundfile" else self._by_libsndfile(facts)
@@ -91,7 +95,10 @@ class SecondReader:
             reader = SoundFileReader(self._path, self._name)
         except RecordingError:
             return None
-        same = (reader.facts.sample_rate, reader.facts.channels) == (facts.sample_rate, facts.channels)
+        same = (reader.facts.sample_rate, reader.facts.channels) == (
+            facts.sample_rate,
+            facts.channels,
+        )
         if same and (reader.is_exact or reader.facts.codec in _ALIKE):
             return reader
         reader.close()
@@ -99,14 +106,27 @@ class SecondReader:
 
     def _by_program(self) -> Iterator[NDArray[np.float32]]:
         channels = self.facts.channels
-        command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{self._path}", "-map", f"0:a:{self.facts.track}"]
+        command = [
+            "ffmpeg",
+            "-nostdin",
+            "-v",
+            "error",
+            "-i",
+            f"file:{self._path}",
+            "-map",
+            f"0:a:{self.facts.track}",
+        ]
         command += ["-ar", str(self.facts.sample_rate), "-ac", str(channels), "-f", "f32le", "-"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             pipe = process.stdout
             try:
                 while pipe is not None and (raw := pipe.read(4 * channels * _BLOCK)):
                     whole = len(raw) // (4 * channels) * channels
-                    yield np.ascontiguousarray(np.frombuffer(raw, "<f4", whole).reshape(-1, channels).T, np.float32)
+                    yield np.ascontiguousarray(
+                        np.frombuffer(raw, "<f4", whole).reshape(-1, channels).T, np.float32
+                    )
             finally:
                 process.kill()
 

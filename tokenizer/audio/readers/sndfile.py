@@ -1,4 +1,5 @@
-"""Decoding with soundfile (libsndfile): what PyAV cannot open, and exact seeking in files that count samples."""
+"""Decoding with soundfile (libsndfile): what PyAV cannot open, and exact seeking in files that
+count samples."""
 
 from __future__ import annotations
 
@@ -14,12 +15,26 @@ from tokenizer.audio.readers.base import AudioFile, SourceFacts, check_facts, us
 from tokenizer.audio.timeline import Gap
 from tokenizer.errors import FailureKind, RecordingError
 
-MAGIC = {b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"NIST", b"caff", b".snd", b"Crea", b"riff"}
-"""first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and complains on stderr"""
+MAGIC = {
+    b"RIFF",
+    b"RIFX",
+    b"RF64",
+    b"FORM",
+    b"fLaC",
+    b"OggS",
+    b"NIST",
+    b"caff",
+    b".snd",
+    b"Crea",
+    b"riff",
+}
+"""first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and
+complains on stderr"""
 SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF", "RF64"}
 """formats in which `seek` is exact to the sample, for samples in `EXACT`"""
 EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
-"""encodings of which libsndfile makes the floats that FFmpeg makes, from any sample on: ADPCM depends on what came before"""
+"""encodings of which libsndfile makes the floats that FFmpeg makes, from any sample on: ADPCM
+depends on what came before"""
 _BLOCK = 65_536
 
 
@@ -30,7 +45,8 @@ class SoundFileReader:
         """Open a file at sample `start` (only for formats in `SEEKABLE`).
 
         Raises:
-            RecordingError: it is nothing that libsndfile knows (NOT_AUDIO), or a header that cannot be (BAD_HEADER).
+            RecordingError: it is nothing that libsndfile knows (NOT_AUDIO), or a header that cannot
+                be (BAD_HEADER).
         """
         self._name = name
         self.gaps: list[Gap] = []
@@ -70,7 +86,9 @@ class SoundFileReader:
         try:
             self._file.seek(min(start, self._file.frames))
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise RecordingError(FailureKind.DAMAGED, f"{self._name}: cannot seek to sample {start}", "decode") from error
+            raise RecordingError(
+                FailureKind.DAMAGED, f"{self._name}: cannot seek to sample {start}", "decode"
+            ) from error
 
     def close(self) -> None:
         self._file.close()
@@ -85,7 +103,9 @@ class SoundFileReader:
             try:
                 block = self._file.read(_BLOCK, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, RuntimeError, struct.error) as error:
-                raise RecordingError(FailureKind.DAMAGED, f"{self._name}: {error}", "decode") from error
+                raise RecordingError(
+                    FailureKind.DAMAGED, f"{self._name}: {error}", "decode"
+                ) from error
             if not len(block):
                 return
             yield np.ascontiguousarray(block.T)

@@ -1,4 +1,5 @@
-"""How torch computes in float32. Its settings belong to the whole process, so one thread at a time works under them."""
+"""How torch computes in float32. Its settings belong to the whole process, so one thread at a time
+works under them."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _LOCK = RLock()
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """float32 arithmetic as IEEE has it for the length of a `with` block: no TF32 in products, convolutions or LSTMs.
+    """float32 arithmetic as IEEE has it for the length of a `with` block: no TF32 in products,
+    convolutions or LSTMs.
 
     cuDNN uses TF32 for convolutions and recurrent nets unless told not to; it changes codes.
     """
@@ -24,15 +26,18 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """How torch computes for the length of a `with` block; other threads wait at theirs until it ends.
+    """How torch computes for the length of a `with` block; other threads wait at theirs until it
+    ends.
 
-    "exact" is float32 as IEEE has it, everywhere. "fast" lets cuDNN use TF32 for convolutions and LSTMs; products, which means
-    the quantizer's, stay exact: nearest entries found with 10 bits of mantissa are often not the nearest.
+    "exact" is float32 as IEEE has it, everywhere. "fast" lets cuDNN use TF32 for convolutions and
+    LSTMs; products, which means the quantizer's, stay exact: nearest entries found with 10 bits of
+    mantissa are often not the nearest.
 
-    A GPU's kernels are chosen when they are launched, and in a graph when it is captured: what was started in the block may
-    be waited for outside.
+    A GPU's kernels are chosen when they are launched, and in a graph when it is captured: what was
+    started in the block may be waited for outside.
     """
-    # The lock comes first: settings read while another thread has its own would be restored for good.
+    # The lock comes first: settings read while another thread has its own would be restored for
+    # good.
     with _LOCK, ExitStack() as settings:
         if hasattr(torch.backends.cudnn, "conv"):  # from torch 2.9 on
             settings.enter_context(_by_operation("tf32" if precision == "fast" else "ieee"))
@@ -43,11 +48,19 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 @contextmanager
 def _by_operation(cudnn: str) -> Iterator[None]:
-    """Every operation's own setting, since one that is not set takes a more general one, which a caller may have set."""
+    """Every operation's own setting, since one that is not set takes a more general one, which a
+    caller may have set."""
     backends: Any = torch.backends
     parents = [(backends.cudnn, cudnn), (backends.mkldnn, "ieee")]
-    wanted = [(getattr(parent, kind), parent, value) for parent, value in parents for kind in ("conv", "rnn")]
-    wanted += [(backends.cuda.matmul, backends.cudnn, "ieee"), (backends.mkldnn.matmul, backends.mkldnn, "ieee")]
+    wanted = [
+        (getattr(parent, kind), parent, value)
+        for parent, value in parents
+        for kind in ("conv", "rnn")
+    ]
+    wanted += [
+        (backends.cuda.matmul, backends.cudnn, "ieee"),
+        (backends.mkldnn.matmul, backends.mkldnn, "ieee"),
+    ]
     before = [(place, parent, place.fp32_precision) for place, parent, _ in wanted]
     enabled, benchmark = backends.cudnn.enabled, backends.cudnn.benchmark
     try:

@@ -1,4 +1,5 @@
-"""Where a checkpoint lies: a local folder, or a hub id that becomes one. Nothing here needs torch."""
+"""Where a checkpoint lies: a local folder, or a hub id that becomes one. Nothing here needs
+torch."""
 
 from __future__ import annotations
 
@@ -41,13 +42,18 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     """
     folder = Path(name).expanduser()
     if (name in BUNDLED or folder.is_dir()) and revision is not None:
-        raise CodecLoadError(f"--revision {revision} pins a hub checkpoint; {name} is on this machine")
+        raise CodecLoadError(
+            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
+        )
     if name in BUNDLED:
         found = Checkpoint(BUNDLED[name], name, None)
     elif folder.is_dir():
         found = Checkpoint(folder.resolve(), str(folder.resolve()), None)
     elif _looks_like_a_path(name):
-        raise CodecLoadError(f"codec {name}: there is no such folder (one written by save_pretrained is expected){meant(name)}")
+        raise CodecLoadError(
+            f"codec {name}: there is no such folder (one written by save_pretrained is "
+            f"expected){meant(name)}"
+        )
     else:
         found = _download(name, revision)
     _require_encodec(found)
@@ -64,7 +70,9 @@ def weights_files(checkpoint: Checkpoint) -> list[Path]:
         files = sorted(checkpoint.folder.glob(pattern))
         if files:
             return files
-    raise CodecLoadError(f"codec {checkpoint.name}: no weights (*.safetensors or *.bin) beside its config.json")
+    raise CodecLoadError(
+        f"codec {checkpoint.name}: no weights (*.safetensors or *.bin) beside its config.json"
+    )
 
 
 def weights_hash(checkpoint: Checkpoint) -> str:
@@ -79,7 +87,10 @@ def weights_hash(checkpoint: Checkpoint) -> str:
 
 def meant(name: str) -> str:
     """What someone may have meant who wrote this, and what there is: the end of a message."""
-    there = f"; with the package come {' and '.join((*BUNDLED, *WEIGHT_FREE))}, on the hub are {' and '.join(ON_THE_HUB)}"
+    there = (
+        f"; with the package come {' and '.join((*BUNDLED, *WEIGHT_FREE))}, on the hub are "
+        f"{' and '.join(ON_THE_HUB)}"
+    )
     return _close(name) + there
 
 
@@ -88,14 +99,23 @@ def _close(name: str) -> str:
     known = [*BUNDLED, *WEIGHT_FREE, *ON_THE_HUB]
     if name in known:
         return ""
-    bare = {full.split("/")[1]: full for full in ON_THE_HUB}  # without the owner, as one speaks of them
+    bare = {
+        full.split("/")[1]: full for full in ON_THE_HUB
+    }  # without the owner, as one speaks of them
     written = name.lower().removeprefix("./")
-    close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(written, bare, n=1, cutoff=0.7)
+    close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(
+        written, bare, n=1, cutoff=0.7
+    )
     return f": did you mean {bare.get(close[0], close[0])}?" if close else ""
 
 
 def _looks_like_a_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/") or os.sep not in name
+    return (
+        name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+        or name.endswith("/")
+        or os.sep not in name
+    )
 
 
 def _download(name: str, revision: str | None) -> Checkpoint:
@@ -108,21 +128,29 @@ def _download(name: str, revision: str | None) -> Checkpoint:
     )
 
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+        )
         if not list(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.bin"]))
+            folder = Path(
+                snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.bin"])
+            )
     except RevisionNotFoundError as error:
         raise CodecLoadError(f"codec {name} has no revision {revision} on the hub") from error
     except LocalEntryNotFoundError as error:
         raise CodecLoadError(
-            f"codec {name} is not in this machine's cache and the hub cannot be reached: fetch it where there is a network "
+            f"codec {name} is not in this machine's cache and the hub cannot be reached: fetch it "
+            "where there is a network "
             f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name)}"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CodecLoadError(f"codec {name}: neither a folder nor a checkpoint on the hub{meant(name)}") from error
+        raise CodecLoadError(
+            f"codec {name}: neither a folder nor a checkpoint on the hub{meant(name)}"
+        ) from error
     except Exception as error:  # the hub client passes on whatever its transport raises
         raise CodecLoadError(
-            f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where there is a network "
+            f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where "
+            "there is a network "
             f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name)}"
         ) from error
     return Checkpoint(folder, name, folder.name)
@@ -133,9 +161,16 @@ def _require_encodec(checkpoint: Checkpoint) -> None:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CodecLoadError(f"codec {checkpoint.name}: no config.json in it, so it is not a checkpoint") from error
+        raise CodecLoadError(
+            f"codec {checkpoint.name}: no config.json in it, so it is not a checkpoint"
+        ) from error
     except (OSError, ValueError) as error:
-        raise CodecLoadError(f"codec {checkpoint.name}: its config.json cannot be read: {error}") from error
+        raise CodecLoadError(
+            f"codec {checkpoint.name}: its config.json cannot be read: {error}"
+        ) from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "encodec":
-        raise CodecLoadError(f"codec {checkpoint.name} is not an EnCodec but {kind!r}: give a checkpoint of EncodecModel")
+        raise CodecLoadError(
+            f"codec {checkpoint.name} is not an EnCodec but {kind!r}: give a checkpoint of "
+            "EncodecModel"
+        )

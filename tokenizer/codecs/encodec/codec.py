@@ -1,8 +1,8 @@
 """EnCodec through transformers' `EncodecModel`: any checkpoint of that class.
 
-The truth is `EncodecModel.encode` on one recording alone, unpadded. This adapter works on chunks: chunks of many recordings
-share a batch, partial chunks at their own length, never padded with zeros (that would dilute their scale and change most of
-their codes).
+The truth is `EncodecModel.encode` on one recording alone, unpadded. This adapter works on chunks:
+chunks of many recordings share a batch, partial chunks at their own length, never padded with zeros
+(that would dilute their scale and change most of their codes).
 """
 
 from __future__ import annotations
@@ -35,24 +35,36 @@ if TYPE_CHECKING:
     from transformers import EncodecConfig
 
 
-def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float) -> CodecSpec:
+def encodec_spec(
+    config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float
+) -> CodecSpec:
     """The facts of a checkpoint at one bandwidth, from its configuration alone.
 
     Raises:
-        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an overlap to join them by, or
-            codes that 16 bits do not hold.
+        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an
+            overlap to join them by, or codes that 16 bits do not hold.
     """
     offered = [float(b) for b in config.target_bandwidths]
     if float(bandwidth) not in offered:
         choices = ", ".join(f"{b:g}" for b in offered)
-        raise CodecLoadError(f"codec {codec} has no bandwidth {bandwidth:g}: choose one of {choices}")
+        raise CodecLoadError(
+            f"codec {codec} has no bandwidth {bandwidth:g}: choose one of {choices}"
+        )
     chunk, stride = config.chunk_length, config.chunk_stride
     if (chunk is None) != (stride is None):
-        raise CodecLoadError(f"codec {codec}: its configuration has chunk_length_s without overlap, or the reverse")
+        raise CodecLoadError(
+            f"codec {codec}: its configuration has chunk_length_s without overlap, or the reverse"
+        )
     if config.codebook_size > MAX_CODEBOOK:
-        raise CodecLoadError(f"codec {codec}: codebooks of {config.codebook_size:,} entries; 16 bits hold {MAX_CODEBOOK:,}")
+        raise CodecLoadError(
+            f"codec {codec}: codebooks of {config.codebook_size:,} entries; 16 bits hold "
+            f"{MAX_CODEBOOK:,}"
+        )
     if config.num_quantizers < 1:
-        raise CodecLoadError(f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one codebook")
+        raise CodecLoadError(
+            f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one "
+            "codebook"
+        )
     return CodecSpec(
         codec=codec,
         revision=revision,
@@ -70,19 +82,22 @@ def encodec_spec(config: EncodecConfig, *, codec: str, revision: str | None, wei
 
 
 def _codebooks(config: EncodecConfig, bandwidth: float) -> int:
-    """As `EncodecResidualVectorQuantizer.get_num_quantizers_for_bandwidth` counts them, operation by operation."""
+    """As `EncodecResidualVectorQuantizer.get_num_quantizers_for_bandwidth` counts them, operation
+    by operation."""
     bits_per_codebook = math.log2(config.codebook_size) * config.frame_rate
     return min(int(max(1, math.floor(bandwidth * 1000 / bits_per_codebook))), config.num_quantizers)
 
 
 class EncodecCodec(Codec):
-    """An EnCodec checkpoint at one bandwidth, on one device. Threads may share it, and take turns."""
+    """An EnCodec checkpoint at one bandwidth, on one device. Threads may share it, and take
+    turns."""
 
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
-        """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its configuration.
+        """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its
+        configuration.
 
-        With `reference`, transformers' own modules compute, where a faster way to the same codes is the default; so they do for
-        checkpoints that this way was not proven on.
+        With `reference`, transformers' own modules compute, where a faster way to the same codes is
+        the default; so they do for checkpoints that this way was not proven on.
         """
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
@@ -118,7 +133,10 @@ class EncodecCodec(Codec):
             joined = torch.cat(codes, dim=1).cpu().numpy().astype(np.uint16)
             values = [None] * len(chunks) if scales is None else scales.cpu().tolist()
         ends = np.cumsum(frames)
-        return [ChunkCodes(joined[:, end - n : end].copy(), scale) for end, n, scale in zip(ends, frames, values, strict=True)]
+        return [
+            ChunkCodes(joined[:, end - n : end].copy(), scale)
+            for end, n, scale in zip(ends, frames, values, strict=True)
+        ]
 
     def precision_report(self) -> PrecisionReport | None:
         return None if self._probe is None else self._probe.report
@@ -131,39 +149,61 @@ class EncodecCodec(Codec):
             wanted = self._probe.wanted(len(chunks))
             if wanted:
                 samples, _ = self._normalised(self._on_device(chunks[:wanted]))
-                codes = [torch.from_numpy(one.codes.astype(np.int64)).to(self._device) for one in found[:wanted]]
+                codes = [
+                    torch.from_numpy(one.codes.astype(np.int64)).to(self._device)
+                    for one in found[:wanted]
+                ]
                 self._probe.look(samples, codes)
 
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
         if self._batched is not None:
             return self._batched.decode(chunks)
         with torch.inference_mode(), exact_float32():
-            codes = [torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks]
+            codes = [
+                torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks
+            ]
             decoded = self._network.decode(codes)
-            return [self._scaled(samples, chunk.scale) for samples, chunk in zip(decoded, chunks, strict=True)]
+            return [
+                self._scaled(samples, chunk.scale)
+                for samples, chunk in zip(decoded, chunks, strict=True)
+            ]
 
     def _on_device(self, chunks: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
         """Moved there in one piece."""
-        joined = torch.from_numpy(np.concatenate([chunk.reshape(-1) for chunk in chunks])).to(self._device)
+        joined = torch.from_numpy(np.concatenate([chunk.reshape(-1) for chunk in chunks])).to(
+            self._device
+        )
         parts: tuple[torch.Tensor, ...] = joined.split([chunk.size for chunk in chunks])  # type: ignore[no-untyped-call]
         return [part.view(self.channels, -1) for part in parts]
 
-    def _normalised(self, chunks: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    def _normalised(
+        self, chunks: Sequence[torch.Tensor]
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         if not self.spec.has_scales:
-            # Each in memory of its own: where a chunk lies in a batch's would decide how products of it are rounded.
+            # Each in memory of its own: where a chunk lies in a batch's would decide how products
+            # of it are rounded.
             return [chunk.clone() for chunk in chunks], None
         pairs = [normalise(chunk[None]) for chunk in chunks]
-        return [samples[0] for samples, _ in pairs], torch.cat([scale.view(1) for _, scale in pairs])
+        return [samples[0] for samples, _ in pairs], torch.cat(
+            [scale.view(1) for _, scale in pairs]
+        )
 
     def _checked(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
         longest = self.spec.chunk_length or MAX_CHUNK_FRAMES * self.spec.frame_length
-        fits = chunk.ndim == 2 and chunk.shape[0] == self.channels and 1 <= chunk.shape[1] <= longest
+        fits = (
+            chunk.ndim == 2 and chunk.shape[0] == self.channels and 1 <= chunk.shape[1] <= longest
+        )
         if not fits or chunk.dtype != np.float32:
-            raise ShapeError(f"a chunk must be float32 [{self.channels}, 1..{longest}], not {chunk.dtype}{list(chunk.shape)}")
+            raise ShapeError(
+                f"a chunk must be float32 [{self.channels}, 1..{longest}], not "
+                f"{chunk.dtype}{list(chunk.shape)}"
+            )
         return chunk
 
     def _scaled(self, samples: torch.Tensor, scale: float | None) -> NDArray[np.float32]:
-        scaled: NDArray[np.float32] = (samples if scale is None else samples * scale).float().cpu().numpy()
+        scaled: NDArray[np.float32] = (
+            (samples if scale is None else samples * scale).float().cpu().numpy()
+        )
         return scaled
 
 
@@ -180,16 +220,22 @@ def load_model(folder: Path, device: torch.device) -> Any:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        loaded = EncodecModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
+        loaded = EncodecModel.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise CodecLoadError(f"codec {folder}: its weights do not load: {_first_line(error)}") from error
+        raise CodecLoadError(
+            f"codec {folder}: its weights do not load: {_first_line(error)}"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
     # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
     model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
     missing: list[str] = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random values
-        raise CodecLoadError(f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first")
+        raise CodecLoadError(
+            f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first"
+        )
     return model.eval().requires_grad_(False).to(device)
 
 

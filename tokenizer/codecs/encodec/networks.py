@@ -1,4 +1,5 @@
-"""Two ways to run an EnCodec's networks: transformers' own modules, and a faster one for CPUs that gives the same codes."""
+"""Two ways to run an EnCodec's networks: transformers' own modules, and a faster one for CPUs that
+gives the same codes."""
 
 from __future__ import annotations
 
@@ -33,15 +34,18 @@ class Network(ABC):
 
 
 class ReferenceNetwork(Network):
-    """transformers' modules on a chunk at a time: what `EncodecModel.encode` computes, on any device."""
+    """transformers' modules on a chunk at a time: what `EncodecModel.encode` computes, on any
+    device."""
 
     def __init__(self, model: Any, static: bool = False) -> None:
-        """With `static` their operations alone, without waiting for the device: bit for bit the same, see `StaticNetwork`."""
+        """With `static` their operations alone, without waiting for the device: bit for bit the
+        same, see `StaticNetwork`."""
         wrap: Callable[[Any], Any] = StaticNetwork if static else lambda module: module
         self.encoder, self.decoder = wrap(model.encoder), wrap(model.decoder)
         self._quantizer = model.quantizer
         self.stacked = 1
-        """chunks that go through the modules at once: in company they are rounded differently, and on a CPU slower"""
+        """chunks that go through the modules at once: in company they are rounded differently, and
+        on a CPU slower"""
 
     def encode(self, chunks: Sequence[torch.Tensor], n_q: int) -> list[torch.Tensor]:
         results: list[torch.Tensor] = list(chunks)
@@ -62,14 +66,17 @@ class ReferenceNetwork(Network):
         except RuntimeError as error:
             if "padding" not in str(error).lower():
                 raise
-            message = f"the codec's padding does not fit a chunk of {samples.shape[2]} samples: {error}"
+            message = (
+                f"the codec's padding does not fit a chunk of {samples.shape[2]} samples: {error}"
+            )
             raise RecordingError(FailureKind.ENCODER, message, "encode") from error
         return embeddings
 
     def quantize(self, embeddings: torch.Tensor, n_q: int) -> torch.Tensor:
         """float32 `[rows, dim, frames]` to int64 `[n_q, rows, frames]`.
 
-        As `EncodecResidualVectorQuantizer.encode` does, which takes a bandwidth where this takes its number of codebooks.
+        As `EncodecResidualVectorQuantizer.encode` does, which takes a bandwidth where this takes
+        its number of codebooks.
         """
         residual, levels = embeddings, []
         for layer in self._quantizer.layers[:n_q]:
@@ -97,10 +104,11 @@ class ReferenceNetwork(Network):
 
 
 class TiledNetwork(Network):
-    """The same networks by `SeaNet`, more than twice as fast on a CPU, and with the reference where rounding could matter.
+    """The same networks by `SeaNet`, more than twice as fast on a CPU, and with the reference where
+    rounding could matter.
 
-    A chunk with a code that rounding could have decided (`tokenizer.codecs.encodec.quantizer`) is encoded again by the reference,
-    and has its codes whatever they are.
+    A chunk with a code that rounding could have decided (`tokenizer.codecs.encodec.quantizer`) is
+    encoded again by the reference, and has its codes whatever they are.
 
     Not to be shared between threads.
     """
@@ -111,7 +119,9 @@ class TiledNetwork(Network):
             UnknownLayer: the model has layers that `SeaNet` cannot run.
         """
         self._encoder, self._decoder = SeaNet(model.encoder), SeaNet(model.decoder)
-        self._quantize = TiledQuantizer([layer.codebook.embed.detach() for layer in model.quantizer.layers])
+        self._quantize = TiledQuantizer(
+            [layer.codebook.embed.detach() for layer in model.quantizer.layers]
+        )
         self._quantizer = model.quantizer
         self._reference = reference
         self.repeated = 0
@@ -123,7 +133,9 @@ class TiledNetwork(Network):
         frames = [embedding.shape[0] for embedding in embeddings]
         joined = torch.cat(embeddings)
         check_finite(torch.isfinite(joined).all())
-        sizes = torch.cat([embedding.square().mean().sqrt().expand(len(embedding)) for embedding in embeddings])
+        sizes = torch.cat(
+            [embedding.square().mean().sqrt().expand(len(embedding)) for embedding in embeddings]
+        )
         condition = torch.tensor(conditions).repeat_interleave(torch.tensor(frames))
         codes, certainty = self._quantize(joined, n_q, noise(joined, sizes, condition))
         results: list[torch.Tensor] = list(codes.split(frames, dim=1))  # type: ignore[no-untyped-call]

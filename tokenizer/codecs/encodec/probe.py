@@ -14,7 +14,9 @@ PROBED_CHUNKS = 256
 """of a codec's first ones: half a million codes at 24 kbps, and seconds of work"""
 
 
-def compare_codes(reference: ReferenceNetwork, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> PrecisionReport:
+def compare_codes(
+    reference: ReferenceNetwork, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]
+) -> PrecisionReport:
     """Compare codes with those of the reference.
 
     Args:
@@ -27,7 +29,10 @@ def compare_codes(reference: ReferenceNetwork, chunks: Sequence[torch.Tensor], f
         expected = reference.encode(chunks, found[0].shape[0])
         for chunk, mine, theirs in zip(chunks, found, expected, strict=True):
             embedding = reference.encoder(chunk[None])[0]
-            errors = [float((embedding - reference.dequantize(codes[:, None])[0]).square().sum()) for codes in (mine, theirs)]
+            errors = [
+                float((embedding - reference.dequantize(codes[:, None])[0]).square().sum())
+                for codes in (mine, theirs)
+            ]
             equal = tuple((mine == theirs).sum(dim=1).tolist())
             one = PrecisionReport(1, mine.shape[1], equal, *errors)
             report = one if report is None else report + one

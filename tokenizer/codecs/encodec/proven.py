@@ -1,4 +1,5 @@
-"""Which checkpoints the faster networks have been shown to give transformers' codes for. All others run on its own modules."""
+"""Which checkpoints the faster networks have been shown to give transformers' codes for. All others
+run on its own modules."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ NORMS = ("weight_norm", "time_group_norm")
 
 
 def unproven(config: EncodecConfig) -> list[str]:
-    """What a configuration has that only transformers' own modules are known to compute as they do; empty: nothing.
+    """What a configuration has that only transformers' own modules are known to compute as they do;
+    empty: nothing.
 
     A new kind of layer or setting belongs here until the tests of the faster networks cover it.
     """
@@ -35,4 +37,6 @@ def unproven(config: EncodecConfig) -> list[str]:
 def _widest_padding(config: EncodecConfig) -> int:
     dilation = max(config.dilation_growth_rate ** max(config.num_residual_layers - 1, 0), 1)
     residual = (config.residual_kernel_size - 1) * dilation if config.num_residual_layers else 0
-    return max(config.kernel_size - 1, config.last_kernel_size - 1, residual, *config.upsampling_ratios)
+    return max(
+        config.kernel_size - 1, config.last_kernel_size - 1, residual, *config.upsampling_ratios
+    )

@@ -12,12 +12,14 @@ SILENCE = 1e-8
 
 
 def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide each chunk of `[batch, channels, n]` by the RMS of its mono mix plus 1e-8, as EnCodec does.
+    """Divide each chunk of `[batch, channels, n]` by the RMS of its mono mix plus 1e-8, as EnCodec
+    does.
 
     Returns:
-        The chunks and the scales `[batch, 1, 1]`; on a CPU the same with any number of threads: those that transformers gives
-        with one. With several it adds chunks of more than 32,768 samples up in parts, and some scales differ in a float32's last
-        bit, which no run with another number of encoders could repeat.
+        The chunks and the scales `[batch, 1, 1]`; on a CPU the same with any number of threads:
+        those that transformers gives with one. With several it adds chunks of more than 32,768
+        samples up in parts, and some scales differ in a float32's last bit, which no run with
+        another number of encoders could repeat.
     """
     mono = samples.sum(1, keepdim=True) / samples.shape[1]
     with _one_thread() if samples.device.type == "cpu" else nullcontext():
@@ -27,7 +29,8 @@ def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """torch splits a long sum over its threads, and rounds it differently for each number of them."""
+    """torch splits a long sum over its threads, and rounds it differently for each number of
+    them."""
     threads = torch.get_num_threads()
     if threads == 1:
         yield
@@ -40,7 +43,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def row_scales(samples: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """The RMS of each row's mono mix plus 1e-8, `[rows]`, of `[rows, channels, width]` with zeros beyond each row's end."""
+    """The RMS of each row's mono mix plus 1e-8, `[rows]`, of `[rows, channels, width]` with zeros
+    beyond each row's end."""
     mono = samples.sum(1) / samples.shape[1]
     if lengths is None:
         return mono.square().mean(1).sqrt() + SILENCE

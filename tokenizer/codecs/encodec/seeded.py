@@ -1,8 +1,10 @@
-"""EnCodec checkpoints with seeded, untrained weights: `python -m tokenizer.codecs.encodec.seeded FOLDER`.
+"""EnCodec checkpoints with seeded, untrained weights: `python -m tokenizer.codecs.encodec.seeded
+FOLDER`.
 
-For exactness tests, benchmarks and demonstrations without a network: the arithmetic, shapes and cost are those of the real
-model, the sound is not. transformers initialises codebooks to zeros, which makes every code 0 and every comparison of codes
-empty; here each codebook is drawn from the residuals that its level really sees, so that codes are diverse at every level.
+For exactness tests, benchmarks and demonstrations without a network: the arithmetic, shapes and
+cost are those of the real model, the sound is not. transformers initialises codebooks to zeros,
+which makes every code 0 and every comparison of codes empty; here each codebook is drawn from the
+residuals that its level really sees, so that codes are diverse at every level.
 """
 
 from __future__ import annotations
@@ -28,17 +30,27 @@ MODELS: dict[str, dict[str, Any]] = {
         "norm_type": "time_group_norm",
         "use_causal_conv": False,
     },
-    "24khz": {"sampling_rate": 24_000, "audio_channels": 1, "target_bandwidths": [1.5, 3.0, 6.0, 12.0, 24.0]},
+    "24khz": {
+        "sampling_rate": 24_000,
+        "audio_channels": 1,
+        "target_bandwidths": [1.5, 3.0, 6.0, 12.0, 24.0],
+    },
 }
 """what distinguishes the two published checkpoints"""
 SIZES: dict[str, dict[str, Any]] = {"full": {}, "reduced": {"num_filters": 4, "hidden_size": 16}}
-"""full is the published architecture; reduced is the same with few channels, some 30 times faster"""
+"""full is the published architecture; reduced is the same with few channels, some 30 times
+faster"""
 _SECONDS = 20
 """of synthetic audio to draw codebooks from"""
 
 
 def write_seeded(
-    folder: str | Path, *, model: str = "48khz", size: str = "full", seed: int = 0, changes: Mapping[str, Any] | None = None
+    folder: str | Path,
+    *,
+    model: str = "48khz",
+    size: str = "full",
+    seed: int = 0,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a seeded checkpoint with `save_pretrained`.
 
@@ -56,11 +68,15 @@ def write_seeded(
     from transformers.utils import logging
 
     if model not in MODELS or size not in SIZES:
-        raise UsageError(f"no seeded model {model} of size {size}: choose from {list(MODELS)} and {list(SIZES)}")
+        raise UsageError(
+            f"no seeded model {model} of size {size}: choose from {list(MODELS)} and {list(SIZES)}"
+        )
     # The caller's random state stays as it is.
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
-        net = EncodecModel(EncodecConfig(**{**MODELS[model], **SIZES[size], **(changes or {})})).eval()  # type: ignore[no-untyped-call]
+        net = EncodecModel(
+            EncodecConfig(**{**MODELS[model], **SIZES[size], **(changes or {})})
+        ).eval()  # type: ignore[no-untyped-call]
         _fill_codebooks(net)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     net.save_pretrained(folder)
@@ -68,12 +84,14 @@ def write_seeded(
 
 
 def _fill_codebooks(net: Any) -> None:
-    """Level by level: 1,024 of the residuals seen so far become the codebook, what they leave goes to the next level."""
+    """Level by level: 1,024 of the residuals seen so far become the codebook, what they leave goes
+    to the next level."""
     residual = _embeddings(net)
     for layer in net.quantizer.layers:
         codebook = layer.codebook
         chosen = torch.randperm(residual.shape[0])[: codebook.codebook_size]
-        # With noise, or the entries would reproduce these very residuals and leave nothing to the next level.
+        # With noise, or the entries would reproduce these very residuals and leave nothing to the
+        # next level.
         noise = 0.35 * residual.std(0) * torch.randn(len(chosen), residual.shape[1])
         codebook.embed.copy_(residual[chosen] + noise)
         codebook.embed_avg.copy_(codebook.embed)
@@ -84,7 +102,10 @@ def _fill_codebooks(net: Any) -> None:
 def _embeddings(net: Any) -> torch.Tensor:
     config = net.config
     samples = synthetic_audio(config.audio_channels, config.sampling_rate, _SECONDS)
-    frames = [net.encoder(second[None])[0].T for second in torch.split(samples, config.sampling_rate, dim=1)]
+    frames = [
+        net.encoder(second[None])[0].T
+        for second in torch.split(samples, config.sampling_rate, dim=1)
+    ]
     return torch.cat(frames)
 
 
@@ -101,7 +122,9 @@ def synthetic_audio(channels: int, sample_rate: int, seconds: int) -> torch.Tens
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tokenizer.codecs.encodec.seeded", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tokenizer.codecs.encodec.seeded", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("folder")
     parser.add_argument("--model", default="48khz", choices=sorted(MODELS))
     parser.add_argument("--size", default="full", choices=sorted(SIZES))
@@ -112,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CodecshardsError, OSError) as error:
         print(f"seeded: {error}", file=sys.stderr)
         return 2
-    print(f"{options.folder}: a {options.size} {options.model} EnCodec with seeded, untrained weights")
+    print(
+        f"{options.folder}: a {options.size} {options.model} EnCodec with seeded, untrained weights"
+    )
     return 0
 
 

@@ -1,7 +1,9 @@
-"""transformers' encoder and decoder without a look at the device: its operations on its own modules, bit for bit.
+"""transformers' encoder and decoder without a look at the device: its operations on its own
+modules, bit for bit.
 
-`EncodecConv1d` keeps its stride and padding in tensors, and reads them for every input: on a GPU each read waits for all that
-was launched before. Here they are integers, so that a run is only launches, and can be captured as a CUDA graph.
+`EncodecConv1d` keeps its stride and padding in tensors, and reads them for every input: on a GPU
+each read waits for all that was launched before. Here they are integers, so that a run is only
+launches, and can be captured as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class _Convolution:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         right = self._right + -x.shape[2] % self._stride
         padded = self._module._pad1d(x, (self._left, right), mode=self._module.pad_mode)
-        y = functional.conv1d(padded, self._weight, self._bias, self._stride, dilation=self._dilation)
+        y = functional.conv1d(
+            padded, self._weight, self._bias, self._stride, dilation=self._dilation
+        )
         return self._module.norm(y) if self._module.norm_type == "time_group_norm" else y
 
 
@@ -61,7 +65,10 @@ class _Residual:
     """transformers' `EncodecResnetBlock`."""
 
     def __init__(self, module: Any) -> None:
-        self._block, self._shortcut = [_step(layer) for layer in module.block], _step(module.shortcut)
+        self._block, self._shortcut = (
+            [_step(layer) for layer in module.block],
+            _step(module.shortcut),
+        )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         branch = x

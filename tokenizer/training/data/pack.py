@@ -3,8 +3,8 @@
     PACK/audio.i16     int16, little-endian, `[samples, channels]`, all recordings one after the other
     PACK/index.json    rate, channels and a row for each recording; written last, so a pack without it does not exist
 
-Samples are stored at half scale (32,767 is 2.0): lossy formats decode to values beyond full scale, and a clipped copy of
-them would teach the model to clip.
+Samples are stored at half scale (32,767 is 2.0): lossy formats decode to values beyond full scale,
+and a clipped copy of them would teach the model to clip.
 """
 
 from __future__ import annotations
@@ -66,14 +66,19 @@ class Pack:
         total = sum(recording.num_samples for recording in self.recordings)
         path = self.folder / AUDIO
         if not path.is_file() or path.stat().st_size != total * self.channels * 2:
-            raise SourceError(f"pack {folder}: {AUDIO} is not of the length that {INDEX} says; make the pack again")
+            raise SourceError(
+                f"pack {folder}: {AUDIO} is not of the length that {INDEX} says; make the pack "
+                "again"
+            )
         if not total:
             raise SourceError(f"pack {folder}: no audio in it")
         self._samples = np.memmap(path, dtype="<i2", mode="r", shape=(total, self.channels))
 
     def seconds(self, *, held_out: bool) -> float:
         """Audio that is held out, or trained on."""
-        return sum(r.num_samples for r in self.recordings if r.held_out == held_out) / self.sample_rate
+        return (
+            sum(r.num_samples for r in self.recordings if r.held_out == held_out) / self.sample_rate
+        )
 
     def read(self, recording: PackedRecording, start: int, count: int) -> NDArray[np.float32]:
         """Samples `start` to `start + count` of a recording, float32 `[channels, count]`.
@@ -82,7 +87,10 @@ class Pack:
             ShapeError: they are not all within the recording.
         """
         if start < 0 or count < 0 or start + count > recording.num_samples:
-            raise ShapeError(f"{recording.id}: no samples {start} to {start + count} among {recording.num_samples}")
+            raise ShapeError(
+                f"{recording.id}: no samples {start} to {start + count} among "
+                f"{recording.num_samples}"
+            )
         at = recording.start + start
         stored = self._samples[at : at + count].T
         return np.ascontiguousarray(stored, np.float32) * np.float32(FULL_SCALE / 32767)
@@ -109,7 +117,9 @@ class PackWriter:
         self._made_from = dict(made_from or {})
         self.folder = Path(folder)
         if (self.folder / INDEX).exists():
-            raise OutputError(f"pack {folder}: there is one already; remove it or give another folder")
+            raise OutputError(
+                f"pack {folder}: there is one already; remove it or give another folder"
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / (AUDIO + ".tmp")).open("wb")
@@ -129,8 +139,11 @@ class PackWriter:
             self._file.close()
             (self.folder / (AUDIO + ".tmp")).unlink(missing_ok=True)
 
-    def add(self, name: str, kind: str, blocks: Iterable[NDArray[np.float32]], *, held_out: bool = False) -> None:
-        """Add a recording from blocks float32 `[channels, n]` at the pack's rate; one that fails leaves nothing behind.
+    def add(
+        self, name: str, kind: str, blocks: Iterable[NDArray[np.float32]], *, held_out: bool = False
+    ) -> None:
+        """Add a recording from blocks float32 `[channels, n]` at the pack's rate; one that fails
+        leaves nothing behind.
 
         Raises:
             RecordingError: from the blocks.
@@ -141,8 +154,14 @@ class PackWriter:
         try:
             for block in blocks:
                 if block.ndim != 2 or block.shape[0] != self._channels:
-                    raise ShapeError(f"{name}: a block must be [{self._channels}, n], not {list(block.shape)}")
-                self._file.write(np.clip(np.rint(block.T * (32767 / FULL_SCALE)), -32767, 32767).astype("<i2").tobytes())
+                    raise ShapeError(
+                        f"{name}: a block must be [{self._channels}, n], not {list(block.shape)}"
+                    )
+                self._file.write(
+                    np.clip(np.rint(block.T * (32767 / FULL_SCALE)), -32767, 32767)
+                    .astype("<i2")
+                    .tobytes()
+                )
                 count += block.shape[1]
                 energy += float(np.square(block, dtype=np.float64).sum())
                 peak = max(peak, float(np.abs(block).max(initial=0.0)))
@@ -152,7 +171,9 @@ class PackWriter:
             raise
         if count:
             rms = (energy / (count * self._channels)) ** 0.5
-            self._rows.append(PackedRecording(name, kind, self._written, count, rms, peak, held_out))
+            self._rows.append(
+                PackedRecording(name, kind, self._written, count, rms, peak, held_out)
+            )
             self._written += count
 
     def _publish(self) -> None:
@@ -183,10 +204,14 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index.setdefault("made_from", {})
     except FileNotFoundError as error:
         raise SourceError(
-            f"pack {folder}: no {INDEX} in it; a pack is made by `codecshards train-codec CORPUS RUN_DIR`"
+            f"pack {folder}: no {INDEX} in it; a pack is made by `codecshards train-codec CORPUS "
+            "RUN_DIR`"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"pack {folder}: its {INDEX} cannot be read: {error}") from error
     if version != VERSION:
-        raise SourceError(f"pack {folder}: version {version!r}, this is codecshards for version {VERSION}; make the pack again")
+        raise SourceError(
+            f"pack {folder}: version {version!r}, this is codecshards for version {VERSION}; make "
+            "the pack again"
+        )
     return index

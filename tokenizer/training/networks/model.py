@@ -16,7 +16,8 @@ from tokenizer.training.presets import Preset
 
 
 def new_model(preset: Preset, seed: int) -> Any:
-    """An `EncodecModel` with seeded random weights and codebooks of zeros, which `quantizer` fills by k-means."""
+    """An `EncodecModel` with seeded random weights and codebooks of zeros, which `quantizer` fills
+    by k-means."""
     from transformers import EncodecConfig, EncodecModel
 
     with torch.random.fork_rng(devices=[]):
@@ -30,7 +31,9 @@ def initial_model(name: str) -> Any:
     Raises:
         CodecLoadError: there is no such checkpoint, or it lacks weights.
     """
-    return load_model(find_checkpoint(name).folder, torch.device("cpu")).train().requires_grad_(True)
+    return (
+        load_model(find_checkpoint(name).folder, torch.device("cpu")).train().requires_grad_(True)
+    )
 
 
 def require_fit(model: Any, sample_rate: int, channels: int, folder: str | Path) -> None:
@@ -54,7 +57,8 @@ def trained_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
 
 
 def to_model_level(model: Any, samples: torch.Tensor) -> torch.Tensor:
-    """`[batch, channels, samples]` as the encoder sees it: divided by its scale where the checkpoint normalises.
+    """`[batch, channels, samples]` as the encoder sees it: divided by its scale where the
+    checkpoint normalises.
 
     Losses are taken at this level too, so that quiet examples teach as much as loud ones.
     """

@@ -1,13 +1,15 @@
 """Initial weights that make the network a block transform coder before its first step of training.
 
-From random weights a few thousand steps go into passing a waveform through at all, and a small network trained on a CPU stays
-there. Instead, every strided convolution starts as the Karhunen-Loève transform of what reaches it (the leading eigenvectors
-of the second moments of a block of inputs; Goyal 2001 on transform coding), and the decoder's mirror layer as its transpose.
-Signals start so small that ELU is nearly the identity, and the LSTMs nearly silent beside their shortcuts. Training then
-widens the blocks into overlapping, nonlinear ones.
+From random weights a few thousand steps go into passing a waveform through at all, and a small
+network trained on a CPU stays there. Instead, every strided convolution starts as the
+Karhunen-Loève transform of what reaches it (the leading eigenvectors of the second moments of a
+block of inputs; Goyal 2001 on transform coding), and the decoder's mirror layer as its transpose.
+Signals start so small that ELU is nearly the identity, and the LSTMs nearly silent beside their
+shortcuts. Training then widens the blocks into overlapping, nonlinear ones.
 
-Within a layer the coefficients are turned by a random rotation: all channels carry the same level, and none saturates.
-Normalisation layers would undo the levels, so this is for `norm_type="weight_norm"`, and for no residual blocks.
+Within a layer the coefficients are turned by a random rotation: all channels carry the same level,
+and none saturates. Normalisation layers would undo the levels, so this is for
+`norm_type="weight_norm"`, and for no residual blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from tokenizer.errors import UsageError
 LEVEL = 0.05
 """RMS within the network: ELU's error, half a square, is then some 30 dB below its input"""
 _SPARE = 0.1
-"""rows beyond what there is to pass on, as a part of the level: small features for the training to find a use for"""
+"""rows beyond what there is to pass on, as a part of the level: small features for the training to
+find a use for"""
 _LSTM = 0.1
 
 
@@ -43,7 +46,8 @@ def start_as_transform(model: Any, batches: Sequence[torch.Tensor], seed: int) -
 
     Args:
         model: `EncodecModel`.
-        batches: audio as the encoder sees it, `[n, channels, samples]`, samples a multiple of the hop.
+        batches: audio as the encoder sees it, `[n, channels, samples]`, samples a multiple of the
+            hop.
         seed: of the rotations and spare rows.
 
     Raises:
@@ -62,11 +66,20 @@ def start_as_transform(model: Any, batches: Sequence[torch.Tensor], seed: int) -
     signals = list(batches)
     for number, (forward, backward) in enumerate(zip(encoder, reversed(decoder), strict=True)):
         last = number == len(encoder) - 1
-        block = _identity(forward, generator) if not number else _eigen(forward, signals, generator, rotate=not last)
+        block = (
+            _identity(forward, generator)
+            if not number
+            else _eigen(forward, signals, generator, rotate=not last)
+        )
         if number:
             block = _levelled(block, forward, signals, 1.0 if last else LEVEL)
         _write(forward, block.rows * block.gain)
-        _write(backward, block.rows / block.gain if _transposed(backward) else block.rows.transpose(0, 1) / block.gain)
+        _write(
+            backward,
+            block.rows / block.gain
+            if _transposed(backward)
+            else block.rows.transpose(0, 1) / block.gain,
+        )
         signals = [_through(forward, signal, last) for signal in signals]
 
 
@@ -79,7 +92,9 @@ def _identity(layer: Any, generator: torch.Generator) -> Block:
     return Block(rows, LEVEL)
 
 
-def _eigen(layer: Any, signals: Sequence[torch.Tensor], generator: torch.Generator, *, rotate: bool) -> Block:
+def _eigen(
+    layer: Any, signals: Sequence[torch.Tensor], generator: torch.Generator, *, rotate: bool
+) -> Block:
     """The leading eigenvectors of blocks of one stride, turned."""
     outputs, inputs, stride = layer.conv.out_channels, layer.conv.in_channels, layer.conv.stride[0]
     moments = torch.zeros(inputs * stride, inputs * stride, dtype=torch.float64)
@@ -105,18 +120,24 @@ def _levelled(block: Block, layer: Any, signals: Sequence[torch.Tensor], level: 
 def _blocks(signal: torch.Tensor, stride: int) -> torch.Tensor:
     """`[n, channels, samples]` to `[n × samples / stride, channels × stride]`."""
     n, channels, samples = signal.shape
-    return signal.view(n, channels, samples // stride, stride).transpose(1, 2).reshape(-1, channels * stride)
+    return (
+        signal.view(n, channels, samples // stride, stride)
+        .transpose(1, 2)
+        .reshape(-1, channels * stride)
+    )
 
 
 def _write(layer: Any, taps: torch.Tensor) -> None:
-    """Set a weight to some taps in the middle of its kernel, where its padding puts the block that a frame stands for."""
+    """Set a weight to some taps in the middle of its kernel, where its padding puts the block that
+    a frame stands for."""
     conv = layer.conv
     weight = torch.zeros_like(conv.weight)
     total = weight.shape[2] - conv.stride[0]
     left = total - total // 2
     weight[:, :, left : left + taps.shape[2]] = taps
     conv.weight = weight
-    # Length and direction are trained apart, the length of the direction is free: at 1, a learning rate means the same to all.
+    # Length and direction are trained apart, the length of the direction is free: at 1, a learning
+    # rate means the same to all.
     direction = conv.parametrizations.weight.original1
     direction.div_(direction.flatten(1).norm(dim=1).view(-1, 1, 1))
     conv.bias.zero_()

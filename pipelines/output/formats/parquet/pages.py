@@ -3,9 +3,10 @@
     column chunk   [dictionary page][page 0][page 1] …
     page           header (Thrift) │ compressed: repetition levels │ definition levels │ width │ runs
 
-Reading a row group of 64 recordings to cut 10 s out of one costs 20 ms; its page costs less than 1 ms. Only what Arrow, DuckDB
-and most writers make is read so (version 1 pages, dictionary-encoded or plain INT32); for anything else `Unsupported` sends
-the caller to pyarrow. Source: the Parquet format's Encodings.md and parquet.thrift.
+Reading a row group of 64 recordings to cut 10 s out of one costs 20 ms; its page costs less than 1
+ms. Only what Arrow, DuckDB and most writers make is read so (version 1 pages, dictionary-encoded or
+plain INT32); for anything else `Unsupported` sends the caller to pyarrow. Source: the Parquet
+format's Encodings.md and parquet.thrift.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
 _PLAIN, _PLAIN_DICTIONARY, _RLE_DICTIONARY = 0, 2, 8
 _HEADER = 128
 """bytes that nearly every page header fits in"""
-_CODECS = {"UNCOMPRESSED": None, "ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli"}
+_CODECS = {
+    "UNCOMPRESSED": None,
+    "ZSTD": "zstd",
+    "SNAPPY": "snappy",
+    "GZIP": "gzip",
+    "BROTLI": "brotli",
+}
 
 
 class Unsupported(Exception):
@@ -79,7 +86,8 @@ class _DictionaryPart(Part):
 
     @property
     def hot(self) -> bool:
-        """Whether as many codes have been asked for as there are: from then on keeping them unpacked pays, at worst twice."""
+        """Whether as many codes have been asked for as there are: from then on keeping them
+        unpacked pays, at worst twice."""
         return self._unpacked >= self.size
 
     def unpack(self) -> _PlainPart:
@@ -103,7 +111,9 @@ class _PlainPart(Part):
 class PagedColumn:
     """The codes of one row group, value by value."""
 
-    def __init__(self, blob: Blob, place: ColumnPlace, cache: ByteCache[Part], key: tuple[Any, ...]) -> None:
+    def __init__(
+        self, blob: Blob, place: ColumnPlace, cache: ByteCache[Part], key: tuple[Any, ...]
+    ) -> None:
         if place.codec not in _CODECS:
             raise Unsupported(place.codec)
         self._blob = blob
@@ -117,7 +127,8 @@ class PagedColumn:
         self._find_pages()
 
     def read(self, starts: range, length: int) -> NDArray[np.uint16]:
-        """`length` values from each start on: uint16 `[len(starts), length]`, read-only where it is a view of a cached page."""
+        """`length` values from each start on: uint16 `[len(starts), length]`, read-only where it is
+        a view of a cached page."""
         number = bisect_right(self._firsts, starts[0]) - 1
         first, stop = self._firsts[number], starts[-1] + length
         if stop <= first + self._pages[number].values:
@@ -136,13 +147,20 @@ class PagedColumn:
             while at < stop:
                 first = self._firsts[number]
                 end = min(stop, first + self._pages[number].values)
-                requests.setdefault(number, []).append((at - first, end - first, row[at - start : end - start]))
+                requests.setdefault(number, []).append(
+                    (at - first, end - first, row[at - start : end - start])
+                )
                 at, number = end, number + 1
         for number, wanted in requests.items():
             part = self._page(number)
             part.fill(wanted)
-            # Packed codes are ten bits, unpacked ones sixteen: only while there is room for all that is in use.
-            if isinstance(part, _DictionaryPart) and part.hot and self._cache.has_room(2 * part.size - part.nbytes):
+            # Packed codes are ten bits, unpacked ones sixteen: only while there is room for all
+            # that is in use.
+            if (
+                isinstance(part, _DictionaryPart)
+                and part.hot
+                and self._cache.has_room(2 * part.size - part.nbytes)
+            ):
                 self._cache.swap((*self._key, number), part.unpack())
         return out
 
@@ -181,7 +199,13 @@ class PagedColumn:
                     raise
                 length *= 8
         kind = fields[1]
-        own = fields[5] if kind == _DATA_PAGE else fields[7] if kind == _DICTIONARY_PAGE else {1: 0, 2: 0}
+        own = (
+            fields[5]
+            if kind == _DATA_PAGE
+            else fields[7]
+            if kind == _DICTIONARY_PAGE
+            else {1: 0, 2: 0}
+        )
         page = _Page(kind, at + cursor.at, fields[3], fields[2], fields.get(4), own[1], own[2])
         if page.stored < 0 or page.size < 0 or page.values < 0 or page.start + page.stored > end:
             raise ValueError("a page header that cannot be")

@@ -53,12 +53,19 @@ class ParquetReader(ShardReader):
         return index
 
     def _place_groups(self, shard: pq.ParquetFile, index: ShardIndex) -> None:
-        sizes = [shard.metadata.row_group(number).num_rows for number in range(shard.num_row_groups)]
+        sizes = [
+            shard.metadata.row_group(number).num_rows for number in range(shard.num_row_groups)
+        ]
         self._first_rows = [0, *np.cumsum(sizes).tolist()]
         if self._first_rows[-1] != index.rows:
             raise ValueError(f"row groups of {self._first_rows[-1]} rows, columns of {index.rows}")
-        for number, (first, stop) in enumerate(zip(self._first_rows, self._first_rows[1:], strict=False)):
-            frames = int(index.frame_starts[index.chunk_starts[stop]] - index.frame_starts[index.chunk_starts[first]])
+        for number, (first, stop) in enumerate(
+            zip(self._first_rows, self._first_rows[1:], strict=False)
+        ):
+            frames = int(
+                index.frame_starts[index.chunk_starts[stop]]
+                - index.frame_starts[index.chunk_starts[first]]
+            )
             self._places.append(self._place(shard, number, frames * self.spec.n_q))
 
     def _place(self, shard: pq.ParquetFile, number: int, expected: int) -> ColumnPlace | None:
@@ -68,11 +75,14 @@ class ParquetReader(ShardReader):
         chunk, leaf = group.column(column), shard.schema.column(column)
         if chunk.num_values != expected:
             raise ValueError(
-                f"row group {number} has {chunk.num_values} codes, its chunks and {self.spec.n_q} codebooks {expected}"
+                f"row group {number} has {chunk.num_values} codes, its chunks and {self.spec.n_q} "
+                f"codebooks {expected}"
             )
         if chunk.physical_type != "INT32" or leaf.max_repetition_level != 2:
             return None
-        start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        start = (
+            chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        )
         levels = (leaf.max_repetition_level, leaf.max_definition_level)
         size, values = chunk.total_compressed_size, chunk.num_values
         return ColumnPlace(start, size, values, chunk.compression, levels, self.spec.codebook_size)
@@ -97,7 +107,11 @@ class ParquetReader(ShardReader):
         if number not in self._opened:
             place = self._places[number]
             try:
-                paged = None if place is None else PagedColumn(self.blob, place, self.cache, (self.blob.name, number))
+                paged = (
+                    None
+                    if place is None
+                    else PagedColumn(self.blob, place, self.cache, (self.blob.name, number))
+                )
             except Unsupported:
                 paged = None
             self._opened[number] = paged
@@ -105,13 +119,17 @@ class ParquetReader(ShardReader):
 
     def _read_group(self, number: int) -> _WholeGroup:
         with self.blob.open() as file:
-            levels = _one(_open(file).read_row_group(number, columns=["codes"], use_threads=False)["codes"])
+            levels = _one(
+                _open(file).read_row_group(number, columns=["codes"], use_threads=False)["codes"]
+            )
         flat = levels.flatten()
         values = flat.flatten()
         _refuse_nulls(levels, flat, values)
         index = self.index
         rows = range(self._first_rows[number], self._first_rows[number + 1])
-        if np.diff(flat.offsets.to_numpy()).tolist() != [index.frames_of(row) for row in rows for _ in range(self.spec.n_q)]:
+        if np.diff(flat.offsets.to_numpy()).tolist() != [
+            index.frames_of(row) for row in rows for _ in range(self.spec.n_q)
+        ]:
             raise ValueError(f"row group {number}: codes are not those of its chunks")
         codes = values.to_numpy(zero_copy_only=False)
         if codes.size and (codes.min() < 0 or codes.max() >= self.spec.codebook_size):
@@ -127,7 +145,9 @@ class ParquetReader(ShardReader):
                 return None
             scales: NDArray[np.float32] = value.to_numpy(zero_copy_only=False).astype(np.float32)
             if len(scales) != self.index.chunks_of(row):
-                raise ValueError(f"row {row} has {len(scales)} scales for {self.index.chunks_of(row)} chunks")
+                raise ValueError(
+                    f"row {row} has {len(scales)} scales for {self.index.chunks_of(row)} chunks"
+                )
             return scales
 
     def field(self, row: int, name: str) -> str | None:
@@ -140,7 +160,9 @@ class ParquetReader(ShardReader):
         with self._lock:
             if name not in self._columns:
                 with self.blob.open() as file:
-                    self._columns[name] = _one(_open(file).read(columns=[name], use_threads=False)[name])
+                    self._columns[name] = _one(
+                        _open(file).read(columns=[name], use_threads=False)[name]
+                    )
             return self._columns[name]
 
     @classmethod

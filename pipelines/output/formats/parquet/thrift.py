@@ -1,4 +1,5 @@
-"""Thrift's compact protocol, as far as Parquet's page headers need it: a struct to a dictionary of its fields by number.
+"""Thrift's compact protocol, as far as Parquet's page headers need it: a struct to a dictionary of
+its fields by number.
 
 Source: the Apache Thrift compact protocol specification (thrift-compact-protocol.md).
 """
@@ -14,7 +15,8 @@ _DEEPEST = 16
 
 
 class Cursor:
-    """Reads forward over bytes; `IndexError` where they end too soon, `ValueError` where they make no sense."""
+    """Reads forward over bytes; `IndexError` where they end too soon, `ValueError` where they make
+    no sense."""
 
     __slots__ = ("at", "data")
 

@@ -1,7 +1,8 @@
 """Parquet shards: small row groups for random access, checksums on every page, 10 bits a code.
 
-Dictionary encoding is exact 10-bit packing for codes of 1,024 values (10.05 bits a code with its overhead; without it 13.9).
-A column chunk that outgrows the dictionary limit would fall back, so the limit is far above 1,024 values.
+Dictionary encoding is exact 10-bit packing for codes of 1,024 values (10.05 bits a code with its
+overhead; without it 13.9). A column chunk that outgrows the dictionary limit would fall back, so
+the limit is far above 1,024 values.
 """
 
 from __future__ import annotations
@@ -40,11 +41,21 @@ class ParquetFormat(ShardFormat):
             version="2.6",
             compression="zstd",
             compression_level=3,
-            use_dictionary=[_CODES, "source_uri", "source_sha256", "text", "language", "speaker", "meta"],
-            # Scales hardly repeat: their bytes sorted by significance compress better than a dictionary of them.
+            use_dictionary=[
+                _CODES,
+                "source_uri",
+                "source_sha256",
+                "text",
+                "language",
+                "speaker",
+                "meta",
+            ],
+            # Scales hardly repeat: their bytes sorted by significance compress better than a
+            # dictionary of them.
             column_encoding={"scales.list.element": "BYTE_STREAM_SPLIT"},
             dictionary_pagesize_limit=1 << 20,
-            # A reader of 10 s decompresses the pages they lie in: pages of 128 KB make that 2.5 times faster for 0.04% of bytes.
+            # A reader of 10 s decompresses the pages they lie in: pages of 128 KB make that 2.5
+            # times faster for 0.04% of bytes.
             data_page_size=1 << 17,
             write_statistics=["id", "num_samples", "source_uri"],
             write_page_index=True,
@@ -63,10 +74,14 @@ class ParquetFormat(ShardFormat):
         with _damage(name):
             shard = _open(file)
             for number in range(shard.num_row_groups):
-                ids = shard.read_row_group(number, columns=["id"], use_threads=False)["id"].to_pylist()
+                ids = shard.read_row_group(number, columns=["id"], use_threads=False)[
+                    "id"
+                ].to_pylist()
                 if id in ids:
                     at = ids.index(id)
-                    return next(_from_table(shard.read_row_group(number, use_threads=False).slice(at, 1)))
+                    return next(
+                        _from_table(shard.read_row_group(number, use_threads=False).slice(at, 1))
+                    )
         return None
 
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
@@ -106,7 +121,9 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 def _to_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     facts = [row.facts() for row in rows]
-    columns: dict[str, Any] = {name: pa.array([fact[name] for fact in facts], schema.field(name).type) for name in facts[0]}
+    columns: dict[str, Any] = {
+        name: pa.array([fact[name] for fact in facts], schema.field(name).type) for name in facts[0]
+    }
     columns["codes"] = _codes_column([row.codes.codes for row in rows])
     columns["chunk_frames"] = _list_column([row.codes.chunk_frames for row in rows], pa.uint16())
     columns["scales"] = _list_column([row.codes.scales for row in rows], pa.float32())
@@ -126,7 +143,9 @@ def _list_column(arrays: list[NDArray[Any] | None], kind: pa.DataType) -> pa.Arr
     values = pa.array(np.concatenate(present) if present else np.zeros(0), kind)
     offsets = _offsets([0 if array is None else len(array) for array in arrays])
     missing = pa.array([array is None for array in arrays])
-    return pa.ListArray.from_arrays(offsets, values, mask=missing if len(present) < len(arrays) else None)
+    return pa.ListArray.from_arrays(
+        offsets, values, mask=missing if len(present) < len(arrays) else None
+    )
 
 
 def _offsets(lengths: Any) -> pa.Array:
@@ -136,11 +155,17 @@ def _offsets(lengths: Any) -> pa.Array:
 def _from_table(table: pa.Table) -> Iterator[Row]:
     names = [name for name in ARROW_SCHEMA.names if name not in ("codes", "scales", "chunk_frames")]
     facts = table.select(names).to_pylist()
-    codes, scales, chunks = (table[name].combine_chunks() for name in ("codes", "scales", "chunk_frames"))
+    codes, scales, chunks = (
+        table[name].combine_chunks() for name in ("codes", "scales", "chunk_frames")
+    )
     for i, fact in enumerate(facts):
         levels = codes[i].values
         n_q = len(levels)
-        matrix = levels.flatten().to_numpy(zero_copy_only=False).reshape(n_q, -1) if n_q else np.zeros((0, 0), np.uint16)
+        matrix = (
+            levels.flatten().to_numpy(zero_copy_only=False).reshape(n_q, -1)
+            if n_q
+            else np.zeros((0, 0), np.uint16)
+        )
         scale = scales[i].values
         yield row_of(
             fact,

@@ -1,4 +1,5 @@
-"""What a shard reader is: an index of small columns, and frames of any row without reading the other rows."""
+"""What a shard reader is: an index of small columns, and frames of any row without reading the
+other rows."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Part(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardIndex:
-    """Where rows, chunks and frames are. Checked on construction, since a reader trusts it blindly."""
+    """Where rows, chunks and frames are. Checked on construction, since a reader trusts it
+    blindly."""
 
     ids: pa.Array
     """string `[rows]`"""
@@ -45,9 +47,21 @@ class ShardIndex:
     def __post_init__(self) -> None:
         rows = len(self.num_samples)
         starts, frames = self.chunk_starts, self.frame_starts
-        if len(self.ids) != rows or len(starts) != rows + 1 or (rows and len(frames) != starts[-1] + 1):
-            raise ShapeError(f"{len(self.ids)} ids, {rows} lengths and {len(starts) - 1} lists of chunks do not fit together")
-        if rows and (starts[0] != 0 or np.any(np.diff(starts) < 1) or np.any(np.diff(frames) < 1) or self.num_samples.min() < 1):
+        if (
+            len(self.ids) != rows
+            or len(starts) != rows + 1
+            or (rows and len(frames) != starts[-1] + 1)
+        ):
+            raise ShapeError(
+                f"{len(self.ids)} ids, {rows} lengths and {len(starts) - 1} lists of chunks do not "
+                "fit together"
+            )
+        if rows and (
+            starts[0] != 0
+            or np.any(np.diff(starts) < 1)
+            or np.any(np.diff(frames) < 1)
+            or self.num_samples.min() < 1
+        ):
             raise ShapeError("a row has no chunks, or a chunk no frames")
         object.__setattr__(self, "_chunks", starts.data)
         object.__setattr__(self, "_frames", frames.data)
@@ -78,14 +92,19 @@ class ShardIndex:
         return (starts[1:] - starts[:-1]).astype(np.uint16)
 
 
-def make_index(ids: pa.Array, num_samples: NDArray[np.int64], chunks: NDArray[np.int64], frames: NDArray[Any]) -> ShardIndex:
+def make_index(
+    ids: pa.Array, num_samples: NDArray[np.int64], chunks: NDArray[np.int64], frames: NDArray[Any]
+) -> ShardIndex:
     """An index from the number of chunks of each row and the number of frames of each chunk."""
     starts = np.concatenate([[0], np.cumsum(chunks, dtype=np.int64)])
-    return ShardIndex(ids, num_samples, starts, np.concatenate([[0], np.cumsum(frames, dtype=np.int64)]))
+    return ShardIndex(
+        ids, num_samples, starts, np.concatenate([[0], np.cumsum(frames, dtype=np.int64)])
+    )
 
 
 class ShardReader(ABC):
-    """One open shard. Methods may be called from several threads; all raise `ShardError` that names the shard."""
+    """One open shard. Methods may be called from several threads; all raise `ShardError` that names
+    the shard."""
 
     fields: ClassVar[tuple[str, ...]] = ("text", "language", "speaker", "source_uri", "meta")
 
@@ -98,8 +117,8 @@ class ShardReader(ABC):
 
     @abstractmethod
     def codes(self, row: int, start: int, stop: int, n_q: int) -> NDArray[np.uint16]:
-        """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop - start]`; a view of what is cached
-        is read-only."""
+        """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop -
+        start]`; a view of what is cached is read-only."""
 
     @abstractmethod
     def scales(self, row: int) -> NDArray[np.float32] | None:

@@ -1,8 +1,10 @@
-"""Dictionary indices of a Parquet page at random: any range of values, without decoding those before it.
+"""Dictionary indices of a Parquet page at random: any range of values, without decoding those
+before it.
 
-A page holds runs (Parquet's RLE / bit-packing hybrid): one value repeated, or groups of eight values of `width` bits each,
-least significant bit first. Codes hardly repeat, so nearly all runs are the longest literal ones that writers make, 63 groups
-(504 values): their headers lie a constant number of bytes apart and are found all at once.
+A page holds runs (Parquet's RLE / bit-packing hybrid): one value repeated, or groups of eight
+values of `width` bits each, least significant bit first. Codes hardly repeat, so nearly all runs
+are the longest literal ones that writers make, 63 groups (504 values): their headers lie a constant
+number of bytes apart and are found all at once.
 """
 
 from __future__ import annotations
@@ -55,9 +57,13 @@ class Runs:
         data, width = self.data, self.width
         while done < count:
             if data[at] == _LONGEST_HEADER and (same := self._longest_runs(at, count - done)):
-                self.starts.frombytes((done + np.arange(same, dtype=np.int64) * _LONGEST * 8).tobytes())
+                self.starts.frombytes(
+                    (done + np.arange(same, dtype=np.int64) * _LONGEST * 8).tobytes()
+                )
                 stride = 1 + _LONGEST * width
-                self.offsets.frombytes((at + 1 + np.arange(same, dtype=np.int64) * stride).tobytes())
+                self.offsets.frombytes(
+                    (at + 1 + np.arange(same, dtype=np.int64) * stride).tobytes()
+                )
                 at, done = at + same * stride, done + same * _LONGEST * 8
                 continue
             header, at = _varint(data, at)
@@ -75,12 +81,15 @@ class Runs:
     def _longest_runs(self, at: int, left: int) -> int:
         """How many whole longest literal runs follow each other from `at` on."""
         stride = 1 + _LONGEST * self.width
-        heads = self.data[at::stride][: min((len(self.data) - at) // stride, left // (_LONGEST * 8))]
+        heads = self.data[at::stride][
+            : min((len(self.data) - at) // stride, left // (_LONGEST * 8))
+        ]
         other = np.flatnonzero(heads != _LONGEST_HEADER)
         return int(other[0]) if len(other) else len(heads)
 
     def fill(self, requests: Sequence[Request], dictionary: NDArray[np.uint16]) -> None:
-        """Look values up and write them where they go. `IndexError` for an index outside the dictionary."""
+        """Look values up and write them where they go. `IndexError` for an index outside the
+        dictionary."""
         pieces: list[NDArray[np.uint8]] = []
         targets: list[tuple[NDArray[np.uint16], int]] = []
         starts, width = self.starts, self.width
@@ -103,12 +112,19 @@ class Runs:
 
     def values(self, dictionary: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """All values of the page, looked up. `IndexError` for an index outside the dictionary."""
-        starts, offsets = np.frombuffer(self.starts, np.int64), np.frombuffer(self.offsets, np.int64)
+        starts, offsets = (
+            np.frombuffer(self.starts, np.int64),
+            np.frombuffer(self.offsets, np.int64),
+        )
         length, stride = _LONGEST * 8, 1 + _LONGEST * self.width
         out = np.empty(starts[-1], np.uint16)
         if not len(offsets):
             return out
-        regular = (np.diff(starts) == length) & (offsets >= 0) & (offsets == offsets[0] + stride * np.arange(len(offsets)))
+        regular = (
+            (np.diff(starts) == length)
+            & (offsets >= 0)
+            & (offsets == offsets[0] + stride * np.arange(len(offsets)))
+        )
         longest = len(regular) if regular.all() else int(regular.argmin())
         if longest:
             first = int(offsets[0])
@@ -119,7 +135,10 @@ class Runs:
         return out
 
     def _scatter(
-        self, pieces: list[NDArray[np.uint8]], targets: list[tuple[NDArray[np.uint16], int]], dictionary: NDArray[np.uint16]
+        self,
+        pieces: list[NDArray[np.uint8]],
+        targets: list[tuple[NDArray[np.uint16], int]],
+        dictionary: NDArray[np.uint16],
     ) -> None:
         values = dictionary.take(unpack(np.concatenate(pieces), self.width))
         done = 0
@@ -129,14 +148,18 @@ class Runs:
 
 
 def unpack(packed: NDArray[np.uint8], width: int) -> NDArray[np.uint16]:
-    """Groups of eight values of `width` bits (1 to 16), least significant bit first, to values: `[8 * groups]`."""
+    """Groups of eight values of `width` bits (1 to 16), least significant bit first, to values: `[8
+    * groups]`."""
     if width == 16:
         return np.frombuffer(packed.tobytes(), "<u2")
     groups = len(packed) // width
-    padded = np.concatenate([packed, np.zeros(8, np.uint8)])  # the last words are read beyond their end
+    padded = np.concatenate(
+        [packed, np.zeros(8, np.uint8)]
+    )  # the last words are read beyond their end
     lanes = np.empty((groups, 2), np.uint64)
     for half in range(2):
-        # Four values are at most 60 bits, which lie in one word of 64 even where they begin in the middle of a byte.
+        # Four values are at most 60 bits, which lie in one word of 64 even where they begin in the
+        # middle of a byte.
         skipped, shift = divmod(4 * width * half, 8)
         words = np.ndarray((groups,), "<u8", padded, skipped, (width,)) >> np.uint64(shift)
         lanes[:, half] = _spread(words, width)

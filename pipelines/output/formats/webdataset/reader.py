@@ -49,8 +49,12 @@ class WebDatasetReader(ShardReader):
             for group in _groups(tar):
                 facts = json.loads(_content(tar, group["json"]))
                 frames = _array(tar, group, facts, "chunks.npy")
-                self._matrices.append(self._matrix(file, group["codes.npy"], facts, int(frames.sum(dtype=np.int64))))
-                self._scales.append(_array(tar, group, facts, "scales.npy") if "scales.npy" in group else None)
+                self._matrices.append(
+                    self._matrix(file, group["codes.npy"], facts, int(frames.sum(dtype=np.int64)))
+                )
+                self._scales.append(
+                    _array(tar, group, facts, "scales.npy") if "scales.npy" in group else None
+                )
                 if len(frames) != len(frames if self._scales[-1] is None else self._scales[-1]):
                     raise ValueError(f"{facts['id']}: scales are not one a chunk")
                 ids.append(facts["id"])
@@ -59,14 +63,21 @@ class WebDatasetReader(ShardReader):
                 for name, values in self._facts.items():
                     values.append(facts[name])
             _require_end(file, tar.offset)
-        self._columns = {name: pa.array(values, pa.string()) for name, values in self._facts.items()}
+        self._columns = {
+            name: pa.array(values, pa.string()) for name, values in self._facts.items()
+        }
         self._facts.clear()
         counts = np.array([len(one) for one in chunks], np.int64)
         return make_index(
-            pa.array(ids, pa.string()), np.array(lengths, np.int64), counts, np.concatenate([np.zeros(0, np.int64), *chunks])
+            pa.array(ids, pa.string()),
+            np.array(lengths, np.int64),
+            counts,
+            np.concatenate([np.zeros(0, np.int64), *chunks]),
         )
 
-    def _matrix(self, file: Any, member: tarfile.TarInfo, facts: dict[str, Any], frames: int) -> _Matrix:
+    def _matrix(
+        self, file: Any, member: tarfile.TarInfo, facts: dict[str, Any], frames: int
+    ) -> _Matrix:
         """Where the numbers are; the header must be the one of uint16 `[n_q, frames]`."""
         file.seek(member.offset_data)
         if npy.read_magic(file) != (1, 0):
@@ -74,7 +85,9 @@ class WebDatasetReader(ShardReader):
         shape, fortran, kind = npy.read_array_header_1_0(file)
         data = file.tell()
         if shape != (self.spec.n_q, frames) or fortran or kind != np.dtype("<u2"):
-            raise ValueError(f"{member.name}: {kind}{list(shape)}, not uint16[{self.spec.n_q}, {frames}]")
+            raise ValueError(
+                f"{member.name}: {kind}{list(shape)}, not uint16[{self.spec.n_q}, {frames}]"
+            )
         if data + 2 * self.spec.n_q * frames != member.offset_data + member.size:
             raise ValueError(f"{member.name}: of another size than its header says")
         return _Matrix(member.offset_data, member.size, data, facts["crc32"]["codes.npy"])
@@ -84,11 +97,15 @@ class WebDatasetReader(ShardReader):
         with damage(self.blob.name):
             if not self.blob.hashed and row not in self._checked:
                 if zlib.crc32(self.blob.read(place.member, place.size)) != place.crc:
-                    raise ValueError(f"the codes of {self.index.ids[row].as_py()} are not what was written")
+                    raise ValueError(
+                        f"the codes of {self.index.ids[row].as_py()} are not what was written"
+                    )
                 self._checked.add(row)
             out = np.empty((n_q, stop - start), np.uint16)
             for level in range(n_q):
-                content = self.blob.read(place.data + 2 * (level * frames + start), 2 * (stop - start))
+                content = self.blob.read(
+                    place.data + 2 * (level * frames + start), 2 * (stop - start)
+                )
                 out[level] = np.frombuffer(content, "<u2")
             if out.size and int(out.max()) >= self.spec.codebook_size:
                 raise ValueError(f"codes outside the codebook of {self.spec.codebook_size}")
@@ -132,7 +149,9 @@ def _groups(tar: tarfile.TarFile) -> Iterator[dict[str, tarfile.TarInfo]]:
         yield group
 
 
-def _array(tar: tarfile.TarFile, group: dict[str, tarfile.TarInfo], facts: dict[str, Any], ending: str) -> NDArray[Any]:
+def _array(
+    tar: tarfile.TarFile, group: dict[str, tarfile.TarInfo], facts: dict[str, Any], ending: str
+) -> NDArray[Any]:
     content = _content(tar, group[ending])
     if zlib.crc32(content) != facts["crc32"][ending]:
         raise ValueError(f"{group[ending].name} is not what was written")
@@ -148,7 +167,8 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _require_end(file: Any, at: int) -> None:
-    """A tar that was cut between two members, or has a damaged header, and of which `tarfile` would just read the beginning."""
+    """A tar that was cut between two members, or has a damaged header, and of which `tarfile` would
+    just read the beginning."""
     file.seek(at)
     if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
         raise ValueError("the tar has no end: it was cut off")

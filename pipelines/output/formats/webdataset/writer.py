@@ -5,8 +5,8 @@
     KEY.chunks.npy   uint16 [chunks]        valid frames of each chunk
     KEY.json         the other columns of a row, and a CRC-32 of each array's member
 
-Keys have no dots, since WebDataset ends a key at the first. Members carry no times, owners or modes of the machine, so that
-the same rows give the same bytes.
+Keys have no dots, since WebDataset ends a key at the first. Members carry no times, owners or modes
+of the machine, so that the same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class WebDatasetFormat(ShardFormat):
     suffix = ".tar"
 
     def file_name(self, shard: str) -> str:
-        """`train-000000.tar`: its readers name many shards with braces, `train-{000000..000011}.tar`."""
+        """`train-000000.tar`: its readers name many shards with braces,
+        `train-{000000..000011}.tar`."""
         split, number, _, _ = shard.rsplit("-", 3)
         return f"{split}-{int(number):06d}{self.suffix}"
 
@@ -83,7 +84,10 @@ def _members(row: Row) -> Iterator[tuple[str, bytes]]:
     arrays = {"codes.npy": _npy(row.codes.codes), "chunks.npy": _npy(row.codes.chunk_frames)}
     if row.codes.scales is not None:
         arrays["scales.npy"] = _npy(row.codes.scales)
-    facts = {**row.facts(), "crc32": {ending: zlib.crc32(content) for ending, content in arrays.items()}}
+    facts = {
+        **row.facts(),
+        "crc32": {ending: zlib.crc32(content) for ending, content in arrays.items()},
+    }
     yield from arrays.items()
     yield "json", json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()
 

@@ -1,6 +1,8 @@
-"""What lies between a CPU's matrix products, in one pass over memory each: compiled by numba, which releases Python's lock.
+"""What lies between a CPU's matrix products, in one pass over memory each: compiled by numba, which
+releases Python's lock.
 
-As separate tensor operations the same arithmetic passes over a tile six to ten times, and costs as much again in calls.
+As separate tensor operations the same arithmetic passes over a tile six to ten times, and costs as
+much again in calls.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ LOWEST = np.float32(-80.0)
 """below it, a float32's `exp(x) - 1` is -1 by far, and `exp(x)` not yet denormal"""
 ZERO, ONE, TINY, LEAST = np.float32(0.0), np.float32(1.0), np.float32(1e-20), np.float32(-np.inf)
 LANES = 64
-"""greatest scores that are kept side by side while a row is searched: several of them fit into one instruction"""
+"""greatest scores that are kept side by side while a row is searched: several of them fit into one
+instruction"""
 
 
 def compiled(function: Function, freedom: frozenset[str] = frozenset({"contract"})) -> Function:
@@ -30,13 +33,15 @@ def compiled(function: Function, freedom: frozenset[str] = frozenset({"contract"
 
     Args:
         function: in the part of Python that numba compiles.
-        freedom: what LLVM may change about arithmetic. Fused multiply-adds are always fine; NaN must come through where
-            nobody has looked for it before.
+        freedom: what LLVM may change about arithmetic. Fused multiply-adds are always fine; NaN
+            must come through where nobody has looked for it before.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": set(freedom), "error_model": "numpy"}
     try:
         kernel: Function = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside the package nor in the user's cache folder can anything be written
+    except (
+        RuntimeError
+    ):  # neither beside the package nor in the user's cache folder can anything be written
         kernel = numba.njit(**options)(function)
     return kernel
 
@@ -49,7 +54,8 @@ summing = partial(compiled, freedom=frozenset({"contract", "nsz", "reassoc"}))
 
 @numba.njit(inline="always")
 def elu(x: Any) -> Any:
-    """`x`, or `exp(x) - 1` below zero: Cephes' polynomial for `expf` (S. Moshier), its last 1 taken off without cancellation."""
+    """`x`, or `exp(x) - 1` below zero: Cephes' polynomial for `expf` (S. Moshier), its last 1 taken
+    off without cancellation."""
     low = min(max(x, LOWEST), ZERO)
     power = np.rint(low * LOG2_E)
     rest = low - power * LN2_HIGH - power * LN2_LOW
@@ -65,7 +71,8 @@ def elu(x: Any) -> Any:
 
 @compiled
 def read_one(term: Floats, scale: Floats, shift: Floats, out: Floats, activate: bool) -> None:
-    """`out = term * scale + shift`, or its ELU. `term` and `out` are float32 `[n]`; factors repeat every `scale.size` numbers."""
+    """`out = term * scale + shift`, or its ELU. `term` and `out` are float32 `[n]`; factors repeat
+    every `scale.size` numbers."""
     width = scale.size
     for begin in range(0, out.size, width):
         count = min(width, out.size - begin)
@@ -79,12 +86,24 @@ def read_one(term: Floats, scale: Floats, shift: Floats, out: Floats, activate: 
 
 
 @compiled
-def read_two(one: Floats, one_scale: Floats, two: Floats, two_scale: Floats, shift: Floats, out: Floats, activate: bool) -> None:
+def read_two(
+    one: Floats,
+    one_scale: Floats,
+    two: Floats,
+    two_scale: Floats,
+    shift: Floats,
+    out: Floats,
+    activate: bool,
+) -> None:
     """`out = one * one_scale + two * two_scale + shift`, or its ELU, as `read_one`."""
     width = one_scale.size
     for begin in range(0, out.size, width):
         count = min(width, out.size - begin)
-        ours, first, second = out[begin : begin + count], one[begin : begin + count], two[begin : begin + count]
+        ours, first, second = (
+            out[begin : begin + count],
+            one[begin : begin + count],
+            two[begin : begin + count],
+        )
         if activate:
             for i in range(count):
                 ours[i] = elu(first[i] * one_scale[i] + (second[i] * two_scale[i] + shift[i]))
@@ -95,11 +114,13 @@ def read_two(one: Floats, one_scale: Floats, two: Floats, two_scale: Floats, shi
 
 @summing
 def moments(values: Floats, bias: Floats, channels: int) -> tuple[float, float]:
-    """Mean of `values + bias`, and the sum of the squares of what is left when it is taken off, both in float64.
+    """Mean of `values + bias`, and the sum of the squares of what is left when it is taken off,
+    both in float64.
 
-    Neither can cancel. Sums are of differences from a pivot, the mean of the first row: the mean square of these is the
-    variance plus the squared distance from pivot to mean, and as one row of `rows` lies about the pivot, that distance squared is
-    at most `rows` times the variance. Of float64's 16 digits a tile's 131,072 numbers cost five at the worst.
+    Neither can cancel. Sums are of differences from a pivot, the mean of the first row: the mean
+    square of these is the variance plus the squared distance from pivot to mean, and as one row of
+    `rows` lies about the pivot, that distance squared is at most `rows` times the variance. Of
+    float64's 16 digits a tile's 131,072 numbers cost five at the worst.
 
     Args:
         values: float32 `[rows * channels]`.
@@ -133,7 +154,8 @@ def take_nearest(
     certainty: Floats,
     score_noise: float,
 ) -> None:
-    """Choose an entry for every frame, take it off the frame, and lower the frame's certainty to this choice's.
+    """Choose an entry for every frame, take it off the frame, and lower the frame's certainty to
+    this choice's.
 
     Args:
         scores: float32 `[frames, entries]`: products of frames and entries; is written over.
@@ -176,7 +198,8 @@ def take_nearest(
 
 @numba.njit(inline="always")
 def search(row: Floats, tops: Floats) -> Any:
-    """The greatest number of a row and its place, from the greatest of each lane: of every `LANES`th number."""
+    """The greatest number of a row and its place, from the greatest of each lane: of every
+    `LANES`th number."""
     lane = 0
     for i in range(1, tops.size):
         if tops[i] > tops[lane]:

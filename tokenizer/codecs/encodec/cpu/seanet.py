@@ -1,7 +1,8 @@
-"""EnCodec's encoder or decoder on a CPU: chunks one by one through the convolutions, all of them together through the LSTM.
+"""EnCodec's encoder or decoder on a CPU: chunks one by one through the convolutions, all of them
+together through the LSTM.
 
-An LSTM reads its weights anew for every frame; with many chunks at once it reads them once for all. The convolutions gain
-nothing from a batch, and alone a chunk's tiles stay in the cache.
+An LSTM reads its weights anew for every frame; with many chunks at once it reads them once for all.
+The convolutions gain nothing from a batch, and alone a chunk's tiles stay in the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from typing import Any
 import torch
 
 from tokenizer.codecs.encodec.cpu.threads import Threads
-from tokenizer.codecs.encodec.cpu.tiles import Convolution, Signal, TransposedConvolution, UnknownLayer, Workspace, plain
+from tokenizer.codecs.encodec.cpu.tiles import (
+    Convolution,
+    Signal,
+    TransposedConvolution,
+    UnknownLayer,
+    Workspace,
+    plain,
+)
 
 LSTM_WASTE = 0.8
 """sequences share a batch while the shortest has at least this share of the longest one's frames"""
@@ -38,7 +46,10 @@ class SeaNet:
         self._threads = Threads()
         elu = False
         for layer in module.layers:
-            kind, steps = type(layer).__name__, self._after if self._lstm is not None else self._before
+            kind, steps = (
+                type(layer).__name__,
+                self._after if self._lstm is not None else self._before,
+            )
             if kind == "ELU":
                 elu = True
                 continue
@@ -54,14 +65,18 @@ class SeaNet:
         """float32 `[channels, n]` each, of any lengths, to float32 `[out, m]` each."""
         return self.conditioned(sequences)[0]
 
-    def conditioned(self, sequences: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[float]]:
+    def conditioned(
+        self, sequences: Sequence[torch.Tensor]
+    ) -> tuple[list[torch.Tensor], list[float]]:
         """The same, with each sequence's `Signal.condition`."""
         before = self._run_all(self._before, [sequence.t() for sequence in sequences])
         after = self._run_all(self._after, self._through_lstm([reached for reached, _ in before]))
         conditions = [one * other for (_, one), (_, other) in zip(before, after, strict=True)]
         return [frames.t() for frames, _ in after], conditions
 
-    def _run_all(self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, float]]:
+    def _run_all(
+        self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]
+    ) -> list[tuple[torch.Tensor, float]]:
         return self._threads.map(lambda sequence: self._run(steps, sequence), sequences)
 
     @torch.inference_mode()

@@ -24,5 +24,7 @@ class Threads:
             return [work(item) for item in items]
         if self._pool is None:
             # In each of its threads torch computes with that one.
-            self._pool = ThreadPoolExecutor(torch.get_num_threads(), "codec", lambda: torch.set_num_threads(1))
+            self._pool = ThreadPoolExecutor(
+                torch.get_num_threads(), "codec", lambda: torch.set_num_threads(1)
+            )
         return list(self._pool.map(work, items))

@@ -1,9 +1,11 @@
-"""Convolutions of a SEANet on a CPU: tile by tile, so that what lies between two convolutions never leaves the core's cache.
+"""Convolutions of a SEANet on a CPU: tile by tile, so that what lies between two convolutions never
+leaves the core's cache.
 
-Everything is time-major, `[samples, channels]`: a convolution is then a few matrix products over shifted views, without
-copying windows out. A layer's output is kept as it leaves the products; its bias, its normalisation (GroupNorm with one group
-needs sums over the whole chunk before it can be applied), the sum of a residual block's two branches and the ELU are all done
-in one pass when the next layer reads a tile of it.
+Everything is time-major, `[samples, channels]`: a convolution is then a few matrix products over
+shifted views, without copying windows out. A layer's output is kept as it leaves the products; its
+bias, its normalisation (GroupNorm with one group needs sums over the whole chunk before it can be
+applied), the sum of a residual block's two branches and the ELU are all done in one pass when the
+next layer reads a tile of it.
 
     Signal ──read a tile──▶ ELU(shift + Σ term · scale) ──▶ reflect ends ──▶ products ──▶ raw output, sums ──▶ Signal
 """
@@ -39,7 +41,8 @@ class UnknownLayer(CodecshardsError):
 
 
 class Workspace:
-    """Buffers that are used again and again: fresh memory costs more, page by page, than what is computed in it.
+    """Buffers that are used again and again: fresh memory costs more, page by page, than what is
+    computed in it.
 
     Not to be shared between threads.
     """
@@ -85,7 +88,8 @@ class Signal:
     shift: torch.Tensor
     """likewise"""
     condition: float = 1.0
-    """how much the normalisations up to here have grown what rounding does to it, see `tokenizer.codecs.encodec.quantizer`"""
+    """how much the normalisations up to here have grown what rounding does to it, see
+    `tokenizer.codecs.encodec.quantizer`"""
 
     @property
     def length(self) -> int:
@@ -113,12 +117,19 @@ class Signal:
 
     def part(self, start: int, stop: int) -> Signal:
         """Samples `start` to `stop`, in the same memory."""
-        return Signal(tuple(term[start:stop] for term in self.terms), self.scales, self.shift, self.condition)
+        return Signal(
+            tuple(term[start:stop] for term in self.terms), self.scales, self.shift, self.condition
+        )
 
     def __add__(self, other: Signal) -> Signal:
         """Of two signals of one term each."""
         condition = self.condition * other.condition
-        return Signal(self.terms + other.terms, self.scales + other.scales, self.shift + other.shift, condition)
+        return Signal(
+            self.terms + other.terms,
+            self.scales + other.scales,
+            self.shift + other.shift,
+            condition,
+        )
 
 
 def flat(samples: torch.Tensor) -> NDArray[np.float32]:
@@ -128,7 +139,8 @@ def flat(samples: torch.Tensor) -> NDArray[np.float32]:
 
 
 def repeated(values: torch.Tensor) -> torch.Tensor:
-    """A factor per channel, repeated for several samples: loops over few numbers at a time are slow."""
+    """A factor per channel, repeated for several samples: loops over few numbers at a time are
+    slow."""
     return values.repeat(max(WIDE // values.numel(), 1))
 
 
@@ -155,35 +167,45 @@ Moments = tuple[int, float, float]
 
 
 class Norm:
-    """GroupNorm with one group over a whole chunk (`time_group_norm`), from moments gathered tile by tile."""
+    """GroupNorm with one group over a whole chunk (`time_group_norm`), from moments gathered tile
+    by tile."""
 
     def __init__(self, norm: Any, bias: torch.Tensor) -> None:
-        self._gain, self._offset, self._eps = norm.weight.detach(), norm.bias.detach(), float(norm.eps)
+        self._gain, self._offset, self._eps = (
+            norm.weight.detach(),
+            norm.bias.detach(),
+            float(norm.eps),
+        )
         self._bias = bias
 
     def signal(self, raw: torch.Tensor, parts: Sequence[Moments]) -> Signal:
-        """A raw output `[samples, channels]` without its bias, to a signal; `parts` are of the output with its bias."""
+        """A raw output `[samples, channels]` without its bias, to a signal; `parts` are of the
+        output with its bias."""
         count, mean, squares = joined(parts)
         deviation = (squares / count + self._eps) ** 0.5
         scale = self._gain.double() / deviation
         shift = self._offset.double() + (self._bias.double() - mean) * scale
-        # What rounding leaves in the output is in proportion to its size, and grows with it where that is taken off.
+        # What rounding leaves in the output is in proportion to its size, and grows with it where
+        # that is taken off.
         condition = max(((squares / count + mean * mean) ** 0.5) / deviation, 1.0)
         return Signal((raw,), (repeated(scale.float()),), repeated(shift.float()), condition)
 
 
 def joined(parts: Sequence[Moments]) -> Moments:
-    """The moments of all parts together, of which none is the difference of large numbers (Chan et al. 1983)."""
+    """The moments of all parts together, of which none is the difference of large numbers (Chan et
+    al. 1983)."""
     count = sum(part[0] for part in parts)
     mean = math.fsum(part[0] * part[1] for part in parts) / count
     return count, mean, math.fsum(part[2] + part[0] * (part[1] - mean) ** 2 for part in parts)
 
 
 class Layer(ABC):
-    """A convolution as products over shifted views of its input. Subclasses say which products, and what lies outside."""
+    """A convolution as products over shifted views of its input. Subclasses say which products, and
+    what lies outside."""
 
     def __init__(self, bias: torch.Tensor, norm: Any, channels: int, stride: int) -> None:
-        """Raw outputs have one row for each `stride` of the input's; `norm` is a GroupNorm or None."""
+        """Raw outputs have one row for each `stride` of the input's; `norm` is a GroupNorm or
+        None."""
         self._in, self._stride = channels, stride
         self._bias = repeated(bias)
         self._ones = torch.ones_like(self._bias)
@@ -225,7 +247,8 @@ class Layer(ABC):
         """Products of a padded window into raw rows."""
 
     def _fill(self, values: torch.Tensor, signal: Signal, start: int, elu: bool) -> None:
-        """Samples from `start` on, or their ELU, which may lie before the signal, and end after it."""
+        """Samples from `start` on, or their ELU, which may lie before the signal, and end after
+        it."""
         stop = start + values.shape[0]
         inner, end = max(start, 0), min(stop, signal.length)
         signal.read(inner, end, values[inner - start : end - start], elu)
@@ -252,10 +275,13 @@ class Convolution(Layer):
         self._group = self._grouped(taps)
         # With weight norm, `weight` is computed from its two factors here, once.
         by_tap = conv.weight.detach().permute(2, 1, 0)
-        self._products = list(by_tap.reshape(taps // self._group, self._group * self._in, self._out).contiguous())
+        self._products = list(
+            by_tap.reshape(taps // self._group, self._group * self._in, self._out).contiguous()
+        )
 
     def _grouped(self, taps: int) -> int:
-        """Taps that one product takes: neighbours, which lie side by side from one output to the next too."""
+        """Taps that one product takes: neighbours, which lie side by side from one output to the
+        next too."""
         if self._dilation > 1:
             return 1
         if self._in < GATHER_BELOW:
@@ -273,7 +299,8 @@ class Convolution(Layer):
     def _mirrored(self, i: int, length: int) -> int | None:
         if not self._reflect:
             return None
-        # A signal that is shorter than its padding is extended with silence before it is reflected, as upstream does.
+        # A signal that is shorter than its padding is extended with silence before it is reflected,
+        # as upstream does.
         padding = max(self._padding(length))
         extent = max(length, padding + 1)
         source = abs(i)
@@ -292,20 +319,32 @@ class Convolution(Layer):
 
 
 class TransposedConvolution(Layer):
-    """transformers' `EncodecConvTranspose1d`: each input row gives a block of `stride` outputs, and adds to the next blocks."""
+    """transformers' `EncodecConvTranspose1d`: each input row gives a block of `stride` outputs, and
+    adds to the next blocks."""
 
     def __init__(self, module: Any) -> None:
         conv = module.conv
-        super().__init__(conv.bias.detach(), module.norm if module.norm_type == "time_group_norm" else None, conv.in_channels, 1)
+        super().__init__(
+            conv.bias.detach(),
+            module.norm if module.norm_type == "time_group_norm" else None,
+            conv.in_channels,
+            1,
+        )
         taps, step = conv.kernel_size[0], conv.stride[0]
         if taps % step:
             raise UnknownLayer(f"a transposed convolution of {taps} taps with a stride of {step}")
         self._reach, self._width = taps // step, step * self._out
-        blocks = conv.weight.detach().permute(2, 0, 1).reshape(self._reach, step, self._in, self._out)
-        self._products = blocks.permute(0, 2, 1, 3).reshape(self._reach, self._in, self._width).flip(0)
+        blocks = (
+            conv.weight.detach().permute(2, 0, 1).reshape(self._reach, step, self._in, self._out)
+        )
+        self._products = (
+            blocks.permute(0, 2, 1, 3).reshape(self._reach, self._in, self._width).flip(0)
+        )
         self._products = list(self._products.contiguous())
         trimmed = taps - step
-        self._after = math.ceil(trimmed * module.trim_right_ratio) if module.causal else trimmed // 2
+        self._after = (
+            math.ceil(trimmed * module.trim_right_ratio) if module.causal else trimmed // 2
+        )
         self._before = trimmed - self._after
 
     def __call__(self, signal: Signal, elu: bool, space: Workspace) -> Signal:

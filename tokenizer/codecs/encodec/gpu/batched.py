@@ -1,8 +1,10 @@
-"""EnCodec in batches of fixed shapes: what runs on a GPU, where small kernels and waiting cost more than arithmetic.
+"""EnCodec in batches of fixed shapes: what runs on a GPU, where small kernels and waiting cost more
+than arithmetic.
 
-Full chunks share batches without masks; shorter ones share batches whose width is the next of a few, each row masked to its own
-length (`tokenizer.codecs.encodec.gpu.masked`). Rows are independent, so that a batch may be filled up with silent ones. From
-samples to codes nothing is read back: scales, codes and what must be looked at again come to the host once a batch.
+Full chunks share batches without masks; shorter ones share batches whose width is the next of a
+few, each row masked to its own length (`tokenizer.codecs.encodec.gpu.masked`). Rows are
+independent, so that a batch may be filled up with silent ones. From samples to codes nothing is
+read back: scales, codes and what must be looked at again come to the host once a batch.
 """
 
 from __future__ import annotations
@@ -20,8 +22,25 @@ from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec import quantizer
 from tokenizer.codecs.encodec.arithmetic import arithmetic
-from tokenizer.codecs.encodec.gpu.batches import ROWS, Batch, Batcher, Plan, batches, filled, groups, rows_that_fit
-from tokenizer.codecs.encodec.gpu.graphs import EagerRunner, GraphRunner, Layout, Runner, Shape, Work, fill
+from tokenizer.codecs.encodec.gpu.batches import (
+    ROWS,
+    Batch,
+    Batcher,
+    Plan,
+    batches,
+    filled,
+    groups,
+    rows_that_fit,
+)
+from tokenizer.codecs.encodec.gpu.graphs import (
+    EagerRunner,
+    GraphRunner,
+    Layout,
+    Runner,
+    Shape,
+    Work,
+    fill,
+)
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder, inside
 from tokenizer.codecs.encodec.networks import ReferenceNetwork
 from tokenizer.codecs.encodec.quantizer import half_squares, noise, quantize, quantize_quickly
@@ -35,15 +54,18 @@ LANES = 4
 class BatchedNetwork:
     """Chunks of samples to codes and back, in batches of fixed shapes.
 
-    With "exact" precision, a chunk with a code that rounding could have decided is encoded again alone, by transformers'
-    operations in transformers' order, and has those codes and that scale whatever they are: libraries choose their algorithms
-    by a batch's shape, so that in company even those round differently. Other scales are sums over a row of a batch, and may
-    differ from those of a chunk alone in a float32's last bit.
+    With "exact" precision, a chunk with a code that rounding could have decided is encoded again
+    alone, by transformers' operations in transformers' order, and has those codes and that scale
+    whatever they are: libraries choose their algorithms by a batch's shape, so that in company even
+    those round differently. Other scales are sums over a row of a batch, and may differ from those
+    of a chunk alone in a float32's last bit.
 
     Threads may share it: while one waits for results, others start batches.
     """
 
-    def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int, precision: str = "exact") -> None:
+    def __init__(
+        self, model: Any, reference: ReferenceNetwork, n_q: int, precision: str = "exact"
+    ) -> None:
         """`reference` has the same modules and does not look at the device.
 
         Raises:
@@ -69,7 +91,9 @@ class BatchedNetwork:
         results: list[Any] = [None] * len(chunks)
         for indices, (codes, scales, finite, near) in self._encoder().run(chunks):
             if not finite[: len(indices)].all():
-                raise RecordingError(FailureKind.ENCODER, "the codec's output is not finite", "encode")
+                raise RecordingError(
+                    FailureKind.ENCODER, "the codec's output is not finite", "encode"
+                )
             for row, i in enumerate(indices):
                 results[i] = self._coded(chunks[i], codes[:, row], scales[row])
             self._settle([i for row, i in enumerate(indices) if near[row]], chunks, results)
@@ -83,7 +107,9 @@ class BatchedNetwork:
                 results[i] = samples[row]
         return results
 
-    def _settle(self, again: Sequence[int], chunks: Sequence[NDArray[np.float32]], results: list[ChunkCodes]) -> None:
+    def _settle(
+        self, again: Sequence[int], chunks: Sequence[NDArray[np.float32]], results: list[ChunkCodes]
+    ) -> None:
         """Encode some alone, beside the batches that are under way."""
         if not again:
             return
@@ -95,10 +121,14 @@ class BatchedNetwork:
 
     def _coded(self, chunk: NDArray[np.float32], codes: NDArray[Any], scale: Any) -> ChunkCodes:
         frames = frames_of(chunk.shape[1], self._hop)
-        return ChunkCodes(codes[:, :frames].astype(np.uint16), float(scale) if self._normalised else None)
+        return ChunkCodes(
+            codes[:, :frames].astype(np.uint16), float(scale) if self._normalised else None
+        )
 
     def _encoder(self) -> Batcher:
-        return self._batcher(self._encoding, self._precision, self._plan, Shape(1, self._width, masked=True))
+        return self._batcher(
+            self._encoding, self._precision, self._plan, Shape(1, self._width, masked=True)
+        )
 
     def _settler(self) -> Batcher:
         return self._batcher(self._settling, "exact", alone, Shape(1, self._width), LANES)
@@ -120,13 +150,17 @@ class BatchedNetwork:
             found += filled(indices, Shape(1, frames, levels=levels), sizes)
         return found
 
-    def _batcher(self, work: Work, precision: str, plan: Plan, row: Shape, lanes: int = 1) -> Batcher:
+    def _batcher(
+        self, work: Work, precision: str, plan: Plan, row: Shape, lanes: int = 1
+    ) -> Batcher:
         """Made when it is first needed, so that what is never done takes no memory."""
         with arithmetic(precision):  # no other thread captures meanwhile
             if work not in self._batchers:
                 rows = self._rows() if lanes == 1 else (1,)
                 largest = replace(row, rows=rows[-1])
-                self._batchers[work] = Batcher(self._runner(work, precision, largest, lanes), plan, rows)
+                self._batchers[work] = Batcher(
+                    self._runner(work, precision, largest, lanes), plan, rows
+                )
             return self._batchers[work]
 
     def _rows(self) -> tuple[int, ...]:
@@ -153,8 +187,12 @@ class EncodeWork(Work):
         Raises:
             UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
         """
-        self._channels, self._normalised = int(model.config.audio_channels), bool(model.config.normalize)
-        # Tensor cores, which only "fast" uses, would have every tensor turned around before and after each convolution.
+        self._channels, self._normalised = (
+            int(model.config.audio_channels),
+            bool(model.config.normalize),
+        )
+        # Tensor cores, which only "fast" uses, would have every tensor turned around before and
+        # after each convolution.
         self._encoder = MaskedEncoder(model.encoder, channels_last=not exact)
         self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
         self._halves = [half_squares(codebook) for codebook in self._codebooks]
@@ -165,12 +203,15 @@ class EncodeWork(Work):
         return [samples, ((shape.rows,), torch.int64)] if shape.masked else [samples]
 
     def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
-        lengths = inputs[1] if len(inputs) > 1 else torch.empty(inputs[0].shape[0], dtype=torch.int64)
+        lengths = (
+            inputs[1] if len(inputs) > 1 else torch.empty(inputs[0].shape[0], dtype=torch.int64)
+        )
         fill(inputs[0], lengths, items)
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """A batch float32 `[rows, channels, width]` to int16 codes `[n_q, rows, frames]` and, for each row, its scale, whether
-        the encoder's output is finite, and whether rounding could have decided one of its codes.
+        """A batch float32 `[rows, channels, width]` to int16 codes `[n_q, rows, frames]` and, for
+        each row, its scale, whether the encoder's output is finite, and whether rounding could have
+        decided one of its codes.
         """
         samples, lengths = inputs if len(inputs) > 1 else (inputs[0], None)
         scales = row_scales(samples, lengths)
@@ -185,7 +226,9 @@ class EncodeWork(Work):
             own = count if frames is None else frames
             sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
             by_frame = (rows, count)
-            moved = noise(flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition)))
+            moved = noise(
+                flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition))
+            )
             codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
             certainty = certainty.view(rows, count)
             if frames is not None:
@@ -200,7 +243,10 @@ class SettleWork(Work):
     """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
 
     def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int) -> None:
-        self._channels, self._normalised = int(model.config.audio_channels), bool(model.config.normalize)
+        self._channels, self._normalised = (
+            int(model.config.audio_channels),
+            bool(model.config.normalize),
+        )
         self._reference, self._n_q = reference, n_q
 
     def layout(self, shape: Shape) -> Layout:
@@ -223,7 +269,10 @@ class DecodeWork(Work):
         self._reference = reference
 
     def layout(self, shape: Shape) -> Layout:
-        return [((shape.levels, shape.rows, shape.width), torch.int64), ((shape.rows, 1, 1), torch.float32)]
+        return [
+            ((shape.levels, shape.rows, shape.width), torch.int64),
+            ((shape.rows, 1, 1), torch.float32),
+        ]
 
     def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[ChunkCodes]) -> None:
         codes, scales = inputs
@@ -235,6 +284,7 @@ class DecodeWork(Work):
                 scales[row] = chunk.scale
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """int64 `[n_q, rows, frames]` and scales `[rows, 1, 1]`, to samples float32 `[rows, channels, frames * hop]`."""
+        """int64 `[n_q, rows, frames]` and scales `[rows, 1, 1]`, to samples float32 `[rows,
+        channels, frames * hop]`."""
         codes, scales = inputs
         return (self._reference.decoder(self._reference.dequantize(codes)) * scales,)

@@ -17,11 +17,13 @@ from tokenizer.codecs.encodec.gpu.graphs import Runner, Shape, Ticket
 ROWS = (4, 16, 32, 64, 128, 256)
 """rows that a batch may have"""
 FLOOR = 16
-"""rows that take as long as what a batch costs however few it has: hundreds of launches, and an LSTM's steps"""
+"""rows that take as long as what a batch costs however few it has: hundreds of launches, and an
+LSTM's steps"""
 PARTS = (64, 16, 4, 2, 1)
 """of a chunk: widths of batches of shorter ones"""
 BYTES_PER_SAMPLE = 1536
-"""of a GPU's memory, for a sample of a row: some twelve tensors of 32 channels at the full rate, which is the widest layer"""
+"""of a GPU's memory, for a sample of a row: some twelve tensors of 32 channels at the full rate,
+which is the widest layer"""
 
 Batch = tuple[Shape, list[int]]
 """a shape, and the indices of what goes into it"""
@@ -31,13 +33,15 @@ Results = tuple[NDArray[Any], ...]
 
 
 def rows_that_fit(free_bytes: int, width: int) -> tuple[int, ...]:
-    """Those of `ROWS` whose batches leave half of a device's free memory alone; at least the fewest."""
+    """Those of `ROWS` whose batches leave half of a device's free memory alone; at least the
+    fewest."""
     most = free_bytes // 2 // (BYTES_PER_SAMPLE * width)
     return tuple(rows for rows in ROWS if rows <= most) or ROWS[:1]
 
 
 def batches(lengths: Sequence[int], width: int, rows: Sequence[int]) -> list[Batch]:
-    """Indices of chunks in batches of fixed shapes: full chunks first, then shorter ones by the width that takes them.
+    """Indices of chunks in batches of fixed shapes: full chunks first, then shorter ones by the
+    width that takes them.
 
     Args:
         lengths: of the chunks, in samples, 1 to `width`.
@@ -56,7 +60,8 @@ def batches(lengths: Sequence[int], width: int, rows: Sequence[int]) -> list[Bat
 
 
 def _merged(groups: dict[int, list[int]]) -> dict[int, list[int]]:
-    """Groups by width, rising, with those that would not be worth a batch of their own in the next wider one."""
+    """Groups by width, rising, with those that would not be worth a batch of their own in the next
+    wider one."""
     used = [(wide, indices) for wide, indices in groups.items() if indices]
     merged: dict[int, list[int]] = {}
     carried: list[int] = []
@@ -78,7 +83,8 @@ def filled(indices: Sequence[int], shape: Shape, rows: Sequence[int]) -> list[Ba
 
 
 def split(count: int, rows: tuple[int, ...]) -> list[int]:
-    """Rows of the batches that take `count` chunks at the least cost, the largest first; only the last has empty rows."""
+    """Rows of the batches that take `count` chunks at the least cost, the largest first; only the
+    last has empty rows."""
     most, whole = rows[-1], count // rows[-1]
     return [most] * whole + list(_cheapest(count - whole * most, rows)[1])
 
@@ -103,7 +109,8 @@ class Batcher:
         self._runner, self._plan, self.rows = runner, plan, tuple(rows)
 
     def run(self, items: Sequence[Any]) -> Iterator[tuple[list[int], Results]]:
-        """Indices and results of every batch, with the next ones under way while they are looked at.
+        """Indices and results of every batch, with the next ones under way while they are looked
+        at.
 
         Raises:
             torch.OutOfMemoryError: the device has too little memory for the smallest batch.

@@ -1,14 +1,16 @@
-"""Batches of fixed shapes through a function of tensors: as it is, or on a GPU as captured CUDA graphs.
+"""Batches of fixed shapes through a function of tensors: as it is, or on a GPU as captured CUDA
+graphs.
 
-A graph replays hundreds of kernels with one call and nothing in it can wait for the host. Staging buffers, the slots, take
-turns, so that the next batches are filled and copied while this one is computed:
+A graph replays hundreds of kernels with one call and nothing in it can wait for the host. Staging
+buffers, the slots, take turns, so that the next batches are filled and copied while this one is
+computed:
 
     host      fill 0 │ fill 1 │ fill 2  │ wait 0, fill 0  │ …
     copying          │ up 0   │ up 1    │ up 2            │
     computing                 │ graph 0, down 0 │ graph 1, down 1
 
-Threads may share a runner: only launches are done in turns. A thread that waits for a slot must hold none, or two threads could
-wait for each other's for ever.
+Threads may share a runner: only launches are done in turns. A thread that waits for a slot must
+hold none, or two threads could wait for each other's for ever.
 """
 
 from __future__ import annotations
@@ -58,10 +60,12 @@ class Work(Protocol):
         """Of the inputs of a batch."""
 
     def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Any]) -> None:
-        """Write at most as many items as the batch has rows into its inputs on the host, and something harmless after them."""
+        """Write at most as many items as the batch has rows into its inputs on the host, and
+        something harmless after them."""
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Inputs on the device to results there, whose shapes follow from theirs; without a look at a value."""
+        """Inputs on the device to results there, whose shapes follow from theirs; without a look at
+        a value."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +87,8 @@ class Runner(ABC):
             self._free.put(slot)
 
     def claim(self, wait: bool) -> Any:
-        """A slot, for `submit`; None where all are taken and the caller does not wait, as it must not while it holds one."""
+        """A slot, for `submit`; None where all are taken and the caller does not wait, as it must
+        not while it holds one."""
         try:
             return self._free.get(block=wait)
         except Empty:
@@ -94,7 +99,8 @@ class Runner(ABC):
         """Start on a batch of at most `shape.rows` items.
 
         Raises:
-            torch.OutOfMemoryError: the device has too little for such a batch; the slot is free again.
+            torch.OutOfMemoryError: the device has too little for such a batch; the slot is free
+                again.
         """
         try:
             return Ticket(slot, self._start(slot, shape, items))
@@ -150,27 +156,41 @@ class EagerRunner(Runner):
 
 
 class GraphRunner(Runner):
-    """Captures the work once a shape, of those that come again: masked ones, and full ones of the largest width.
+    """Captures the work once a shape, of those that come again: masked ones, and full ones of the
+    largest width.
 
-    For a CUDA device. With several lanes as many batches are computed at the same time, each with memory of its own.
+    For a CUDA device. With several lanes as many batches are computed at the same time, each with
+    memory of its own.
     """
 
-    def __init__(self, work: Work, precision: str, device: torch.device, largest: Shape, lanes: int = 1) -> None:
+    def __init__(
+        self, work: Work, precision: str, device: torch.device, largest: Shape, lanes: int = 1
+    ) -> None:
         """`largest` has the most rows, the greatest width and the most inputs of all shapes."""
         size = _places(work.layout(largest))[1]
-        # Small batches beside large ones come first, or each of their kernels would wait for the large ones'.
+        # Small batches beside large ones come first, or each of their kernels would wait for the
+        # large ones'.
         self._lanes = [_Lane(device, size, urgent=lanes > 1) for _ in range(lanes)]
-        super().__init__(work, precision, [_Slot(self._lanes[i % lanes], size, device) for i in range(max(SLOTS, lanes))])
+        super().__init__(
+            work,
+            precision,
+            [_Slot(self._lanes[i % lanes], size, device) for i in range(max(SLOTS, lanes))],
+        )
         self._device, self._width = device, largest.width
         self._copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # The buffers' memory may have been something else's, and the weights may still be on their way.
+        # The buffers' memory may have been something else's, and the weights may still be on their
+        # way.
         torch.cuda.synchronize(device)
 
     def _start(self, slot: _Slot, shape: Shape, items: Sequence[Any]) -> tuple[torch.Tensor, ...]:
         places, size = _places(self._work.layout(shape))
         self._work.fill(_views(slot.host, places), items)
         with arithmetic(self._precision):
-            graph = self._captured(slot.lane, shape) if shape.masked or shape.width == self._width else None
+            graph = (
+                self._captured(slot.lane, shape)
+                if shape.masked or shape.width == self._width
+                else None
+            )
             with torch.cuda.stream(self._copying):
                 slot.device[:size].copy_(slot.host[:size], non_blocking=True)
                 slot.copied.record(self._copying)
@@ -193,7 +213,9 @@ class GraphRunner(Runner):
         return tuple(tensor.numpy().copy() for tensor in ticket.results)
 
     def _drain(self, slot: _Slot) -> None:
-        with arithmetic(self._precision):  # a stream that another thread captures must not be waited for
+        with arithmetic(
+            self._precision
+        ):  # a stream that another thread captures must not be waited for
             self._copying.synchronize()
             slot.lane.stream.synchronize()
 
@@ -219,8 +241,11 @@ class GraphRunner(Runner):
             for _ in range(WARM_UP):
                 self._work(*inputs)
         graph = torch.cuda.CUDAGraph()
-        # A lane's graphs share memory: their results are copied away, in the same stream, before the next one is replayed.
-        with torch.cuda.graph(graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"):
+        # A lane's graphs share memory: their results are copied away, in the same stream, before
+        # the next one is replayed.
+        with torch.cuda.graph(
+            graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"
+        ):
             results = self._work(*inputs)
         return _Graph(graph, results)
 
@@ -234,7 +259,8 @@ class _Graph:
 
 
 class _Lane:
-    """A stream with graphs that are replayed in it one after the other, and the memory that all of them read."""
+    """A stream with graphs that are replayed in it one after the other, and the memory that all of
+    them read."""
 
     def __init__(self, device: torch.device, size: int, urgent: bool) -> None:
         self.stream = torch.cuda.Stream(device, priority=-1 if urgent else 0)  # type: ignore[no-untyped-call]
@@ -244,9 +270,11 @@ class _Lane:
 
 
 class _Slot:
-    """Staging buffers: pinned memory for inputs, its twin on the device, pinned memory for results, and when they are done with.
+    """Staging buffers: pinned memory for inputs, its twin on the device, pinned memory for results,
+    and when they are done with.
 
-    All are kept: pinned memory that is given back is marked in the streams that used it, which another thread may be capturing.
+    All are kept: pinned memory that is given back is marked in the streams that used it, which
+    another thread may be capturing.
     """
 
     def __init__(self, lane: _Lane, size: int, device: torch.device) -> None:
@@ -297,8 +325,11 @@ def _views(buffer: torch.Tensor, places: Sequence[_Place]) -> list[torch.Tensor]
     return [buffer[place.start : place.stop].view(place.dtype).view(place.dims) for place in places]
 
 
-def fill(samples: torch.Tensor, lengths: torch.Tensor, chunks: Sequence[NDArray[np.float32]]) -> None:
-    """Write chunks into a batch on the host; rows without one are silence of full width, and come to nothing."""
+def fill(
+    samples: torch.Tensor, lengths: torch.Tensor, chunks: Sequence[NDArray[np.float32]]
+) -> None:
+    """Write chunks into a batch on the host; rows without one are silence of full width, and come
+    to nothing."""
     samples[len(chunks) :].zero_()
     lengths.fill_(samples.shape[2])
     for row, chunk in enumerate(chunks):

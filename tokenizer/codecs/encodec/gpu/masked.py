@@ -1,16 +1,18 @@
-"""EnCodec's encoder on rows of different lengths in one fixed shape, each row as if it were alone. Plain torch, any device.
+"""EnCodec's encoder on rows of different lengths in one fixed shape, each row as if it were alone.
+Plain torch, any device.
 
     row 0   ████████████████████▒▒       ▒ reflected at the row's own end
     row 1   █████████▒▒░░░░░░░░░░        ░ zeros, which nothing that is kept of the row depends on
     row 2   ██████████████▒▒░░░░░
 
-A convolution reads at most its padding beyond a row's end, which is written where the row ends. GroupNorm (one group, over a
-whole chunk) takes its sums over the row's own samples. No value is read back to decide anything, so that a batch can be captured
-as a CUDA graph and runs without a synchronisation.
+A convolution reads at most its padding beyond a row's end, which is written where the row ends.
+GroupNorm (one group, over a whole chunk) takes its sums over the row's own samples. No value is
+read back to decide anything, so that a batch can be captured as a CUDA graph and runs without a
+synchronisation.
 
-On a GPU this is bound by memory, so that every pass over a tensor counts. A layer's output is kept as its convolution leaves it;
-its normalisation, the sum of a residual block's two branches and the ELU are written straight into the padded input of the next
-convolution.
+On a GPU this is bound by memory, so that every pass over a tensor counts. A layer's output is kept
+as its convolution leaves it; its normalisation, the sum of a residual block's two branches and the
+ELU are written straight into the padded input of the next convolution.
 """
 
 from __future__ import annotations
@@ -32,20 +34,23 @@ class Signal:
     terms: tuple[torch.Tensor, ...]
     """each float32 `[rows, channels, width]`"""
     scales: tuple[torch.Tensor, ...]
-    """float32 `[rows, channels, 1]`, or as many ones as that, of each; none where the only term is the signal itself"""
+    """float32 `[rows, channels, 1]`, or as many ones as that, of each; none where the only term is
+    the signal itself"""
     shift: torch.Tensor | None
     """likewise"""
     lengths: torch.Tensor | None
     """of the rows, int64 `[rows]`; None: all are full"""
     condition: torch.Tensor | None = None
-    """float32 `[rows]`: how much the normalisations up to here have grown what rounding does; None: there were none"""
+    """float32 `[rows]`: how much the normalisations up to here have grown what rounding does; None:
+    there were none"""
 
     @property
     def width(self) -> int:
         return self.terms[0].shape[2]
 
     def write(self, out: torch.Tensor, elu: bool) -> None:
-        """The signal or its ELU into `out`, which may be its first term, with zeros beyond each row's end."""
+        """The signal or its ELU into `out`, which may be its first term, with zeros beyond each
+        row's end."""
         if self.shift is None:
             out.copy_(self.terms[0])
         else:
@@ -58,7 +63,8 @@ class Signal:
             out.masked_fill_(~inside(out, self.lengths), 0.0)
 
     def whole(self, elu: bool = False) -> torch.Tensor:
-        """float32 `[rows, channels, width]`. What is in parts is written over its first term, and must not be used again."""
+        """float32 `[rows, channels, width]`. What is in parts is written over its first term, and
+        must not be used again."""
         if self.shift is None and not elu:
             return self.terms[0]
         out = torch.empty_like(self.terms[0]) if self.shift is None else self.terms[0]
@@ -78,7 +84,8 @@ class MaskedEncoder:
     """Runs transformers' `EncodecEncoder`, whose weights it takes."""
 
     def __init__(self, module: Any, channels_last: bool = False) -> None:
-        """With `channels_last` a sample's channels lie side by side: what tensor cores take as it is.
+        """With `channels_last` a sample's channels lie side by side: what tensor cores take as it
+        is.
 
         Raises:
             UnknownLayer: a layer that this cannot run.
@@ -93,11 +100,15 @@ class MaskedEncoder:
             self._steps.append(_step(kind, layer, elu, channels_last))
             elu = False
 
-    def __call__(self, samples: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """float32 `[rows, channels, width]` with int64 `[rows]` lengths, to `[rows, dim, frames]` and valid frames.
+    def __call__(
+        self, samples: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """float32 `[rows, channels, width]` with int64 `[rows]` lengths, to `[rows, dim, frames]`
+        and valid frames.
 
-        Without lengths every row is as long as the shape. Beyond a row's end there are zeros, going in, coming out and in what
-        is convolved: what is garbage in one sample can spoil its neighbours where a device convolves by Fourier transforms.
+        Without lengths every row is as long as the shape. Beyond a row's end there are zeros, going
+        in, coming out and in what is convolved: what is garbage in one sample can spoil its
+        neighbours where a device convolves by Fourier transforms.
         """
         frames, known, _ = self.conditioned(samples, lengths)
         return frames, known
@@ -109,7 +120,9 @@ class MaskedEncoder:
         signal = plain(samples, lengths)
         for step in self._steps:
             signal = step(signal)
-        condition = samples.new_ones(samples.shape[0]) if signal.condition is None else signal.condition
+        condition = (
+            samples.new_ones(samples.shape[0]) if signal.condition is None else signal.condition
+        )
         return signal.whole(), signal.lengths, condition
 
 
@@ -130,14 +143,22 @@ class Convolution:
         conv = module.conv
         # With weight norm, `weight` is computed from its two factors here, once.
         weight, self._bias = conv.weight.detach()[:, :, None], conv.bias.detach()
-        self._weight = weight.contiguous(memory_format=torch.channels_last) if channels_last else weight
+        self._weight = (
+            weight.contiguous(memory_format=torch.channels_last) if channels_last else weight
+        )
         self._stride, self._dilation = conv.stride[0], conv.dilation[0]
         total = (conv.kernel_size[0] - 1) * self._dilation + 1 - self._stride
         self._right = 0 if module.causal else total // 2
         self._left = total - self._right
         if total < 0:
-            raise UnknownLayer(f"a convolution of {conv.kernel_size[0]} taps with a stride of {self._stride}")
-        self._reflect, self._elu, self._channels_last = module.pad_mode == "reflect", elu, channels_last
+            raise UnknownLayer(
+                f"a convolution of {conv.kernel_size[0]} taps with a stride of {self._stride}"
+            )
+        self._reflect, self._elu, self._channels_last = (
+            module.pad_mode == "reflect",
+            elu,
+            channels_last,
+        )
         self._norm = module.norm if module.norm_type == "time_group_norm" else None
 
     def __call__(self, signal: Signal) -> Signal:
@@ -147,7 +168,9 @@ class Convolution:
         rows = signal.terms[0].shape[0]
         known = signal.lengths
         if known is None:
-            known = torch.full((rows,), signal.width, dtype=torch.int64, device=signal.terms[0].device)
+            known = torch.full(
+                (rows,), signal.width, dtype=torch.int64, device=signal.terms[0].device
+            )
         y, frames = self._convolve(self._padded_by_row(signal, known)), -(-known // self._stride)
         return self._normalised(signal, y, frames if signal.lengths is not None else None)
 
@@ -156,8 +179,15 @@ class Convolution:
         return replace(found, condition=times(signal.condition, found.condition))
 
     def _convolve(self, padded: torch.Tensor) -> torch.Tensor:
-        # In two dimensions, of which one is 1: only there is the order of a tensor's dimensions in memory heeded.
-        y = functional.conv2d(padded[:, :, None], self._weight, self._bias, (1, self._stride), dilation=(1, self._dilation))
+        # In two dimensions, of which one is 1: only there is the order of a tensor's dimensions in
+        # memory heeded.
+        y = functional.conv2d(
+            padded[:, :, None],
+            self._weight,
+            self._bias,
+            (1, self._stride),
+            dilation=(1, self._dilation),
+        )
         return y[:, :, 0]
 
     def _room(self, signal: Signal, before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,7 +216,8 @@ class Convolution:
         return room
 
     def _padded_by_row(self, signal: Signal, lengths: torch.Tensor) -> torch.Tensor:
-        """Padding in front, and behind each row's own end; as many outputs as a full row has, for every row."""
+        """Padding in front, and behind each row's own end; as many outputs as a full row has, for
+        every row."""
         behind = self._right + self._stride - 1
         if not self._left and not behind:
             return signal.whole(self._elu)
@@ -197,13 +228,19 @@ class Convolution:
         places = torch.cat([before, after], dim=1)
         source, known = self._mirrored(places, lengths[:, None])
         shape = (-1, room.shape[1], -1)
-        values = inner.gather(2, source[:, None].expand(shape)).where(known[:, None], room.new_zeros(()))
+        values = inner.gather(2, source[:, None].expand(shape)).where(
+            known[:, None], room.new_zeros(())
+        )
         return room.scatter_(2, (places + self._left)[:, None].expand(shape), values)
 
-    def _mirrored(self, places: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sample that stands at a place outside of a row `[rows, places]`, and whether one does: else silence."""
+    def _mirrored(
+        self, places: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sample that stands at a place outside of a row `[rows, places]`, and whether one
+        does: else silence."""
         right = self._right + -lengths % self._stride
-        # A row that is shorter than its padding is extended with silence before it is reflected, as upstream does.
+        # A row that is shorter than its padding is extended with silence before it is reflected, as
+        # upstream does.
         extent = torch.maximum(lengths, right.clamp_min(self._left) + 1)
         source = places.abs()
         source = torch.where(source >= extent, 2 * (extent - 1) - source, source)
@@ -217,7 +254,8 @@ def inside(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def normalised(y: torch.Tensor, lengths: torch.Tensor | None, norm: Any) -> Signal:
-    """GroupNorm with one group of `[rows, channels, width]`, each row over its own length; None: no normalisation."""
+    """GroupNorm with one group of `[rows, channels, width]`, each row over its own length; None: no
+    normalisation."""
     if norm is None:
         ones = y.new_ones(1, 1, 1)
         return Signal((y,), (ones,), torch.zeros_like(ones), lengths)
@@ -242,8 +280,9 @@ def moments(y: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor
     beyond = ~inside(y, lengths)
     count = (lengths * y.shape[1]).to(y.dtype)[:, None, None]
     mean = y.masked_fill(beyond, 0.0).sum((1, 2), keepdim=True) / count
-    # Not from the sum of squares of a row as it is: of a silent one that would be the difference of two almost equal numbers.
-    # Nor by `vector_norm`, which on a CPU adds a million squares one after the other.
+    # Not from the sum of squares of a row as it is: of a silent one that would be the difference of
+    # two almost equal numbers. Nor by `vector_norm`, which on a CPU adds a million squares one
+    # after the other.
     spread = (y - mean).masked_fill_(beyond, 0.0)
     variance, rest = torch.var_mean(spread, (1, 2), correction=0, keepdim=True)
     return mean, (variance + rest.square()) * (y.shape[1] * y.shape[2]) / count
@@ -256,7 +295,9 @@ class _Residual:
         kinds = [type(layer).__name__ for layer in block.block]
         if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
             raise UnknownLayer(f"a residual block of {kinds}")
-        self._first, self._second = (Convolution(block.block[i], True, channels_last) for i in (1, 3))
+        self._first, self._second = (
+            Convolution(block.block[i], True, channels_last) for i in (1, 3)
+        )
         identity = isinstance(block.shortcut, torch.nn.Identity)
         self._shortcut = None if identity else Convolution(block.shortcut, False, channels_last)
 
@@ -269,7 +310,13 @@ class _Residual:
             return Signal((*branch.terms, *x.terms), scales, branch.shift, x.lengths, condition)
         beside = self._shortcut(x)
         condition = times(signal.condition, times(branch.condition, beside.condition))
-        return Signal(branch.terms + beside.terms, branch.scales + beside.scales, _sum(branch, beside), x.lengths, condition)
+        return Signal(
+            branch.terms + beside.terms,
+            branch.scales + beside.scales,
+            _sum(branch, beside),
+            x.lengths,
+            condition,
+        )
 
 
 def _sum(one: Signal, other: Signal) -> torch.Tensor | None:
@@ -277,7 +324,8 @@ def _sum(one: Signal, other: Signal) -> torch.Tensor | None:
 
 
 class _Recurrence:
-    """The LSTM and its shortcut. It looks backwards only: what follows a row's end changes nothing before it."""
+    """The LSTM and its shortcut. It looks backwards only: what follows a row's end changes nothing
+    before it."""
 
     def __init__(self, lstm: Any) -> None:
         self._lstm = lstm
