@@ -25,8 +25,7 @@ from pipelines.auditing.results import (
     Severity,
     common_findings,
 )
-from pipelines.system.words import fixed, many
-from pipelines.tokenizing.progress import format_hours
+from pipelines.system.words import fixed, format_hours, many
 
 SCHEMA_VERSION = 1
 NOTES = {Metric.STOI: "of speech only: of other sounds it says nothing"}
