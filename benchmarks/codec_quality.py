@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.opus import through_opus
 from pipelines.auditing.measure.measures import Measures
 from tokenizer import Codec, Codes, Waveform, load_codec
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.errors import UsageError
 from tokenizer.training.data.pack import Pack, PackedRecording
 from tokenizer.training.evaluate import perplexity

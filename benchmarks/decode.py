@@ -24,8 +24,8 @@ from benchmarks.encode import LIMIT_SIZE, Pool, float32_limit, recordings
 from benchmarks.machine import machine
 from tokenizer import Waveform, load_codec
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.lookup import find_checkpoint
 
 GFLOP = 6.04
 """of the full-size decoder, for a second of audio"""

@@ -30,9 +30,9 @@ import torch
 from benchmarks.machine import machine
 from tokenizer import Codes, Waveform, load_codec, read_audio
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec.codec import load_model
 from tokenizer.codecs.encodec.seeded import synthetic_audio
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import RecordingError
 

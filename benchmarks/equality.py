@@ -29,8 +29,8 @@ from benchmarks.machine import machine
 from tokenizer import Codec, Waveform, load_codec, read_audio
 from tokenizer.chunking import chunk_spans
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.errors import RecordingError
 
 

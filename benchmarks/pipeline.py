@@ -34,8 +34,8 @@ from benchmarks.machine import machine
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
 from tokenizer import Waveform, read_audio
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.errors import RecordingError
 
 RATE = 44_100

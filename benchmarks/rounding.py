@@ -35,7 +35,6 @@ from benchmarks.machine import machine
 from tokenizer import read_audio
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec.codec import load_model
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet
 from tokenizer.codecs.encodec.gpu.batches import batches
@@ -43,6 +42,7 @@ from tokenizer.codecs.encodec.gpu.graphs import fill
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
 from tokenizer.codecs.encodec.quantizer import SCORE_NOISE, noise
 from tokenizer.codecs.encodec.scales import normalise, row_scales
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.errors import RecordingError
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources import open_source
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.errors import OutputError, RecordingError, UsageError
 from tokenizer.training.data.pack import INDEX, Pack, PackWriter
 from tokenizer.training.data.synthesis import music, noises, speech

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tokenizer.codecs.base import Codec, CodecSpec
-from tokenizer.codecs.encodec.checkpoint import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, weights_hash
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import CodecLoadError
 

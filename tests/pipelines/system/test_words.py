@@ -18,7 +18,7 @@ from pipelines.output.storage import open_storage
 from pipelines.system.devices import gpus_to_ask_for, require_device
 from pipelines.system.words import fixed, many, printable
 from tokenizer.codecs import CODECS
-from tokenizer.codecs.encodec.checkpoint import WEIGHT_FREE
+from tokenizer.codecs.lookup import WEIGHT_FREE
 from tokenizer.errors import UsageError
 
 

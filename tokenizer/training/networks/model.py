@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.codecs.encodec.codec import load_model
 from tokenizer.codecs.encodec.scales import normalise
+from tokenizer.codecs.lookup import find_checkpoint
 from tokenizer.errors import UsageError
 from tokenizer.training.presets import Preset
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizer.errors import CodecLoadError
 
-BUNDLED = {"small": Path(__file__).resolve().parents[2] / "checkpoints" / "small"}
+BUNDLED = {"small": Path(__file__).resolve().parents[1] / "checkpoints" / "small"}
 """checkpoints that ship with the package, by name; a folder of the same name is meant by ./name"""
 WEIGHT_FREE = ("mulaw",)
 """rows of `tokenizer.codecs.CODECS`: codecs that need no checkpoint"""
