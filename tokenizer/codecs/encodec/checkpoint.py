@@ -1,0 +1,158 @@
+"""A checkpoint of transformers' `EncodecModel`: its configuration and its weights, each through one
+guarded function."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import EncodecConfig
+
+from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
+from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.errors import CodecLoadError
+
+
+def read_config(checkpoint: Checkpoint) -> EncodecConfig:
+    """
+    Raises:
+        CodecLoadError: its config.json has settings that an EnCodec cannot have.
+    """
+    try:
+        return EncodecConfig.from_pretrained(checkpoint.folder)
+    except Exception as error:  # transformers passes on whatever validates its settings
+        raise CodecLoadError(
+            f"codec {checkpoint.name}: its config.json is not an EnCodec's: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def find_encodec(name: str, revision: str | None = None) -> Checkpoint:
+    """`find_checkpoint` for what works with an EnCodec only.
+
+    Raises:
+        CodecLoadError: likewise, or the checkpoint is of another model.
+    """
+    checkpoint = find_checkpoint(name, revision)
+    if checkpoint.model_type != "encodec":
+        raise CodecLoadError(
+            f"codec {checkpoint.name} is not an EnCodec but {checkpoint.model_type!r}: give a "
+            "checkpoint of EncodecModel"
+        )
+    return checkpoint
+
+
+def describe_checkpoint(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
+    """`encodec_spec` of a checkpoint on disk, whose weight files are read for their hash."""
+    return encodec_spec(
+        read_config(checkpoint),
+        codec=checkpoint.name,
+        revision=checkpoint.revision,
+        weights=weights_hash(checkpoint),
+        bandwidth=bandwidth,
+    )
+
+
+def encodec_spec(
+    config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float
+) -> CodecSpec:
+    """The facts of a checkpoint at one bandwidth, from its configuration alone.
+
+    Raises:
+        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an
+            overlap to join them by, or codes that 16 bits do not hold.
+    """
+    offered = [float(b) for b in config.target_bandwidths]
+    if float(bandwidth) not in offered:
+        choices = ", ".join(f"{b:g}" for b in offered)
+        raise CodecLoadError(
+            f"codec {codec} has no bandwidth {bandwidth:g}: choose one of {choices}"
+        )
+    chunk, stride = config.chunk_length, config.chunk_stride
+    if (chunk is None) != (stride is None):
+        raise CodecLoadError(
+            f"codec {codec}: its configuration has chunk_length_s without overlap, or the reverse"
+        )
+    if config.codebook_size > MAX_CODEBOOK:
+        raise CodecLoadError(
+            f"codec {codec}: codebooks of {config.codebook_size:,} entries; 16 bits hold "
+            f"{MAX_CODEBOOK:,}"
+        )
+    if config.num_quantizers < 1:
+        raise CodecLoadError(
+            f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one "
+            "codebook"
+        )
+    return CodecSpec(
+        codec=codec,
+        revision=revision,
+        weights_sha256=weights,
+        bandwidth=float(bandwidth),
+        n_q=_codebooks(config, float(bandwidth)),
+        codebook_size=config.codebook_size,
+        sample_rate=config.sampling_rate,
+        channels=config.audio_channels,
+        frame_length=config.hop_length,
+        chunk_length=chunk,
+        chunk_stride=stride,
+        has_scales=bool(config.normalize),
+    )
+
+
+def _codebooks(config: EncodecConfig, bandwidth: float) -> int:
+    """As `EncodecResidualVectorQuantizer.get_num_quantizers_for_bandwidth` counts them, operation
+    by operation."""
+    bits_per_codebook = math.log2(config.codebook_size) * config.frame_rate
+    return min(int(max(1, math.floor(bandwidth * 1000 / bits_per_codebook))), config.num_quantizers)
+
+
+def load_encodec(name: str, device: torch.device) -> Any:
+    """The `EncodecModel` of a checkpoint by name, see `load_model`.
+
+    Raises:
+        CodecLoadError: there is no such checkpoint, it is of another model, or it is damaged.
+    """
+    checkpoint = find_encodec(name)
+    read_config(checkpoint)
+    return load_model(checkpoint.folder, device)
+
+
+def load_model(folder: Path, device: torch.device) -> Any:
+    """An `EncodecModel` in float32, ready for inference.
+
+    Raises:
+        CodecLoadError: no usable weights in the folder.
+    """
+    from transformers import EncodecModel
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        loaded = EncodecModel.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise CodecLoadError(
+            f"codec {folder}: its weights do not load: {_first_line(error)}"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
+    model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
+    missing: list[str] = sorted(report["missing_keys"])
+    if missing:  # transformers would fill them with random values
+        raise CodecLoadError(
+            f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first"
+        )
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
