@@ -22,6 +22,8 @@ _PLACEHOLDERS = (0x7F000000, 0x7FFFFFFF, 0xFFFFFFFF)
 """SoX in AIFF; most writers by signed and by unsigned numbers: 0x7FFFF000, 0x80000000 and
 0xFFFFFFDB are near these"""
 _MOST_CHUNKS = 1 << 20
+_FARTHEST = 1 << 62
+"""bytes into a file; places beyond cannot be sought"""
 
 
 def is_unknown(size: int) -> bool:
@@ -68,7 +70,7 @@ def _walk(
             return
         name, size = struct.unpack(head, found)
         yield name, at, size
-        if size + counted < length:
+        if size + counted < length or at + size > _FARTHEST:
             return
         at += size + counted + (-(size + counted) % aligned)
 
