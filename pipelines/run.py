@@ -178,7 +178,7 @@ class _Run:
         """What a cluster has is asked before OUT is written, where the run cannot do without."""
         options = self._options
         if options.device == "cuda" and options.address is not None and options.workers != 0:
-            from pipelines.cluster.driver import connect
+            from pipelines.cluster.connect import connect
 
             with connect(options.address, options.workers, options.gpus) as cluster:
                 require_cluster_gpus(options.device, cluster.gpus)
@@ -298,7 +298,8 @@ class _Run:
         self._display.update(progress)
 
     def _work_on_ray(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
-        from pipelines.cluster.driver import Driver, connect
+        from pipelines.cluster.connect import connect
+        from pipelines.cluster.driver import Driver
 
         options = self._options
         gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
