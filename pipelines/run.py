@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.while_tokenizing import PassingSettings, limit
+from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.output.card import write_card

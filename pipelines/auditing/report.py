@@ -32,7 +32,6 @@ NOTES = {Metric.STOI: "of speech only: of other sounds it says nothing"}
 """what must be known to read a measure"""
 PIPE_WIDTH = 160
 """columns where there is no terminal to ask"""
-REPORT, TABLE = "audit/report.json", "audit/recordings.parquet"
 
 
 @dataclass(frozen=True, slots=True)

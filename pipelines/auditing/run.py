@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.auditing.choose.sampling import Chosen, choose, choose_share
+from pipelines.auditing.choose.share import ALL, limit
 from pipelines.auditing.choose.survey import Entry, Survey, take_survey
 from pipelines.auditing.judge.flags import collapse_flags, duplicate_flag, duplicates, level_flag
 from pipelines.auditing.measure.windows import open_windowed
@@ -21,10 +22,9 @@ from pipelines.auditing.options import AuditOptions, missed_limits
 from pipelines.auditing.page.clips import MOST_HEARD
 from pipelines.auditing.page.site import worst_first, write_site
 from pipelines.auditing.page.stale_files import media_of, remove_media, remove_page, reported_media
+from pipelines.auditing.places import REPORT, TABLE
 from pipelines.auditing.recording import Auditor, AuditSettings
 from pipelines.auditing.report import (
-    REPORT,
-    TABLE,
     Corpus,
     hours_by_rate,
     scale_histogram,
@@ -33,8 +33,8 @@ from pipelines.auditing.report import (
 )
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.saved_results import Parts, PassingParts
-from pipelines.auditing.while_tokenizing import ALL, PassingSettings, limit
 from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
+from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.output.config import TokenizeConfig, spec_from_dict

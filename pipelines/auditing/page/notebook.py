@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipelines.auditing.page.clips import AUDIT
 from pipelines.auditing.page.site import media, worst_first
+from pipelines.auditing.places import AUDIT
 from pipelines.auditing.results import UNITS, Metric, RecordingAudit
 from pipelines.output.storage import Storage, open_storage
 from pipelines.system.words import fixed

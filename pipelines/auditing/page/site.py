@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.auditing.measure.windows import WINDOW_SECONDS
 from pipelines.auditing.options import badness
-from pipelines.auditing.page.clips import AUDIT
+from pipelines.auditing.places import AUDIT
 from pipelines.auditing.results import (
     HIGHER_IS_BETTER,
     UNITS,

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from sounds import sound
 
 from pipelines.auditing.measure.measures import LIMIT_DB, Measures
-from pipelines.auditing.measure.meters import Meters
 from pipelines.auditing.measure.pairs import Pairs, Segments
 from pipelines.auditing.measure.spectra import magnitudes, mel_filters
 from pipelines.auditing.measure.stoi import stoi
 from pipelines.auditing.measure.visqol import not_applicable, open_visqol, visqol
 from pipelines.auditing.measure.windows import Windowed, open_windowed
+from pipelines.auditing.meters import Meters
 from pipelines.auditing.results import Figure, Metric
 from tokenizer import UsageError, load_codec
 
@@ -354,9 +354,7 @@ def test_the_worst_chunk_is_the_spectrally_worst_of_the_worst_window(
     visqol = Windowed(
         Metric.VISQOL, lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520
     )
-    monkeypatch.setattr(
-        "pipelines.auditing.measure.meters.open_windowed", lambda *arguments: [visqol]
-    )
+    monkeypatch.setattr("pipelines.auditing.meters.open_windowed", lambda *arguments: [visqol])
     meters = Meters(spec, ("visqol", "mel"), clip_seconds=3.0)
     source = sound(47_520).samples
     for i in range(25):

@@ -26,7 +26,7 @@ import pipelines
 from pipelines import AuditOptions, AuditReport, audit
 from pipelines.auditing.choose import sampling, survey
 from pipelines.auditing.choose.sampling import Chosen
-from pipelines.auditing.measure.meters import Meters
+from pipelines.auditing.meters import Meters
 from pipelines.auditing.options import missed_limits
 from pipelines.auditing.page.clips import Stretch, decode_stretch, nested_levels
 from pipelines.auditing.page.images import difference_png, mel_image, spectrogram_png
