@@ -38,7 +38,8 @@ from pipelines.system.devices import (
 )
 from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.encoders import LocalEncoder
-from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
+from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
+from pipelines.tokenizing.observer import ObserverSettings
 from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
@@ -46,6 +47,7 @@ from pipelines.tokenizing.progress import (
     open_display,
     refuse_more_failures,
 )
+from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
@@ -364,12 +366,12 @@ class _Run:
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
-            passing=self._passing(),
+            observe=self._observer(),
             missing_allowed=self._options.max_failures is not None,
             run=self._run,
         )
 
-    def _passing(self) -> PassingSettings | None:
+    def _observer(self) -> ObserverSettings | None:
         if self._options.audit is None:
             return None
         ids = [recording.id for recording in self._plan.recordings]

@@ -19,10 +19,10 @@ from pipelines.tokenizing.jobs import (
     CodecSettings,
     ShardJob,
     ShardResult,
-    ShardWorker,
     WorkSettings,
 )
 from pipelines.tokenizing.progress import ShardProgress
+from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.precision import PrecisionReport
