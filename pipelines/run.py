@@ -36,14 +36,13 @@ from pipelines.system.devices import (
     require_device,
     usable_gpu,
 )
+from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
 from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
     describe,
-    format_duration,
-    format_hours,
     open_display,
     refuse_more_failures,
 )

@@ -24,8 +24,7 @@ from pipelines.auditing.results import (
     Severity,
     common_findings,
 )
-from pipelines.system.words import fixed, many
-from pipelines.tokenizing.progress import format_hours
+from pipelines.system.words import fixed, format_hours, many
 
 SCHEMA_VERSION = 1
 PIPE_WIDTH = 160

@@ -15,8 +15,9 @@ from pipelines.auditing.page.images import difference_png, mel_image, spectrogra
 from pipelines.auditing.places import AUDIT, MEDIA
 from pipelines.output.formats.webdataset.writer import key_of
 from pipelines.output.storage import Storage
+from tokenizer.audio.check import ABSURD_SAMPLE
 from tokenizer.chunking import OverlapAdd
-from tokenizer.codecs.base import ABSURD_SAMPLE, Codec, CodecSpec, split
+from tokenizer.codecs.base import Codec, CodecSpec, split
 from tokenizer.types import Codes
 
 MOST_HEARD = 100

@@ -17,8 +17,6 @@ from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import gpus_to_ask_for, require_device
 from pipelines.system.words import fixed, many, printable
-from tokenizer.codecs import CODECS
-from tokenizer.codecs.encodec.checkpoint import WEIGHT_FREE
 from tokenizer.errors import UsageError
 
 
@@ -127,10 +125,6 @@ def test_a_codec_that_is_misspelt_is_guessed(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"did you mean {meant}?" in line and "with the package come small and mulaw" in line
     assert not (tmp_path / "out").exists()
-
-
-def test_what_ships_is_what_is_named() -> None:
-    assert tuple(CODECS) == WEIGHT_FREE
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "0"]])
