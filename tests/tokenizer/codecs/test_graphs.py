@@ -23,12 +23,12 @@ from torch.utils._pytree import tree_leaves
 
 from tokenizer import Codec, load_codec
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.encodec import quantizer
+from tokenizer.codecs.encodec import certainty
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu import graphs
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.graphs import GraphRunner, Shape, Work
-from tokenizer.codecs.encodec.networks import ReferenceNetwork
+from tokenizer.codecs.encodec.reference import ReferenceModules
 
 CPU = torch.device("cpu")
 LENGTHS = [48_000, 700, 48_000, 1, 33_000, 480, 48_000, 47_999, 48_000, 48_000, 700]
@@ -128,7 +128,7 @@ def network(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> BatchedNetwork:
     monkeypatch.setattr(BatchedNetwork, "_runner", runner)
     monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
     model = load_model(reduced, CPU)
-    return BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    return BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_replayed_graphs_give_the_references_codes(network: BatchedNetwork, alon
 def test_replayed_graphs_settle_as_the_reference_does(
     network: BatchedNetwork, alone: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
+    monkeypatch.setattr(certainty, "CERTAIN", torch.inf)
     for seed in range(2):
         chunks = [sound(n, seed=n + seed).samples for n in LENGTHS]
         for one, other in zip(network.encode(chunks), alone.encode_chunks(chunks), strict=True):
