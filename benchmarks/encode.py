@@ -2,7 +2,7 @@
 
     python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.encode --codec codec --bandwidth 24 > benchmarks/results/encode.md
-    python -m benchmarks.encode --codec codec --device cuda --precision fast        # with an arm in TF32 beside the exact one
+    python -m benchmarks.encode --codec codec --device cuda --precision fast  # TF32 beside
 
 Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the
 rounds' ratios. The card's way is `EncodecModel.encode` with one recording at a time, unpadded,

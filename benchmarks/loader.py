@@ -194,7 +194,8 @@ def table(n_q: int, out: Path, peers: Peers, options: argparse.Namespace) -> Non
         ratio = "-"
         if OURS in found and peer != OURS:
             pairs = zip(found[OURS], rounds, strict=True)
-            ratio = f"{statistics.median(ours['tokens_per_cpu'] / theirs['tokens_per_cpu'] for ours, theirs in pairs):.2f}"
+            ratios = [a["tokens_per_cpu"] / b["tokens_per_cpu"] for a, b in pairs]
+            ratio = f"{statistics.median(ratios):.2f}"
         print(
             f"| {peer} | {middle(rounds, 'tokens_per_cpu') / 1e6:.1f} | {ratio} | "
             f"{middle(rounds, 'tokens_per_wall') / 1e6:.1f} "

@@ -4,7 +4,7 @@
     python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.rounding FOLDER --codec codec --codec small >
     benchmarks/results/rounding.md
-    python -m benchmarks.rounding FOLDER --codec codec --network batched [--device cuda]      # what runs on a GPU
+    python -m benchmarks.rounding FOLDER --codec codec --network batched [--device cuda]
 
 Chunks of recordings are encoded by one of our networks in company, and by transformers' own alone.
 For every frame and level, with the codes that transformers gives for all levels before, the margin
