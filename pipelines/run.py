@@ -38,7 +38,8 @@ from pipelines.system.devices import (
 )
 from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.encoders import LocalEncoder
-from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
+from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
+from pipelines.tokenizing.observer import ObserverSettings
 from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
@@ -46,6 +47,7 @@ from pipelines.tokenizing.progress import (
     open_display,
     refuse_more_failures,
 )
+from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
@@ -116,7 +118,9 @@ class _Run:
                 "there"
             )
         self._source = open_source(config.source, follow_links=config.follow_links)
-        self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
+        self._config = TokenizeConfig.from_dict(
+            {**config.to_dict(), "source": self._source.address}
+        )
         self._storage = open_storage(out)
         self._format = shard_format(config.format)
         self._manifest = Manifest(self._storage)
@@ -179,7 +183,7 @@ class _Run:
         """What a cluster has is asked before OUT is written, where the run cannot do without."""
         options = self._options
         if options.device == "cuda" and options.address is not None and options.workers != 0:
-            from pipelines.cluster.driver import connect
+            from pipelines.cluster.connect import connect
 
             with connect(options.address, options.workers, options.gpus) as cluster:
                 require_cluster_gpus(options.device, cluster.gpus)
@@ -299,7 +303,8 @@ class _Run:
         self._display.update(progress)
 
     def _work_on_ray(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
-        from pipelines.cluster.driver import Driver, connect
+        from pipelines.cluster.connect import connect
+        from pipelines.cluster.driver import Driver
 
         options = self._options
         gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
@@ -363,12 +368,12 @@ class _Run:
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
-            passing=self._passing(),
+            observe=self._observer(),
             missing_allowed=self._options.max_failures is not None,
             run=self._run,
         )
 
-    def _passing(self) -> PassingSettings | None:
+    def _observer(self) -> ObserverSettings | None:
         if self._options.audit is None:
             return None
         ids = [recording.id for recording in self._plan.recordings]

@@ -282,7 +282,8 @@ class _Audit:
                 for one in todo:
                     finished(one, auditor.run(one))
             return
-        from pipelines.cluster.driver import audit_on_ray, connect
+        from pipelines.cluster.connect import connect
+        from pipelines.cluster.pool import audit_on_ray
 
         options = self._options
         gpus = gpus_to_ask_for(options.device, options.address, options.gpus)

@@ -66,6 +66,10 @@ class PassingSettings:
     def takes(self, id: str) -> bool:
         return number(id) < self.below
 
+    def observer(self, storage: Storage, codec: Codec) -> PassingAudit:
+        """Of one shard's tokenization."""
+        return PassingAudit(self, storage, codec)
+
 
 class Watched:
     """One recording that is audited in passing: its chunks wait here until their codes have
