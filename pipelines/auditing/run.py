@@ -202,16 +202,16 @@ class _Audit:
         many, those are done again.
         """
         settings = replace(self._settings(), heard=min(len(chosen), MOST_HEARD))
-        options = self._passing(chosen).options
+        options = self._passing_settings(chosen).options
         many = options != self._options
         measured = Parts(self._storage, self._fingerprint(options), shards)
-        passed = self._passed(chosen, options)
+        earlier = self._found_in_passing(chosen, options)
         found = {
             one.entry.recording.id: parts.read(one) or (measured.read(one) if many else None)
             for one in chosen
         }
-        done = {id: result for id, result in found.items() if result is not None} | passed
-        self._say(len(chosen), len(done), len(passed))
+        done = {id: result for id, result in found.items() if result is not None} | earlier
+        self._say(len(chosen), len(done), len(earlier))
         self._do(replace(settings, options=options), measured if many else parts, chosen, done)
         if many:
             worst = {
@@ -231,7 +231,7 @@ class _Audit:
             )
         return in_corpus(survey.entries, _named(chosen, done))
 
-    def _passing(self, chosen: Sequence[Chosen]) -> PassingSettings:
+    def _passing_settings(self, chosen: Sequence[Chosen]) -> PassingSettings:
         """As `tokenize` had them, where it audited in passing."""
         if self._share is None:
             return PassingSettings.over(
@@ -240,7 +240,9 @@ class _Audit:
         ids = [recording.id for recording in self._manifest.read_plan().recordings]
         return PassingSettings.over(limit(self._share, ids), ids, self._options)
 
-    def _passed(self, chosen: Sequence[Chosen], options: AuditOptions) -> dict[str, RecordingAudit]:
+    def _found_in_passing(
+        self, chosen: Sequence[Chosen], options: AuditOptions
+    ) -> dict[str, RecordingAudit]:
         """What `tokenize` found out in passing."""
         if self._share is None:
             return {}
@@ -251,11 +253,11 @@ class _Audit:
             if (result := parts.read(one)) is not None
         }
 
-    def _say(self, chosen: int, done: int, passed: int) -> None:
+    def _say(self, chosen: int, done: int, earlier: int) -> None:
         if self._share is not None:
-            rest = ", the others are now" if passed < chosen else ""
-            self._display.message(f"{passed} of {chosen} recordings were audited in passing{rest}")
-        if done > passed:
+            rest = ", the others are now" if earlier < chosen else ""
+            self._display.message(f"{earlier} of {chosen} recordings were audited in passing{rest}")
+        if done > earlier:
             self._display.message(f"resuming: {done} of {chosen} recordings are done")
 
     def _do(

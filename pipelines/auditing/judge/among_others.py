@@ -1,4 +1,4 @@
-"""What only the rest of its corpus shows of a recording, and what is odd about the corpus itself."""
+"""What only the rest of its corpus shows of a recording, and what is odd about the corpus."""
 
 from __future__ import annotations
 

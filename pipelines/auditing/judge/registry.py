@@ -2,8 +2,8 @@
 
 A rule is given what is known (`evidence`) and says what it sees. There are three kinds: of one
 recording, of one recording among all others, and of the corpus. Several rows may share a rule that
-decides between them; it runs once. Rows without a rule are raised where reading fails. Findings come
-out in the order of these rows.
+decides between them; it runs once. Rows without a rule are raised where reading fails. Findings
+come out in the order of these rows.
 """
 
 from __future__ import annotations
