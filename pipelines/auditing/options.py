@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines.auditing.measure.measures import CHEAP
-from pipelines.auditing.results import HIGHER_IS_BETTER, Metric, RecordingAudit
+from pipelines.auditing.measure.registry import MEASURES, default_metrics
 from pipelines.system.devices import require_known
-from pipelines.system.words import fixed
 from tokenizer.errors import UsageError
 
 DEFAULT_SAMPLE = 20
@@ -29,8 +27,8 @@ class AuditOptions:
     all: bool = False
     """all instead"""
     seed: int = 0
-    metrics: tuple[str, ...] = tuple(metric.value for metric in CHEAP)
-    """names in `Metric`"""
+    metrics: tuple[str, ...] = default_metrics()
+    """names in `measure.registry.MEASURES`"""
     reencode: bool = False
     """encode each source again and compare codes"""
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -62,10 +60,9 @@ class AuditOptions:
         require_known(self.device)
         if not self.metrics:
             raise UsageError("--metrics: give one or more")
-        known = [metric.value for metric in Metric]
         for name in (*self.metrics, *self.limits):
-            if name not in known:
-                raise UsageError(f"--metrics {name}: choose from {', '.join(known)}")
+            if name not in MEASURES:
+                raise UsageError(f"--metrics {name}: choose from {', '.join(MEASURES)}")
         missing = [name for name in self.limits if name not in self.metrics]
         if missing:
             raise UsageError(f"a limit on {missing[0]} needs --metrics {missing[0]}")
@@ -80,58 +77,3 @@ class AuditOptions:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class LimitMissed:
-    """A limit that the recordings did not keep."""
-
-    metric: str
-    limit: float
-    mean: float | None
-    """over the recordings where the measure applies; None when it applied to none"""
-    worst: str | None
-    """id of the worst one"""
-
-    def describe(self) -> str:
-        """One line."""
-        side = "at least" if Metric(self.metric) in HIGHER_IS_BETTER else "at most"
-        what = "in the mean of its size" if self.metric == Metric.LEVEL else "in the mean"
-        mean = (
-            "not applicable to any recording"
-            if self.mean is None
-            else f"{fixed(self.mean, 3)} {what}"
-        )
-        return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (
-            f"; worst: {self.worst}" if self.worst else ""
-        )
-
-
-def badness(metric: str, value: float) -> float:
-    """A value as something that grows as quality falls."""
-    if metric == Metric.LEVEL:
-        return abs(value)
-    return -value if Metric(metric) in HIGHER_IS_BETTER else value
-
-
-def missed_limits(options: AuditOptions, recordings: Sequence[RecordingAudit]) -> list[LimitMissed]:
-    """The limits that are not kept, by the mean over recordings; a limit on a measure that applied
-    to none is missed."""
-    missed = []
-    for metric, limit in options.limits.items():
-        known = [
-            (recording.figures[metric].value, recording.id)
-            for recording in recordings
-            if metric in recording.figures
-        ]
-        values = [(badness(metric, value), value, id) for value, id in known if value is not None]
-        if not values:
-            missed.append(LimitMissed(metric, limit, None, None))
-        elif not sum(bad for bad, _, _ in values) / len(values) <= badness(
-            metric, limit
-        ):  # not by a NaN either
-            mean = sum(
-                abs(value) if metric == Metric.LEVEL else value for _, value, _ in values
-            ) / len(values)
-            missed.append(LimitMissed(metric, limit, mean, max(values)[2]))
-    return missed

@@ -17,8 +17,9 @@ from pipelines.auditing.choose.sampling import Chosen, choose, choose_share
 from pipelines.auditing.choose.share import ALL, limit
 from pipelines.auditing.choose.survey import Entry, Survey, take_survey
 from pipelines.auditing.judge.flags import collapse_flags, duplicate_flag, duplicates, level_flag
+from pipelines.auditing.judge.limits import missed_limits
 from pipelines.auditing.measure.windows import open_windowed
-from pipelines.auditing.options import AuditOptions, missed_limits
+from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.page.clips import MOST_HEARD
 from pipelines.auditing.page.site import worst_first, write_site
 from pipelines.auditing.page.stale_files import media_of, remove_media, remove_page, reported_media
@@ -348,7 +349,9 @@ class _Audit:
             "codec": asdict(self._spec),
             "options": self._options.to_json(),
         }
-        report = summarise(corpus, recordings, missed_limits(self._options, recordings), facts)
+        report = summarise(
+            corpus, recordings, missed_limits(self._options.limits, recordings), facts
+        )
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         if self._options.page:
             write_site(self._storage, report, recordings)

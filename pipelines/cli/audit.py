@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from pipelines.auditing.measure.registry import MEASURES, Better, Measure, default_metrics
 from pipelines.cli import EXIT_OK, EXIT_WRONG
-
-LIMITS = {
-    "si-snr": "min",
-    "visqol": "min",
-    "stoi": "min",
-    "level": "max",
-    "convergence": "max",
-    "mel": "max",
-}
-"""measures by the side on which a limit makes sense"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,24 +28,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what is measured")
     what.add_argument(
         "--metrics",
-        default="si-snr,level,convergence,mel",
+        default=",".join(default_metrics()),
         metavar="A,B,…",
-        help=(
-            "of si-snr, level, convergence, mel, visqol (needs visqol-python), stoi (speech) "
-            "(default: %(default)s)"
-        ),
+        help=f"of {', '.join(map(_hinted, MEASURES.values()))} (default: %(default)s)",
     )
     what.add_argument(
         "--reencode",
         action="store_true",
         help="encode each source again, compare codes, name what is wrong",
     )
-    for metric, side in LIMITS.items():
+    for row in sorted(MEASURES.values(), key=lambda row: row.better is not Better.HIGHER):
         what.add_argument(
-            f"--{side}-{metric}",
+            f"--{row.limit_option}",
             type=float,
             metavar="X",
-            help=f"exit code 1 when the mean{_of(metric)} is {_beyond(side)} X",
+            help=f"exit code 1 when the mean{_of(row)} is {_beyond(row)} X",
         )
     how = parser.add_argument_group("how it is run")
     how.add_argument(
@@ -86,12 +74,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _of(metric: str) -> str:
-    return " of its size" if metric == "level" else ""
+def _hinted(row: Measure) -> str:
+    return f"{row.name} ({row.hint})" if row.hint else row.name
 
 
-def _beyond(side: str) -> str:
-    return "below" if side == "min" else "above"
+def _of(row: Measure) -> str:
+    return " of its size" if row.better is Better.ZERO else ""
+
+
+def _beyond(row: Measure) -> str:
+    return "below" if row.better is Better.HIGHER else "above"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -101,8 +93,7 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.auditing.run import audit
 
     limits = {
-        metric: getattr(options, f"{side}_{metric.replace('-', '_')}")
-        for metric, side in LIMITS.items()
+        name: getattr(options, row.limit_option.replace("-", "_")) for name, row in MEASURES.items()
     }
     asked = AuditOptions(
         sample=options.sample,
