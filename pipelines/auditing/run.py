@@ -43,7 +43,7 @@ from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device
+from pipelines.system.devices import require_device
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
@@ -284,14 +284,9 @@ class _Audit:
                 for one in todo:
                     finished(one, auditor.run(one))
             return
-        from pipelines.cluster.connect import connect
-        from pipelines.cluster.pool import audit_on_ray
+        from pipelines.auditing.on_cluster import audit_on_cluster
 
-        options = self._options
-        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
-        with connect(options.address, options.workers, gpus) as cluster:
-            require_cluster_gpus(options.device, cluster.gpus)
-            audit_on_ray(cluster, settings, todo, finished)
+        audit_on_cluster(settings, todo, finished, self._display)
 
     def _precision(self) -> str:
         """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone,
