@@ -42,7 +42,6 @@ from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
@@ -146,9 +145,7 @@ class _Audit:
         self, out: str, options: AuditOptions, display: Display, share: float | None
     ) -> None:
         self._out, self._options, self._display, self._share = out, options, display, share
-        require_device(
-            options.device, options.address if options.workers != 0 else None, options.gpus
-        )
+        options.compute.require_here()
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
@@ -288,9 +285,8 @@ class _Audit:
         from pipelines.cluster.driver import audit_on_ray, connect
 
         options = self._options
-        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
-        with connect(options.address, options.workers, gpus) as cluster:
-            require_cluster_gpus(options.device, cluster.gpus)
+        with connect(options.address, options.workers, options.compute.ray_gpus) as cluster:
+            options.compute.require_on(cluster.gpus)
             audit_on_ray(cluster, settings, todo, finished)
 
     def _precision(self) -> str:

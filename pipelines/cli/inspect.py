@@ -9,7 +9,7 @@ from pipelines.cli import EXIT_OK
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+    """Give a parser this command's arguments."""
     parser.set_defaults(run=run)
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command."""
+    """Do what was asked for; the exit code."""
     from pipelines.output.inspect import inspect, render
 
     summary = inspect(options.out)
