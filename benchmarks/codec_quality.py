@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.opus import through_opus
 from pipelines.auditing.measure.measures import Measures
 from tokenizer import Codec, Codes, Waveform, load_codec
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
+from tokenizer.codecs.encodec.checkpoint import find_encodec, read_config
 from tokenizer.errors import UsageError
 from tokenizer.training.data.pack import Pack, PackedRecording
 from tokenizer.training.evaluate import perplexity
@@ -107,12 +107,8 @@ def main() -> int:
 
 
 def bandwidths(codec: str) -> list[float]:
-    from transformers import EncodecConfig
 
-    return sorted(
-        float(kbps)
-        for kbps in EncodecConfig.from_pretrained(find_checkpoint(codec).folder).target_bandwidths
-    )
+    return sorted(float(kbps) for kbps in read_config(find_encodec(codec)).target_bandwidths)
 
 
 def nested(codes: Codes, codec: Codec) -> Codes:

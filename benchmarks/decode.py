@@ -24,8 +24,7 @@ from benchmarks.encode import LIMIT_SIZE, Pool, float32_limit, recordings
 from benchmarks.machine import machine
 from tokenizer import Waveform, load_codec
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_encodec
 
 GFLOP = 6.04
 """of the full-size decoder, for a second of audio"""
@@ -69,7 +68,7 @@ def make_arms(
     options: argparse.Namespace, waveforms: list[Waveform]
 ) -> dict[str, Callable[[], list[Any]]]:
     how = {"bandwidth": options.bandwidth, "device": options.device}
-    model = load_model(find_checkpoint(options.codec).folder, torch.device(options.device))
+    model = load_encodec(options.codec, torch.device(options.device))
     codec, plain = (
         load_codec(options.codec, **how),
         load_codec(options.codec, **how, reference=True),

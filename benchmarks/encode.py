@@ -30,8 +30,7 @@ import torch
 from benchmarks.machine import machine
 from tokenizer import Codes, Waveform, load_codec, read_audio
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.seeded import synthetic_audio
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import RecordingError
@@ -131,7 +130,7 @@ def from_folder(folder: Path, seconds: float) -> list[Waveform]:
 def make_arms(
     options: argparse.Namespace, waveforms: list[Waveform]
 ) -> dict[str, Callable[[], list[Any]]]:
-    model = load_model(find_checkpoint(options.codec).folder, torch.device(options.device))
+    model = load_encodec(options.codec, torch.device(options.device))
     codec = load_codec(options.codec, bandwidth=options.bandwidth, device=options.device)
     plain = load_codec(
         options.codec, bandwidth=options.bandwidth, device=options.device, reference=True

@@ -29,8 +29,7 @@ from benchmarks.machine import machine
 from tokenizer import Codec, Waveform, load_codec, read_audio
 from tokenizer.chunking import chunk_spans
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.errors import RecordingError
 
 
@@ -94,7 +93,7 @@ def prepare(options: argparse.Namespace) -> None:
     _state.update(
         options=options,
         codec=codec,
-        model=load_model(find_checkpoint(options.codec).folder, torch.device(options.device)),
+        model=load_encodec(options.codec, torch.device(options.device)),
     )
 
 

@@ -146,8 +146,8 @@ def resident_peak(pid: int) -> tuple[str, float] | None:
 
 def kind_of(command: str) -> str:
     for mark, name in (
-        ("_EncodeActor", "encoder (holds the model)"),
-        ("_Runner", "runner (cuts, packs, writes)"),
+        ("EncodeActor", "encoder (holds the model)"),
+        ("Runner", "runner (cuts, packs, writes)"),
         ("_AuditActor", "auditor (holds the model, measures)"),
         ("decode_worker", "decoder of audio files"),
         ("-m pipelines", "the command itself"),

@@ -34,8 +34,7 @@ from benchmarks.machine import machine
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
 from tokenizer import Waveform, read_audio
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.errors import RecordingError
 
 RATE = 44_100
@@ -195,7 +194,7 @@ def script(corpus: Path, out: Path, options: argparse.Namespace) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    model = load_model(find_checkpoint(options.codec).folder, torch.device("cpu"))
+    model = load_encodec(options.codec, torch.device("cpu"))
     options.device = "cpu"
     began, seconds, rows = time.perf_counter(), 0.0, []
     for path in sorted(path for path in corpus.rglob("*") if path.is_file()):

@@ -35,8 +35,7 @@ from benchmarks.machine import machine
 from tokenizer import read_audio
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet
 from tokenizer.codecs.encodec.gpu.batches import batches
 from tokenizer.codecs.encodec.gpu.graphs import fill
@@ -129,7 +128,7 @@ def some_chunks(files: list[Path], config: Any) -> Iterator[torch.Tensor]:
 @torch.inference_mode()
 def compare(name: str, files: list[Path], options: argparse.Namespace) -> Iterator[Moves | None]:
     """None: the codec's output is not finite."""
-    model = load_model(find_checkpoint(name).folder, torch.device(options.device))
+    model = load_encodec(name, torch.device(options.device))
     chunks = list(some_chunks(files, model.config))
     network = tiled(model) if options.network == "tiled" else batched(model)
     size = BATCH[options.network]

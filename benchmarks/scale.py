@@ -33,7 +33,8 @@ import soundfile
 import torch
 
 from benchmarks.machine import machine
-from pipelines.cluster.driver import BATCHES_AHEAD, WINDOW_BYTES, connect
+from pipelines.cluster.connect import connect
+from pipelines.cluster.driver import BATCHES_AHEAD, WINDOW_BYTES
 from pipelines.corpus.sources import open_source
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row

@@ -25,7 +25,8 @@ from benchmarks.machine import machine
 from benchmarks.rounding import batched, measure, ready, tiled
 from tokenizer import Waveform, load_codec
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.codec import EncodecCodec, load_model
+from tokenizer.codecs.encodec.checkpoint import load_model
+from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.networks import ReferenceNetwork, TiledNetwork
 from tokenizer.codecs.encodec.seeded import write_seeded

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipelines.loader.mixing import Mixture, mix
     from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Parallel, Pattern
     from pipelines.loader.sample import Sample, Span
+    from pipelines.output.config import RunOptions, TokenizeConfig
+    from pipelines.public import tokenize
+    from pipelines.run import RunResult
 
 __all__ = [
     "AuditOptions",
@@ -34,10 +37,14 @@ __all__ = [
     "PackedBatch",
     "Parallel",
     "Pattern",
+    "RunOptions",
+    "RunResult",
     "Sample",
     "Span",
+    "TokenizeConfig",
     "audit",
     "mix",
+    "tokenize",
 ]
 
 _HOMES = {
@@ -56,10 +63,14 @@ _HOMES = {
     "PackedBatch": "loader.batch",
     "Parallel": "loader.patterns",
     "Pattern": "loader.patterns",
+    "RunOptions": "output.config",
+    "RunResult": "run",
     "Sample": "loader.sample",
     "Span": "loader.sample",
+    "TokenizeConfig": "output.config",
     "audit": "auditing.run",
     "mix": "loader.mixing",
+    "tokenize": "public",
 }
 
 

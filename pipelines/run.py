@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.while_tokenizing import PassingSettings, limit
+from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.output.card import write_card
@@ -30,17 +31,18 @@ from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import usable_gpu
+from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.encoders import LocalEncoder
-from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, ShardWorker, WorkSettings
+from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
+from pipelines.tokenizing.observer import ObserverSettings
 from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
     describe,
-    format_duration,
-    format_hours,
     open_display,
     refuse_more_failures,
 )
+from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
@@ -109,7 +111,9 @@ class _Run:
                 "there"
             )
         self._source = open_source(config.source, follow_links=config.follow_links)
-        self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
+        self._config = TokenizeConfig.from_dict(
+            {**config.to_dict(), "source": self._source.address}
+        )
         self._storage = open_storage(out)
         self._format = shard_format(config.format)
         self._manifest = Manifest(self._storage)
@@ -172,7 +176,7 @@ class _Run:
         """What a cluster has is asked before OUT is written, where the run cannot do without."""
         compute = self._options.compute
         if compute.device == "cuda" and compute.cluster is not None:
-            from pipelines.cluster.driver import connect
+            from pipelines.cluster.connect import connect
 
             with connect(compute.cluster, compute.workers, compute.gpus) as cluster:
                 compute.require_on(cluster.gpus)
@@ -292,7 +296,8 @@ class _Run:
         self._display.update(progress)
 
     def _work_on_ray(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
-        from pipelines.cluster.driver import Driver, connect
+        from pipelines.cluster.connect import connect
+        from pipelines.cluster.driver import Driver
 
         options = self._options
         with connect(options.address, options.workers, options.compute.ray_gpus) as cluster:
@@ -355,12 +360,12 @@ class _Run:
                 timeout=self._options.decode_timeout,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
-            passing=self._passing(),
+            observe=self._observer(),
             missing_allowed=self._options.max_failures is not None,
             run=self._run,
         )
 
-    def _passing(self) -> PassingSettings | None:
+    def _observer(self) -> ObserverSettings | None:
         if self._options.audit is None:
             return None
         ids = [recording.id for recording in self._plan.recordings]

@@ -2,7 +2,7 @@
 
     CodecshardsError
     ├── UsageError              what was asked for cannot be done; the command line prints it and exits with 2
-    │   ├── CodecLoadError      no such checkpoint, no network, not an EnCodec, unknown bandwidth
+    │   ├── CodecLoadError      no such checkpoint, no network, another model, unknown bandwidth
     │   ├── SourceError         the corpus cannot be listed: missing, empty, duplicate ids, malformed manifest
     │   │   └── SourceUnavailable   its store or folder does not answer now; another run goes on
     │   └── OutputError         OUT cannot be written, is full, or holds another configuration

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.auditing.measure.measures import CHEAP
-from pipelines.auditing.results import HIGHER_IS_BETTER, Metric, RecordingAudit
+from pipelines.auditing.measure.registry import MEASURES, Better, default_metrics
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
-from pipelines.system.words import fixed
 from tokenizer.errors import UsageError
 
 DEFAULT_SAMPLE = 20
 
 
-LIMITS = {
-    "si-snr": "min",
-    "visqol": "min",
-    "stoi": "min",
-    "level": "max",
-    "convergence": "max",
-    "mel": "max",
-}
-"""measures by the side on which a limit makes sense"""
 _CHOSEN, _MEASURED = "which recordings", "what is measured"
 """groups of flags in the command's help"""
 
 
-def _limit_flag(metric: str, side: str) -> tuple[str, str]:
-    """Name and help of the flag of a measure's limit."""
-    what = " of its size" if metric == "level" else ""
-    beyond = "below" if side == "min" else "above"
-    return f"{side}-{metric}", f"exit code 1 when the mean{what} is {beyond} X"
+def _metrics_help() -> str:
+    names = (f"{row.name} ({row.hint})" if row.hint else row.name for row in MEASURES.values())
+    return f"of {', '.join(names)} (default: %(default)s)"
+
+
+def _limit_flags() -> dict[str, tuple[str, str]]:
+    """Name and help of the flag of each measure's limit: lower bounds first."""
+    flags = {}
+    for row in sorted(MEASURES.values(), key=lambda row: row.better is not Better.HIGHER):
+        what = " of its size" if row.better is Better.ZERO else ""
+        beyond = "below" if row.better is Better.HIGHER else "above"
+        flags[row.name] = row.limit_option, f"exit code 1 when the mean{what} is {beyond} X"
+    return flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +50,8 @@ class AuditOptions:
     ids: tuple[str, ...] = setting((), "exactly these", metavar="ID", group=_CHOSEN)
     all: bool = setting(False, "all of them", group=_CHOSEN)
     metrics: tuple[str, ...] = setting(
-        tuple(metric.value for metric in CHEAP),
-        "of si-snr, level, convergence, mel, visqol (needs visqol-python), stoi (speech) "
-        "(default: %(default)s)",
+        default_metrics(),
+        _metrics_help,
         metavar="A,B,…",
         commas=True,
         group=_MEASURED,
@@ -67,7 +63,7 @@ class AuditOptions:
         {},
         "exit code 1 when the mean is beyond it",
         metavar="X",
-        members={metric: _limit_flag(metric, side) for metric, side in LIMITS.items()},
+        members=_limit_flags,
         group=_MEASURED,
     )
     """by metric: the mean over the recordings must be at least this; at most, for distances and the
@@ -100,10 +96,9 @@ class AuditOptions:
             raise UsageError(f"--clip-seconds {self.clip_seconds}: give seconds above 0")
         if not self.metrics:
             raise UsageError("--metrics: give one or more")
-        known = [metric.value for metric in Metric]
         for name in (*self.metrics, *self.limits):
-            if name not in known:
-                raise UsageError(f"--metrics {name}: choose from {', '.join(known)}")
+            if name not in MEASURES:
+                raise UsageError(f"--metrics {name}: choose from {', '.join(MEASURES)}")
         missing = [name for name in self.limits if name not in self.metrics]
         if missing:
             raise UsageError(f"a limit on {missing[0]} needs --metrics {missing[0]}")
@@ -123,58 +118,3 @@ class AuditOptions:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class LimitMissed:
-    """A limit that the recordings did not keep."""
-
-    metric: str
-    limit: float
-    mean: float | None
-    """over the recordings where the measure applies; None when it applied to none"""
-    worst: str | None
-    """id of the worst one"""
-
-    def describe(self) -> str:
-        """One line."""
-        side = "at least" if Metric(self.metric) in HIGHER_IS_BETTER else "at most"
-        what = "in the mean of its size" if self.metric == Metric.LEVEL else "in the mean"
-        mean = (
-            "not applicable to any recording"
-            if self.mean is None
-            else f"{fixed(self.mean, 3)} {what}"
-        )
-        return f"{self.metric}: {mean}, {side} {self.limit:g} was asked for" + (
-            f"; worst: {self.worst}" if self.worst else ""
-        )
-
-
-def badness(metric: str, value: float) -> float:
-    """A value as something that grows as quality falls."""
-    if metric == Metric.LEVEL:
-        return abs(value)
-    return -value if Metric(metric) in HIGHER_IS_BETTER else value
-
-
-def missed_limits(options: AuditOptions, recordings: Sequence[RecordingAudit]) -> list[LimitMissed]:
-    """The limits that are not kept, by the mean over recordings; a limit on a measure that applied
-    to none is missed."""
-    missed = []
-    for metric, limit in options.limits.items():
-        known = [
-            (recording.figures[metric].value, recording.id)
-            for recording in recordings
-            if metric in recording.figures
-        ]
-        values = [(badness(metric, value), value, id) for value, id in known if value is not None]
-        if not values:
-            missed.append(LimitMissed(metric, limit, None, None))
-        elif not sum(bad for bad, _, _ in values) / len(values) <= badness(
-            metric, limit
-        ):  # not by a NaN either
-            mean = sum(
-                abs(value) if metric == Metric.LEVEL else value for _, value, _ in values
-            ) / len(values)
-            missed.append(LimitMissed(metric, limit, mean, max(values)[2]))
-    return missed

@@ -12,8 +12,8 @@ from pipelines.auditing.choose.survey import DAMAGED
 from pipelines.auditing.judge.agreement import Agreement, Beside
 from pipelines.auditing.judge.causes import Cause, stuck_chunks
 from pipelines.auditing.judge.reencode import Reencoder
-from pipelines.auditing.measure.meters import Meters, record
 from pipelines.auditing.measure.pairs import Block, Pairs
+from pipelines.auditing.meters import Meters, record
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.page.clips import MOST_HEARD, PageFiles, choose_stretch
 from pipelines.auditing.results import Finding, RecordingAudit, Severity

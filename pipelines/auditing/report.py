@@ -16,24 +16,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.auditing.choose.survey import BIN_DB, Entry
-from pipelines.auditing.options import LimitMissed, badness
+from pipelines.auditing.judge.limits import LimitMissed
+from pipelines.auditing.measure.registry import MEASURES
 from pipelines.auditing.results import (
-    UNITS,
     Finding,
-    Metric,
     RecordingAudit,
     Severity,
     common_findings,
 )
-from pipelines.system.words import fixed, many
-from pipelines.tokenizing.progress import format_hours
+from pipelines.system.words import fixed, format_hours, many
 
 SCHEMA_VERSION = 1
-NOTES = {Metric.STOI: "of speech only: of other sounds it says nothing"}
-"""what must be known to read a measure"""
 PIPE_WIDTH = 160
 """columns where there is no terminal to ask"""
-REPORT, TABLE = "audit/report.json", "audit/recordings.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +96,7 @@ def _without_page(recording: RecordingAudit) -> dict[str, Any]:
 
 
 def _spread(metric: str, recordings: Sequence[RecordingAudit]) -> dict[str, Any]:
+    row = MEASURES[metric]
     known = [
         (recording.figures[metric].value, recording.id)
         for recording in recordings
@@ -108,14 +104,14 @@ def _spread(metric: str, recordings: Sequence[RecordingAudit]) -> dict[str, Any]
     ]
     values = [(value, id) for value, id in known if value is not None]
     spread: dict[str, Any] = {
-        "unit": UNITS[Metric(metric)],
-        "note": NOTES.get(Metric(metric)),
+        "unit": row.unit,
+        "note": row.note,
         "recordings": len(values),
         "not_applicable": len(known) - len(values),
     }
     if values:
         numbers = np.array([value for value, _ in values])
-        worst = max(values, key=lambda pair: badness(metric, pair[0]))
+        worst = max(values, key=lambda pair: row.badness(pair[0]))
         spread |= {
             "mean": float(numbers.mean()),
             "median": float(np.median(numbers)),

@@ -21,28 +21,6 @@ class Severity(StrEnum):
     """worth knowing"""
 
 
-class Metric(StrEnum):
-    """A measure by its name on the command line."""
-
-    SI_SNR = "si-snr"
-    LEVEL = "level"
-    CONVERGENCE = "convergence"
-    MEL = "mel"
-    VISQOL = "visqol"
-    STOI = "stoi"
-
-
-UNITS = {
-    Metric.SI_SNR: "dB",
-    Metric.LEVEL: "dB",
-    Metric.MEL: "dB",
-    Metric.CONVERGENCE: "",
-    Metric.VISQOL: "MOS",
-    Metric.STOI: "",
-}
-HIGHER_IS_BETTER = frozenset({Metric.SI_SNR, Metric.VISQOL, Metric.STOI})
-"""the others are distances: smaller is better; a level difference counts by its size"""
-
 COMMON = 5
 """recordings at the least that must share a finding before it is the corpus's"""
 

@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from pipelines.auditing.choose.sampling import Chosen, choose, choose_share
+from pipelines.auditing.choose.share import ALL, limit
 from pipelines.auditing.choose.survey import Entry, Survey, take_survey
 from pipelines.auditing.judge.flags import collapse_flags, duplicate_flag, duplicates, level_flag
+from pipelines.auditing.judge.limits import missed_limits
 from pipelines.auditing.measure.windows import open_windowed
-from pipelines.auditing.options import AuditOptions, missed_limits
+from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.page.clips import MOST_HEARD
 from pipelines.auditing.page.site import worst_first, write_site
 from pipelines.auditing.page.stale_files import media_of, remove_media, remove_page, reported_media
+from pipelines.auditing.places import REPORT, TABLE
 from pipelines.auditing.recording import Auditor, AuditSettings
 from pipelines.auditing.report import (
-    REPORT,
-    TABLE,
     Corpus,
     hours_by_rate,
     scale_histogram,
@@ -33,8 +34,8 @@ from pipelines.auditing.report import (
 )
 from pipelines.auditing.results import Finding, RecordingAudit, Severity
 from pipelines.auditing.saved_results import Parts, PassingParts
-from pipelines.auditing.while_tokenizing import ALL, PassingSettings, limit
 from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
+from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.output.config import TokenizeConfig, spec_from_dict
@@ -282,7 +283,8 @@ class _Audit:
                 for one in todo:
                     finished(one, auditor.run(one))
             return
-        from pipelines.cluster.driver import audit_on_ray, connect
+        from pipelines.cluster.connect import connect
+        from pipelines.cluster.pool import audit_on_ray
 
         options = self._options
         with connect(options.address, options.workers, options.compute.ray_gpus) as cluster:
@@ -348,7 +350,9 @@ class _Audit:
             "codec": asdict(self._spec),
             "options": self._options.to_json(),
         }
-        report = summarise(corpus, recordings, missed_limits(self._options, recordings), facts)
+        report = summarise(
+            corpus, recordings, missed_limits(self._options.limits, recordings), facts
+        )
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         if self._options.page:
             write_site(self._storage, report, recordings)

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipelines.auditing.choose.sampling import Chosen
 from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.page.clips import AUDIT
 from pipelines.auditing.page.site import media
+from pipelines.auditing.places import AUDIT, PARTS
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.while_tokenizing import digest, part_name
 from pipelines.output.formats import ShardFormat
@@ -20,8 +20,6 @@ from pipelines.output.formats.webdataset.writer import key_of
 from pipelines.output.manifest.commits import data_name
 from pipelines.output.storage import Storage
 from tokenizer.errors import ShardError
-
-PARTS = f"{AUDIT}/parts"
 
 
 class Parts:

@@ -23,10 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.auditing.measure.meters import Meters, record
+from pipelines.auditing.choose.share import number
 from pipelines.auditing.measure.pairs import Block
+from pipelines.auditing.meters import Meters, record
 from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.page.clips import AUDIT, MOST_HEARD, PageFiles, choose_stretch
+from pipelines.auditing.page.clips import MOST_HEARD, PageFiles, choose_stretch
+from pipelines.auditing.places import WHILE_TOKENIZING
 from pipelines.auditing.results import RecordingAudit
 from pipelines.corpus.reader import DecodeReport
 from pipelines.output.formats.schema import Row
@@ -36,10 +38,7 @@ from tokenizer.codecs.base import ChunkCodes, Codec
 from tokenizer.errors import RecordingError
 from tokenizer.types import Codes
 
-PASSING = f"{AUDIT}/passing"
 WHY = "in passing"
-ALL = 1 << 64
-"""one more than the largest number that a recording can have"""
 _ENDLESS = 1 << 62
 
 
@@ -67,18 +66,9 @@ class PassingSettings:
     def takes(self, id: str) -> bool:
         return number(id) < self.below
 
-
-def number(id: str) -> int:
-    """A number below 2^64 that depends on nothing but the id, and spreads evenly."""
-    return int.from_bytes(
-        hashlib.sha256(b"audit in passing\0" + id.encode("utf-8", "surrogatepass")).digest()[:8],
-        "big",
-    )
-
-
-def limit(share: float, ids: Iterable[str]) -> int:
-    """The bound below which about `share` of the numbers of `ids` are: at least one of them."""
-    return max(round(share * ALL), min(map(number, ids), default=0) + 1)
+    def observer(self, storage: Storage, codec: Codec) -> PassingAudit:
+        """Of one shard's tokenization."""
+        return PassingAudit(self, storage, codec)
 
 
 class Watched:
@@ -220,7 +210,7 @@ class PassingAudit:
 
 def part_name(shard: str) -> str:
     """Where a shard's results lie, in the output folder."""
-    return f"{PASSING}/{shard}.json"
+    return f"{WHILE_TOKENIZING}/{shard}.json"
 
 
 def digest(codes: Codes) -> str:

@@ -58,7 +58,10 @@ def spelling(one: Field[Any]) -> str:
 
 def _arguments(one: Field[Any], flag: Flag, kind: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """A field's flags, and what `add_argument` is told of each."""
-    how: dict[str, Any] = {"dest": one.name, "help": flag.help}
+    how: dict[str, Any] = {
+        "dest": one.name,
+        "help": flag.help() if callable(flag.help) else flag.help,
+    }
     default: Any = one.default if flag.default is AS_FIELD else flag.default
     if kind is bool:
         yield spelling(one), how | {"action": "store_false" if default else "store_true"}
@@ -66,7 +69,7 @@ def _arguments(one: Field[Any], flag: Flag, kind: Any) -> Iterator[tuple[str, di
     how |= {"default": default, "metavar": flag.metavar}
     if flag.members is not None:
         how["type"] = get_args(kind)[1]
-        for key, (name, help) in flag.members.items():
+        for key, (name, help) in flag.members().items():
             yield f"--{name}", how | {"dest": _member(one, key), "help": help, "default": None}
         return
     if kind in (int, float):
@@ -83,7 +86,7 @@ def _arguments(one: Field[Any], flag: Flag, kind: Any) -> Iterator[tuple[str, di
 def _value(one: Field[Any], flag: Flag, given: Mapping[str, Any]) -> Any:
     """A field's value from what was parsed."""
     if flag.members is not None:
-        found = {key: given[_member(one, key)] for key in flag.members}
+        found = {key: given[_member(one, key)] for key in flag.members()}
         return {key: value for key, value in found.items() if value is not None}
     value = given[one.name]
     if flag.commas:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources import open_source
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
 from tokenizer.errors import OutputError, RecordingError, UsageError
 from tokenizer.training.data.pack import INDEX, Pack, PackWriter
 from tokenizer.training.data.synthesis import music, noises, speech
@@ -165,9 +164,9 @@ def _shape_for(init: str | None, preset: str | None) -> tuple[int, int]:
     if init is None:
         facts = dict(find_preset(preset or "small").architecture)
     else:
-        from transformers import EncodecConfig
+        from tokenizer.codecs.encodec.checkpoint import find_encodec, read_config
 
-        facts = EncodecConfig.from_pretrained(find_checkpoint(init).folder).to_dict()
+        facts = read_config(find_encodec(init)).to_dict()
     return int(facts["sampling_rate"]), int(facts["audio_channels"])
 
 

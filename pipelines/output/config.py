@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipelines.output.formats import SHARD_FORMATS
+from pipelines.output.formats import format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
 from tokenizer.codecs.base import CodecSpec
@@ -43,7 +43,7 @@ class TokenizeConfig:
     revision: str | None = setting(None, "hub commit, tag or branch to pin")
     bandwidth: float = setting(6.0, "default: %(default)s", metavar="KBPS")
     format: str = setting("parquet", "parquet or webdataset (default: %(default)s)")
-    """a row of `pipelines.output.formats.SHARD_FORMATS`"""
+    """one of `pipelines.output.formats.format_names`"""
     shard_hours: float = setting(2.0, "audio a shard (default: %(default)s)", metavar="H")
     """as it is planned: lengths are estimated"""
     split: str = setting("train", "split name in the shards' names (default: %(default)s)")
@@ -73,9 +73,9 @@ class TokenizeConfig:
     the codes"""
 
     def __post_init__(self) -> None:
-        if self.format not in SHARD_FORMATS:
+        if self.format not in format_names():
             raise UsageError(
-                f"--format {self.format}: choose one of {', '.join(sorted(SHARD_FORMATS))}"
+                f"--format {self.format}: choose one of {', '.join(sorted(format_names()))}"
             )
         if not 0 < self.shard_hours <= 1000:
             raise UsageError(

@@ -16,8 +16,7 @@ from rich.table import Table
 
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
 from pipelines.output.storage import Storage, open_storage
-from pipelines.system.words import fixed, printable
-from pipelines.tokenizing.progress import format_duration, format_hours
+from pipelines.system.words import fixed, format_duration, format_hours, printable
 from tokenizer.codecs.precision import PrecisionReport
 
 

@@ -20,7 +20,8 @@ def own_command(module: str, *arguments: str) -> Sequence[str]:
     package: with `-m`, a `queue.py` or `tokenizer.py` in the user's working folder would be run
     instead.
     """
-    start = f"import sys; sys.path += {own_paths()!r}; from {module} import main; main()"
+    own = "from codecshards.own import own_packages; own_packages()"
+    start = f"import sys; sys.path += {own_paths()!r}; {own}; from {module} import main; main()"
     return [sys.executable, "-P", "-c", start, *arguments]
 
 

@@ -9,7 +9,7 @@ makes its flag from that (`pipelines.cli.flags`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ _FLAG, _INTERNAL = "flag", "internal"
 class Flag:
     """What the command line adds to a field's name, type and default."""
 
-    help: str
+    help: str | Callable[[], str]
+    """a function where it depends on a registry, to which others may add"""
     metavar: str | None = None
     group: str | None = None
     """title in the help; None is the command's own"""
@@ -31,11 +32,11 @@ class Flag:
     """several values are one word, `a,b`; otherwise several words, `--ids a b`"""
     repeated: bool = False
     """several values are several flags, `--music a --music b`"""
-    members: Mapping[str, tuple[str, str]] | None = None
+    members: Callable[[], Mapping[str, tuple[str, str]]] | None = None
     """a mapping has a flag for each key: its name, without the dashes, and its help"""
 
 
-def setting(default: Any, help: str, **more: Any) -> Any:
+def setting(default: Any, help: str | Callable[[], str], **more: Any) -> Any:
     """A field that has a flag; `more` are fields of `Flag`. A mapping is made anew each time."""
     metadata = {_FLAG: Flag(help, **more)}
     if isinstance(default, Mapping):

@@ -17,6 +17,21 @@ def many(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
+def format_duration(seconds: float) -> str:
+    """`42s`, `3m 05s`, `2h 04m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def format_hours(seconds: float) -> str:
+    """Audio time in the unit that reads best."""
+    return f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
 def printable(text: str) -> str:
     """Without what a terminal would obey: control characters, and those that turn the direction of
     text, written as escapes."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
-from pipelines.system.words import printable
+from pipelines.system.words import format_duration, format_hours, printable
 from tokenizer.errors import UsageError
 
 PLAIN_EVERY = 10.0
@@ -197,21 +197,6 @@ def fitted(progress: RunProgress, width: int) -> str:
 def percent(progress: RunProgress) -> int:
     """Of the audio that is done, rounded down: 100 means done."""
     return int(100 * progress.share)
-
-
-def format_duration(seconds: float) -> str:
-    """`42s`, `3m 05s`, `2h 04m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-
-
-def format_hours(seconds: float) -> str:
-    """Audio time in the unit that reads best."""
-    return f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 class Display(Protocol):

@@ -16,11 +16,11 @@ import soxr
 from numpy.typing import NDArray
 
 from tokenizer.audio.channels import apply_mapping, mapping_matrix
+from tokenizer.audio.check import check_samples
 from tokenizer.audio.meter import SignalMeter
 from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, trimmed
 from tokenizer.audio.readers.opening import open_reader, require_regular_file
 from tokenizer.audio.readers.second import SecondReader
-from tokenizer.codecs.base import check_samples
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Waveform
 

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.audio.check import check_samples
 from tokenizer.chunking import OverlapAdd, chunk_spans, frames_of, in_groups
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
 from tokenizer.types import Codes, Waveform
 
-ABSURD_SAMPLE = 1e4
-"""80 dB above full scale: no recording, and near the range in which float32 arithmetic overflows in
-a codec"""
 MAX_CHUNK_FRAMES = 65_535
 """what `Codes.chunk_frames` (uint16) can hold; only codecs without windows come near"""
 MAX_CODEBOOK = 65_536
@@ -208,24 +206,6 @@ class Codec(ABC):
         check_samples(waveform.samples)
         spans = chunk_spans(waveform.num_samples, self.spec.chunk_length, self.spec.chunk_stride)
         return [np.ascontiguousarray(waveform.samples[:, start:stop]) for start, stop in spans]
-
-
-def check_samples(samples: NDArray[np.float32], name: str = "waveform") -> None:
-    """Refuse samples that a codec would turn into garbage without an error.
-
-    Raises:
-        RecordingError: NaN, infinite, or more than 80 dB above full scale (NON_FINITE).
-    """
-    if not samples.size:
-        return
-    # One pass: a NaN or an infinity makes the extremes NaN or infinite, and every comparison with
-    # NaN is false.
-    low, high = float(samples.min()), float(samples.max())
-    if not (low >= -ABSURD_SAMPLE and high <= ABSURD_SAMPLE):
-        what = "NaN" if np.isnan(samples).any() else f"samples from {low:.3g} to {high:.3g}"
-        raise RecordingError(
-            FailureKind.NON_FINITE, f"{name}: has {what}; full scale is 1.0", "check"
-        )
 
 
 def assemble(chunks: Sequence[ChunkCodes], num_samples: int, spec: CodecSpec) -> Codes:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tokenizer.allocator import keep_freed_memory
 from tokenizer.errors import OutputError, UsageError
 from tokenizer.training import checkpoints
-from tokenizer.training.allocator import keep_freed_memory
 from tokenizer.training.data.draws import DataOptions, Mixer, batches
 from tokenizer.training.data.pack import Pack
 from tokenizer.training.evaluate import evaluate, held_out_seconds
@@ -88,7 +88,7 @@ def train(
         torch.set_num_threads(sitting.threads)
     torch.set_float32_matmul_precision("high")
     if workers.device.type == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(everything=True)
     config = replace(config, world=workers.count, preset=config.preset.on(workers.count))
     config = settle(config, run_dir, sitting, write=workers.first)
     return _Run(config, pack, run_dir, sitting, workers, say).go()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.auditing.choose.share import limit, number
 from pipelines.auditing.choose.survey import Entry
-from pipelines.auditing.while_tokenizing import limit, number
 from tokenizer.errors import UsageError
 
 STRATA = 3

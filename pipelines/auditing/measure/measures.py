@@ -1,23 +1,27 @@
 """The cheap measures of a reconstruction against its source, from sums that add up over segments.
 
-SI-SNR              Luo & Mesgarani 2018: mean removed, the source scaled to fit, per channel; the mean over channels, in dB
-level difference    energy of the reconstruction over the source's, all channels, in dB
-spectral convergence  ‖|S| − |Ŝ|‖ / ‖|S|‖ over magnitude spectra (Frobenius norms; Arık et al. 2018), 0 is best
-log-mel distance    mean of |difference| of 80-band mel spectra in dB, floor at −80 dB
+SI-SNR                Luo & Mesgarani 2018: mean removed, the source scaled to fit, per channel;
+                      the mean over channels, in dB
+level difference      energy of the reconstruction over the source's, all channels, in dB
+spectral convergence  ‖|S| − |Ŝ|‖ / ‖|S|‖ over magnitude spectra (Frobenius norms; Arık et al.
+                      2018), 0 is best
+log-mel distance      mean of |difference| of 80-band mel spectra in dB, floor at −80 dB
 
 Against a silent source none of them means anything: they say so instead of giving a number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.auditing.measure.registry import JUDGED_BY, MEASURES, default_metrics
 from pipelines.auditing.measure.spectra import decibels, magnitudes, mel_power
-from pipelines.auditing.results import Figure, Metric
+from pipelines.auditing.results import Figure
 
 SILENT_RMS = 1e-5
 """-100 dBFS: below one step of 16-bit audio, and what dither leaves of it"""
@@ -27,7 +31,6 @@ SILENT_SOURCE, CONSTANT_SOURCE = "the source is silent", "the source does not va
 NOT_FINITE = "the reconstruction is not finite, or absurdly large"
 LARGEST = 1e15
 """samples beyond this, 300 dB above full scale, overflow float32 once their spectra are squared"""
-CHEAP = (Metric.SI_SNR, Metric.LEVEL, Metric.CONVERGENCE, Metric.MEL)
 
 
 @dataclass(slots=True)
@@ -126,14 +129,57 @@ class SpectralSums:
         return self.mel / max(1, self.cells)
 
 
-class Measures:
-    """The cheap measures of one recording, whole and segment by segment."""
+class Sums:
+    """Everything that is summed of a source and its reconstruction, and what follows from it."""
 
     def __init__(self, channels: int, sample_rate: int) -> None:
-        self._channels, self._sample_rate = channels, sample_rate
         self.pair = PairSums(channels)
         self.spectral = SpectralSums(sample_rate)
-        self.series: dict[str, list[float | None]] = {metric: [] for metric in CHEAP}
+
+    def add(self, source: NDArray[np.float32], decoded: NDArray[np.float32]) -> Sums:
+        """Take in a segment, `[channels, n]` of both; returns itself."""
+        self.pair.add(source, decoded)
+        self.spectral.add(source, decoded)
+        return self
+
+    def merge(self, other: Sums) -> None:
+        self.pair.merge(other.pair)
+        self.spectral.merge(other.spectral)
+
+    def si_snr(self) -> Figure:
+        return self.pair.si_snr()
+
+    def level(self) -> Figure:
+        return self.pair.level()
+
+    def convergence(self) -> Figure:
+        return self._spectral(self.spectral.convergence())
+
+    def mel_distance(self) -> Figure:
+        return self._spectral(self.spectral.mel_distance())
+
+    def _spectral(self, value: float) -> Figure:
+        """Not applicable where the level is not, and for the same reason."""
+        level = self.pair.level()
+        return level if level.value is None else Figure(value)
+
+
+class Measures:
+    """The measures of one recording that follow from sums, whole and segment by segment: those of
+    `metrics`, and what the worst segment is found by."""
+
+    def __init__(
+        self, channels: int, sample_rate: int, metrics: Sequence[str] | None = None
+    ) -> None:
+        self._channels, self._sample_rate = channels, sample_rate
+        self.sums = Sums(channels, sample_rate)
+        asked = default_metrics() if metrics is None else metrics
+        self._of_sums = {
+            name: row.of_sums
+            for name, row in MEASURES.items()
+            if row.of_sums is not None and (name in asked or name in JUDGED_BY)
+        }
+        self.series: dict[str, list[float | None]] = {name: [] for name in self._of_sums}
         self.usable = True
         """whether every reconstructed segment so far was finite; one that is not leaves no figure
         over the whole"""
@@ -145,20 +191,21 @@ class Measures:
             for values in self.series.values():
                 values.append(None)
             return
-        pair = PairSums(self._channels).add(source, decoded)
-        spectral = SpectralSums(self._sample_rate).add(source, decoded)
-        for name, figure in _figures(pair, spectral).items():
+        segment = Sums(self._channels, self._sample_rate).add(source, decoded)
+        for name, figure in self._figures(segment).items():
             self.series[name].append(figure.value)
-        self.pair.merge(pair)
-        self.spectral.merge(spectral)
+        self.sums.merge(segment)
 
     def figures(self) -> dict[str, Figure]:
         """Over the whole recording."""
         return (
-            _figures(self.pair, self.spectral)
+            self._figures(self.sums)
             if self.usable
-            else dict.fromkeys(CHEAP, Figure.none(NOT_FINITE))
+            else dict.fromkeys(self._of_sums, Figure.none(NOT_FINITE))
         )
+
+    def _figures(self, sums: Sums) -> dict[str, Figure]:
+        return {name: of_sums(sums) for name, of_sums in self._of_sums.items()}
 
 
 def usable(decoded: NDArray[np.float32]) -> bool:
@@ -166,17 +213,6 @@ def usable(decoded: NDArray[np.float32]) -> bool:
     or near that."""
     # A NaN makes the extremes NaN, and every comparison with NaN is false.
     return not decoded.size or bool(decoded.min() >= -LARGEST and decoded.max() <= LARGEST)
-
-
-def _figures(pair: PairSums, spectral: SpectralSums) -> dict[str, Figure]:
-    level = pair.level()
-    found = {Metric.SI_SNR.value: pair.si_snr(), Metric.LEVEL.value: level}
-    for name, value in (
-        (Metric.CONVERGENCE, spectral.convergence()),
-        (Metric.MEL, spectral.mel_distance()),
-    ):
-        found[name.value] = Figure(value) if level.value is not None else level
-    return found
 
 
 def _db_ratio(over: Any, under: Any) -> float:

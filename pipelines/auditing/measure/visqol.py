@@ -15,7 +15,7 @@ import soxr
 from numpy.typing import NDArray
 
 from pipelines.auditing.measure.measures import SILENT_RMS, SILENT_SOURCE
-from pipelines.auditing.measure.windows import Measure
+from pipelines.auditing.measure.windows import WindowMeasure
 from pipelines.auditing.results import Figure
 from tokenizer.errors import UsageError
 
@@ -24,7 +24,7 @@ SHORTEST_SECONDS = 1.0
 """below this the library has too few patches (0.6 s each) to align and compare"""
 
 
-def open_visqol() -> Measure:
+def open_visqol() -> WindowMeasure:
     """The measure.
 
     Raises:

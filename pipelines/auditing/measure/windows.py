@@ -9,20 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.auditing.measure.pairs import Block
-from pipelines.auditing.results import Figure, Metric
+from pipelines.auditing.measure.registry import MEASURES, WINDOW_SECONDS
+from pipelines.auditing.results import Figure
 
-WINDOW_SECONDS = 10.0
-"""ViSQOL's authors advise 8 to 10 s; more would only be averaged, and take memory"""
-
-Measure = Callable[[NDArray[np.float64], NDArray[np.float64], int], Figure]
+WindowMeasure = Callable[[NDArray[np.float64], NDArray[np.float64], int], Figure]
 """of mono source and reconstruction at a sample rate"""
 
 
 class Windowed:
     """One such measure over a recording."""
 
-    def __init__(self, metric: Metric, measure: Measure, sample_rate: int, segment: int) -> None:
-        self.metric = metric.value
+    def __init__(self, metric: str, measure: WindowMeasure, sample_rate: int, segment: int) -> None:
+        self.metric = metric
         self.series: list[float | None] = []
         self._measure, self._sample_rate = measure, sample_rate
         self._most = max(1, round(WINDOW_SECONDS * sample_rate / segment))
@@ -69,13 +67,9 @@ def open_windowed(metrics: Sequence[str], sample_rate: int, segment: int) -> lis
     Raises:
         UsageError: one that needs a package which is not installed.
     """
-    measures: dict[Metric, Measure] = {}
-    if Metric.VISQOL in metrics:
-        from pipelines.auditing.measure.visqol import open_visqol
-
-        measures[Metric.VISQOL] = open_visqol()
-    if Metric.STOI in metrics:
-        from pipelines.auditing.measure.stoi import stoi
-
-        measures[Metric.STOI] = stoi
-    return [Windowed(metric, measure, sample_rate, segment) for metric, measure in measures.items()]
+    rows = (MEASURES[metric] for metric in metrics)
+    return [
+        Windowed(row.name, row.open_window(), sample_rate, segment)
+        for row in rows
+        if row.open_window is not None
+    ]

@@ -12,14 +12,14 @@ import soundfile
 
 from pipelines.auditing.measure.pairs import Block
 from pipelines.auditing.page.images import difference_png, mel_image, spectrogram_png
+from pipelines.auditing.places import AUDIT, MEDIA
 from pipelines.output.formats.webdataset.writer import key_of
 from pipelines.output.storage import Storage
+from tokenizer.audio.check import ABSURD_SAMPLE
 from tokenizer.chunking import OverlapAdd
-from tokenizer.codecs.base import ABSURD_SAMPLE, Codec, CodecSpec, split
+from tokenizer.codecs.base import Codec, CodecSpec, split
 from tokenizer.types import Codes
 
-AUDIT = "audit"
-MEDIA = "media"
 MOST_HEARD = 100
 """recordings of one page that have sound and pictures: the worst; its table lists all"""
 PAGE_BYTES = 140_000_000

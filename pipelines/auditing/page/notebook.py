@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipelines.auditing.page.clips import AUDIT
+from pipelines.auditing.measure.registry import MEASURES
 from pipelines.auditing.page.site import media, worst_first
-from pipelines.auditing.results import UNITS, Metric, RecordingAudit
+from pipelines.auditing.places import AUDIT
+from pipelines.auditing.results import RecordingAudit
 from pipelines.output.storage import Storage, open_storage
 from pipelines.system.words import fixed
 
@@ -120,4 +121,4 @@ def _inline(storage: Storage, name: str) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    return f"{fixed(value, 2)} {UNITS[Metric(metric)]}".strip()
+    return f"{fixed(value, 2)} {MEASURES[metric].unit}".strip()

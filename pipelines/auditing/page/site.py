@@ -14,13 +14,9 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
-from pipelines.auditing.measure.windows import WINDOW_SECONDS
-from pipelines.auditing.options import badness
-from pipelines.auditing.page.clips import AUDIT
+from pipelines.auditing.measure.registry import JUDGED_BY, MEASURES, Measure
+from pipelines.auditing.places import AUDIT
 from pipelines.auditing.results import (
-    HIGHER_IS_BETTER,
-    UNITS,
-    Metric,
     RecordingAudit,
     Severity,
     common_findings,
@@ -46,7 +42,8 @@ def write_site(
         **report,
         "recordings": [_row(recording) for recording in recordings],
         "listen_first": heard[:FIRST],
-        "measures": {metric.value: _measure(metric) for metric in Metric},
+        "measures": {name: _described(row) for name, row in MEASURES.items()},
+        "judged_by": JUDGED_BY,
     }
     storage.write(f"{AUDIT}/{DATA}", script("AUDIT", data))
     for name in reversed(PAGE):
@@ -78,14 +75,14 @@ def worst_first(recordings: Iterable[RecordingAudit]) -> list[RecordingAudit]:
             if figure.value is not None
         }
         rank, metric = next(
-            ((i, m) for i, m in enumerate((Metric.MEL, *Metric)) if m in known),
-            (len(Metric) + 1, None),
+            ((i, name) for i, name in enumerate((JUDGED_BY[-1], *MEASURES)) if name in known),
+            (len(MEASURES) + 1, None),
         )
         return (
             not recording.figures,
             severity,
             rank,
-            -badness(metric, known[metric]) if metric else 0.0,
+            -MEASURES[metric].badness(known[metric]) if metric else 0.0,
         )
 
     return sorted(recordings, key=key)
@@ -116,12 +113,11 @@ def thinned(metric: str, values: Sequence[float | None], every: int) -> list[flo
     groups = [
         [v for v in values[at : at + every] if v is not None] for at in range(0, len(values), every)
     ]
-    return [max(group, key=lambda value: badness(metric, value), default=None) for group in groups]
+    return [max(group, key=MEASURES[metric].badness, default=None) for group in groups]
 
 
-def _measure(metric: Metric) -> dict[str, Any]:
-    window = WINDOW_SECONDS if metric in (Metric.VISQOL, Metric.STOI) else None
-    return {"unit": UNITS[metric], "higher": metric in HIGHER_IS_BETTER, "window": window}
+def _described(row: Measure) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("title", "unit", "better", "help", "window")}
 
 
 def script(name: str, value: Any) -> bytes:

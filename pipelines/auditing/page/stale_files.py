@@ -6,9 +6,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from pipelines.auditing.page.clips import AUDIT
 from pipelines.auditing.page.site import DATA, PAGE, media
-from pipelines.auditing.report import REPORT
+from pipelines.auditing.places import AUDIT, REPORT
 from pipelines.auditing.results import RecordingAudit
 from pipelines.output.storage import Storage
 

@@ -49,7 +49,7 @@ class CommitRecord:
     flags: Mapping[str, int] = field(default_factory=dict)
     """recordings by flag"""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """seconds: those that `pipelines.tokenizing.jobs.TIMINGS` names"""
+    """seconds: those that `pipelines.tokenizing.shard.TIMINGS` names"""
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)

@@ -19,8 +19,8 @@ from pipelines.auditing.results import RecordingAudit, Severity
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 from tokenizer import Codec, Waveform, load_codec, read_audio
-from tokenizer.codecs.encodec.checkpoint import BUNDLED
 from tokenizer.codecs.encodec.seeded import write_seeded
+from tokenizer.codecs.lookup import BUNDLED
 from tokenizer.types import Codes
 
 LONG, OTHER_RATE = "long.wav", "other_rate.wav"

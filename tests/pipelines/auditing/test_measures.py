@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from sounds import sound
 
 from pipelines.auditing.measure.measures import LIMIT_DB, Measures
-from pipelines.auditing.measure.meters import Meters
 from pipelines.auditing.measure.pairs import Pairs, Segments
 from pipelines.auditing.measure.spectra import magnitudes, mel_filters
 from pipelines.auditing.measure.stoi import stoi
 from pipelines.auditing.measure.visqol import not_applicable, open_visqol, visqol
 from pipelines.auditing.measure.windows import Windowed, open_windowed
-from pipelines.auditing.results import Figure, Metric
+from pipelines.auditing.meters import Meters
+from pipelines.auditing.results import Figure
 from tokenizer import UsageError, load_codec
 
 RATE = 48_000
@@ -338,7 +338,7 @@ def test_visqol_gives_the_published_score_for_identity_in_audio_mode(shared_audi
 
 
 def test_windows_average_by_length_and_fill_the_series() -> None:
-    windowed = Windowed(Metric.VISQOL, lambda s, d, r: Figure(float(s.mean())), 100, 100)
+    windowed = Windowed("visqol", lambda s, d, r: Figure(float(s.mean())), 100, 100)
     for level in [1.0] * 10 + [4.0] * 5:
         block = np.full((2, 100), level, np.float32)
         windowed.add(block, block)
@@ -352,11 +352,9 @@ def test_the_worst_chunk_is_the_spectrally_worst_of_the_worst_window(
     """ViSQOL has one value for ten segments: the first of them is no worse than the others."""
     spec = load_codec("mulaw").spec
     visqol = Windowed(
-        Metric.VISQOL, lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520
+        "visqol", lambda s, d, r: Figure(4.5 - float(np.square(s - d).mean())), RATE, 47_520
     )
-    monkeypatch.setattr(
-        "pipelines.auditing.measure.meters.open_windowed", lambda *arguments: [visqol]
-    )
+    monkeypatch.setattr("pipelines.auditing.meters.open_windowed", lambda *arguments: [visqol])
     meters = Meters(spec, ("visqol", "mel"), clip_seconds=3.0)
     source = sound(47_520).samples
     for i in range(25):

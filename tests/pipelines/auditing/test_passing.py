@@ -19,11 +19,12 @@ from rewriting import rewrite
 from sounds import sound
 
 from pipelines import AuditOptions, audit
+from pipelines.auditing.choose.share import limit, number
 from pipelines.auditing.page.clips import choose_stretch
 from pipelines.auditing.page.kept_stretch import KeptStretch
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.run import audit_share
-from pipelines.auditing.while_tokenizing import WHY, PassingSettings, Watched, limit, number
+from pipelines.auditing.while_tokenizing import WHY, PassingSettings, Watched
 from pipelines.cli.main import main
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus

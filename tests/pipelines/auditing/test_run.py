@@ -26,8 +26,8 @@ import pipelines
 from pipelines import AuditOptions, AuditReport, audit
 from pipelines.auditing.choose import sampling, survey
 from pipelines.auditing.choose.sampling import Chosen
-from pipelines.auditing.measure.meters import Meters
-from pipelines.auditing.options import missed_limits
+from pipelines.auditing.judge.limits import missed_limits
+from pipelines.auditing.meters import Meters
 from pipelines.auditing.page.clips import Stretch, decode_stretch, nested_levels
 from pipelines.auditing.page.images import difference_png, mel_image, spectrogram_png
 from pipelines.auditing.page.site import media, script
@@ -557,13 +557,13 @@ def test_limits_by_the_mean_and_not_applicable_is_missed() -> None:
         )
 
     asked = replace(QUIET, metrics=("visqol", "level"), limits={"visqol": 3.5})
-    assert missed_limits(asked, [one("a", 3.0), one("b", 4.2)]) == []
-    missed = missed_limits(asked, [one("a", 3.0), one("b", 3.2), one("c", None)])
+    assert missed_limits(asked.limits, [one("a", 3.0), one("b", 4.2)]) == []
+    missed = missed_limits(asked.limits, [one("a", 3.0), one("b", 3.2), one("c", None)])
     assert missed[0].mean == pytest.approx(3.1) and missed[0].worst == "a"
-    assert missed_limits(asked, [one("a", None)])[0].mean is None
-    missed = missed_limits(replace(asked, limits={"level": 2.0}), [one("a", -3.0), one("b", 1.5)])
+    assert missed_limits(asked.limits, [one("a", None)])[0].mean is None
+    missed = missed_limits({"level": 2.0}, [one("a", -3.0), one("b", 1.5)])
     assert missed[0].worst == "a" and "2.250 in the mean of its size" in missed[0].describe()
-    assert missed_limits(asked, [one("a", float("nan"))])
+    assert missed_limits(asked.limits, [one("a", float("nan"))])
 
 
 def test_a_codec_without_windows_and_scales_and_the_other_format(

@@ -174,35 +174,37 @@ def test_interruptions_end_within_seconds_and_say_how_to_resume(
     assert run("verify", str(out)).returncode == 0
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+INSTALLED = ["-P", "-c", "import sys; from codecshards.__main__ import main; sys.exit(main())"]
+"""as the installed command is started, which does not search the working folder either"""
+
+
+@pytest.mark.parametrize(
+    ("way", "paths", "workers"),
+    [
+        (INSTALLED, "{root}", "0"),
+        (INSTALLED, ":{root}", "0"),
+        (INSTALLED, "{root}:", "1"),
+        (["-m", "codecshards"], "{root}", "0"),
+        (["-m", "codecshards"], "{root}::", "0"),
+    ],
+)
 def test_files_beside_the_user_are_never_run(
-    make_corpus: Maker, tmp_path: Path, workers: str
+    make_corpus: Maker, tmp_path: Path, way: list[str], paths: str, workers: str
 ) -> None:
-    """Neither by the decoder's process nor by Ray's, whatever modules of ours or of Python's they
-    are called like."""
+    """Neither by the command, nor the decoder's process, nor Ray's, whatever modules of ours or of
+    Python's they are called like; an empty part of PYTHONPATH is the working folder."""
     corpus, beside = make_corpus(count=2, broken=False), tmp_path / "project"
     beside.mkdir()
     for name in ("tokenizer", "pipelines", "tokenize", "queue", "statistics", "pickle"):
         (beside / f"{name}.py").write_text(
             f"open('ran-{name}', 'w').close()\nraise SystemExit('a file of the user')\n"
         )
-    # As the installed command is started, which does not search the working folder either.
-    start = (
-        f"import sys; sys.path.append({str(ROOT)!r}); from pipelines.cli.main import main; "
-        "sys.exit(main())"
-    )
-    arguments = [
-        "tokenize",
-        str(corpus),
-        str(tmp_path / "out"),
-        "--codec",
-        "mulaw",
-        "--workers",
-        workers,
-    ]
+    out = str(tmp_path / "out")
+    arguments = ["tokenize", str(corpus), out, "--codec", "mulaw", "--workers", workers]
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", start, *arguments],
+        [sys.executable, *way, *arguments],
         cwd=beside,
+        env={**os.environ, "PYTHONPATH": paths.format(root=ROOT)},
         capture_output=True,
         text=True,
         check=False,

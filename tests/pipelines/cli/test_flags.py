@@ -33,7 +33,9 @@ def test_every_option_has_a_flag_or_says_why_not(
     with pytest.raises(SystemExit):
         main([OPTIONS[kind], "--help"])
     text = capsys.readouterr().out
-    names = [f"--{name}" for name, _ in flag.members.values()] if flag.members else [spelling(one)]
+    names = (
+        [f"--{name}" for name, _ in flag.members().values()] if flag.members else [spelling(one)]
+    )
     assert all(name in text for name in names)
 
 
@@ -85,7 +87,7 @@ def test_flags_of_every_kind() -> None:
         ids: tuple[str, ...] = setting((), "ids", group="which")
         names: tuple[str, ...] = setting(("a", "b"), "default: %(default)s", commas=True)
         music: tuple[str, ...] = setting(("music/*",), "music", repeated=True)
-        limits: Mapping[str, int] = setting({}, "limits", members={"x": ("min-x", "of x")})
+        limits: Mapping[str, int] = setting({}, "limits", members=lambda: {"x": ("min-x", "of x")})
 
     parser = argparse.ArgumentParser()
     add_flags(parser, Toy, "how")

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
 
-from pipelines.cluster import driver as runs
+from pipelines.cluster import connect as connecting
+from pipelines.cluster import team as teams
+from pipelines.cluster.deaths import Place
+from pipelines.cluster.driver import MOST_DEATHS, Driver
+from pipelines.cluster.encoder import Feed
+from pipelines.cluster.team import Team, require_package
 from pipelines.system.blame import Death, DeathKind
 from pipelines.tokenizing.jobs import ShardJob
 from tokenizer.errors import UsageError
 
 
-def feed(nearby: bool) -> runs._Feed:
-    places = tuple(runs._Place(node, "") for node in ("one", "one", "two", "two"))
-    return runs._Feed(("a", "b", "c", "d"), places, nearby, 16, 4)
+def feed(nearby: bool) -> Feed:
+    places = tuple(Place(node, "") for node in ("one", "one", "two", "two"))
+    return Feed(("a", "b", "c", "d"), places, nearby, 16, 4)
 
 
 def test_runners_near_gpus_send_to_those_and_take_turns_at_the_first() -> None:
@@ -41,15 +47,15 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if reasons:
             raise ConnectionAbortedError(reasons.pop(0))
 
-    monkeypatch.setattr(runs.ray, "init", init)
-    monkeypatch.setattr(runs, "_knock", lambda address: None)
-    monkeypatch.setattr(runs, "CLIENT_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(connecting.ray, "init", init)
+    monkeypatch.setattr(connecting, "_knock", lambda address: None)
+    monkeypatch.setattr(connecting, "CLIENT_PAUSES", (0.0, 0.0))
     return reasons
 
 
 def test_a_head_that_is_not_ready_for_a_client_is_asked_again(refusals: list[str]) -> None:
     refusals += ["not yet"] * 2
-    runs._init("ray://head:10001", None, None)
+    connecting._init("ray://head:10001", None, None)
     assert not refusals
 
 
@@ -59,7 +65,7 @@ def test_a_head_that_never_serves_a_client_is_one_line_with_the_reason(refusals:
     ] * 9
     with (
         pytest.raises(UsageError, match="RuntimeError: no memory"),
-        runs.connect("ray://head:10001", None, None),
+        connecting.connect("ray://head:10001", None, None),
     ):
         pass
     assert len(refusals) == 6, "three tries"
@@ -69,7 +75,7 @@ def test_other_addresses_are_asked_once(refusals: list[str]) -> None:
     refusals += ["no"] * 2
     with (
         pytest.raises(UsageError, match="no Ray cluster"),
-        runs.connect("10.0.0.1:6379", None, None),
+        connecting.connect("10.0.0.1:6379", None, None),
     ):
         pass
     assert len(refusals) == 1
@@ -96,9 +102,9 @@ class Notes(dict[str, str]):
 
 
 @pytest.fixture
-def driver() -> runs.Driver:
+def driver() -> Driver:
     """One that has never met Ray: only its judgement is asked for."""
-    found = runs.Driver.__new__(runs.Driver)
+    found = Driver.__new__(Driver)
     found._display, found._journal = Messages(), Notes()  # type: ignore[assignment]
     found._deaths, found._trials = {}, {}
     return found
@@ -109,7 +115,7 @@ KILL, CRASH, LOST = (
 )
 
 
-def test_thirty_deaths_from_outside_quarantine_nobody(driver: runs.Driver) -> None:
+def test_thirty_deaths_from_outside_quarantine_nobody(driver: Driver) -> None:
     job = ShardJob("s", ())
     for death in [KILL, LOST] * 30:
         driver._journal["s"] = "a"  # type: ignore[index]
@@ -118,7 +124,7 @@ def test_thirty_deaths_from_outside_quarantine_nobody(driver: runs.Driver) -> No
 
 
 def test_a_crash_is_tried_alone_and_counts_once_the_same_one_crashes_again(
-    driver: runs.Driver,
+    driver: Driver,
 ) -> None:
     job = driver._judge(ShardJob("s", ()), CRASH)
     assert job.careful and not job.quarantined
@@ -130,7 +136,7 @@ def test_a_crash_is_tried_alone_and_counts_once_the_same_one_crashes_again(
     assert driver._judge(job, CRASH).quarantined == ("b",)
 
 
-def test_a_death_before_anything_was_begun_accuses_nobody(driver: runs.Driver) -> None:
+def test_a_death_before_anything_was_begun_accuses_nobody(driver: Driver) -> None:
     job = driver._judge(ShardJob("s", ()), CRASH)
     driver._journal["s"] = "a"  # type: ignore[index]
     for _ in range(6):
@@ -138,10 +144,10 @@ def test_a_death_before_anything_was_begun_accuses_nobody(driver: runs.Driver) -
     assert not job.quarantined
 
 
-def test_deaths_without_end_end_the_run(driver: runs.Driver) -> None:
+def test_deaths_without_end_end_the_run(driver: Driver) -> None:
     job = ShardJob("s", ())
     with pytest.raises(UsageError, match="run the same command again"):
-        for _ in range(runs.MOST_DEATHS):
+        for _ in range(MOST_DEATHS):
             job = driver._judge(job, KILL)
 
 
@@ -149,10 +155,10 @@ def test_a_node_without_the_package_is_told_what_to_install() -> None:
     with pytest.raises(
         UsageError, match=r"lacks the module pipelines: install codecshards .* ray=="
     ):
-        runs._require_package(
+        require_package(
             RuntimeError("failed to import\n\nModuleNotFoundError: No module named 'pipelines'")
         )
-    runs._require_package(RuntimeError("something else"))
+    require_package(RuntimeError("something else"))
 
 
 class Answers:
@@ -184,7 +190,7 @@ class Actor:
     """An actor whose methods answer at once."""
 
     def __init__(self, ray: Answers, placed: bool = True) -> None:
-        self._place = Answer(runs._Place("node", "words"))
+        self._place = Answer(Place("node", "words"))
         if not placed:
             ray.open.add(self._place)
         self.where = self.load = self
@@ -202,9 +208,9 @@ class Actor:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Answers:
     answers = Answers()
     for name in ("wait", "get", "kill"):
-        monkeypatch.setattr(runs.ray, name, getattr(answers, name))
-    monkeypatch.setattr(runs, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(runs, "_is_alive", lambda node: True)
+        monkeypatch.setattr(teams.ray, name, getattr(answers, name))
+    monkeypatch.setattr(teams, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(teams, "is_alive", lambda node: True)
     return answers
 
 
@@ -212,7 +218,7 @@ def test_an_actor_without_a_place_holds_nobody_up_and_goes_when_there_is_no_room
     stage: Answers,
 ) -> None:
     actors = [Actor(stage), Actor(stage, placed=False), Actor(stage)]
-    team = runs._Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
+    team = Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
     team.resize(3)
     for _ in range(3):
         team.look()
@@ -223,16 +229,16 @@ def test_an_actor_without_a_place_holds_nobody_up_and_goes_when_there_is_no_room
 
 def test_a_dead_actor_is_replaced_and_one_that_never_starts_ends_the_run(stage: Answers) -> None:
     actors = [Actor(stage) for _ in range(20)]
-    team = runs._Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
+    team = Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
     team.resize(1)
     for _ in range(3):
         team.look()
-    actors[0].died = runs.RayActorError()
+    actors[0].died = RayActorError()
     for _ in range(6):
         team.look()
     assert [member.number for member in team.ready] == [1]
     for actor in actors[1:]:
-        actor.died = runs.RayActorError()
+        actor.died = RayActorError()
     with pytest.raises(UsageError, match="5 times in a row as it started"):
         for _ in range(20):
             team.look()

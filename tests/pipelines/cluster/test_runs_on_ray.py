@@ -184,7 +184,7 @@ def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: P
     process = scene.start(tmp_path / "out", "--device", "cpu", "--workers", "2")
     joined = 0
     while process.poll() is None:
-        joined += len(actors("_EncodeActor"))
+        joined += len(actors("EncodeActor"))
         time.sleep(0.2)
     assert process.returncode == 3, process.stderr and process.stderr.read()
     assert not joined
@@ -197,7 +197,7 @@ def test_each_gpu_gets_one_encoder(scene: Scene, tmp_path: Path) -> None:
     process = scene.start(tmp_path / "out", "--gpus", "2", "--device", "cpu")
     seen = 0
     while process.poll() is None:
-        seen = max(seen, len(actors("_EncodeActor")))
+        seen = max(seen, len(actors("EncodeActor")))
         time.sleep(0.05)
     assert process.returncode == 3, process.stderr and process.stderr.read()
     assert seen == 2
@@ -235,7 +235,7 @@ def test_a_killed_driver_loses_nothing(scene: Scene, tmp_path: Path, round: int)
     scene.assert_undisturbed(out)
 
 
-@pytest.mark.parametrize("kind", ["_Runner", "_EncodeActor"])
+@pytest.mark.parametrize("kind", ["Runner", "EncodeActor"])
 @pytest.mark.parametrize("round", range(ROUNDS))
 def test_a_killed_actor_is_replaced(scene: Scene, tmp_path: Path, kind: str, round: int) -> None:
     out, chance = tmp_path / "out", random.Random(round)
@@ -268,19 +268,17 @@ def test_a_recording_that_kills_its_process_is_quarantined_and_the_others_go_on(
         if any(recording.id == id for recording in shard.recordings)
     )
     wait_for(
-        lambda: (
-            (len(commits(out)) == number and actors("_Runner.run")) or process.poll() is not None
-        )
+        lambda: (len(commits(out)) == number and actors("Runner.run")) or process.poll() is not None
     )
-    kill(actors("_Runner.run"), signal.SIGABRT)
+    kill(actors("Runner.run"), signal.SIGABRT)
     journal = out / "manifest" / "journal"
     for _ in range(LIMITS[DeathKind.CRASHED]):
-        encoders = actors("_EncodeActor")
+        encoders = actors("EncodeActor")
         wait_for(lambda: id in texts(journal) or process.poll() is not None)
         with stopped(encoders):  # or the recording would be done with before its process is found
-            wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+            wait_for(lambda: actors("Runner.run") or process.poll() is not None)
             assert id in texts(journal)
-            kill(actors("_Runner.run"), signal.SIGABRT)
+            kill(actors("Runner.run"), signal.SIGABRT)
         wait_for(
             lambda: id not in texts(journal) or process.poll() is not None
         )  # the driver has read it
@@ -298,12 +296,12 @@ def test_kills_from_outside_cost_no_recording(scene: Scene, tmp_path: Path) -> N
     """Of decoders, runners and encoders, as the kernel kills when memory runs out."""
     out, chance, kills = tmp_path / "out", random.Random(0), 0
     process = scene.start(out, "--device", "cpu")
-    wait_for(lambda: actors("_Runner.run") or process.poll() is not None)
+    wait_for(lambda: actors("Runner.run") or process.poll() is not None)
     while process.poll() is None and kills < 6 * ROUNDS:
         pids = {
             "decoder": decoders(),
-            "runner": actors("_Runner.run"),
-            "encoder": actors("_EncodeActor.encode"),
+            "runner": actors("Runner.run"),
+            "encoder": actors("EncodeActor.encode"),
         }
         chosen = pids[("decoder", "runner", "encoder")[kills % 3]]
         if chosen:
@@ -337,7 +335,7 @@ def test_a_lost_node_costs_nothing_and_a_new_one_is_used(scene: Scene, tmp_path:
 
 def decoders() -> list[int]:
     """Process ids of decoders below the tests' own runners."""
-    runners = set(actors("_Runner"))
+    runners = set(actors("Runner"))
     return [
         int(entry.name)
         for entry in Path("/proc").iterdir()

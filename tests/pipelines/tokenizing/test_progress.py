@@ -6,13 +6,12 @@ import io
 
 import pytest
 
+from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.progress import (
     PlainDisplay,
     RunProgress,
     ShardProgress,
     describe,
-    format_duration,
-    format_hours,
 )
 
 

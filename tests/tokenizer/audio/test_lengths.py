@@ -13,6 +13,7 @@ from audio_files import RATE, by_ffmpeg, by_soundfile, joined, noise, pages, spo
 
 from tokenizer import RecordingError, read_audio
 from tokenizer.audio import stream_audio
+from tokenizer.audio.containers.extents import is_cut
 from tokenizer.audio.containers.mpeg import before_tags
 from tokenizer.audio.containers.ogg import checksum, read_links
 from tokenizer.audio.stream import AudioReport
@@ -329,3 +330,16 @@ def test_of_two_tracks_the_default_is_read_and_the_other_is_said() -> None:
         content = by_ffmpeg("matroska", *tracks, default=default)
         found = report(content)
         assert found.tracks == 2 and found.flags == ("other_tracks",)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + b"\xff" * 7 + b"\x7f",
+        b"caff\0\1\0\0" + b"free\x7f" + b"\xff" * 7,
+        b"riff\x2e\x91\xcf\x11" + bytes(32) + b"junk" + bytes(12) + b"\xff" * 7 + b"\x7f",
+    ],
+    ids=["asf", "caf", "w64"],
+)
+def test_a_chunk_larger_than_any_file_says_nothing(head: bytes) -> None:
+    assert not is_cut(io.BytesIO(head + bytes(100)))

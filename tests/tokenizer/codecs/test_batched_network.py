@@ -23,7 +23,8 @@ from tokenizer.codecs import describe_codec
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec import quantizer
 from tokenizer.codecs.encodec.arithmetic import arithmetic
-from tokenizer.codecs.encodec.codec import EncodecCodec, load_model
+from tokenizer.codecs.encodec.checkpoint import load_model
+from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.batches import ROWS
 from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work, fill

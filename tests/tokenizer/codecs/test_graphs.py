@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from tokenizer import Codec, load_codec
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec import quantizer
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu import graphs
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.graphs import GraphRunner, Shape, Work

@@ -13,7 +13,8 @@ from sounds import sound
 from transformers import EncodecConfig, EncodecModel
 
 from tokenizer import CodecLoadError, RecordingError, load_codec
-from tokenizer.codecs.encodec.codec import EncodecCodec, encodec_spec, load_model
+from tokenizer.codecs.encodec.checkpoint import encodec_spec, load_model
+from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.networks import ReferenceNetwork, TiledNetwork
 from tokenizer.codecs.encodec.proven import unproven

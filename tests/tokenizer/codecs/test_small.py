@@ -12,7 +12,7 @@ import torch
 
 from tokenizer import CodecLoadError, Waveform, load_codec
 from tokenizer.codecs import describe_codec
-from tokenizer.codecs.encodec.checkpoint import BUNDLED, find_checkpoint
+from tokenizer.codecs.lookup import BUNDLED, find_checkpoint
 from tokenizer.training.data.synthesis import music
 from tokenizer.training.losses import si_snr
 

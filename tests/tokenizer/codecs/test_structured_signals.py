@@ -15,7 +15,7 @@ from sounds import structured
 from transformers import EncodecModel
 
 from tokenizer import load_codec
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.cpu.kernels import moments
 from tokenizer.codecs.encodec.cpu.tiles import joined, repeated, tiles
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork

@@ -19,7 +19,8 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecC
 
 from tokenizer import load_codec
 from tokenizer.codecs.encodec import quantizer
-from tokenizer.codecs.encodec.codec import EncodecCodec, load_model
+from tokenizer.codecs.encodec.checkpoint import load_model
+from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet, similar
 from tokenizer.codecs.encodec.cpu.tiles import (
     Convolution,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 _NEAR = 1 << 13
@@ -22,6 +22,8 @@ _PLACEHOLDERS = (0x7F000000, 0x7FFFFFFF, 0xFFFFFFFF)
 """SoX in AIFF; most writers by signed and by unsigned numbers: 0x7FFFF000, 0x80000000 and
 0xFFFFFFDB are near these"""
 _MOST_CHUNKS = 1 << 20
+_FARTHEST = 1 << 62
+"""bytes into a file; places beyond cannot be sought"""
 
 
 def is_unknown(size: int) -> bool:
@@ -48,73 +50,69 @@ def is_cut(file: BinaryIO) -> bool:
     return False
 
 
+def _walk(
+    file: BinaryIO, at: int, head: str, counted: int, aligned: int = 1
+) -> Iterator[tuple[bytes, int, int]]:
+    """Chunks that follow each other: the name of each, where it begins, and its size.
+
+    Args:
+        file: to read the heads of.
+        at: where the first chunk begins.
+        head: name and size, as `struct` has them.
+        counted: bytes of the head that the size leaves out.
+        aligned: bytes at a multiple of which a chunk ends, from its own beginning.
+    """
+    length = struct.calcsize(head)
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        found = file.read(length)
+        if len(found) < length:
+            return
+        name, size = struct.unpack(head, found)
+        yield name, at, size
+        if size + counted < length or at + size > _FARTHEST:
+            return
+        at += size + counted + (-(size + counted) % aligned)
+
+
 def _iff(file: BinaryIO, end: int) -> bool:
     """AIFF, AIFF-C and Amiga's 8SVX: chunks with big-endian sizes."""
-    return _chunks(file, end, 12, ">I", (b"SSND", b"BODY"))
+    return _goes_beyond(file, end, 12, ">4sI", (b"SSND", b"BODY"))
 
 
 def _avi(file: BinaryIO, end: int) -> bool:
     """AVI: the list `movi` of each RIFF."""
-    at = 0
-    while at + 12 <= end:
-        file.seek(at)
-        head = file.read(12)
-        size = struct.unpack("<I", head[4:8])[0]
-        if head[:4] != b"RIFF":
+    for name, at, size in _walk(file, 0, "<4sI", 8, 2):
+        if name != b"RIFF" or at + 12 > end:
             return False
-        if _chunks(file, end, at + 12, "<I", (b"LIST",)):
+        if _goes_beyond(file, end, at + 12, "<4sI", (b"LIST",)):
             return True
         if is_unknown(size):
             return False
-        at += 8 + size + (size & 1)
     return False
 
 
-def _chunks(file: BinaryIO, end: int, at: int, form: str, wanted: tuple[bytes, ...]) -> bool:
+def _goes_beyond(file: BinaryIO, end: int, at: int, head: str, wanted: tuple[bytes, ...]) -> bool:
     """Whether a chunk of those names goes beyond the file's end."""
-    for _ in range(_MOST_CHUNKS):
-        file.seek(at)
-        head = file.read(8)
-        if len(head) < 8:
-            return False
-        size = struct.unpack(form, head[4:])[0]
-        if head[:4] in wanted and (is_unknown(size) or at + 8 + size > end):
+    for name, start, size in _walk(file, at, head, 8, 2):
+        if name in wanted and (is_unknown(size) or start + 8 + size > end):
             return not is_unknown(size)
-        at += 8 + size + (size & 1)
     return False
 
 
 def _caf(file: BinaryIO, end: int) -> bool:
-    at = 8
-    for _ in range(_MOST_CHUNKS):
-        file.seek(at)
-        head = file.read(12)
-        if len(head) < 12:
-            return False
-        size = struct.unpack(">q", head[4:])[0]
-        if head[:4] == b"data":
+    for name, at, size in _walk(file, 8, ">4sq", 12):
+        if name == b"data":
             return not is_unknown_64(size) and at + 12 + size > end
-        if size < 0:
-            return False
-        at += 12 + size
     return False
 
 
 def _w64(file: BinaryIO, end: int) -> bool:
     """Sony Wave64: names of 16 bytes, sizes of 64 bits that count the head of the chunk, each
     aligned to 8 bytes."""
-    at = 40
-    for _ in range(_MOST_CHUNKS):
-        file.seek(at)
-        head = file.read(24)
-        if len(head) < 24:
-            return False
-        size = struct.unpack("<q", head[16:])[0]
-        if head[:4] == b"data":
+    for name, at, size in _walk(file, 40, "<16sq", 0, 8):
+        if name[:4] == b"data":
             return not is_unknown_64(size - 24) and at + size > end
-        if size < 24:
-            return False
-        at += size + (-size & 7)
     return False
 
 
@@ -204,18 +202,9 @@ _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 
 
 def _asf(file: BinaryIO, end: int) -> bool:
-    at = 0
-    for _ in range(64):
-        file.seek(at)
-        head = file.read(24)
-        if len(head) < 24:
-            return False
-        size: int = struct.unpack("<Q", head[16:])[0]
-        if head[:16] == _ASF_DATA:  # a broadcast declares its head alone
+    for name, at, size in _walk(file, 0, "<16sQ", 0):
+        if name == _ASF_DATA:  # a broadcast declares its head alone
             return 50 < size < _UNKNOWN_64 and at + size > end
-        if size < 24:
-            return False
-        at += size
     return False
 
 

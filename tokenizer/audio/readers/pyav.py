@@ -8,7 +8,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 from av.stream import Disposition
 from numpy.typing import NDArray
@@ -26,12 +25,13 @@ from tokenizer.audio.readers.base import (
     opened,
     usual_layout,
 )
+from tokenizer.audio.readers.gathering import Gathered
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
 FORMATS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,mlp,mov,mp3,mpc,mpc8,"
-    "mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,voc,w64,wav,webm,wv"
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,"
+    "mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,voc,w64,wav,webm,wv"
 )
 """demuxers that may open a file; a playlist (hls, concat) would read other local files"""
 _EXACT = {"flac", "wv", "tta", "ape"}
@@ -70,18 +70,6 @@ _MOST_GAPS = 1_000
 _JUNK_SHARE = 0.01
 """a packet with fewer bytes that are not zero is padding before or after an MPEG stream, not
 damaged audio"""
-
-
-_SAMPLE_TYPES: dict[str, np.dtype[Any]] = {
-    "s16": np.dtype(np.int16),
-    "s32": np.dtype(np.int32),
-    "flt": np.dtype(np.float32),
-}
-"""packed sample formats, and with a `p` behind them planar ones, that numpy turns into the same
-floats as libswresample, for a tenth of its cost a frame"""
-_MOST_PLANES = 2
-"""channels of a planar frame that are read as they are: beyond 7, PyAV's list of planes runs over
-its end"""
 
 
 class NotOpened(Exception):
@@ -256,7 +244,7 @@ class PyAVReader:
             RecordingError: packets that do not decode or are missing, unless that is allowed, or a
                 rate or layout that changes on the way (DAMAGED).
         """
-        gathered = _Gathered(self.facts.channels)
+        gathered = Gathered(self.facts.channels)
         try:
             for found in self._alike():
                 if isinstance(found, Gap):
@@ -383,54 +371,6 @@ class PyAVReader:
 
     def _damaged(self, what: str) -> RecordingError:
         return RecordingError(FailureKind.DAMAGED, f"{self._name}: {what}", "decode")
-
-
-class _Gathered:
-    """Samples of frames as they lie in memory, until there are enough of them to be worth
-    converting."""
-
-    def __init__(self, channels: int) -> None:
-        self._channels = channels
-        # `to_ndarray` on planar audio of many channels crashes the process: packed floats are
-        # always safe.
-        self._packed = AudioResampler(format="flt")
-        self._types = dict(_SAMPLE_TYPES)
-        if channels <= _MOST_PLANES:
-            self._types |= {f"{name}p": dtype for name, dtype in _SAMPLE_TYPES.items()}
-        self._format = ""
-        self._held: list[list[NDArray[Any]]] = []
-        self._count = 0
-
-    def add(self, frame: Any, enough: int) -> Iterator[NDArray[np.float32]]:
-        """Take in a frame; yields a block where `enough` samples per channel have come together."""
-        for readable in (
-            (frame,) if frame.format.name in self._types else self._packed.resample(frame)
-        ):
-            if readable.format.name != self._format:
-                yield from self.flush()
-                self._format = readable.format.name
-            self._held.append(self._planes(readable))
-            self._count += readable.samples
-        if self._count >= enough:
-            yield from self.flush()
-
-    def flush(self) -> Iterator[NDArray[np.float32]]:
-        """What has been gathered, as one block."""
-        if not self._count:
-            return
-        rows = [np.concatenate(pieces) for pieces in zip(*self._held, strict=True)]
-        block = np.empty((self._channels, self._count), np.float32)
-        block[...] = rows[0].reshape(-1, self._channels).T if len(rows) < self._channels else rows
-        scale = 1.0 if rows[0].dtype.kind == "f" else 2.0 ** (1 - 8 * rows[0].dtype.itemsize)
-        self._held, self._count = [], 0
-        yield block if scale == 1.0 else np.multiply(block, np.float32(scale), out=block)
-
-    def _planes(self, frame: Any) -> list[NDArray[Any]]:
-        """Views of a frame's memory: one of all samples in turn, or one a channel."""
-        dtype = self._types[self._format]
-        if self._format in _SAMPLE_TYPES:
-            return [np.frombuffer(frame.planes[0], dtype, frame.samples * self._channels)]
-        return [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes]
 
 
 def _names(layout: Any, channels: int) -> tuple[str, ...]:

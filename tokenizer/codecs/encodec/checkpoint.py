@@ -1,176 +1,158 @@
-"""Where a checkpoint lies: a local folder, or a hub id that becomes one. Nothing here needs
-torch."""
+"""A checkpoint of transformers' `EncodecModel`: its configuration and its weights, each through one
+guarded function."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from dataclasses import dataclass
-from difflib import get_close_matches
+import math
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, cast
 
+import torch
+from safetensors import SafetensorError
+from transformers import EncodecConfig
+
+from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
+from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, weights_hash
 from tokenizer.errors import CodecLoadError
 
-BUNDLED = {"small": Path(__file__).resolve().parents[2] / "checkpoints" / "small"}
-"""checkpoints that ship with the package, by name; a folder of the same name is meant by ./name"""
-WEIGHT_FREE = ("mulaw",)
-"""rows of `tokenizer.codecs.CODECS`: codecs that need no checkpoint"""
-ON_THE_HUB = ("facebook/encodec_48khz", "facebook/encodec_24khz")
-"""the published checkpoints; any other of `EncodecModel` works too"""
-_WEIGHTS = ("*.safetensors", "*.bin")
-_BLOCK = 1 << 20
+
+def read_config(checkpoint: Checkpoint) -> EncodecConfig:
+    """
+    Raises:
+        CodecLoadError: its config.json has settings that an EnCodec cannot have.
+    """
+    try:
+        return EncodecConfig.from_pretrained(checkpoint.folder)
+    except Exception as error:  # transformers passes on whatever validates its settings
+        raise CodecLoadError(
+            f"codec {checkpoint.name}: its config.json is not an EnCodec's: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A folder with a configuration and weights, and how it was named."""
-
-    folder: Path
-    name: str
-    """hub id, name in `BUNDLED`, or the absolute path of a local folder"""
-    revision: str | None
-    """hub commit; None for what is local"""
-
-
-def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
-    """The checkpoint called `name`, downloaded if it is a hub id that is not in the cache yet.
+def find_encodec(name: str, revision: str | None = None) -> Checkpoint:
+    """`find_checkpoint` for what works with an EnCodec only.
 
     Raises:
-        CodecLoadError: there is none, there is no network to fetch it, or it is no EnCodec.
+        CodecLoadError: likewise, or the checkpoint is of another model.
     """
-    folder = Path(name).expanduser()
-    if (name in BUNDLED or folder.is_dir()) and revision is not None:
+    checkpoint = find_checkpoint(name, revision)
+    if checkpoint.model_type != "encodec":
         raise CodecLoadError(
-            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
+            f"codec {checkpoint.name} is not an EnCodec but {checkpoint.model_type!r}: give a "
+            "checkpoint of EncodecModel"
         )
-    if name in BUNDLED:
-        found = Checkpoint(BUNDLED[name], name, None)
-    elif folder.is_dir():
-        found = Checkpoint(folder.resolve(), str(folder.resolve()), None)
-    elif _looks_like_a_path(name):
-        raise CodecLoadError(
-            f"codec {name}: there is no such folder (one written by save_pretrained is "
-            f"expected){meant(name)}"
-        )
-    else:
-        found = _download(name, revision)
-    _require_encodec(found)
-    return found
+    return checkpoint
 
 
-def weights_files(checkpoint: Checkpoint) -> list[Path]:
-    """The weight files, safetensors before pickles.
+def describe_checkpoint(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
+    """`encodec_spec` of a checkpoint on disk, whose weight files are read for their hash."""
+    return encodec_spec(
+        read_config(checkpoint),
+        codec=checkpoint.name,
+        revision=checkpoint.revision,
+        weights=weights_hash(checkpoint),
+        bandwidth=bandwidth,
+    )
+
+
+def encodec_spec(
+    config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float
+) -> CodecSpec:
+    """The facts of a checkpoint at one bandwidth, from its configuration alone.
 
     Raises:
-        CodecLoadError: there are none.
+        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an
+            overlap to join them by, or codes that 16 bits do not hold.
     """
-    for pattern in _WEIGHTS:
-        files = sorted(checkpoint.folder.glob(pattern))
-        if files:
-            return files
-    raise CodecLoadError(
-        f"codec {checkpoint.name}: no weights (*.safetensors or *.bin) beside its config.json"
-    )
-
-
-def weights_hash(checkpoint: Checkpoint) -> str:
-    """SHA-256 of the weight files as they lie on disk, in hex."""
-    digest = hashlib.sha256()
-    for path in weights_files(checkpoint):
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def meant(name: str) -> str:
-    """What someone may have meant who wrote this, and what there is: the end of a message."""
-    there = (
-        f"; with the package come {' and '.join((*BUNDLED, *WEIGHT_FREE))}, on the hub are "
-        f"{' and '.join(ON_THE_HUB)}"
-    )
-    return _close(name) + there
-
-
-def _close(name: str) -> str:
-    """The name that is most like this one, as a question; nothing for one that is right."""
-    known = [*BUNDLED, *WEIGHT_FREE, *ON_THE_HUB]
-    if name in known:
-        return ""
-    bare = {
-        full.split("/")[1]: full for full in ON_THE_HUB
-    }  # without the owner, as one speaks of them
-    written = name.lower().removeprefix("./")
-    close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(
-        written, bare, n=1, cutoff=0.7
-    )
-    return f": did you mean {bare.get(close[0], close[0])}?" if close else ""
-
-
-def _looks_like_a_path(name: str) -> bool:
-    return (
-        name.startswith((".", "/", "~"))
-        or name.count("/") > 1
-        or name.endswith("/")
-        or os.sep not in name
-    )
-
-
-def _download(name: str, revision: str | None) -> Checkpoint:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        folder = Path(
-            snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+    offered = [float(b) for b in config.target_bandwidths]
+    if float(bandwidth) not in offered:
+        choices = ", ".join(f"{b:g}" for b in offered)
+        raise CodecLoadError(
+            f"codec {codec} has no bandwidth {bandwidth:g}: choose one of {choices}"
         )
-        if not list(folder.glob("*.safetensors")):
-            folder = Path(
-                snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.bin"])
-            )
-    except RevisionNotFoundError as error:
-        raise CodecLoadError(f"codec {name} has no revision {revision} on the hub") from error
-    except LocalEntryNotFoundError as error:
+    chunk, stride = config.chunk_length, config.chunk_stride
+    if (chunk is None) != (stride is None):
         raise CodecLoadError(
-            f"codec {name} is not in this machine's cache and the hub cannot be reached: fetch it "
-            "where there is a network "
-            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name)}"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CodecLoadError(
-            f"codec {name}: neither a folder nor a checkpoint on the hub{meant(name)}"
-        ) from error
-    except Exception as error:  # the hub client passes on whatever its transport raises
-        raise CodecLoadError(
-            f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where "
-            "there is a network "
-            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name)}"
-        ) from error
-    return Checkpoint(folder, name, folder.name)
-
-
-def _require_encodec(checkpoint: Checkpoint) -> None:
-    path = checkpoint.folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CodecLoadError(
-            f"codec {checkpoint.name}: no config.json in it, so it is not a checkpoint"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CodecLoadError(
-            f"codec {checkpoint.name}: its config.json cannot be read: {error}"
-        ) from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "encodec":
-        raise CodecLoadError(
-            f"codec {checkpoint.name} is not an EnCodec but {kind!r}: give a checkpoint of "
-            "EncodecModel"
+            f"codec {codec}: its configuration has chunk_length_s without overlap, or the reverse"
         )
+    if config.codebook_size > MAX_CODEBOOK:
+        raise CodecLoadError(
+            f"codec {codec}: codebooks of {config.codebook_size:,} entries; 16 bits hold "
+            f"{MAX_CODEBOOK:,}"
+        )
+    if config.num_quantizers < 1:
+        raise CodecLoadError(
+            f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one "
+            "codebook"
+        )
+    return CodecSpec(
+        codec=codec,
+        revision=revision,
+        weights_sha256=weights,
+        bandwidth=float(bandwidth),
+        n_q=_codebooks(config, float(bandwidth)),
+        codebook_size=config.codebook_size,
+        sample_rate=config.sampling_rate,
+        channels=config.audio_channels,
+        frame_length=config.hop_length,
+        chunk_length=chunk,
+        chunk_stride=stride,
+        has_scales=bool(config.normalize),
+    )
+
+
+def _codebooks(config: EncodecConfig, bandwidth: float) -> int:
+    """As `EncodecResidualVectorQuantizer.get_num_quantizers_for_bandwidth` counts them, operation
+    by operation."""
+    bits_per_codebook = math.log2(config.codebook_size) * config.frame_rate
+    return min(int(max(1, math.floor(bandwidth * 1000 / bits_per_codebook))), config.num_quantizers)
+
+
+def load_encodec(name: str, device: torch.device) -> Any:
+    """The `EncodecModel` of a checkpoint by name, see `load_model`.
+
+    Raises:
+        CodecLoadError: there is no such checkpoint, it is of another model, or it is damaged.
+    """
+    checkpoint = find_encodec(name)
+    read_config(checkpoint)
+    return load_model(checkpoint.folder, device)
+
+
+def load_model(folder: Path, device: torch.device) -> Any:
+    """An `EncodecModel` in float32, ready for inference.
+
+    Raises:
+        CodecLoadError: no usable weights in the folder.
+    """
+    from transformers import EncodecModel
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        loaded = EncodecModel.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise CodecLoadError(
+            f"codec {folder}: its weights do not load: {_first_line(error)}"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
+    model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
+    missing: list[str] = sorted(report["missing_keys"])
+    if missing:  # transformers would fill them with random values
+        raise CodecLoadError(
+            f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first"
+        )
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -7,21 +7,18 @@ chunks of many recordings share a batch, partial chunks at their own length, nev
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
-from tokenizer.codecs import batch_chunks
-from tokenizer.codecs.base import MAX_CHUNK_FRAMES, MAX_CODEBOOK, ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.arithmetic import arithmetic, exact_float32
+from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.cpu.tiles import UnknownLayer
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.networks import Network, ReferenceNetwork, TiledNetwork
@@ -29,63 +26,7 @@ from tokenizer.codecs.encodec.probe import Probe
 from tokenizer.codecs.encodec.proven import unproven
 from tokenizer.codecs.encodec.scales import normalise
 from tokenizer.codecs.precision import PrecisionReport
-from tokenizer.errors import CodecLoadError, ShapeError
-
-if TYPE_CHECKING:
-    from transformers import EncodecConfig
-
-
-def encodec_spec(
-    config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float
-) -> CodecSpec:
-    """The facts of a checkpoint at one bandwidth, from its configuration alone.
-
-    Raises:
-        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an
-            overlap to join them by, or codes that 16 bits do not hold.
-    """
-    offered = [float(b) for b in config.target_bandwidths]
-    if float(bandwidth) not in offered:
-        choices = ", ".join(f"{b:g}" for b in offered)
-        raise CodecLoadError(
-            f"codec {codec} has no bandwidth {bandwidth:g}: choose one of {choices}"
-        )
-    chunk, stride = config.chunk_length, config.chunk_stride
-    if (chunk is None) != (stride is None):
-        raise CodecLoadError(
-            f"codec {codec}: its configuration has chunk_length_s without overlap, or the reverse"
-        )
-    if config.codebook_size > MAX_CODEBOOK:
-        raise CodecLoadError(
-            f"codec {codec}: codebooks of {config.codebook_size:,} entries; 16 bits hold "
-            f"{MAX_CODEBOOK:,}"
-        )
-    if config.num_quantizers < 1:
-        raise CodecLoadError(
-            f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one "
-            "codebook"
-        )
-    return CodecSpec(
-        codec=codec,
-        revision=revision,
-        weights_sha256=weights,
-        bandwidth=float(bandwidth),
-        n_q=_codebooks(config, float(bandwidth)),
-        codebook_size=config.codebook_size,
-        sample_rate=config.sampling_rate,
-        channels=config.audio_channels,
-        frame_length=config.hop_length,
-        chunk_length=chunk,
-        chunk_stride=stride,
-        has_scales=bool(config.normalize),
-    )
-
-
-def _codebooks(config: EncodecConfig, bandwidth: float) -> int:
-    """As `EncodecResidualVectorQuantizer.get_num_quantizers_for_bandwidth` counts them, operation
-    by operation."""
-    bits_per_codebook = math.log2(config.codebook_size) * config.frame_rate
-    return min(int(max(1, math.floor(bandwidth * 1000 / bits_per_codebook))), config.num_quantizers)
+from tokenizer.errors import ShapeError
 
 
 class EncodecCodec(Codec):
@@ -104,7 +45,7 @@ class EncodecCodec(Codec):
         self._device = torch.device(device)
         model = load_model(folder, self._device)
         # On a GPU every look at it stops it.
-        plain = ReferenceNetwork(model, static=device != "cpu" and not reference)
+        plain = ReferenceNetwork(model, static=self._device.type != "cpu" and not reference)
         self._network: Network = plain
         self._batched: BatchedNetwork | None = None
         if not reference and not unproven(model.config):
@@ -205,40 +146,3 @@ class EncodecCodec(Codec):
             (samples if scale is None else samples * scale).float().cpu().numpy()
         )
         return scaled
-
-
-def load_model(folder: Path, device: torch.device) -> Any:
-    """An `EncodecModel` in float32, ready for inference.
-
-    Raises:
-        CodecLoadError: no usable weights in the folder.
-    """
-    from transformers import EncodecModel
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        loaded = EncodecModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise CodecLoadError(
-            f"codec {folder}: its weights do not load: {_first_line(error)}"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
-    model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
-    missing: list[str] = sorted(report["missing_keys"])
-    if missing:  # transformers would fill them with random values
-        raise CodecLoadError(
-            f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first"
-        )
-    return model.eval().requires_grad_(False).to(device)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

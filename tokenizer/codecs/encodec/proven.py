@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokenizer.codecs.encodec.cpu.tiles import LEAST_ROWS
+from tokenizer.codecs.encodec.geometry import widest_padding
 
 if TYPE_CHECKING:
     from transformers import EncodecConfig
@@ -27,16 +28,8 @@ def unproven(config: EncodecConfig) -> list[str]:
     if config.norm_type not in NORMS:
         found.append(f"norm_type {config.norm_type}")
     # A tile reflects what lies in it: padding that is wider would reach into the next one.
-    if _widest_padding(config) > LEAST_ROWS:
-        found.append(f"convolutions over {_widest_padding(config) + 1} samples")
+    if widest_padding(config) > LEAST_ROWS:
+        found.append(f"convolutions over {widest_padding(config) + 1} samples")
     if config.codebook_dim != config.hidden_size:
         found.append(f"codebooks of {config.codebook_dim} numbers for {config.hidden_size}")
     return found
-
-
-def _widest_padding(config: EncodecConfig) -> int:
-    dilation = max(config.dilation_growth_rate ** max(config.num_residual_layers - 1, 0), 1)
-    residual = (config.residual_kernel_size - 1) * dilation if config.num_residual_layers else 0
-    return max(
-        config.kernel_size - 1, config.last_kernel_size - 1, residual, *config.upsampling_ratios
-    )

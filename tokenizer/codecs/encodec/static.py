@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
+
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -47,16 +49,14 @@ class _Convolution:
         self._module, conv = module, module.conv
         # With weight norm, `weight` is computed from its two factors here, once.
         self._weight, self._bias = conv.weight.detach(), conv.bias.detach()
-        self._stride, self._dilation = conv.stride[0], conv.dilation[0]
-        total = (conv.kernel_size[0] - 1) * self._dilation + 1 - self._stride
-        self._right = 0 if module.causal else total // 2
-        self._left = total - self._right
+        self._geometry = ConvolutionGeometry.of(module)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        right = self._right + -x.shape[2] % self._stride
-        padded = self._module._pad1d(x, (self._left, right), mode=self._module.pad_mode)
+        geometry = self._geometry
+        padding = (geometry.left, geometry.after(x.shape[2]))
+        padded = self._module._pad1d(x, padding, mode=self._module.pad_mode)
         y = functional.conv1d(
-            padded, self._weight, self._bias, self._stride, dilation=self._dilation
+            padded, self._weight, self._bias, geometry.stride, dilation=geometry.dilation
         )
         return self._module.norm(y) if self._module.norm_type == "time_group_norm" else y
 

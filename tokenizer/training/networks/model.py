@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from tokenizer.codecs.encodec.checkpoint import find_checkpoint
-from tokenizer.codecs.encodec.codec import load_model
+from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.scales import normalise
 from tokenizer.errors import UsageError
 from tokenizer.training.presets import Preset
@@ -29,11 +28,9 @@ def initial_model(name: str) -> Any:
     """The `EncodecModel` of a checkpoint, in float32, every part of it trainable.
 
     Raises:
-        CodecLoadError: there is no such checkpoint, or it lacks weights.
+        CodecLoadError: there is no such checkpoint, it is no EnCodec, or it lacks weights.
     """
-    return (
-        load_model(find_checkpoint(name).folder, torch.device("cpu")).train().requires_grad_(True)
-    )
+    return load_encodec(name, torch.device("cpu")).train().requires_grad_(True)
 
 
 def require_fit(model: Any, sample_rate: int, channels: int, folder: str | Path) -> None:

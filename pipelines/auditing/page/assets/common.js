@@ -2,16 +2,8 @@
 // What the other scripts share: elements, numbers and times as text, and what each measure means.
 const Common = (() => {
   const known = window.AUDIT.measures;
-  const SAYS = {
-    "si-snr": "Waveform match. Neural codecs are low here and still sound fine.",
-    level: "Loudness against the source; above 0 the reconstruction is louder.",
-    convergence: "Relative error of the spectrum.",
-    mel: "How far the spectra are apart in bands as ears group them.",
-    visqol: "Predicted listening score: 1 is bad, 4.7 is no difference to be heard.",
-    stoi: "Predicted intelligibility, from 0 to 1.",
-  };
-  const TITLES = {"si-snr": "SI-SNR", level: "level difference", convergence: "spectral convergence", mel: "log-mel distance",
-    visqol: "ViSQOL", stoi: "STOI"};
+  const BETTER = {higher: "higher is better", lower: "lower is better, 0 is best", zero: "0 is right"};
+  const ARROWS = {higher: "↑", lower: "↓", zero: "→0"};
 
   function make(tag, properties = {}, ...children) {
     const element = Object.assign(document.createElement(tag), properties);
@@ -23,10 +15,11 @@ const Common = (() => {
   // With so many digits behind the point, and never a zero with a minus.
   const fixed = (value, digits) => { const text = value.toFixed(digits); return Number(text) === 0 ? (0).toFixed(digits) : text; };
   const unit = (metric) => (known[metric].unit ? ` ${known[metric].unit}` : "");
-  const better = (metric) => (metric === "level" ? "0 is right" : known[metric].higher ? "higher is better" : "lower is better, 0 is best");
-  const arrow = (metric) => (metric === "level" ? "→0" : known[metric].higher ? "↑" : "↓");
+  const better = (metric) => BETTER[known[metric].better];
+  const arrow = (metric) => ARROWS[known[metric].better];
   // Grows as quality falls.
-  const bad = (metric, value) => (metric === "level" ? Math.abs(value) : known[metric].higher ? -value : value);
+  const BAD = {higher: (value) => -value, lower: (value) => value, zero: Math.abs};
+  const bad = (metric, value) => BAD[known[metric].better](value);
   const many = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
   function clock(seconds, digits = 1) {
@@ -38,6 +31,6 @@ const Common = (() => {
     return seconds >= 3600 ? `${(seconds / 3600).toFixed(2)} h` : seconds >= 60 ? `${(seconds / 60).toFixed(1)} min` : `${seconds.toFixed(1)} s`;
   }
 
-  return {make, short, fixed, unit, better, arrow, bad, many, clock, length, says: (metric) => SAYS[metric], title: (metric) => TITLES[metric],
-    window: (metric) => known[metric].window};
+  return {make, short, fixed, unit, better, arrow, bad, many, clock, length, says: (metric) => known[metric].help,
+    title: (metric) => known[metric].title, window: (metric) => known[metric].window};
 })();

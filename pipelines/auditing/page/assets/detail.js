@@ -58,7 +58,7 @@ const Detail = (() => {
   }
 
   // The measure by which the page's chunk is the worst: another's worst may be another chunk.
-  const judge = (row) => ((row.series.visqol || []).some((value) => value !== null) ? "visqol" : "mel");
+  const judge = (row) => report.judged_by.find((metric) => (row.series[metric] || []).some((value) => value !== null)) || report.judged_by.at(-1);
   const judged = (row) => `by ${Common.title(judge(row))}`;
 
   function listen(box, row) {

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.encodec.cpu.kernels import moments, read_one, read_two
+from tokenizer.codecs.encodec.geometry import ConvolutionGeometry, TransposedGeometry
 from tokenizer.errors import CodecshardsError
 
 TILE_FLOATS = 1 << 17
@@ -269,9 +270,9 @@ class Convolution(Layer):
         conv = module.conv
         norm = module.norm if module.norm_type == "time_group_norm" else None
         super().__init__(conv.bias.detach(), norm, conv.in_channels, conv.stride[0])
-        self._causal, self._reflect = bool(module.causal), module.pad_mode == "reflect"
-        taps, self._dilation = conv.kernel_size[0], conv.dilation[0]
-        self._reach, self._width = (taps - 1) * self._dilation + 1, self._out
+        self._geometry = ConvolutionGeometry.of(module)
+        taps, self._dilation = self._geometry.taps, self._geometry.dilation
+        self._reach, self._width = self._geometry.reach, self._out
         self._group = self._grouped(taps)
         # With weight norm, `weight` is computed from its two factors here, once.
         by_tap = conv.weight.detach().permute(2, 1, 0)
@@ -289,23 +290,11 @@ class Convolution(Layer):
         return self._stride if taps % self._stride == 0 else 1
 
     def _padding(self, length: int) -> tuple[int, int]:
-        total = self._reach - self._stride
-        frames = -(-(length - self._reach + total) // self._stride)
-        extra = frames * self._stride + self._reach - total - length
-        if self._causal:
-            return total, extra
-        return total - total // 2, total // 2 + extra
+        return self._geometry.left, self._geometry.after(length)
 
     def _mirrored(self, i: int, length: int) -> int | None:
-        if not self._reflect:
-            return None
-        # A signal that is shorter than its padding is extended with silence before it is reflected,
-        # as upstream does.
-        padding = max(self._padding(length))
-        extent = max(length, padding + 1)
-        source = abs(i)
-        source = 2 * (extent - 1) - source if source >= extent else source
-        return source if source < length else None
+        source = self._geometry.mirrored(i, length)
+        return source if self._geometry.reflects and source < length else None
 
     def _multiply(self, values: torch.Tensor, out: torch.Tensor) -> None:
         size, steps = (out.shape[0], self._group * self._in), (self._stride * self._in, 1)
@@ -330,7 +319,8 @@ class TransposedConvolution(Layer):
             conv.in_channels,
             1,
         )
-        taps, step = conv.kernel_size[0], conv.stride[0]
+        self._geometry = TransposedGeometry.of(module)
+        taps, step = self._geometry.taps, self._geometry.stride
         if taps % step:
             raise UnknownLayer(f"a transposed convolution of {taps} taps with a stride of {step}")
         self._reach, self._width = taps // step, step * self._out
@@ -341,15 +331,10 @@ class TransposedConvolution(Layer):
             blocks.permute(0, 2, 1, 3).reshape(self._reach, self._in, self._width).flip(0)
         )
         self._products = list(self._products.contiguous())
-        trimmed = taps - step
-        self._after = (
-            math.ceil(trimmed * module.trim_right_ratio) if module.causal else trimmed // 2
-        )
-        self._before = trimmed - self._after
 
     def __call__(self, signal: Signal, elu: bool, space: Workspace) -> Signal:
         whole = super().__call__(signal, elu, space)  # the norm sees what is cut off
-        return whole.part(self._before, whole.length - self._after)
+        return whole.part(self._geometry.cut_before, whole.length - self._geometry.cut_after)
 
     def _padding(self, length: int) -> tuple[int, int]:
         return self._reach - 1, self._reach - 1

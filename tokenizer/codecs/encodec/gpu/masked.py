@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional
 
 from tokenizer.codecs.encodec.cpu.tiles import UnknownLayer
+from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,24 +147,19 @@ class Convolution:
         self._weight = (
             weight.contiguous(memory_format=torch.channels_last) if channels_last else weight
         )
-        self._stride, self._dilation = conv.stride[0], conv.dilation[0]
-        total = (conv.kernel_size[0] - 1) * self._dilation + 1 - self._stride
-        self._right = 0 if module.causal else total // 2
-        self._left = total - self._right
-        if total < 0:
+        self._geometry = ConvolutionGeometry.of(module)
+        if self._geometry.padding < 0:
             raise UnknownLayer(
-                f"a convolution of {conv.kernel_size[0]} taps with a stride of {self._stride}"
+                f"a convolution of {self._geometry.taps} taps with a stride of "
+                f"{self._geometry.stride}"
             )
-        self._reflect, self._elu, self._channels_last = (
-            module.pad_mode == "reflect",
-            elu,
-            channels_last,
-        )
+        self._elu, self._channels_last = elu, channels_last
         self._norm = module.norm if module.norm_type == "time_group_norm" else None
 
     def __call__(self, signal: Signal) -> Signal:
-        right = self._right + -signal.width % self._stride
-        if signal.lengths is None and signal.width > max(self._left, right):
+        geometry = self._geometry
+        right = geometry.after(signal.width)
+        if signal.lengths is None and signal.width > max(geometry.left, right):
             return self._normalised(signal, self._convolve(self._padded(signal, right)), None)
         rows = signal.terms[0].shape[0]
         known = signal.lengths
@@ -171,7 +167,7 @@ class Convolution:
             known = torch.full(
                 (rows,), signal.width, dtype=torch.int64, device=signal.terms[0].device
             )
-        y, frames = self._convolve(self._padded_by_row(signal, known)), -(-known // self._stride)
+        y, frames = self._convolve(self._padded_by_row(signal, known)), geometry.frames(known)
         return self._normalised(signal, y, frames if signal.lengths is not None else None)
 
     def _normalised(self, signal: Signal, y: torch.Tensor, lengths: torch.Tensor | None) -> Signal:
@@ -185,8 +181,8 @@ class Convolution:
             padded[:, :, None],
             self._weight,
             self._bias,
-            (1, self._stride),
-            dilation=(1, self._dilation),
+            (1, self._geometry.stride),
+            dilation=(1, self._geometry.dilation),
         )
         return y[:, :, 0]
 
@@ -203,11 +199,11 @@ class Convolution:
         return room, inner
 
     def _padded(self, signal: Signal, right: int) -> torch.Tensor:
-        left = self._left
+        left = self._geometry.left
         if not left and not right:
             return signal.whole(self._elu)
         room, inner = self._room(signal, left, right)
-        if self._reflect:
+        if self._geometry.reflects:
             room[..., :left].copy_(inner[..., 1 : left + 1].flip(2))
             room[..., left + signal.width :].copy_(inner[..., -right - 1 : -1].flip(2))
         else:
@@ -218,12 +214,12 @@ class Convolution:
     def _padded_by_row(self, signal: Signal, lengths: torch.Tensor) -> torch.Tensor:
         """Padding in front, and behind each row's own end; as many outputs as a full row has, for
         every row."""
-        behind = self._right + self._stride - 1
-        if not self._left and not behind:
+        left, behind = self._geometry.left, self._geometry.right + self._geometry.stride - 1
+        if not left and not behind:
             return signal.whole(self._elu)
-        room, inner = self._room(signal, self._left, behind)
-        room[..., self._left + signal.width :].zero_()
-        before = torch.arange(-self._left, 0, device=room.device).expand(room.shape[0], -1)
+        room, inner = self._room(signal, left, behind)
+        room[..., left + signal.width :].zero_()
+        before = torch.arange(-left, 0, device=room.device).expand(room.shape[0], -1)
         after = lengths[:, None] + torch.arange(behind, device=room.device)
         places = torch.cat([before, after], dim=1)
         source, known = self._mirrored(places, lengths[:, None])
@@ -231,20 +227,15 @@ class Convolution:
         values = inner.gather(2, source[:, None].expand(shape)).where(
             known[:, None], room.new_zeros(())
         )
-        return room.scatter_(2, (places + self._left)[:, None].expand(shape), values)
+        return room.scatter_(2, (places + left)[:, None].expand(shape), values)
 
     def _mirrored(
         self, places: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The sample that stands at a place outside of a row `[rows, places]`, and whether one
         does: else silence."""
-        right = self._right + -lengths % self._stride
-        # A row that is shorter than its padding is extended with silence before it is reflected, as
-        # upstream does.
-        extent = torch.maximum(lengths, right.clamp_min(self._left) + 1)
-        source = places.abs()
-        source = torch.where(source >= extent, 2 * (extent - 1) - source, source)
-        known = (source >= 0) & (source < lengths) & self._reflect
+        source = self._geometry.mirrored(places, lengths)
+        known = (source >= 0) & (source < lengths) & self._geometry.reflects
         return source.where(known, torch.zeros_like(source)), known
 
 

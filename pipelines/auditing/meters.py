@@ -3,7 +3,7 @@ it says in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from pipelines.auditing.judge.reencode import Comparison
 from pipelines.auditing.judge.suspicions import HeardMeter
 from pipelines.auditing.measure.measures import NOT_FINITE, Measures, usable
 from pipelines.auditing.measure.pairs import Block
+from pipelines.auditing.measure.registry import JUDGED_BY, MEASURES
 from pipelines.auditing.measure.windows import open_windowed
-from pipelines.auditing.options import badness
 from pipelines.auditing.page.clips import most_segments
 from pipelines.auditing.page.kept_stretch import KeptStretch
-from pipelines.auditing.results import Figure, Finding, Metric, RecordingAudit
+from pipelines.auditing.results import Figure, Finding, RecordingAudit
 from pipelines.corpus.reader import DecodeReport
 from pipelines.output.formats.schema import Row
 from tokenizer.codecs.base import CodecSpec
@@ -42,7 +42,7 @@ class Meters:
     ) -> None:
         self.segment = spec.chunk_stride or spec.sample_rate
         self._spec, self._metrics = spec, metrics
-        self._measures = Measures(spec.channels, spec.sample_rate)
+        self._measures = Measures(spec.channels, spec.sample_rate, metrics)
         self._clicks = (
             ClickMeter((spec.chunk_length or 0) - spec.chunk_stride) if spec.chunk_stride else None
         )
@@ -80,21 +80,21 @@ class Meters:
 
     def _judge(self) -> None:
         """Keep the segments whose windows are complete, now that it is known how bad they are."""
-        mel = self._measures.series[Metric.MEL]
-        visqol = next(
-            (windowed.series for windowed in self._windowed if windowed.metric == Metric.VISQOL),
-            None,
-        )
+        series = self._series()
+        judges = [name for name in JUDGED_BY if name in series]
+        count = len(series[JUDGED_BY[-1]])
         segments, self._unjudged = self._unjudged, []
-        for at, segment in enumerate(segments, len(mel) - len(segments)):
-            self.kept.add(segment, _badness(mel[at], visqol[at] if visqol else None))
+        for at, segment in enumerate(segments, count - len(segments)):
+            self.kept.add(segment, _badness({name: series[name][at] for name in judges}))
+
+    def _series(self) -> dict[str, list[float | None]]:
+        return self._measures.series | {
+            windowed.metric: windowed.series for windowed in self._windowed
+        }
 
     def series(self) -> dict[str, tuple[float | None, ...]]:
         """A value a segment."""
-        series = {
-            **self._measures.series,
-            **{windowed.metric: windowed.series for windowed in self._windowed},
-        }
+        series = self._series()
         return {
             name: tuple(None if v is None else round(v, 4) + 0.0 for v in series[name])
             for name in self._metrics
@@ -112,9 +112,9 @@ class Meters:
         if not causes and comparison is None:
             yield from self._heard.findings()
         yield from duration_flag(row.codes.num_samples, report.audio.num_samples, spec.sample_rate)
-        yield from silence_flag(report.audio.flags, self._measures.pair)
+        yield from silence_flag(report.audio.flags, self._measures.sums.pair)
         yield from meter_flags(report.audio.flags)
-        yield from band_flag(self._measures.spectral.spectrum, spec.sample_rate)
+        yield from band_flag(self._measures.sums.spectral.spectrum, spec.sample_rate)
         yield from impossible_scales(row.codes.scales)
         yield from self._clicks.findings() if self._clicks else ()
 
@@ -136,11 +136,15 @@ def record(row: Row, shard: str, chosen: str, segment: int) -> RecordingAudit:
     )
 
 
-def _badness(mel: float | None, visqol: float | None) -> tuple[float, float] | None:
-    """Of a segment: its window's ViSQOL first; None where nothing can be said."""
-    if mel is None:
+def _badness(values: Mapping[str, float | None]) -> tuple[float, ...] | None:
+    """Of a segment, by the measures that judge it, the first before the others; None where nothing
+    can be said."""
+    if values[JUDGED_BY[-1]] is None:
         return None
-    return (-np.inf if visqol is None else badness(Metric.VISQOL, visqol), badness(Metric.MEL, mel))
+    return tuple(
+        -np.inf if value is None else MEASURES[name].badness(value)
+        for name, value in values.items()
+    )
 
 
 def _rounded(figure: Figure) -> Figure:

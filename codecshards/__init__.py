@@ -1,0 +1,117 @@
+"""Everything public in one import.
+
+    import codecshards as cs
+
+    cs.tokenize("music/", "out/", bandwidth=6, workers=0)
+    for batch in cs.CodesLoader(cs.CodesDataset("out/"), batch_size=32):
+        ...
+
+The names are those of the packages `tokenizer` and `pipelines`, which are found beside this one even
+where a script has a `tokenizer.py` of its own beside it (`codecshards.own`). They load on first use.
+"""
+
+# Nothing is imported here that is not in memory anyway: the command first forgets the working
+# folder, in which a user's files may be called as Python's own are (`codecshards.__main__`).
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pipelines import (
+        AuditOptions,
+        AuditReport,
+        Batch,
+        Buckets,
+        CoarseFirst,
+        CodesDataset,
+        CodesLoader,
+        Crop,
+        Delay,
+        Flatten,
+        Mixture,
+        Pack,
+        PackedBatch,
+        Parallel,
+        Pattern,
+        RunOptions,
+        RunResult,
+        Sample,
+        Span,
+        TokenizeConfig,
+        audit,
+        mix,
+        tokenize,
+    )
+    from tokenizer import (
+        ChunkCodes,
+        Codec,
+        CodecLoadError,
+        CodecshardsError,
+        CodecSpec,
+        Codes,
+        FailureKind,
+        OutputError,
+        Recording,
+        RecordingError,
+        ShapeError,
+        ShardError,
+        SourceError,
+        UsageError,
+        Waveform,
+        load_codec,
+        read_audio,
+    )
+
+__all__ = [
+    "AuditOptions",
+    "AuditReport",
+    "Batch",
+    "Buckets",
+    "ChunkCodes",
+    "CoarseFirst",
+    "Codec",
+    "CodecLoadError",
+    "CodecSpec",
+    "CodecshardsError",
+    "Codes",
+    "CodesDataset",
+    "CodesLoader",
+    "Crop",
+    "Delay",
+    "FailureKind",
+    "Flatten",
+    "Mixture",
+    "OutputError",
+    "Pack",
+    "PackedBatch",
+    "Parallel",
+    "Pattern",
+    "Recording",
+    "RecordingError",
+    "RunOptions",
+    "RunResult",
+    "Sample",
+    "ShapeError",
+    "ShardError",
+    "SourceError",
+    "Span",
+    "TokenizeConfig",
+    "UsageError",
+    "Waveform",
+    "audit",
+    "load_codec",
+    "mix",
+    "read_audio",
+    "tokenize",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from codecshards.own import own_packages
+
+    package = next(package for package in own_packages() if name in package.__all__)
+    return getattr(package, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,10 @@
+"""Where an audit's files lie, below the output folder."""
+
+AUDIT = "audit"
+REPORT, TABLE = f"{AUDIT}/report.json", f"{AUDIT}/recordings.parquet"
+PARTS = f"{AUDIT}/parts"
+"""results of single recordings, while an audit is under way"""
+WHILE_TOKENIZING = f"{AUDIT}/passing"
+"""what `tokenize --audit` found, a file a shard; it stays"""
+MEDIA = "media"
+"""sound and pictures, relative to the page in `AUDIT`"""

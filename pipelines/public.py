@@ -1,0 +1,100 @@
+"""`tokenize`, as Python has it: the command's options by name."""
+
+from __future__ import annotations
+
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.run import RunResult, tokenize_corpus
+
+
+def tokenize(
+    source: str,
+    out: str,
+    *,
+    codec: str = "facebook/encodec_48khz",
+    revision: str | None = None,
+    bandwidth: float = 6.0,
+    format: str = "parquet",
+    shard_hours: float = 2.0,
+    split: str = "train",
+    downmix: bool = False,
+    allow_truncated: bool = False,
+    allow_damaged: bool = False,
+    max_chunk_seconds: float = 300.0,
+    precision: str = "exact",
+    follow_links: bool = False,
+    workers: int | None = None,
+    gpus: int | None = None,
+    address: str | None = None,
+    device: str = "auto",
+    max_failures: int | None = None,
+    decode_timeout: float = 120.0,
+    quiet: bool = False,
+    reference: bool = False,
+    audit: float | None = None,
+) -> RunResult:
+    """Turn a corpus into shards of codes in `out`, or finish what an earlier run began there.
+
+    Recordings that cannot be tokenized do not raise: they are counted in the result, and
+    `codecshards inspect OUT --failures` says which and why.
+
+    Args:
+        source: a folder, a table of files, tars, Parquet files, or `hf:NAME[:config]:split`.
+        out: folder or URL of the output.
+        codec: hub id, folder written by `save_pretrained`, or a codec that ships with the package.
+        revision: hub commit, tag or branch.
+        bandwidth: kbps.
+        format: of the shards, "parquet" or "webdataset".
+        shard_hours: audio hours that a shard is planned to hold.
+        split: first part of the shards' names.
+        downmix: mix more than two channels down (ITU); False makes them failures.
+        allow_truncated: keep what is there of files that end early, flagged in `meta`.
+        allow_damaged: keep files in which something is missing, with silence there.
+        max_chunk_seconds: longest recording for codecs without windows.
+        precision: "exact", or on GPUs "fast", which has some other codes.
+        follow_links: read also what the data lead to outside of the source.
+        workers: CPU cores to use; None is all of them, 0 does everything in this process.
+        gpus: encoders that hold a GPU each; None is all there are.
+        address: Ray cluster to join, "auto" or "ray://host:port"; None starts one here.
+        device: "auto", "cpu" or "cuda".
+        max_failures: stop when more recordings than this have failed.
+        decode_timeout: seconds without progress after which a file's reader is ended.
+        quiet: show nothing.
+        reference: compute with transformers' own modules.
+        audit: share of the recordings that are decoded and measured in passing.
+
+    Returns:
+        Totals of what `out` holds now, earlier runs included.
+
+    Raises:
+        UsageError: anything that makes the run impossible, in one line, before work starts where
+            that can be known.
+        SourceError: the corpus cannot be listed.
+        OutputError: `out` cannot be written, or holds another run's output.
+    """
+    config = TokenizeConfig(
+        source,
+        codec=codec,
+        revision=revision,
+        bandwidth=bandwidth,
+        format=format,
+        shard_hours=shard_hours,
+        split=split,
+        downmix=downmix,
+        allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
+        max_chunk_seconds=max_chunk_seconds,
+        precision=precision,
+        follow_links=follow_links,
+    )
+    options = RunOptions(
+        workers=workers,
+        gpus=gpus,
+        address=address,
+        device=device,
+        max_failures=max_failures,
+        decode_timeout=decode_timeout,
+        quiet=quiet,
+        reference=reference,
+        audit=audit,
+    )
+    return tokenize_corpus(config, out, options)

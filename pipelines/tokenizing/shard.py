@@ -1,0 +1,233 @@
+"""One shard as a function of its recordings: read, cut, encode; rows come out, and a record of what
+was done. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipelines.corpus.absence import Absence
+from pipelines.corpus.reader import Decoder, Decoding
+from pipelines.output.formats import ShardFormat
+from pipelines.output.formats.schema import Row, ShardStats, counted
+from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
+from pipelines.output.plan import estimated
+from pipelines.tokenizing.encoders import Chunk, Encoder
+from pipelines.tokenizing.jobs import Journal, ShardJob, WorkSettings
+from pipelines.tokenizing.observer import Observer, Watch
+from pipelines.tokenizing.packing import Packer, Pending
+from pipelines.tokenizing.progress import ShardProgress
+from tokenizer.chunking import ChunkCutter
+from tokenizer.codecs.base import MAX_CHUNK_FRAMES, assemble
+from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.types import Recording
+
+TIMINGS = ("wall", "decode", "decode_wait", "encode", "encode_wait", "write")
+"""fields of `ShardProgress` that a commit record keeps"""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A shard's file, written and not committed."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a worker lends to each of its shards."""
+
+    settings: WorkSettings
+    decoder: Decoder
+    encoder: Encoder
+    journal: Journal
+    absence: Absence
+
+
+class Shard:
+    """One shard on its way: recordings in, rows out, failures and sums kept."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        job: ShardJob,
+        progress: ShardProgress,
+        observer: Observer | None = None,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`progress` is filled in, and `on_progress` called after every block."""
+        self._tools, self._job, self._progress = tools, job, progress
+        self._observer, self._on_progress = observer, on_progress
+        self._spec = tools.settings.spec
+        self._packer = Packer(tools.encoder)
+        self._stats = ShardStats()
+        self._failures: dict[str, Failure] = {}
+        self._flags: Counter[str] = Counter()
+        self._uris = [recording.uri for recording in job.recordings]
+        self._began = time.perf_counter()
+        self._waited_before, self._decoded_before = tools.decoder.waited, tools.decoder.busy
+        self._encoded_before = tools.encoder.busy
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of the recordings that could be tokenized, in the plan's order."""
+        return counted(self._rows(), self._stats, self._spec.codebook_size)
+
+    def record(self, form: ShardFormat, staged: StagedFile | None) -> CommitRecord:
+        """What was done, once the rows are written."""
+        planned = [recording.id for recording in self._job.recordings]
+        self._update()
+        return CommitRecord(
+            shard=self._job.name,
+            format=self._tools.settings.format,
+            fingerprint=self._tools.settings.fingerprint,
+            rows=self._stats.rows,
+            frames=self._stats.frames,
+            chunks=self._stats.chunks,
+            num_samples=self._stats.num_samples,
+            bytes=staged.bytes if staged else 0,
+            sha256=staged.sha256 if staged else None,
+            staged=staged.name if staged else None,
+            failures=tuple(self._failures[id] for id in planned if id in self._failures),
+            flags=dict(sorted(self._flags.items())),
+            timings=self._timings(),
+            codebook_counts=pack_counts(self._stats.counts),
+            footer=self._tools.settings.footer,
+        )
+
+    def _rows(self) -> Iterator[Row]:
+        careful = self._job.careful
+        wanted = [
+            recording for recording in self._job.recordings if not self._is_quarantined(recording)
+        ]
+        # A careful shard takes one recording at a time, from file to codes, and says which before
+        # it begins.
+        for group in ([recording] for recording in wanted) if careful else [wanted]:
+            if careful:
+                self._tools.journal.write(self._job.name, group[0].id)
+            for decoding in self._tools.decoder.decode(group):
+                self._take(decoding)
+                yield from self._finished(self._packer.ready())
+            if careful:
+                yield from self._finished(self._packer.drain())
+        yield from self._finished(self._packer.drain())
+
+    def _is_quarantined(self, recording: Recording) -> bool:
+        if recording.id not in self._job.quarantined:
+            return False
+        message = f"{recording.uri}: the process that worked on it died, again and again"
+        self._fail(recording, RecordingError(FailureKind.QUARANTINED, message, "encode"))
+        return True
+
+    def _take(self, decoding: Decoding) -> None:
+        """Read one recording and send its chunks on their way."""
+        pending = self._packer.begin(decoding.recording)
+        watch = self._observer.begin(decoding.recording.id) if self._observer else None
+        spec, progress, planned = self._spec, self._progress, self._progress.planned
+        cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
+        try:
+            for block in decoding:
+                chunks = cutter.push(block)
+                self._limit(decoding.recording, cutter.num_samples)
+                self._send(pending, chunks, watch)
+                read = cutter.num_samples / spec.sample_rate
+                progress.planned = planned + min(read, estimated(decoding.recording))
+                self._advance(block.shape[1])
+            pending.facts = decoding.report
+            self._send(pending, cutter.finish(), watch)
+            self._tools.absence.found()
+        except RecordingError as error:
+            self._tools.absence.failed(error, self._uris)
+            pending.fail(error)
+        progress.planned = planned + estimated(decoding.recording)
+        pending.num_samples = cutter.num_samples
+        pending.ended = True
+
+    def _send(self, pending: Pending, chunks: list[Chunk], watch: Watch | None) -> None:
+        for chunk in chunks:
+            self._packer.add(pending, chunk)
+            if watch and pending.error is not None:  # its codes will not come
+                watch.fail(pending.error)
+            elif watch:
+                watch.push(chunk)
+                watch.advance(pending.chunks)
+
+    def _limit(self, recording: Recording, num_samples: int) -> None:
+        """A codec without windows encodes a recording in one piece, and memory sets an end to
+        that."""
+        spec = self._spec
+        if spec.chunk_length is not None:
+            return
+        longest = min(self._tools.settings.max_chunk_seconds, MAX_CHUNK_FRAMES / spec.frame_rate)
+        if num_samples > longest * spec.sample_rate:
+            message = (
+                f"{recording.uri}: longer than {longest:g} s, which this codec encodes in one "
+                "piece: cut it with start and end "
+                "in a manifest, or raise --max-chunk-seconds"
+            )
+            raise RecordingError(FailureKind.TOO_LONG, message, "encode")
+
+    def _finished(self, ended: Iterator[Pending]) -> Iterator[Row]:
+        for pending in ended:
+            self._progress.recordings += 1
+            if pending.error is not None:
+                self._fail(pending.recording, pending.error)
+                if self._observer:
+                    self._observer.drop(pending.recording.id)
+                continue
+            row = self._row(pending)
+            if self._observer:
+                self._observer.end(row, self._job.name, pending.facts, pending.chunks)
+            yield row
+
+    def _row(self, pending: Pending) -> Row:
+        recording, report = pending.recording, pending.facts
+        meta = dict(recording.meta)
+        if report.audio.flags:
+            meta["flags"] = list(report.audio.flags)
+            self._flags.update(report.audio.flags)
+        if report.audio.gaps:
+            meta["gaps"] = [list(gap) for gap in report.audio.gaps]
+        if report.audio.tracks > 1:
+            meta["audio_tracks"] = report.audio.tracks
+        for name in ("start", "end"):
+            if getattr(recording, name) is not None:
+                meta[name] = getattr(recording, name)
+        return Row(
+            id=recording.id,
+            codes=assemble(pending.in_order(), pending.num_samples, self._spec),
+            channels=self._spec.channels,
+            source_uri=recording.uri,
+            source_sample_rate=report.audio.source_sample_rate,
+            source_channels=report.audio.source_channels,
+            source_sha256=report.source_sha256,
+            text=recording.text,
+            language=recording.language,
+            speaker=recording.speaker,
+            meta=meta,
+        )
+
+    def _fail(self, recording: Recording, error: RecordingError) -> None:
+        self._failures[recording.id] = Failure(
+            recording.id, recording.uri, str(error.kind), error.message, error.stage
+        )
+        self._progress.failures += 1
+
+    def _advance(self, samples: int) -> None:
+        self._progress.seconds += samples / self._spec.sample_rate
+        self._update()
+        self._on_progress()
+
+    def _update(self) -> None:
+        progress, tools = self._progress, self._tools
+        progress.wall = time.perf_counter() - self._began
+        progress.decode_wait = tools.decoder.waited - self._waited_before
+        progress.encode_wait = self._packer.encode_wait
+        progress.decode = tools.decoder.busy - self._decoded_before
+        progress.encode = tools.encoder.busy - self._encoded_before
+
+    def _timings(self) -> dict[str, float]:
+        return {name: round(getattr(self._progress, name), 3) for name in TIMINGS}

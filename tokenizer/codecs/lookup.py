@@ -1,0 +1,177 @@
+"""Where a checkpoint lies: a local folder, or a hub id that becomes one. Nothing here needs torch,
+or knows what kinds of checkpoints there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tokenizer.errors import CodecLoadError
+
+BUNDLED = {"small": Path(__file__).resolve().parents[1] / "checkpoints" / "small"}
+"""checkpoints that ship with the package, by name; a folder of the same name is meant by ./name"""
+ON_THE_HUB = ("facebook/encodec_48khz", "facebook/encodec_24khz")
+"""published checkpoints that are offered to those who misspell one"""
+_WEIGHTS = ("*.safetensors", "*.bin")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder with a configuration and weights, and how it was named."""
+
+    folder: Path
+    name: str
+    """hub id, name in `BUNDLED`, or the absolute path of a local folder"""
+    revision: str | None
+    """hub commit; None for what is local"""
+    model_type: object
+    """as its config.json has it, whatever that is"""
+
+
+def find_checkpoint(
+    name: str, revision: str | None = None, named: Sequence[str] = ()
+) -> Checkpoint:
+    """The checkpoint called `name`, downloaded if it is a hub id that is not in the cache yet.
+
+    Args:
+        name: a row of `BUNDLED`, a folder, or a hub id.
+        revision: hub commit, tag or branch.
+        named: codecs that need no checkpoint, which someone who misspells one may have meant.
+
+    Raises:
+        CodecLoadError: there is none, or there is no network to fetch it.
+    """
+    folder = Path(name).expanduser()
+    if (name in BUNDLED or folder.is_dir()) and revision is not None:
+        raise CodecLoadError(
+            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
+        )
+    if name in BUNDLED:
+        return _checkpoint(BUNDLED[name], name)
+    if folder.is_dir():
+        return _checkpoint(folder.resolve(), str(folder.resolve()))
+    if _looks_like_a_path(name):
+        raise CodecLoadError(
+            f"codec {name}: there is no such folder (one written by save_pretrained is "
+            f"expected){_meant(name, named)}"
+        )
+    return _download(name, revision, named)
+
+
+def weights_files(checkpoint: Checkpoint) -> list[Path]:
+    """The weight files, safetensors before pickles.
+
+    Raises:
+        CodecLoadError: there are none.
+    """
+    for pattern in _WEIGHTS:
+        files = sorted(checkpoint.folder.glob(pattern))
+        if files:
+            return files
+    raise CodecLoadError(
+        f"codec {checkpoint.name}: no weights (*.safetensors or *.bin) beside its config.json"
+    )
+
+
+def weights_hash(checkpoint: Checkpoint) -> str:
+    """SHA-256 of the weight files as they lie on disk, in hex."""
+    digest = hashlib.sha256()
+    for path in weights_files(checkpoint):
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _meant(name: str, named: Sequence[str]) -> str:
+    """What someone may have meant who wrote this, and what there is: the end of a message."""
+    there = (
+        f"; with the package come {' and '.join((*BUNDLED, *named))}, on the hub are "
+        f"{' and '.join(ON_THE_HUB)}"
+    )
+    return _close(name, named) + there
+
+
+def _close(name: str, named: Sequence[str]) -> str:
+    """The name that is most like this one, as a question; nothing for one that is right."""
+    known = [*BUNDLED, *named, *ON_THE_HUB]
+    if name in known:
+        return ""
+    # Without the owner, as one speaks of them.
+    bare = {full.split("/")[1]: full for full in ON_THE_HUB}
+    written = name.lower().removeprefix("./")
+    close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(
+        written, bare, n=1, cutoff=0.7
+    )
+    return f": did you mean {bare.get(close[0], close[0])}?" if close else ""
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return (
+        name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+        or name.endswith("/")
+        or os.sep not in name
+    )
+
+
+def _download(name: str, revision: str | None, named: Sequence[str]) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+        )
+        if not list(folder.glob("*.safetensors")):
+            folder = Path(
+                snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.bin"])
+            )
+    except RevisionNotFoundError as error:
+        raise CodecLoadError(f"codec {name} has no revision {revision} on the hub") from error
+    except LocalEntryNotFoundError as error:
+        raise CodecLoadError(
+            f"codec {name} is not in this machine's cache and the hub cannot be reached: fetch it "
+            "where there is a network "
+            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name, named)}"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CodecLoadError(
+            f"codec {name}: neither a folder nor a checkpoint on the hub{_meant(name, named)}"
+        ) from error
+    except Exception as error:  # the hub client passes on whatever its transport raises
+        raise CodecLoadError(
+            f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where "
+            "there is a network "
+            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name, named)}"
+        ) from error
+    return _checkpoint(folder, name, folder.name)
+
+
+def _checkpoint(folder: Path, name: str, revision: str | None = None) -> Checkpoint:
+    """
+    Raises:
+        CodecLoadError: there is no config.json in the folder, or it is no JSON.
+    """
+    try:
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CodecLoadError(
+            f"codec {name}: no config.json in it, so it is not a checkpoint"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CodecLoadError(f"codec {name}: its config.json cannot be read: {error}") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return Checkpoint(folder, name, revision, kind)
