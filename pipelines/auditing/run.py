@@ -43,7 +43,6 @@ from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import require_device
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
@@ -143,9 +142,7 @@ class _Audit:
         self, out: str, options: AuditOptions, display: Display, share: float | None
     ) -> None:
         self._out, self._options, self._display, self._share = out, options, display, share
-        require_device(
-            options.device, options.address if options.workers != 0 else None, options.gpus
-        )
+        options.compute.require_here()
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
