@@ -10,7 +10,6 @@ from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
 from pipelines.auditing.results import RecordingAudit
 from pipelines.cluster.connect import connect
 from pipelines.cluster.pool import Caller, Pool
-from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus
 from pipelines.tokenizing.progress import Display
 
 
@@ -47,10 +46,9 @@ def audit_on_cluster(
     Raises:
         CodecshardsError: no such cluster, the codec cannot be loaded there, OUT cannot be written.
     """
-    options = settings.options
-    gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
-    with connect(options.address, options.workers, gpus) as cluster:
-        require_cluster_gpus(options.device, cluster.gpus)
+    compute = settings.options.compute
+    with connect(compute.address, compute.workers, compute.ray_gpus) as cluster:
+        compute.require_on(cluster.gpus)
         codec = replace(
             settings.codec,
             device="cuda" if cluster.gpus else "cpu",
