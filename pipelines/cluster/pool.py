@@ -26,7 +26,8 @@ POLL_SECONDS = 0.5
 COUNT_SECONDS = 10.0
 """between looks at how many nodes there are"""
 STARVED_SECONDS = 10.0
-"""that a suspect waits for a fresh process while another idles, which is then ended in its favour"""
+"""that a suspect waits for a fresh process while an actor idles, which is then ended in its
+favour"""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
