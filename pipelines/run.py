@@ -30,12 +30,7 @@ from pipelines.output.manifest.commits import CONFIG, CommitRecord, Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import (
-    gpus_to_ask_for,
-    require_cluster_gpus,
-    require_device,
-    usable_gpu,
-)
+from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
@@ -98,9 +93,7 @@ class _Run:
     def __init__(
         self, config: TokenizeConfig, out: str, options: RunOptions, display: Display
     ) -> None:
-        require_device(
-            options.device, options.address if options.workers != 0 else None, options.gpus
-        )
+        options.compute.require_here()
         self._options = options
         self._display = display
         self._out = out
@@ -118,7 +111,9 @@ class _Run:
                 "there"
             )
         self._source = open_source(config.source, follow_links=config.follow_links)
-        self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
+        self._config = TokenizeConfig.from_dict(
+            {**config.to_dict(), "source": self._source.address}
+        )
         self._storage = open_storage(out)
         self._format = shard_format(config.format)
         self._manifest = Manifest(self._storage)
@@ -179,12 +174,12 @@ class _Run:
 
     def _require_gpus_there(self) -> None:
         """What a cluster has is asked before OUT is written, where the run cannot do without."""
-        options = self._options
-        if options.device == "cuda" and options.address is not None and options.workers != 0:
+        compute = self._options.compute
+        if compute.device == "cuda" and compute.cluster is not None:
             from pipelines.cluster.connect import connect
 
-            with connect(options.address, options.workers, options.gpus) as cluster:
-                require_cluster_gpus(options.device, cluster.gpus)
+            with connect(compute.cluster, compute.workers, compute.gpus) as cluster:
+                compute.require_on(cluster.gpus)
 
     def work(self) -> None:
         """Do every shard that is not committed yet.
@@ -305,9 +300,8 @@ class _Run:
         from pipelines.cluster.driver import Driver
 
         options = self._options
-        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
-        with connect(options.address, options.workers, gpus) as cluster:
-            require_cluster_gpus(options.device, cluster.gpus)
+        with connect(options.address, options.workers, options.compute.ray_gpus) as cluster:
+            options.compute.require_on(cluster.gpus)
             device = "cuda" if cluster.gpus and options.device != "cpu" else "cpu"
             if self._spec.precision == "fast" and device == "cpu":
                 raise UsageError(
