@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
 
 from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
@@ -19,9 +18,6 @@ from pipelines.output.card import write_card
 from pipelines.output.config import (
     RunOptions,
     TokenizeConfig,
-    differences,
-    fingerprint,
-    stored_form,
     with_device,
 )
 from pipelines.output.formats import shard_format
@@ -30,6 +26,7 @@ from pipelines.output.manifest.commits import CONFIG, CommitRecord, Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
+from pipelines.output.stored_run import StoredRun
 from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours
 from pipelines.tokenizing.encoders import LocalEncoder
@@ -119,18 +116,18 @@ class _Run:
         self._manifest = Manifest(self._storage)
         self._run = new_run()
         self._version = version("codecshards")
-        wanted = stored_form(self._config, self._spec, self._version)
+        wanted = StoredRun(self._config, self._spec, self._version)
         if self._manifest.read_config() is None:
             self._begin(wanted)
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
-        self._fingerprint = fingerprint(self._stored)
+        self._fingerprint = self._stored.fingerprint
         self._plan = self._manifest.read_plan()
 
-    def _agree(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
         stored = self._manifest.require_config()
-        changed = differences(stored, wanted)
+        changed = stored.differences(wanted)
         if changed:
             raise OutputError(
                 f"{self._out} holds another configuration ({'; '.join(changed)}): choose another "
@@ -138,7 +135,7 @@ class _Run:
             )
         return stored
 
-    def _begin(self, wanted: Mapping[str, Any]) -> None:
+    def _begin(self, wanted: StoredRun) -> None:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is
         known to work."""
         self._display.message(f"listing {self._source.spec} …")

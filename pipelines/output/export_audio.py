@@ -11,7 +11,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from pipelines.output.config import spec_from_dict
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest, data_name
@@ -49,7 +48,7 @@ def find_row(out: str, id: str) -> Row:
     """
     storage = open_storage(out)
     manifest = Manifest(storage)
-    form = shard_format(manifest.require_config()["config"]["format"])
+    form = shard_format(manifest.require_config().config.format)
     shard = next(
         (s.name for s in manifest.read_plan().shards if any(r.id == id for r in s.recordings)), None
     )
@@ -100,8 +99,7 @@ def decode_recording(
 
     require_device(device)
     row = find_row(out, id)
-    stored = Manifest(open_storage(out)).require_config()
-    spec = spec_from_dict(stored["codec"])
+    spec = Manifest(open_storage(out)).require_config().codec
     revision = spec.revision if codec is None else None
     loaded = load_codec(
         codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision

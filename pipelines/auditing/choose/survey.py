@@ -16,6 +16,7 @@ from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest, data_name, hash_stored
 from pipelines.output.plan import Plan, PlannedShard
+from pipelines.output.stored_run import StoredRun
 from tokenizer.errors import ShardError
 from tokenizer.types import Codes, Recording
 
@@ -76,7 +77,7 @@ def take_survey(
     manifest: Manifest,
     plan: Plan,
     form: ShardFormat,
-    stored: Mapping[str, Any],
+    stored: StoredRun,
     ids: Collection[str] = (),
 ) -> Survey:
     """Read every committed shard, or only those that hold one of `ids`.
@@ -86,7 +87,7 @@ def take_survey(
     """
     entries: list[Entry] = []
     findings: list[Finding] = []
-    totals = _Totals(stored["codec"]["n_q"], stored["codec"]["codebook_size"])
+    totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
     committed = manifest.committed()
     shards = 0
     for shard in plan.shards:
@@ -181,15 +182,12 @@ def _stuck(codes: Codes) -> float:
     return stuck / len(long) if len(long) else 0.0
 
 
-def _footer_findings(
-    shard: str, footer: Mapping[str, Any], stored: Mapping[str, Any]
-) -> Iterator[Finding]:
-    written, expected = footer.get("codec", {}), stored["codec"]
+def _footer_findings(shard: str, footer: Mapping[str, Any], stored: StoredRun) -> Iterator[Finding]:
+    written = footer.get("codec", {})
     for fact in ("weights_sha256", "bandwidth", "n_q", "sample_rate", "chunk_length"):
-        if fact in written and written[fact] != expected[fact]:
-            detail = (
-                f"{shard} was written with {fact} {written[fact]}, the corpus has {expected[fact]}"
-            )
+        expected = getattr(stored.codec, fact)
+        if fact in written and written[fact] != expected:
+            detail = f"{shard} was written with {fact} {written[fact]}, the corpus has {expected}"
             yield Finding(OTHER_FOOTER, Severity.ERROR, detail)
 
 

@@ -35,15 +35,16 @@ import hashlib
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pipelines.output.config import fingerprint
 from pipelines.output.formats import ShardFormat
 from pipelines.output.manifest.leases import is_over, remove_dead
 from pipelines.output.manifest.records import CommitRecord, Failure, pack_counts, unpack_counts
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.plan import Plan, shard_name
 from pipelines.output.storage import LOCK, Storage
+from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ManifestError, OutputError, ShardError
 
@@ -69,7 +70,7 @@ class Manifest:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def read_config(self) -> dict[str, Any] | None:
+    def read_config(self) -> StoredRun | None:
         """The stored configuration; None on a fresh folder.
 
         Raises:
@@ -77,13 +78,13 @@ class Manifest:
             ManifestError: it is damaged.
         """
         try:
-            return self._unsealed(CONFIG)
+            return StoredRun.from_json(self._unsealed(CONFIG))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise OutputError(f"{self.storage.root}/{CONFIG} cannot be read: {error}") from error
 
-    def require_config(self) -> dict[str, Any]:
+    def require_config(self) -> StoredRun:
         """The stored configuration.
 
         Raises:
@@ -112,7 +113,7 @@ class Manifest:
                 f"{self.storage.root} was deleted or emptied during the run: run the same command "
                 "again"
             )
-        if fingerprint(stored) != wanted:
+        if stored.fingerprint != wanted:
             raise OutputError(
                 f"{self.storage.root} was replaced by another run's during this one: choose "
                 "another OUT"
@@ -128,7 +129,7 @@ class Manifest:
         facts = self.plan_facts()
         seen = False
         # It may be moved to its place between two looks.
-        for name in (PLAN, _staged_plan(facts["sha256"]), PLAN):
+        for name in (PLAN, _staged_plan(facts.sha256), PLAN):
             try:
                 content = self.storage.read(name)
             except (FileNotFoundError, NotADirectoryError):
@@ -136,7 +137,7 @@ class Manifest:
             except OSError as error:
                 raise OutputError(f"{self.storage.root}/{name} cannot be read: {error}") from error
             seen = True
-            if hashlib.sha256(content).hexdigest() == facts["sha256"]:
+            if hashlib.sha256(content).hexdigest() == facts.sha256:
                 return Plan.from_bytes(content)
         place = f"{self.storage.root}/{PLAN}"
         if seen:
@@ -146,16 +147,15 @@ class Manifest:
             )
         raise ManifestError(f"{place} is missing: restore it, or choose another OUT")
 
-    def plan_facts(self) -> dict[str, Any]:
-        """What the configuration says of the plan: `sha256`, `split`, and how many `shards` and
-        `recordings` it has.
+    def plan_facts(self) -> PlanFacts:
+        """What the configuration says of the plan.
 
         Raises:
             OutputError: not an output of `tokenize`.
             ManifestError: the configuration says nothing of it.
         """
-        facts = self.require_config().get("plan")
-        if not isinstance(facts, dict):
+        facts = self.require_config().plan
+        if facts is None:
             raise ManifestError(f"{self.storage.root}/{CONFIG}: names no plan: choose another OUT")
         return facts
 
@@ -178,7 +178,7 @@ class Manifest:
         """Write it down, over what there was."""
         self.storage.write(PRECISION, seal(report.to_json()))
 
-    def begin(self, config: Mapping[str, Any], plan: Plan) -> bool:
+    def begin(self, run: StoredRun, plan: Plan) -> bool:
         """Store plan and configuration on a fresh folder, both or neither; False when another run
         has just done so."""
         if self.storage.exists(CONFIG):
@@ -189,21 +189,17 @@ class Manifest:
             )
         content = plan.to_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        facts = {
-            "sha256": digest,
-            "split": plan.split,
-            "shards": len(plan.shards),
-            "recordings": sum(1 for _ in plan.recordings),
-        }
+        recordings = sum(1 for _ in plan.recordings)
+        run = replace(run, plan=PlanFacts(digest, plan.split, len(plan.shards), recordings))
         self.storage.write(_staged_plan(digest), content)
-        won = self.storage.create(CONFIG, seal({**config, "plan": facts}, sort_keys=True))
+        won = self.storage.create(CONFIG, seal(run.to_json(), sort_keys=True))
         self._place_plan()
         return won
 
     def _place_plan(self) -> None:
         """Give the plan that the configuration names its place; others were staged by runs that
         came too late."""
-        digest = self.plan_facts()["sha256"]
+        digest = self.plan_facts().sha256
         self.storage.move(_staged_plan(digest), PLAN)
         for name in self.storage.list(STAGING):
             if _STAGED_PLAN.fullmatch(name):
@@ -212,12 +208,10 @@ class Manifest:
     def planned_names(self) -> list[str]:
         """Names of the shards that were planned, in order; none before a run has begun."""
         stored = self.read_config()
-        facts = None if stored is None else stored.get("plan")
-        if not isinstance(facts, dict):
+        if stored is None or stored.plan is None:
             return []
-        return [
-            shard_name(facts["split"], number, facts["shards"]) for number in range(facts["shards"])
-        ]
+        facts = stored.plan
+        return [shard_name(facts.split, number, facts.shards) for number in range(facts.shards)]
 
     def committed_names(self) -> list[str]:
         """Names of the planned shards that have a commit record, in order."""
@@ -352,7 +346,7 @@ class Manifest:
 
     def _fingerprint(self) -> str | None:
         stored = self.read_config()
-        return None if stored is None or "codec" not in stored else fingerprint(stored)
+        return None if stored is None else stored.fingerprint
 
     def _parsed(self, shard: str, content: bytes) -> CommitRecord:
         name = f"{self.storage.root}/{_record_name(shard)}"
