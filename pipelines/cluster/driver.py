@@ -30,7 +30,7 @@ from pipelines.cluster.actors import EncodeActor, Runner
 from pipelines.cluster.connect import Cluster, recount, store_settings
 from pipelines.cluster.deaths import how_it_died, last_line
 from pipelines.cluster.encoder import Feed
-from pipelines.cluster.team import Member, Team, what_is_lacking
+from pipelines.cluster.team import Member, Team, Watchman
 from pipelines.output.plan import PlannedShard
 from pipelines.system.blame import Death, DeathKind, Trial
 from pipelines.tokenizing.jobs import (
@@ -50,8 +50,6 @@ MOST_DEATHS = 120
 """of one shard's processes, when no recording can be named"""
 COUNT_SECONDS = 10.0
 """between looks at how many nodes there are"""
-SAY_SECONDS = 30.0
-"""between messages while nothing can be done"""
 POLL_SECONDS = 0.5
 CORES_PER_RUNNER = 4
 """CPU encoders that one runner can feed: decoding is some 100 times faster than encoding"""
@@ -99,9 +97,10 @@ class Driver:
         """by recording"""
         self._busy: dict[Any, _Task] = {}
         self._feed = Feed((), (), False, codec.batch_chunks, 1)
-        self._encoders = Team("an encoder", self._new_encoder, display)
-        self._runners = Team("a runner", self._new_runner, display)
-        self._counted = self._said = 0.0
+        self._encoders = Team("an encoder", self._new_encoder)
+        self._runners = Team("a runner", self._new_runner)
+        self._watchman = Watchman(display, "GPU" if cluster.gpus else "CPU")
+        self._counted = 0.0
 
     def run(self, shards: Sequence[PlannedShard], progress: RunProgress) -> None:
         """Do every shard.
@@ -112,7 +111,6 @@ class Driver:
         """
         todo = deque(ShardJob.of(shard) for shard in shards)
         planned = {shard.name: shard.seconds for shard in shards}
-        self._said = time.monotonic()
         self._count(len(todo))
         encoders = len(self._encoders.members)
         self._display.message(
@@ -141,10 +139,12 @@ class Driver:
 
     def _done(self) -> list[Any]:
         """Answers of runners, waited for a little."""
-        if not self._busy:
+        asked = [*self._busy, *self._encoders.asked, *self._runners.asked]
+        if not asked:
             time.sleep(POLL_SECONDS)
             return []
-        return list(ray.wait(list(self._busy), timeout=POLL_SECONDS)[0])
+        done, _ = ray.wait(asked, timeout=POLL_SECONDS)
+        return [answer for answer in done if answer in self._busy]
 
     def _idle(self) -> list[Member]:
         busy = [task.runner for task in self._busy.values()]
@@ -160,7 +160,7 @@ class Driver:
             self._feed = self._feed_of(self._encoders.ready)
             for runner in self._runners.members:
                 runner.actor.refeed.remote(self._feed)
-        self._say_what_is_waited_for()
+        self._watchman.look(self._encoders, self._runners)
 
     def _count(self, todo: int) -> None:
         """Fit the numbers of encoders and runners to what there is now, and to what is left to
@@ -174,15 +174,6 @@ class Driver:
         )
         self._encoders.resize(max(cluster.gpus or cluster.cores, 1))
         self._runners.resize(max(min(runners, todo + len(self._busy)), 1))
-
-    def _say_what_is_waited_for(self) -> None:
-        now = time.monotonic()
-        lacking = [team for team in (self._encoders, self._runners) if not team.ready]
-        if not lacking:
-            self._said = now
-        elif now - self._said > SAY_SECONDS:
-            self._said = now
-            self._display.message(what_is_lacking(lacking, "GPU" if self._cluster.gpus else "CPU"))
 
     def _new_encoder(self, number: int) -> Any:
         options: dict[str, Any] = {

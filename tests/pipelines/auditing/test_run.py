@@ -230,7 +230,9 @@ def test_what_only_the_whole_corpus_shows_is_not_taken_over(
 ) -> None:
     options = replace(QUIET, page=False)
     interrupted(out, options, 5, monkeypatch)
-    monkeypatch.setattr("pipelines.auditing.run.duplicates", lambda entries: {"whole-0": "whole-3"})
+    monkeypatch.setattr(
+        "pipelines.auditing.judge.registry.duplicates", lambda entries: {"whole-0": "whole-3"}
+    )
     did, resumed = audited_now(out, options, monkeypatch)
     assert "whole-0" not in did
     assert [

@@ -218,7 +218,7 @@ def test_an_actor_without_a_place_holds_nobody_up_and_goes_when_there_is_no_room
     stage: Answers,
 ) -> None:
     actors = [Actor(stage), Actor(stage, placed=False), Actor(stage)]
-    team = Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
+    team = Team("an encoder", lambda number: actors[number])
     team.resize(3)
     for _ in range(3):
         team.look()
@@ -229,7 +229,7 @@ def test_an_actor_without_a_place_holds_nobody_up_and_goes_when_there_is_no_room
 
 def test_a_dead_actor_is_replaced_and_one_that_never_starts_ends_the_run(stage: Answers) -> None:
     actors = [Actor(stage) for _ in range(20)]
-    team = Team("an encoder", lambda number: actors[number], Messages())  # type: ignore[arg-type]
+    team = Team("an encoder", lambda number: actors[number])
     team.resize(1)
     for _ in range(3):
         team.look()

@@ -33,7 +33,7 @@ from tokenizer.training.loop import Sitting, train
 from tokenizer.training.networks.model import initial_model, new_model
 from tokenizer.training.presets import PAPER, PRESETS, TrainConfig, differences, find_preset
 from tokenizer.training.trainer import Trainer
-from tokenizer.training.workers import Workers
+from tokenizer.training.workers import Workers, open_workers
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = dataclasses.replace(
@@ -429,6 +429,12 @@ def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in read_losses(tmp_path / "run")] == list(range(10))
 
 
+def test_a_card_of_its_own_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="each takes a card of its own"):
+        open_workers("cuda:1")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -438,6 +444,7 @@ def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
         (["--precision", "float16"], "--precision float16"),
         (["--minutes", "0"], "--minutes 0"),
         (["--device", "tpu"], "device tpu"),
+        (["--device", "cuda:99"], "device cuda:99"),
         (["--init", "./missing"], "no such folder"),
         (["--learning-rate", "-1"], "--learning-rate"),
     ],
