@@ -15,7 +15,8 @@ import numpy as np
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row, ShardStats, counted, make_footer
-from pipelines.output.manifest.commits import COMMITS, CONFIG, DATA, CommitRecord, hash_file
+from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.manifest.names import COMMITS, CONFIG, DATA, hash_file
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import LocalStorage
 from pipelines.output.stored_run import PlanFacts, StoredRun

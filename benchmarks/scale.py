@@ -39,7 +39,8 @@ from pipelines.corpus.sources import open_source
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import CommitRecord, Manifest, hash_file, pack_counts
+from pipelines.output.manifest.commits import CommitRecord, Manifest, pack_counts
+from pipelines.output.manifest.names import hash_file
 from pipelines.output.plan import Plan, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun

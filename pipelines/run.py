@@ -22,8 +22,9 @@ from pipelines.output.config import (
 )
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
-from pipelines.output.manifest.commits import CONFIG, CommitRecord, Manifest
+from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.leases import Lease, new_run
+from pipelines.output.manifest.names import CONFIG
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun

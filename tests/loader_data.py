@@ -10,7 +10,8 @@ import numpy as np
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row, make_footer
-from pipelines.output.manifest.commits import COMMITS, DATA, CommitRecord, Manifest, hash_file
+from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.names import COMMITS, DATA, hash_file
 from pipelines.output.plan import Plan, PlannedShard, shard_name
 from pipelines.output.storage import LocalStorage
 from pipelines.output.stored_run import StoredRun

@@ -18,7 +18,8 @@ from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats import format_names, shard_format
 from pipelines.output.formats.reading import count_rows
-from pipelines.output.manifest.commits import DATA, CommitRecord, Manifest
+from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.names import DATA
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, data_name
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import require_device
 from tokenizer.errors import CodecLoadError, OutputError, UsageError

@@ -11,17 +11,8 @@ import numpy as np
 
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
-from pipelines.output.manifest.commits import (
-    COMMITS,
-    CONFIG,
-    PLAN,
-    PRECISION,
-    CommitRecord,
-    Manifest,
-    data_name,
-    hash_stored,
-    unpack_counts,
-)
+from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
+from pipelines.output.manifest.names import COMMITS, CONFIG, PLAN, PRECISION, data_name, hash_stored
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
 from pipelines.output.storage import Storage, open_storage

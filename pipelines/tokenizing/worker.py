@@ -11,7 +11,8 @@ from pipelines.corpus.absence import Absence
 from pipelines.corpus.reader import Decoder
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, hash_file, staged_name
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import hash_file, staged_name
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.encoders import Encoder, EncoderCodec
 from pipelines.tokenizing.jobs import Journal, ShardJob, ShardResult, WorkSettings

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pipelines.auditing.results import FindingName, Remark
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, data_name, hash_stored
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import data_name, hash_stored
 from pipelines.output.plan import Plan, PlannedShard
 from pipelines.output.stored_run import StoredRun
 from tokenizer.errors import ShardError

@@ -32,36 +32,35 @@ refused in one line.
 from __future__ import annotations
 
 import hashlib
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from pipelines.output.formats import ShardFormat
 from pipelines.output.manifest.leases import is_over, remove_dead
+from pipelines.output.manifest.names import (
+    COMMITS,
+    CONFIG,
+    DATA,
+    PLAN,
+    PRECISION,
+    STAGED_PLAN,
+    STAGING,
+    data_name,
+    hash_stored,
+    record_name,
+    run_of,
+    staged_plan_name,
+)
 from pipelines.output.manifest.records import CommitRecord, Failure, pack_counts, unpack_counts
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.plan import Plan, shard_name
-from pipelines.output.storage import LOCK, Storage
+from pipelines.output.storage import Storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ManifestError, OutputError, ShardError
 
-__all__ = ["LOCK", "CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
-
-PRECISION = "manifest/precision.json"
-CONFIG, PLAN, COMMITS, DATA, STAGING = (
-    "manifest/config.json",
-    "manifest/plan.parquet",
-    "manifest/commits",
-    "data",
-    "manifest/staging",
-)
-_BLOCK = 1 << 20
-_STAGED = re.compile(r"\.?.+\.([0-9a-f]{12})\.[0-9a-f]{32}\.")
-"""a staged file's name, or that under which it is being written, and the run in it"""
-_STAGED_PLAN = re.compile(r"plan-[0-9a-f]{64}\.parquet")
+__all__ = ["CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
 
 
 class Manifest:
@@ -129,7 +128,7 @@ class Manifest:
         facts = self.plan_facts()
         seen = False
         # It may be moved to its place between two looks.
-        for name in (PLAN, _staged_plan(facts.sha256), PLAN):
+        for name in (PLAN, staged_plan_name(facts.sha256), PLAN):
             try:
                 content = self.storage.read(name)
             except (FileNotFoundError, NotADirectoryError):
@@ -191,7 +190,7 @@ class Manifest:
         digest = hashlib.sha256(content).hexdigest()
         recordings = sum(1 for _ in plan.recordings)
         run = replace(run, plan=PlanFacts(digest, plan.split, len(plan.shards), recordings))
-        self.storage.write(_staged_plan(digest), content)
+        self.storage.write(staged_plan_name(digest), content)
         won = self.storage.create(CONFIG, seal(run.to_json(), sort_keys=True))
         self._place_plan()
         return won
@@ -200,9 +199,9 @@ class Manifest:
         """Give the plan that the configuration names its place; others were staged by runs that
         came too late."""
         digest = self.plan_facts().sha256
-        self.storage.move(_staged_plan(digest), PLAN)
+        self.storage.move(staged_plan_name(digest), PLAN)
         for name in self.storage.list(STAGING):
-            if _STAGED_PLAN.fullmatch(name):
+            if STAGED_PLAN.fullmatch(name):
                 self.storage.remove(f"{STAGING}/{name}")
 
     def planned_names(self) -> list[str]:
@@ -228,7 +227,7 @@ class Manifest:
 
     def is_committed(self, shard: str) -> bool:
         """Whether there is a record, of whatever content."""
-        return self.storage.exists(_record_name(shard))
+        return self.storage.exists(record_name(shard))
 
     def record(self, shard: str) -> CommitRecord:
         """One commit record.
@@ -237,12 +236,12 @@ class Manifest:
             FileNotFoundError: the shard is not committed.
             ShardError: the record is damaged, or another shard's.
         """
-        return self._parsed(shard, self.storage.read(_record_name(shard)))
+        return self._parsed(shard, self.storage.read(record_name(shard)))
 
     def publish(self, record: CommitRecord, form: ShardFormat) -> bool:
         """Commit a shard that is staged; False when it was not this process that did (or nobody:
         see `recover`)."""
-        won = self.storage.create(_record_name(record.shard), record.to_json())
+        won = self.storage.create(record_name(record.shard), record.to_json())
         if won:
             return self._roll_forward(record, form)
         if record.staged is not None:
@@ -264,12 +263,12 @@ class Manifest:
         withdrawn = []
         for name in self.committed_names():
             try:
-                content = self.storage.read(_record_name(name))
+                content = self.storage.read(record_name(name))
             except FileNotFoundError:  # another run has just withdrawn it
                 continue
             reason = self._settle(name, content, wanted, form, set(staged), lying)
             if reason is not None:
-                self.storage.remove_if(_record_name(name), content)
+                self.storage.remove_if(record_name(name), content)
                 withdrawn.append(f"{name}: {reason}; it is done again")
         self.tidy()
         return withdrawn
@@ -316,7 +315,7 @@ class Manifest:
         """See that a committed file has its final name; without the file, withdraw the record."""
         if self._in_place(record, form):
             return True
-        self.storage.remove_if(_record_name(record.shard), record.to_json())
+        self.storage.remove_if(record_name(record.shard), record.to_json())
         return False
 
     def _in_place(self, record: CommitRecord, form: ShardFormat) -> bool:
@@ -349,7 +348,7 @@ class Manifest:
         return None if stored is None else stored.fingerprint
 
     def _parsed(self, shard: str, content: bytes) -> CommitRecord:
-        name = f"{self.storage.root}/{_record_name(shard)}"
+        name = f"{self.storage.root}/{record_name(shard)}"
         record = CommitRecord.from_json(content, name)
         if record.shard != shard:
             raise ShardError(
@@ -366,42 +365,3 @@ class Manifest:
                 f"({error}): restore it, or choose "
                 "another OUT; a copy of data/ alone can be loaded"
             ) from error
-
-
-def _record_name(shard: str) -> str:
-    return f"{COMMITS}/{shard}.json"
-
-
-def data_name(shard: str, form: ShardFormat) -> str:
-    """Where a committed shard lies, in the output folder."""
-    return f"{DATA}/{form.file_name(shard)}"
-
-
-def staged_name(shard: str, form: ShardFormat, run: str) -> str:
-    """A place for one attempt of a run at a shard, shared with nobody."""
-    return f"{STAGING}/{shard}.{run}.{uuid.uuid4().hex}{form.suffix}"
-
-
-def run_of(staged: str) -> str | None:
-    """The run that a file in `STAGING` belongs to; None for what no run has put there."""
-    found = _STAGED.match(staged)
-    return None if found is None else found.group(1)
-
-
-def _staged_plan(digest: str) -> str:
-    return f"{STAGING}/plan-{digest}.parquet"
-
-
-def hash_file(path: str) -> str:
-    """SHA-256 of a local file, in hex."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_stored(storage: Storage, name: str) -> str:
-    """SHA-256 of a stored file, in hex."""
-    digest = hashlib.sha256()
-    with storage.open(name) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

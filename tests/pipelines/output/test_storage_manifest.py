@@ -22,20 +22,22 @@ from test_formats import FOOTER, make_row
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.manifest.commits import (
-    COMMITS,
-    CONFIG,
-    STAGING,
     CommitRecord,
     Failure,
     Manifest,
-    data_name,
-    hash_file,
-    hash_stored,
     pack_counts,
-    staged_name,
     unpack_counts,
 )
 from pipelines.output.manifest.leases import RUNS, Holder, Lease, is_over, new_run
+from pipelines.output.manifest.names import (
+    COMMITS,
+    CONFIG,
+    STAGING,
+    data_name,
+    hash_file,
+    hash_stored,
+    staged_name,
+)
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.plan import make_plan
 from pipelines.output.storage import LocalStorage, Storage, open_storage
