@@ -29,7 +29,7 @@ from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.devices import usable_gpu
-from pipelines.system.words import format_duration, format_hours
+from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import ObserverSettings
@@ -186,8 +186,15 @@ class _Run:
             OutputError: OUT was deleted or replaced meanwhile.
         """
         self._recover()
-        todo = self._todo()
-        earlier = self._failures()
+        missing = self._todo()
+        records = self._manifest.committed()
+        # An outage is no fate: its recordings are tried again, once a run.
+        hopeful = {name for name, record in records.items() if record.is_hopeful}
+        again = [shard for shard in self._plan.shards if shard.name in hopeful]
+        todo = [*missing, *again]
+        earlier = sum(
+            len(record.failures) for name, record in records.items() if name not in hopeful
+        )
         refuse_more_failures(
             RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures
         )
@@ -196,12 +203,16 @@ class _Run:
                 f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do"
             )
             return
-        if len(todo) < len(self._plan.shards):
+        if len(missing) < len(self._plan.shards):
             for note in self._plan.notes:
                 self._display.message(note)
             self._display.message(
-                f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} "
+                f"resuming: {len(self._plan.shards) - len(missing)} of {len(self._plan.shards)} "
                 "shards are committed"
+            )
+        if again:
+            self._display.message(
+                f"{many(len(again), 'shard')} with recordings that were unavailable: tried again"
             )
         progress = RunProgress(
             sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier
@@ -264,9 +275,6 @@ class _Run:
         self._manifest.require(self._fingerprint)
         for line in self._manifest.recover(self._format):
             self._display.message(line)
-
-    def _failures(self) -> int:
-        return sum(len(record.failures) for record in self._manifest.committed().values())
 
     def _todo(self) -> list[PlannedShard]:
         committed = set(self._manifest.committed_names())

@@ -47,7 +47,8 @@ class ShardWorker:
             SourceUnavailable: the corpus is away, or seems to be.
         """
         self.progress = ShardProgress(name=job.name)
-        if self._manifest.is_committed(job.name):  # by another run, meanwhile
+        again = self._manifest.is_committed(job.name)
+        if again and not self._manifest.record(job.name).is_hopeful:  # by another run, meanwhile
             return self._done(job, False)
         observer = self._observer()
         shard = Shard(self._tools, job, self.progress, observer, self.on_progress)
@@ -56,7 +57,8 @@ class ShardWorker:
         if observer:
             observer.write(job.name)
         self._manifest.require(self._settings.fingerprint)
-        return self._done(job, self._manifest.publish(record, self._format))
+        commit = self._manifest.supersede if again else self._manifest.publish
+        return self._done(job, commit(record, self._format))
 
     def _done(self, job: ShardJob, won: bool) -> ShardResult:
         if job.careful:

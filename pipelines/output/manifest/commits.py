@@ -248,6 +248,25 @@ class Manifest:
             self.storage.remove(record.staged)
         return False
 
+    def supersede(self, record: CommitRecord, form: ShardFormat) -> bool:
+        """Commit a shard that was done again in place of its old record, if recordings that failed
+        then have become rows now and none the other way; False when the old one stays.
+
+        A process that is killed on its way leaves the old record, or none, or the new one: with
+        none the shard is done once more.
+        """
+        try:
+            content = self.storage.read(record_name(record.shard))
+        except FileNotFoundError:  # another run has withdrawn it
+            return self.publish(record, form)
+        before = self._parsed(record.shard, content)
+        if record.failed < before.failed:
+            self.storage.remove_if(record_name(record.shard), content)
+            return self.publish(record, form)
+        if record.staged is not None:
+            self.storage.remove(record.staged)
+        return False
+
     def recover(self, form: ShardFormat) -> list[str]:
         """Finish commits that were cut short, withdraw those that are worth nothing, and throw away
         what dead runs staged.
