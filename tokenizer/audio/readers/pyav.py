@@ -232,7 +232,7 @@ class PyAVReader:
         if self._stream.duration is not None and self._stream.time_base is not None:
             samples: int = round(self._stream.duration * self._stream.time_base * rate)
             return samples
-        duration = self._container.duration
+        duration: int | None = self._container.duration
         if duration is None or len(self._container.streams) > 1:  # the longest of all tracks
             return None
         return round(duration * rate / 1_000_000)
