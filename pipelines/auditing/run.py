@@ -38,12 +38,10 @@ from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
-from pipelines.output.config import TokenizeConfig, spec_from_dict
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
@@ -143,14 +141,11 @@ class _Audit:
         self, out: str, options: AuditOptions, display: Display, share: float | None
     ) -> None:
         self._out, self._options, self._display, self._share = out, options, display, share
-        require_device(
-            options.device, options.address if options.workers != 0 else None, options.gpus
-        )
+        options.compute.require_here()
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
-        self._config = TokenizeConfig.from_dict(self._stored["config"])
-        self._spec = spec_from_dict(self._stored["codec"])
+        self._config, self._spec = self._stored.config, self._stored.codec
         self._form = shard_format(self._config.format)
         # What a measure needs is looked for before hours of work, not after.
         open_windowed(options.metrics, self._spec.sample_rate, self._spec.sample_rate)
@@ -284,14 +279,9 @@ class _Audit:
                 for one in todo:
                     finished(one, auditor.run(one))
             return
-        from pipelines.cluster.connect import connect
-        from pipelines.cluster.pool import audit_on_ray
+        from pipelines.auditing.on_cluster import audit_on_cluster
 
-        options = self._options
-        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
-        with connect(options.address, options.workers, gpus) as cluster:
-            require_cluster_gpus(options.device, cluster.gpus)
-            audit_on_ray(cluster, settings, todo, finished)
+        audit_on_cluster(settings, todo, finished, self._display)
 
     def _precision(self) -> str:
         """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone,
@@ -309,7 +299,9 @@ class _Audit:
     def _fingerprint(self, options: AuditOptions) -> str:
         """Of what decides one recording's result: what was written, what is asked for, and who
         audits."""
-        return options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
+        return options.fingerprint(
+            {"stored": self._stored.to_json(), "auditor": version("codecshards")}
+        )
 
     def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options

@@ -9,7 +9,7 @@ from pipelines.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, SOURCE_HEL
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+    """Give a parser this command's arguments."""
     from tokenizer.training.command import add_options
 
     parser.set_defaults(run=run)
@@ -17,6 +17,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_dir", metavar="RUN_DIR", help="local folder; RUN_DIR/checkpoint is the codec"
     )
+    _add_data(parser)
+    add_options(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("what it is trained on (decoded once, into a pack)")
     data.add_argument(
         "--pack",
@@ -61,11 +66,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make the pack and stop: it can be trained on elsewhere",
     )
-    add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command."""
+    """Do what was asked for; the exit code."""
     from pipelines.corpus.training_pack import PackConfig, prepare_pack
     from pipelines.system.devices import require_device
     from tokenizer.training.command import run_training
