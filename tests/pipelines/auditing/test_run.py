@@ -40,7 +40,8 @@ from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.export_audio import decode_recording, find_row
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, hash_file
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import hash_file
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
