@@ -31,6 +31,8 @@ from benchmarks.machine import machine
 from tokenizer import Codes, Waveform, load_codec, read_audio
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.checkpoint import load_encodec
+from tokenizer.codecs.encodec.gpu.batches import groups
+from tokenizer.codecs.encodec.reference import ReferenceModules, ReferenceNetwork
 from tokenizer.codecs.encodec.seeded import synthetic_audio
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import RecordingError
@@ -127,6 +129,20 @@ def from_folder(folder: Path, seconds: float) -> list[Waveform]:
     return found
 
 
+class Stacked(ReferenceNetwork):
+    """`BATCH` chunks of a length at a time; in company they are rounded differently."""
+
+    def to_codes(self, chunks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        results = list(chunks)
+        for _, indices in groups([chunk.shape for chunk in chunks], BATCH):
+            embeddings = self._modules.embed(torch.stack([chunks[i] for i in indices]))
+            for i, codes in zip(
+                indices, self._modules.quantize(embeddings, self.n_q).unbind(1), strict=True
+            ):
+                results[i] = codes
+        return results
+
+
 def make_arms(
     options: argparse.Namespace, waveforms: list[Waveform]
 ) -> dict[str, Callable[[], list[Any]]]:
@@ -138,7 +154,9 @@ def make_arms(
     stacked = load_codec(
         options.codec, bandwidth=options.bandwidth, device=options.device, reference=True
     )
-    stacked._network.stacked = BATCH  # type: ignore[attr-defined]
+    stacked._network = Stacked(  # type: ignore[attr-defined]
+        model, ReferenceModules(model), codec.spec.n_q
+    )
     arms: dict[str, Callable[[], list[Any]]] = {
         "transformers, one recording at a time": lambda: [
             card(model, waveform, options) for waveform in waveforms

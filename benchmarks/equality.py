@@ -126,8 +126,7 @@ def compare(name: str) -> Outcome:
 
 def repeated(codec: Codec) -> int:
     """Chunks that its network has had settled so far."""
-    network = getattr(codec, "_batched", None) or getattr(codec, "_network", None)
-    return int(getattr(network, "repeated", 0))
+    return int(getattr(getattr(codec, "_network", None), "repeated", 0))
 
 
 def upstream_by_chunk(

@@ -1,5 +1,5 @@
 """How far rounding moves what codes are decided by, and whether the bounds of
-`tokenizer.codecs.encodec.quantizer` hold it.
+`tokenizer.codecs.encodec.certainty` hold it.
 
     python -m tokenizer.codecs.encodec.seeded codec --size full
     python -m benchmarks.rounding FOLDER --codec codec --codec small >
@@ -35,12 +35,12 @@ from benchmarks.machine import machine
 from tokenizer import read_audio
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.certainty import SCORE_NOISE, noise
 from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet
 from tokenizer.codecs.encodec.gpu.batches import batches
 from tokenizer.codecs.encodec.gpu.graphs import fill
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
-from tokenizer.codecs.encodec.quantizer import SCORE_NOISE, noise
 from tokenizer.codecs.encodec.scales import normalise, row_scales
 from tokenizer.errors import RecordingError
 

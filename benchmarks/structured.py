@@ -27,8 +27,9 @@ from tokenizer import Waveform, load_codec
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.codec import EncodecCodec
+from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
-from tokenizer.codecs.encodec.networks import ReferenceNetwork, TiledNetwork
+from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.seeded import write_seeded
 
 SAMPLES = 47_520
@@ -80,7 +81,7 @@ def compare(folder: Path, seed: int) -> dict[str, tuple[float, ...]]:
     )
     codec = load_codec(str(folder), bandwidth=24.0, device="cpu")
     assert isinstance(codec, EncodecCodec) and isinstance(codec._network, TiledNetwork)
-    network = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
     results = {}
     for name, waveform in structured(SAMPLES, seed).items():
         chunk = torch.from_numpy(waveform.samples)[None]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines import Batch, CodesLoader, Delay
+from codecshards import Batch, CodesLoader, Delay
 
 EXAMPLES = Path(__file__).resolve().parent
 CODEC = "small"

@@ -18,8 +18,7 @@ import torch
 from curve import draw_curve
 from small_lm import CODEC, CodesLM, stream, tokenized, train, unigram_entropy
 
-from pipelines import CodesDataset, CodesLoader, Crop, Delay
-from tokenizer import Codes, load_codec
+from codecshards import Codes, CodesDataset, CodesLoader, Crop, Delay, load_codec
 
 
 def main() -> int:

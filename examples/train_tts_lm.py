@@ -18,8 +18,7 @@ import torch
 from curve import draw_curve
 from small_lm import CODEC, CodesLM, spell, stream, tokenized, train, unigram_entropy
 
-from pipelines import Batch, CodesDataset, CodesLoader, Delay
-from tokenizer import Codes, load_codec
+from codecshards import Batch, Codes, CodesDataset, CodesLoader, Delay, load_codec
 
 LETTERS = 32
 """of a text that the model reads"""

@@ -118,7 +118,9 @@ class _Run:
                 "there"
             )
         self._source = open_source(config.source, follow_links=config.follow_links)
-        self._config = TokenizeConfig.from_dict({**config.to_dict(), "source": self._source.spec})
+        self._config = TokenizeConfig.from_dict(
+            {**config.to_dict(), "source": self._source.address}
+        )
         self._storage = open_storage(out)
         self._format = shard_format(config.format)
         self._manifest = Manifest(self._storage)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
 from pipelines.cli import EXIT_OK
+from tokenizer.errors import UsageError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.set_defaults(run=run)
-    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("out", metavar="OUT", nargs="?")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     parser.add_argument(
         "--failures", action="store_true", help="list every failed recording with its reason"
+    )
+    parser.add_argument(
+        "--registry",
+        action="store_true",
+        help="list codecs, sources and formats, those of other installed packages too",
     )
 
 
@@ -22,9 +29,24 @@ def run(options: argparse.Namespace) -> int:
     """The command."""
     from pipelines.output.inspect import inspect, render
 
+    if options.registry:
+        return _registry(options.json)
+    if options.out is None:
+        raise UsageError("inspect: give OUT, or --registry")
     summary = inspect(options.out)
     if options.json:
         print(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
     else:
         render(summary, failures=options.failures)
+    return EXIT_OK
+
+
+def _registry(as_json: bool) -> int:
+    from pipelines.cli import registry
+
+    if as_json:
+        found = [asdict(entry) for entry in registry.entries()]
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        registry.render()
     return EXIT_OK

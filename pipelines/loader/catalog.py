@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -16,7 +17,7 @@ from typing import TypeVar
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
 from pipelines.output.config import spec_from_dict
-from pipelines.output.formats import SHARD_FORMATS, shard_format
+from pipelines.output.formats import format_names, shard_format
 from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import DATA, CommitRecord, Manifest
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
@@ -120,10 +121,19 @@ def _from_records(
     return tuple(entries)
 
 
+def _suffixes() -> dict[str, str]:
+    """Format by suffix; those that ship win, and packages that cannot be loaded are passed over."""
+    found: dict[str, str] = {}
+    for name in format_names():
+        with suppress(UsageError):
+            found.setdefault(shard_format(name).suffix, name)
+    return found
+
+
 def _from_files(
     storage: Storage, cache: ByteCache[bytes], split: str | None, partial: bool
 ) -> Catalog:
-    suffixes = {shard_format(form).suffix: form for form in SHARD_FORMATS}
+    suffixes = _suffixes()
     for folder in (DATA, ""):
         files = [
             file

@@ -64,7 +64,9 @@ def make_card(stored: Mapping[str, Any], records: Collection[CommitRecord]) -> s
 `codes` is `[n_q][frames]`, the valid frames of all chunks one after the other; `chunk_frames` says how many each chunk has, and
 `scales` holds the RMS that each was divided by. `num_samples` is the exact length of the recording at the codec's rate.
 
-{_usage(config["format"], config["split"])}
+```python
+{shard_format(config["format"]).usage(config["split"])}
+```
 """
 
 
@@ -112,20 +114,3 @@ def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
             "splits": [{"name": config["split"], "num_examples": rows}],
         }
     return front
-
-
-def _usage(form: str, split: str) -> str:
-    if form == "parquet":
-        return f"""```python
-from datasets import load_dataset
-
-codes = load_dataset("parquet", data_files="data/{split}-*.parquet", split="train").with_format("numpy")
-```"""
-    return f"""```python
-import glob
-
-import webdataset
-
-tars = sorted(glob.glob("data/{split}-*.tar"))
-codes = webdataset.WebDataset(tars, shardshuffle=False).decode()  # sample["codes.npy"], sample["scales.npy"], sample["json"]
-```"""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipelines.output.formats import SHARD_FORMATS
+from pipelines.output.formats import format_names
 from pipelines.system.devices import require_known
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
@@ -41,7 +41,7 @@ class TokenizeConfig:
     bandwidth: float = 6.0
     """kbps"""
     format: str = "parquet"
-    """a row of `pipelines.output.formats.SHARD_FORMATS`"""
+    """one of `pipelines.output.formats.format_names`"""
     shard_hours: float = 2.0
     """audio hours that a shard is planned to hold"""
     split: str = "train"
@@ -64,9 +64,9 @@ class TokenizeConfig:
     failures"""
 
     def __post_init__(self) -> None:
-        if self.format not in SHARD_FORMATS:
+        if self.format not in format_names():
             raise UsageError(
-                f"--format {self.format}: choose one of {', '.join(sorted(SHARD_FORMATS))}"
+                f"--format {self.format}: choose one of {', '.join(sorted(format_names()))}"
             )
         if not 0 < self.shard_hours <= 1000:
             raise UsageError(

@@ -1,7 +1,8 @@
 """Codecs by name, and checkpoints by the `model_type` of their config.json.
 
 A codec that needs no checkpoint is one file and one row in `CODECS`; a kind of checkpoint is one
-folder and one row in `FAMILIES`. Rows import their codec when they are used: to name a codec or to
+folder and one row in `FAMILIES`. Packages of others add codecs to the former by entry points
+(`tokenizer.plugins`). Rows import their codec when they are used: to name a codec or to
 describe one needs no torch, unless its configuration does.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tokenizer import plugins
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.codecs.devices import (
     device_kind,
@@ -77,13 +79,24 @@ FAMILIES: dict[str, Family] = {"encodec": Family(_describe_encodec, _load_encode
 
 
 def builtin_names() -> list[str]:
-    """Of all codecs that are loaded by name alone."""
-    return list(CODECS)
+    """Of all codecs that are loaded by name alone: those that ship, then those of other packages."""
+    return [*CODECS, *plugins.plugin_names(plugins.CODECS, CODECS)]
 
 
 def find_builtin(name: str) -> Builtin | None:
-    """The codec of that name; None where the name is a checkpoint's."""
-    return CODECS.get(name)
+    """The codec of that name; None where the name is a checkpoint's.
+
+    Raises:
+        UsageError: it comes from a package that cannot be loaded.
+    """
+    if name in CODECS:
+        return CODECS[name]
+    if name not in builtin_names():
+        return None
+    loaded = plugins.load_plugin(plugins.CODECS, name)
+    if not isinstance(loaded, Builtin):
+        raise plugins.not_a(plugins.CODECS, name, "a tokenizer.codecs.registry.Builtin")
+    return loaded
 
 
 def describe_codec(

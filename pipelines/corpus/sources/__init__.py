@@ -1,117 +1,38 @@
-"""Corpora by name. A new kind of source is one file and one row in `SOURCES`.
+"""Corpora by name. A new kind of source is one file and one row in `SOURCES`, or an entry point of
+another package in `codecshards.sources`.
 
 The first row whose `fits` says yes opens the source; a prefix (`folder:`, `manifest:`, `tar:`,
-`parquet:`, `hf:`) says it outright. A folder is looked into: a data set saved to disk, Parquet
-files with audio, tars, and audio files otherwise.
+`parquet:`, `hf:`, or the name of an entry point) says it outright. A folder is looked into: a data
+set saved to disk, Parquet files with audio, tars, and audio files otherwise. Sources of other
+packages are asked last, so that no package changes what a SOURCE has meant before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
-from pipelines.corpus.sources.listing import list_folder
 from pipelines.system.places import local_path
-from pipelines.system.remote import filesystem, open_remote
-from tokenizer.errors import SourceError
+from tokenizer import plugins
+from tokenizer.errors import SourceError, UsageError
 
-__all__ = ["SOURCES", "Source", "open_source"]
+__all__ = ["SOURCES", "Source", "open_source", "source_names"]
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A row of the registry."""
-
-    prefix: str
-    fits: Callable[[str], bool]
-    """whether a spec without a prefix is of this kind; asked in order"""
-    home: str
-    """`module:class`, imported when it is used"""
-
-    def open(self, spec: str) -> Source:
-        module, name = self.home.split(":")
-        return cast(Source, getattr(import_module(module), name)(spec))
-
-
-def _is_manifest(spec: str) -> bool:
-    return extension(spec) in ("jsonl", "ndjson", "csv", "tsv", "parquet") and not _is_folder(spec)
-
-
-def _is_tar(spec: str) -> bool:
-    if spec.endswith((".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
-        return True
-    return _is_folder(spec) and _only(spec, "tar")
-
-
-def _is_parquet(spec: str) -> bool:
-    """A folder of Parquet files, or one of them, with audio in it and not only paths."""
-    if _is_folder(spec):
-        return _only(spec, "parquet")
-    return extension(spec) == "parquet" and _holds_audio(spec)
-
-
-def _holds_audio(spec: str) -> bool:
-    import pyarrow as pa
-
-    from pipelines.corpus.sources.parquet import audio_column
-    from pipelines.system.arrow import open_parquet
-
-    try:
-        with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as file:
-            return audio_column(open_parquet(file).schema_arrow) is not None
-    except (OSError, pa.ArrowException):
-        return False  # the reader of manifests says what is wrong
-
-
-def _is_saved_data_set(spec: str) -> bool:
-    folder = Path(spec)
-    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
-
-
-def _is_folder(spec: str) -> bool:
-    if not is_remote(spec):
-        return Path(spec).is_dir()
-    fs, root = filesystem(spec)
-    return bool(fs.isdir(root))
-
-
-def _only(spec: str, ending: str) -> bool:
-    """Whether a folder has files with this ending and no loose audio."""
-    found = {extension(name) for name in list_folder(spec).files}
-    return ending in found and not found & AUDIO_EXTENSIONS
-
-
-def _advice(spec: str) -> str:
-    """What to do about a file that is no source."""
-    name = spec.rsplit("/", 1)[-1]
-    if name == "wav.scp":
-        return (
-            "Kaldi's data folders are not read: write a manifest with path, id, start, end, text, "
-            "speaker (.tsv or .jsonl)"
-        )
-    if extension(name) in ("gz", "bz2", "xz", "zst"):
-        return (
-            "a compressed file: unpack it first (and export a Lhotse cut set as a manifest with "
-            "path, start, end, text)"
-        )
-    if extension(name) in AUDIO_EXTENSIONS:
-        return "a single audio file: give its folder, or a manifest that names it"
-    return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"
-
-
-SOURCES: dict[str, Kind] = {
-    "hf": Kind("hf", _is_saved_data_set, "pipelines.corpus.sources.hub:HubSource"),
-    "parquet": Kind("parquet", _is_parquet, "pipelines.corpus.sources.parquet:ParquetSource"),
-    "manifest": Kind(
-        "manifest", _is_manifest, "pipelines.corpus.sources.table_file:ManifestSource"
-    ),
-    "tar": Kind("tar", _is_tar, "pipelines.corpus.sources.tar:TarSource"),
-    "folder": Kind("folder", _is_folder, "pipelines.corpus.sources.folder:FolderSource"),
+SOURCES: dict[str, str] = {
+    "hf": "pipelines.corpus.sources.hub:HubSource",
+    "parquet": "pipelines.corpus.sources.parquet:ParquetSource",
+    "manifest": "pipelines.corpus.sources.table_file:ManifestSource",
+    "tar": "pipelines.corpus.sources.tar:TarSource",
+    "folder": "pipelines.corpus.sources.folder:FolderSource",
 }
+"""prefix → `module:class`, asked in this order"""
+
+
+def source_names() -> list[str]:
+    """Prefixes: those that ship, then those of other packages."""
+    return [*SOURCES, *plugins.plugin_names(plugins.SOURCES, SOURCES)]
 
 
 def open_source(spec: str, *, follow_links: bool = False, check_versions: bool = True) -> Source:
@@ -132,18 +53,75 @@ def open_source(spec: str, *, follow_links: bool = False, check_versions: bool =
 
 def _open(spec: str) -> Source:
     prefix, _, rest = spec.partition(":")
-    if prefix in SOURCES and rest and not rest.startswith((":", "//")):
-        return SOURCES[prefix].open(rest if prefix == "hf" else local_path(rest))
+    if rest and not rest.startswith((":", "//")) and prefix in source_names():
+        return _open_as(prefix, rest)
     spec = local_path(spec)
     try:
-        for kind in SOURCES.values():
-            if kind.fits(spec):
-                return kind.open(spec)
+        found, passed_over = _recognised(spec)
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(f"source {spec} cannot be opened: {error}") from error
+    if found is not None:
+        return _kind(found)(spec)
+    said = "".join(f"; {error}" for error in passed_over)
     if not is_remote(spec) and Path(spec).exists():
-        raise SourceError(f"source {spec}: {_advice(spec)}")
+        raise SourceError(f"source {spec}: {_advice(spec)}{said}")
     raise SourceError(
         f"source {spec}: no such folder, manifest or archive (hf:NAME:split names a Hugging Face "
-        "data set)"
+        f"data set){said}"
     )
+
+
+def _open_as(name: str, rest: str) -> Source:
+    """A source that was asked for by its prefix, which it keeps where it is not recognised as such
+    without."""
+    if name == "hf":
+        return _kind(name)(rest)
+    source = _kind(name)(local_path(rest))
+    try:
+        if _recognised(source.spec)[0] != name:
+            source.prefix = name
+    except (OSError, ValueError, ImportError):
+        source.prefix = name
+    return source
+
+
+def _recognised(spec: str) -> tuple[str | None, list[UsageError]]:
+    """The first kind that fits, and why packages that cannot be loaded were passed over."""
+    passed_over = []
+    for name in source_names():
+        try:
+            kind = _kind(name)
+        except UsageError as error:
+            passed_over.append(error)
+            continue
+        if kind.fits(spec):
+            return name, passed_over
+    return None, passed_over
+
+
+def _kind(name: str) -> type[Source]:
+    if name in SOURCES:
+        module, kind = SOURCES[name].split(":")
+        return cast(type[Source], getattr(import_module(module), kind))
+    loaded = plugins.load_plugin(plugins.SOURCES, name)
+    if not (isinstance(loaded, type) and issubclass(loaded, Source)):
+        raise plugins.not_a(plugins.SOURCES, name, "a subclass of Source")
+    return loaded
+
+
+def _advice(spec: str) -> str:
+    """What to do about a file that is no source."""
+    name = spec.rsplit("/", 1)[-1]
+    if name == "wav.scp":
+        return (
+            "Kaldi's data folders are not read: write a manifest with path, id, start, end, text, "
+            "speaker (.tsv or .jsonl)"
+        )
+    if extension(name) in ("gz", "bz2", "xz", "zst"):
+        return (
+            "a compressed file: unpack it first (and export a Lhotse cut set as a manifest with "
+            "path, start, end, text)"
+        )
+    if extension(name) in AUDIO_EXTENSIONS:
+        return "a single audio file: give its folder, or a manifest that names it"
+    return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"

@@ -75,7 +75,7 @@ class Source(ABC):
 
     spec: str
     """what names it, in a form that any process can open again
-    (`pipelines.corpus.sources.open_source`)"""
+    (`pipelines.corpus.sources.open_source`), with `prefix` before it where there is one"""
     notes: tuple[str, ...] = ()
     """after `scan`: a line for each kind of thing that was found and is not used"""
     follow_links: bool = False
@@ -86,6 +86,22 @@ class Source(ABC):
     def note(self, text: str) -> None:
         """Add a line to `notes`."""
         self.notes = (*self.notes, text)
+
+    prefix: str = ""
+    """what it was asked for by, as in `tar:SPEC`, where its spec alone would mean another source"""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+
+    @staticmethod
+    def fits(spec: str) -> bool:
+        """Whether a spec without a prefix is of this kind; asked in the order of the registry."""
+        return False
+
+    @property
+    def address(self) -> str:
+        """What opens this very source again."""
+        return f"{self.prefix}:{self.spec}" if self.prefix else self.spec
 
     @abstractmethod
     def scan(self) -> Iterator[Recording]:

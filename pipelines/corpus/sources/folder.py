@@ -21,7 +21,14 @@ from pipelines.corpus.sources.base import (
     rejected,
 )
 from pipelines.corpus.sources.identity import VERSION, require_version
-from pipelines.corpus.sources.listing import Entry, Listing, by_ending, counted, list_folder
+from pipelines.corpus.sources.listing import (
+    Entry,
+    Listing,
+    by_ending,
+    counted,
+    is_folder,
+    list_folder,
+)
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
@@ -40,6 +47,10 @@ class FolderSource(Source):
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
+
+    @staticmethod
+    def fits(spec: str) -> bool:
+        return is_folder(spec)
 
     def scan(self) -> Iterator[Recording]:
         listing = list_folder(self.spec, follow_links=self.follow_links)

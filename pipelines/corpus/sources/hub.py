@@ -34,6 +34,11 @@ class HubSource(Source):
         """commit of the Hub that is loaded; None for a folder, and where there is no network to
         ask"""
 
+    @staticmethod
+    def fits(spec: str) -> bool:
+        folder = Path(spec)
+        return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.corpus.sources.base import extension, is_audio, is_remote
+from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, extension, is_audio, is_remote
 from pipelines.corpus.sources.identity import info_version, stat_version
 from pipelines.system.places import leaves
 from pipelines.system.remote import filesystem
@@ -175,3 +175,17 @@ def _walk_remote(spec: str, listing: Listing) -> Iterator[tuple[str, Entry]]:
                 listing.hidden.append(name)
         elif not any(part in _OF_SYSTEMS for part in parts[:-1]):
             yield name, Entry(int(info.get("size") or 0), info_version(info))
+
+
+def is_folder(spec: str) -> bool:
+    """Whether a path or URL is a folder that is there."""
+    if not is_remote(spec):
+        return Path(spec).is_dir()
+    fs, root = filesystem(spec)
+    return bool(fs.isdir(root))
+
+
+def holds_only(spec: str, ending: str) -> bool:
+    """Whether a folder has files with this ending and no loose audio."""
+    found = {extension(name) for name in list_folder(spec).files}
+    return ending in found and not found & AUDIO_EXTENSIONS

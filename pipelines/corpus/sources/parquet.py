@@ -15,9 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus.sources.base import Source, is_remote, open_file, refuse_rejected, rejected
+from pipelines.corpus.sources.base import (
+    Source,
+    extension,
+    is_remote,
+    open_file,
+    refuse_rejected,
+    rejected,
+)
 from pipelines.corpus.sources.identity import VERSION, changed, file_version, row_version
-from pipelines.corpus.sources.listing import by_ending, list_folder
+from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
 from pipelines.corpus.tables.columns import AUDIO_COLUMNS, UniqueColumn, describe_row, pick
 from pipelines.system.arrow import open_parquet
 from pipelines.system.places import within
@@ -33,6 +40,13 @@ class ParquetSource(Source):
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
         self._group: tuple[tuple[str, int], _Group] | None = None
+
+    @staticmethod
+    def fits(spec: str) -> bool:
+        """A folder of Parquet files, or one of them, with audio in it and not only paths."""
+        if is_folder(spec):
+            return holds_only(spec, "parquet")
+        return extension(spec) == "parquet" and _holds_audio(spec)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_group": None}
@@ -332,3 +346,11 @@ def _declared(schema: pa.Schema) -> dict[str, str]:
 
 def _is_file(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and "bytes" in {child.name for child in kind}
+
+
+def _holds_audio(spec: str) -> bool:
+    try:
+        with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as file:
+            return audio_column(open_parquet(file).schema_arrow) is not None
+    except (OSError, pa.ArrowException):
+        return False  # the reader of tables says what is wrong

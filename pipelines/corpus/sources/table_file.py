@@ -9,8 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipelines.corpus.sources.base import Source, is_remote, open_file, refuse_rejected, rejected
+from pipelines.corpus.sources.base import (
+    Source,
+    extension,
+    is_remote,
+    open_file,
+    refuse_rejected,
+    rejected,
+)
 from pipelines.corpus.sources.identity import VERSION, file_version, require_version
+from pipelines.corpus.sources.listing import is_folder
 from pipelines.corpus.tables.columns import PATH_COLUMNS, pick, pick_fields
 from pipelines.corpus.tables.lines import BadLine, Rows
 from pipelines.corpus.tables.values import clean, take_fields
@@ -31,6 +39,10 @@ class ManifestSource(Source):
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
         self._folder = self.spec.rsplit("/", 1)[0]
         self._stated: tuple[str, str | None] = ("", None)
+
+    @staticmethod
+    def fits(spec: str) -> bool:
+        return extension(spec) in ENDINGS and not is_folder(spec)
 
     def scan(self) -> Iterator[Recording]:
         self.notes = ()

@@ -26,7 +26,7 @@ from pipelines.corpus.sources.base import (
     require_regular,
 )
 from pipelines.corpus.sources.identity import VERSION, changed, member_version
-from pipelines.corpus.sources.listing import by_ending, list_folder
+from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
 from pipelines.corpus.sources.members import Broken, Member, read_members
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.corpus.tables.values import clean
@@ -43,6 +43,12 @@ class TarSource(Source):
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else os.path.abspath(spec)  # noqa: PTH100  (a pattern is no path yet)
+
+    @staticmethod
+    def fits(spec: str) -> bool:
+        if spec.endswith((".tar", *COMPRESSED)):
+            return True
+        return is_folder(spec) and holds_only(spec, "tar")
 
     def scan(self) -> Iterator[Recording]:
         archives, notes = self._archives()

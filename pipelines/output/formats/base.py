@@ -1,13 +1,16 @@
-"""What a shard format is: rows to a file and back. A new one is one subclass and one registry
-row."""
+"""What a shard format is: rows to a file and back, and a reader at random for the loader. A new one
+is one subclass and one registry row."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pipelines.output.formats.schema import Row
+
+if TYPE_CHECKING:
+    from pipelines.output.formats.reading.base import ShardReader
 
 
 class ShardFormat(ABC):
@@ -16,9 +19,18 @@ class ShardFormat(ABC):
     suffix: str
     """of the files' names, with the dot"""
 
+    @property
+    @abstractmethod
+    def reader(self) -> type[ShardReader]:
+        """How the loader reads it: any row, any frames."""
+
     def file_name(self, shard: str) -> str:
         """What the file of a shard (`train-00000-of-00012`) is called."""
         return f"{shard}{self.suffix}"
+
+    def usage(self, split: str) -> str:
+        """Python that reads all shards of a split from within OUT, for the data set card."""
+        return f"from codecshards import CodesDataset\n\ncodes = CodesDataset('.', split={split!r})"
 
     @abstractmethod
     def write(self, path: str, rows: Iterable[Row], footer: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sounds import sound
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import EncodecConfig, EncodecModel
@@ -21,24 +22,18 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d
 from tokenizer import Codec, CodecLoadError, RecordingError, load_codec
 from tokenizer.codecs import describe_codec
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.encodec import quantizer
+from tokenizer.codecs.encodec import certainty
 from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.certainty import FRAME_NOISE, noise
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.batches import ROWS
 from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work, fill
 from tokenizer.codecs.encodec.gpu.masked import Convolution, MaskedEncoder, plain
-from tokenizer.codecs.encodec.networks import ReferenceNetwork
 from tokenizer.codecs.encodec.probe import compare_codes
-from tokenizer.codecs.encodec.quantizer import (
-    FRAME_NOISE,
-    half_squares,
-    noise,
-    quantize,
-    quantize_quickly,
-)
-from tokenizer.codecs.encodec.static import StaticNetwork
+from tokenizer.codecs.encodec.quantizer import half_squares, quantize, quantize_quickly
+from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
 from tokenizer.codecs.precision import PrecisionReport
 
 CPU = torch.device("cpu")
@@ -151,7 +146,7 @@ def test_the_encoder_moves_frames_no_further_than_rounding_does(
 @pytest.fixture(scope="module")
 def network(reduced: Path) -> BatchedNetwork:
     model = load_model(reduced, CPU)
-    return BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    return BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +213,7 @@ def test_what_is_settled_is_bit_for_bit_what_upstream_gives(
         np.zeros((2, 48_000), np.float32)
     ]
     before = network.repeated
-    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
+    monkeypatch.setattr(certainty, "CERTAIN", torch.inf)
     settled = network.encode(chunks)
     assert network.repeated == before + len(chunks)
     for chunk, one in zip(chunks, settled, strict=True):
@@ -265,7 +260,7 @@ def test_the_quick_quantizer_finds_the_same_entries() -> None:
 def test_fast_encodes_without_looking_for_ties(reduced: Path) -> None:
     """On a CPU its convolutions are exact, so that only the quantizer's shorter way is seen."""
     model = load_model(reduced, CPU)
-    fast = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16, precision="fast")
+    fast = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16, precision="fast")
     chunks = [sound(n, seed=n).samples for n in (48_000, 4_001)]
     with torch.inference_mode(), arithmetic("fast"):
         found = fast.encode(chunks)
@@ -275,22 +270,24 @@ def test_fast_encodes_without_looking_for_ties(reduced: Path) -> None:
     assert fast.repeated == 0
 
 
-def coarse(codes: torch.Tensor) -> torch.Tensor:
+def coarse(codes: NDArray[Any]) -> NDArray[Any]:
     """Codes with the last level's replaced."""
-    changed = codes.clone()
+    changed = codes.copy()
     changed[-1] = (changed[-1] + 1) % 1024
     return changed
 
 
 def test_a_comparison_counts_by_level_and_weighs_errors(reduced: Path) -> None:
     model = load_model(reduced, CPU)
-    reference = ReferenceNetwork(model, static=True)
+    reference = ReferenceModules(model, static=True)
     chunks = [torch.from_numpy(sound(n, seed=n).samples) * 8 for n in (48_000, 640)]
     with torch.inference_mode():
-        codes = reference.encode(chunks, 4)
+        codes = [reference.quantize(reference.embed(chunk[None]), 4)[:, 0] for chunk in chunks]
     same = compare_codes(reference, chunks, codes)
     assert same.equal == (152,) * 4 and same.shares == (1.0,) * 4 and same.error_ratio == 1.0
-    worse = compare_codes(reference, chunks, [coarse(one) for one in codes])
+    worse = compare_codes(
+        reference, chunks, [torch.from_numpy(coarse(one.numpy())) for one in codes]
+    )
     assert worse.equal == (152, 152, 152, 0) and worse.error_ratio > 1.0
     both = same + worse
     assert both.chunks == 4 and both.shares == (1.0, 1.0, 1.0, 0.5)
@@ -311,7 +308,9 @@ def test_a_fast_codec_judges_its_first_chunks(
     assert codec.spec.precision == "fast" and codec.precision_report() is None
     encode: Any = codec._network.encode
     monkeypatch.setattr(
-        codec._network, "encode", lambda chunks, n_q: [coarse(one) for one in encode(chunks, n_q)]
+        codec._network,
+        "encode",
+        lambda chunks: [replace(one, codes=coarse(one.codes)) for one in encode(chunks)],
     )
     codec.encode_chunks([sound(n, seed=n).samples for n in (48_000, 640)])
     report = codec.precision_report()
@@ -323,7 +322,7 @@ def test_a_codec_in_batches_gives_what_the_default_gives(reduced: Path) -> None:
     """The adapter's way through a `BatchedNetwork`, which only a GPU takes by itself."""
     codec = as_fast(reduced, 24.0)
     model = load_model(reduced, CPU)
-    codec._batched = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    codec._network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
     waveform = sound(100_000)
     found, expected = (
         codec.encode(waveform),
@@ -378,7 +377,7 @@ def test_a_scale_of_none_is_one(network: BatchedNetwork) -> None:
 def test_a_recording_decodes_in_batches_to_what_it_decodes_to_by_default(reduced: Path) -> None:
     codec, default = as_fast(reduced, 24.0), load_codec(str(reduced), bandwidth=24.0, device="cpu")
     model = load_model(reduced, CPU)
-    codec._batched = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    codec._network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
     codec.batch_chunks = 2
     for samples in (100_000, 2 * 47_520 + 200, 700):
         codes = default.encode(sound(samples))
@@ -421,7 +420,7 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
     tensor made elsewhere."""
     model = load_model(reduced, CPU).to(device)
     network = BatchedNetwork(
-        model, ReferenceNetwork(model, static=True), n_q=4, precision=precision
+        model, ReferenceModules(model, static=True), n_q=4, precision=precision
     )
     runs: list[tuple[Work, Shape]] = [
         (network._encoding, Shape(4, 48_000)),

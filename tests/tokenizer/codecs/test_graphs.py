@@ -8,6 +8,7 @@ Streams do everything at once; what they are told to wait for must have been rec
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,12 +24,12 @@ from torch.utils._pytree import tree_leaves
 
 from tokenizer import Codec, load_codec
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.encodec import quantizer
+from tokenizer.codecs.encodec import certainty
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu import graphs
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.graphs import GraphRunner, Shape, Work
-from tokenizer.codecs.encodec.networks import ReferenceNetwork
+from tokenizer.codecs.encodec.reference import ReferenceModules
 
 CPU = torch.device("cpu")
 LENGTHS = [48_000, 700, 48_000, 1, 33_000, 480, 48_000, 47_999, 48_000, 48_000, 700]
@@ -66,11 +67,28 @@ class FakeGraph:
                     old.copy_(new)
 
 
+CARD = threading.local()
+"""the devices that a thread is on"""
+
+
+@contextmanager
+def on_card(device: torch.device) -> Iterator[None]:
+    CARD.all = [*getattr(CARD, "all", []), device]
+    yield
+    CARD.all.pop()
+
+
+def require_card(*given: object) -> None:
+    """What goes to the thread's own card must have been sent there."""
+    assert getattr(CARD, "all", []), "on whichever card the thread is"
+
+
 class FakeEvent:
     def __init__(self, blocking: bool = False) -> None:
         self.recorded = False
 
     def record(self, stream: Any) -> None:
+        require_card()
         self.recorded = True
 
     def synchronize(self) -> None:
@@ -95,6 +113,7 @@ def inside(stream: Any) -> Iterator[None]:
 
 @contextmanager
 def capture(graph: FakeGraph, **how: Any) -> Iterator[None]:
+    require_card()
     assert how["capture_error_mode"] == "thread_local"
     with graph.recording:
         yield
@@ -111,8 +130,9 @@ def network(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> BatchedNetwork:
     fakes |= {
         "graph": capture,
         "graph_pool_handle": object,
-        "synchronize": lambda device: None,
-        "empty_cache": lambda: None,
+        "device": on_card,
+        "synchronize": require_card,
+        "empty_cache": require_card,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
@@ -128,7 +148,7 @@ def network(reduced: Path, monkeypatch: pytest.MonkeyPatch) -> BatchedNetwork:
     monkeypatch.setattr(BatchedNetwork, "_runner", runner)
     monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
     model = load_model(reduced, CPU)
-    return BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    return BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +169,7 @@ def test_replayed_graphs_give_the_references_codes(network: BatchedNetwork, alon
 def test_replayed_graphs_settle_as_the_reference_does(
     network: BatchedNetwork, alone: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
+    monkeypatch.setattr(certainty, "CERTAIN", torch.inf)
     for seed in range(2):
         chunks = [sound(n, seed=n + seed).samples for n in LENGTHS]
         for one, other in zip(network.encode(chunks), alone.encode_chunks(chunks), strict=True):
@@ -219,3 +239,16 @@ def test_threads_share_graphs(network: BatchedNetwork) -> None:
                 np.array_equal(one.codes, other.codes)
                 for one, other in zip(found, others, strict=True)
             )
+
+
+def test_memory_that_cannot_be_pinned_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = torch.empty
+
+    def refuse(*size: Any, pin_memory: bool = False, **how: Any) -> torch.Tensor:
+        if pin_memory:
+            raise RuntimeError("CUDA error: out of memory")
+        return empty(*size, **how)
+
+    monkeypatch.setattr(torch, "empty", refuse)
+    found = graphs._pinned(100)
+    assert (found.dtype, found.numel(), found.is_pinned()) == (torch.uint8, 100, False)

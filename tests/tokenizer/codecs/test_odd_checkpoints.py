@@ -15,9 +15,10 @@ from transformers import EncodecConfig, EncodecModel
 from tokenizer import CodecLoadError, RecordingError, load_codec
 from tokenizer.codecs.encodec.checkpoint import encodec_spec, load_model
 from tokenizer.codecs.encodec.codec import EncodecCodec
+from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
-from tokenizer.codecs.encodec.networks import ReferenceNetwork, TiledNetwork
 from tokenizer.codecs.encodec.proven import unproven
+from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.seeded import MODELS, SIZES, write_seeded
 
 _SMALL: dict[str, Any] = {"codebook_size": 64, "target_bandwidths": [0.9, 3.6]}
@@ -130,7 +131,7 @@ def test_the_batched_network_computes_what_is_said_to_be_proven(name: str, tmp_p
     model = load_model(folder, torch.device("cpu"))
     bandwidth = model.config.target_bandwidths[-1]
     oracle = load_codec(str(folder), bandwidth=bandwidth, device="cpu", reference=True)
-    network = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=oracle.spec.n_q)
+    network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=oracle.spec.n_q)
     width = model.config.chunk_length
     chunks = [sound(n, seed=n).samples for n in (width, width, width - 1, width // 3, 1)]
     with torch.inference_mode():

@@ -19,7 +19,7 @@ from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.cpu.kernels import moments
 from tokenizer.codecs.encodec.cpu.tiles import joined, repeated, tiles
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
-from tokenizer.codecs.encodec.networks import ReferenceNetwork
+from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.seeded import write_seeded
 
 SEEDS = range(50) if os.environ.get("CODECSHARDS_ALL_SEEDS") else (15, 18, 40)
@@ -55,7 +55,7 @@ def test_nor_does_one_of_the_batched_network(reduced: Path) -> None:
         load_model(reduced, torch.device("cpu")),
         EncodecModel.from_pretrained(reduced).eval(),
     )
-    network = BatchedNetwork(model, ReferenceNetwork(model, static=True), n_q=16)
+    network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
     sounds = [
         waveform.samples for seed in range(1) for waveform in structured(CHUNK, seed).values()
     ]

@@ -18,29 +18,24 @@ from transformers import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d
 
 from tokenizer import load_codec
-from tokenizer.codecs.encodec import quantizer
+from tokenizer.codecs.encodec import certainty
+from tokenizer.codecs.encodec.certainty import SCORE_NOISE, noise
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet, similar
+from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
+from tokenizer.codecs.encodec.cpu.tiled_quantizer import TILE_ROWS, TiledQuantizer
 from tokenizer.codecs.encodec.cpu.tiles import (
     Convolution,
     Signal,
     TransposedConvolution,
-    UnknownLayer,
     Workspace,
     plain,
     repeated,
     tiles,
 )
-from tokenizer.codecs.encodec.networks import TiledNetwork
-from tokenizer.codecs.encodec.quantizer import (
-    SCORE_NOISE,
-    TILE_ROWS,
-    TiledQuantizer,
-    half_squares,
-    noise,
-    quantize,
-)
+from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.encodec.quantizer import half_squares, quantize
 
 NORMS = {"time_group_norm": {"use_causal_conv": False}, "weight_norm": {"use_causal_conv": True}}
 
@@ -371,17 +366,17 @@ def test_near_ties_are_settled_by_the_reference(
     codec = load_codec(str(reduced), bandwidth=24.0, device="cpu")
     assert isinstance(codec, EncodecCodec) and isinstance(codec._network, TiledNetwork)
     chunks = [sound(n, seed=n).samples for n in (48_000, 500, 48_000)]
-    monkeypatch.setattr(quantizer, "CERTAIN", -1.0)
+    monkeypatch.setattr(certainty, "CERTAIN", -1.0)
     certain = codec.encode_chunks(chunks)
     assert codec._network.repeated == 0
     asked: list[int] = []
 
-    def settle(chunks: list[torch.Tensor], n_q: int) -> list[torch.Tensor]:
+    def settle(chunks: list[torch.Tensor]) -> list[torch.Tensor]:
         asked.append(chunks[0].shape[1])
-        return [torch.full((n_q, -(-chunks[0].shape[1] // 320)), 7)]
+        return [torch.full((16, -(-chunks[0].shape[1] // 320)), 7)]
 
-    monkeypatch.setattr(quantizer, "CERTAIN", torch.inf)
-    monkeypatch.setattr(codec._network._reference, "encode", settle)
+    monkeypatch.setattr(certainty, "CERTAIN", torch.inf)
+    monkeypatch.setattr(codec._network._reference, "to_codes", settle)
     settled = codec.encode_chunks(chunks)
     assert asked == [48_000, 500, 48_000] and codec._network.repeated == 3
     assert all(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,13 @@ from numpy.typing import NDArray
 
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.devices import batch_chunks
-from tokenizer.codecs.encodec.arithmetic import arithmetic, exact_float32
 from tokenizer.codecs.encodec.checkpoint import load_model
-from tokenizer.codecs.encodec.cpu.tiles import UnknownLayer
+from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
-from tokenizer.codecs.encodec.networks import Network, ReferenceNetwork, TiledNetwork
+from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
 from tokenizer.codecs.encodec.proven import unproven
-from tokenizer.codecs.encodec.scales import normalise
+from tokenizer.codecs.encodec.reference import ReferenceModules, ReferenceNetwork
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ShapeError
 
@@ -42,92 +42,28 @@ class EncodecCodec(Codec):
         """
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
-        self._device = torch.device(device)
-        model = load_model(folder, self._device)
+        place = torch.device(device)
+        model = load_model(folder, place)
         # On a GPU every look at it stops it.
-        plain = ReferenceNetwork(model, static=self._device.type != "cpu" and not reference)
-        self._network: Network = plain
-        self._batched: BatchedNetwork | None = None
-        if not reference and not unproven(model.config):
-            with suppress(UnknownLayer):  # an architecture that only transformers runs
-                if self._device.type == "cpu":
-                    self._network = TiledNetwork(model, plain)
-                elif spec.chunk_length is not None:
-                    self._batched = BatchedNetwork(model, plain, spec.n_q, spec.precision)
-        self._probe = Probe(plain) if spec.precision == "fast" else None
+        modules = ReferenceModules(model, static=place.type != "cpu" and not reference)
+        self._network = open_network(model, modules, spec, reference)
+        fast = spec.precision == "fast"
+        self._probe = Probe(modules, place, spec.has_scales) if fast else None
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         if not chunks:
             return []
         checked = [self._checked(chunk) for chunk in chunks]
-        if self._batched is not None:
-            found = self._batched.encode(checked)
-            self._look(checked, found)
-            return found
-        with torch.inference_mode(), arithmetic(self.spec.precision):
-            samples, scales = self._normalised(self._on_device(checked))
-            codes = self._network.encode(samples, self.spec.n_q)
-            if self._probe is not None:
-                self._probe.look(samples, codes)
-            frames = [code.shape[1] for code in codes]
-            # Both come back in one transfer each: every one would wait for the device.
-            joined = torch.cat(codes, dim=1).cpu().numpy().astype(np.uint16)
-            values = [None] * len(chunks) if scales is None else scales.cpu().tolist()
-        ends = np.cumsum(frames)
-        return [
-            ChunkCodes(joined[:, end - n : end].copy(), scale)
-            for end, n, scale in zip(ends, frames, values, strict=True)
-        ]
+        found = self._network.encode(checked)
+        if self._probe is not None:
+            self._probe.look(checked, found)
+        return found
+
+    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
+        return self._network.decode(chunks)
 
     def precision_report(self) -> PrecisionReport | None:
         return None if self._probe is None else self._probe.report
-
-    def _look(self, chunks: Sequence[NDArray[np.float32]], found: Sequence[ChunkCodes]) -> None:
-        """Let the probe see what it still wants to see."""
-        if self._probe is None or not self._probe.wanted(1):
-            return
-        with torch.inference_mode(), exact_float32():
-            wanted = self._probe.wanted(len(chunks))
-            if wanted:
-                samples, _ = self._normalised(self._on_device(chunks[:wanted]))
-                codes = [
-                    torch.from_numpy(one.codes.astype(np.int64)).to(self._device)
-                    for one in found[:wanted]
-                ]
-                self._probe.look(samples, codes)
-
-    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        if self._batched is not None:
-            return self._batched.decode(chunks)
-        with torch.inference_mode(), exact_float32():
-            codes = [
-                torch.from_numpy(chunk.codes.astype(np.int64)).to(self._device) for chunk in chunks
-            ]
-            decoded = self._network.decode(codes)
-            return [
-                self._scaled(samples, chunk.scale)
-                for samples, chunk in zip(decoded, chunks, strict=True)
-            ]
-
-    def _on_device(self, chunks: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Moved there in one piece."""
-        joined = torch.from_numpy(np.concatenate([chunk.reshape(-1) for chunk in chunks])).to(
-            self._device
-        )
-        parts: tuple[torch.Tensor, ...] = joined.split([chunk.size for chunk in chunks])  # type: ignore[no-untyped-call]
-        return [part.view(self.channels, -1) for part in parts]
-
-    def _normalised(
-        self, chunks: Sequence[torch.Tensor]
-    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        if not self.spec.has_scales:
-            # Each in memory of its own: where a chunk lies in a batch's would decide how products
-            # of it are rounded.
-            return [chunk.clone() for chunk in chunks], None
-        pairs = [normalise(chunk[None]) for chunk in chunks]
-        return [samples[0] for samples, _ in pairs], torch.cat(
-            [scale.view(1) for _, scale in pairs]
-        )
 
     def _checked(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
         longest = self.spec.chunk_length or MAX_CHUNK_FRAMES * self.spec.frame_length
@@ -141,8 +77,16 @@ class EncodecCodec(Codec):
             )
         return chunk
 
-    def _scaled(self, samples: torch.Tensor, scale: float | None) -> NDArray[np.float32]:
-        scaled: NDArray[np.float32] = (
-            (samples if scale is None else samples * scale).float().cpu().numpy()
-        )
-        return scaled
+
+def open_network(
+    model: Any, modules: ReferenceModules, spec: CodecSpec, reference: bool = False
+) -> Network:
+    """The fastest network for a model on its device whose codes are known to be transformers'."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if not reference and not unproven(model.config):
+        with suppress(UnknownLayer):  # an architecture that only transformers runs
+            if on_cpu:
+                return TiledNetwork(model, modules, spec.n_q)
+            if spec.chunk_length is not None:
+                return BatchedNetwork(model, modules, spec.n_q, spec.precision)
+    return ReferenceNetwork(model, modules, spec.n_q, spec.precision)

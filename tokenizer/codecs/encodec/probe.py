@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from tokenizer.codecs.encodec.arithmetic import arithmetic
-from tokenizer.codecs.encodec.networks import ReferenceNetwork
+from tokenizer.codecs.base import ChunkCodes
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.networks import codes_on, normalised
+from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.precision import PrecisionReport
 
 PROBED_CHUNKS = 256
@@ -15,7 +19,7 @@ PROBED_CHUNKS = 256
 
 
 def compare_codes(
-    reference: ReferenceNetwork, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]
+    reference: ReferenceModules, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]
 ) -> PrecisionReport:
     """Compare codes with those of the reference.
 
@@ -25,12 +29,12 @@ def compare_codes(
         found: int64 codes `[n_q, frames]` of each, by whatever network is to be judged.
     """
     report: PrecisionReport | None = None
-    with torch.inference_mode(), arithmetic("exact"):
-        expected = reference.encode(chunks, found[0].shape[0])
-        for chunk, mine, theirs in zip(chunks, found, expected, strict=True):
-            embedding = reference.encoder(chunk[None])[0]
+    with torch.inference_mode(), exact_float32():
+        for chunk, mine in zip(chunks, found, strict=True):
+            embedding = reference.embed(chunk[None])
+            theirs = reference.quantize(embedding, mine.shape[0])[:, 0]
             errors = [
-                float((embedding - reference.dequantize(codes[:, None])[0]).square().sum())
+                float((embedding - reference.dequantize(codes[:, None])).square().sum())
                 for codes in (mine, theirs)
             ]
             equal = tuple((mine == theirs).sum(dim=1).tolist())
@@ -42,19 +46,32 @@ def compare_codes(
 class Probe:
     """Keeps the comparison over a codec's first chunks."""
 
-    def __init__(self, reference: ReferenceNetwork, most: int = PROBED_CHUNKS) -> None:
-        self._reference, self._left = reference, most
+    def __init__(
+        self,
+        reference: ReferenceModules,
+        device: torch.device,
+        has_scales: bool,
+        most: int = PROBED_CHUNKS,
+    ) -> None:
+        self._reference, self._device, self._has_scales = reference, device, has_scales
+        self._left = most
         self.report: PrecisionReport | None = None
         """None before the first chunk"""
 
-    def look(self, chunks: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> None:
-        """Compare as many of these chunks, see `compare_codes`, as are still wanted."""
-        wanted = self.wanted(len(chunks))
-        if not wanted:
+    def look(self, chunks: Sequence[NDArray[np.float32]], found: Sequence[ChunkCodes]) -> None:
+        """Compare as many of these chunks, float32 `[channels, n]`, as are still wanted."""
+        if not self.wanted(len(chunks)):
             return
-        report = compare_codes(self._reference, chunks[:wanted], found[:wanted])
-        self._left -= wanted
-        self.report = report if self.report is None else self.report + report
+        with torch.inference_mode(), exact_float32():
+            # Under the lock of the arithmetic: another thread may have had the last ones.
+            wanted = self.wanted(len(chunks))
+            if not wanted:
+                return
+            samples, _ = normalised(chunks[:wanted], self._device, self._has_scales)
+            codes = [codes_on(one, self._device) for one in found[:wanted]]
+            report = compare_codes(self._reference, samples, codes)
+            self._left -= wanted
+            self.report = report if self.report is None else self.report + report
 
     def wanted(self, count: int) -> int:
         """How many of the next `count` chunks it will compare."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.output.formats.base import ShardFormat
+from pipelines.output.formats.reading.base import ShardReader
 from pipelines.output.formats.schema import ARROW_SCHEMA, FOOTER_KEY, Row, row_of
 from pipelines.system.arrow import open_parquet
 from tokenizer.errors import ShapeError, ShardError
@@ -32,6 +33,20 @@ class ParquetFormat(ShardFormat):
     """One row a recording, the columns of `pipelines.output.formats.schema`."""
 
     suffix = ".parquet"
+
+    @property
+    def reader(self) -> type[ShardReader]:
+        from pipelines.output.formats.parquet.reader import ParquetReader
+
+        return ParquetReader
+
+    def usage(self, split: str) -> str:
+        files = f'"data/{split}-*.parquet"'
+        return (
+            "from datasets import load_dataset\n\n"
+            f'codes = load_dataset("parquet", data_files={files}, split="train")'
+            '.with_format("numpy")'
+        )
 
     def write(self, path: str, rows: Iterable[Row], footer: Mapping[str, Any]) -> None:
         schema = ARROW_SCHEMA.with_metadata({FOOTER_KEY: json.dumps(dict(footer), sort_keys=True)})

@@ -1,22 +1,19 @@
-"""Shards at random: one reader a format, chosen by the format's name."""
+"""Shards at random, by the reader of their format."""
 
 from __future__ import annotations
 
 from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
-from pipelines.output.formats.parquet.reader import ParquetReader
+from pipelines.output.formats import shard_format
 from pipelines.output.formats.reading.base import Part, ShardIndex, ShardReader
-from pipelines.output.formats.webdataset.reader import WebDatasetReader
 from tokenizer.codecs.base import CodecSpec
 
 __all__ = ["Part", "ShardIndex", "ShardReader", "count_rows", "open_reader"]
 
-_READERS: dict[str, type[ShardReader]] = {"parquet": ParquetReader, "webdataset": WebDatasetReader}
-
 
 def open_reader(form: str, blob: Blob, spec: CodecSpec, cache: ByteCache[Part]) -> ShardReader:
     """Open a shard: its content is verified and its index read."""
-    return _READERS[form](blob, spec, cache)
+    return shard_format(form).reader(blob, spec, cache)
 
 
 def count_rows(form: str, blob: Blob) -> tuple[int, CodecSpec]:
@@ -25,4 +22,4 @@ def count_rows(form: str, blob: Blob) -> tuple[int, CodecSpec]:
     Raises:
         ShardError: damage; it names the shard.
     """
-    return _READERS[form].count(blob)
+    return shard_format(form).reader.count(blob)

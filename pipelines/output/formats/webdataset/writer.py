@@ -25,6 +25,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pipelines.output.formats.base import ShardFormat
+from pipelines.output.formats.reading.base import ShardReader
 from pipelines.output.formats.schema import FOOTER_KEY, Row, row_of
 from tokenizer.errors import ShapeError, ShardError
 
@@ -38,6 +39,20 @@ class WebDatasetFormat(ShardFormat):
     """One group of members a recording."""
 
     suffix = ".tar"
+
+    @property
+    def reader(self) -> type[ShardReader]:
+        from pipelines.output.formats.webdataset.reader import WebDatasetReader
+
+        return WebDatasetReader
+
+    def usage(self, split: str) -> str:
+        return (
+            "import glob\n\nimport webdataset\n\n"
+            f'tars = sorted(glob.glob("data/{split}-*.tar"))\n'
+            "codes = webdataset.WebDataset(tars, shardshuffle=False).decode()  "
+            '# sample["codes.npy"], sample["scales.npy"], sample["json"]'
+        )
 
     def file_name(self, shard: str) -> str:
         """`train-000000.tar`: its readers name many shards with braces,

@@ -162,7 +162,7 @@ def take_nearest(
         half_squares: float32 `[entries]`: half of every entry's squared size.
         codebook: float32 `[entries, dim]`.
         residual: float32 `[frames, dim]`; the chosen entries are subtracted from it.
-        moved: float32 `[frames]`, see `tokenizer.codecs.encodec.quantizer.noise`.
+        moved: float32 `[frames]`, see `tokenizer.codecs.encodec.certainty.noise`.
         codes: int64 `[frames]`, written.
         certainty: float32 `[frames]`, see `tokenizer.codecs.encodec.quantizer.quantize`; lowered.
         score_noise: `SCORE_NOISE` from there.

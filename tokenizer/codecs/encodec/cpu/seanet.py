@@ -18,10 +18,10 @@ from tokenizer.codecs.encodec.cpu.tiles import (
     Convolution,
     Signal,
     TransposedConvolution,
-    UnknownLayer,
     Workspace,
     plain,
 )
+from tokenizer.codecs.encodec.networks import UnknownLayer
 
 LSTM_WASTE = 0.8
 """sequences share a batch while the shortest has at least this share of the longest one's frames"""

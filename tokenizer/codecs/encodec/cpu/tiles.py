@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tokenizer.codecs.encodec.cpu.kernels import moments, read_one, read_two
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry, TransposedGeometry
-from tokenizer.errors import CodecshardsError
+from tokenizer.codecs.encodec.networks import UnknownLayer
 
 TILE_FLOATS = 1 << 17
 """of a tile's input: with what comes of it, about half of a core's second-level cache"""
@@ -35,10 +35,6 @@ LEAST_ROWS = 64
 """of a tile, when there are several: more than any layer reflects"""
 GATHER_BELOW = 16
 """channels below which a convolution's taps are gathered into one product"""
-
-
-class UnknownLayer(CodecshardsError):
-    """A layer that only transformers' own module runs."""
 
 
 class Workspace:
@@ -90,7 +86,7 @@ class Signal:
     """likewise"""
     condition: float = 1.0
     """how much the normalisations up to here have grown what rounding does to it, see
-    `tokenizer.codecs.encodec.quantizer`"""
+    `tokenizer.codecs.encodec.certainty`"""
 
     @property
     def length(self) -> int:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.encodec import quantizer
 from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.certainty import noise, uncertain
 from tokenizer.codecs.encodec.gpu.batches import (
     ROWS,
     Batch,
@@ -42,16 +42,16 @@ from tokenizer.codecs.encodec.gpu.graphs import (
     fill,
 )
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder, inside
-from tokenizer.codecs.encodec.networks import ReferenceNetwork
-from tokenizer.codecs.encodec.quantizer import half_squares, noise, quantize, quantize_quickly
+from tokenizer.codecs.encodec.networks import Network, check_finite
+from tokenizer.codecs.encodec.quantizer import half_squares, quantize, quantize_quickly
+from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.scales import normalise, row_scales
-from tokenizer.errors import FailureKind, RecordingError
 
 LANES = 4
 """near ties that are settled at the same time: alone, a chunk leaves most of a GPU idle"""
 
 
-class BatchedNetwork:
+class BatchedNetwork(Network):
     """Chunks of samples to codes and back, in batches of fixed shapes.
 
     With "exact" precision, a chunk with a code that rounding could have decided is encoded again
@@ -64,7 +64,7 @@ class BatchedNetwork:
     """
 
     def __init__(
-        self, model: Any, reference: ReferenceNetwork, n_q: int, precision: str = "exact"
+        self, model: Any, reference: ReferenceModules, n_q: int, precision: str = "exact"
     ) -> None:
         """`reference` has the same modules and does not look at the device.
 
@@ -79,28 +79,17 @@ class BatchedNetwork:
         self._device = next(model.parameters()).device
         self._batchers: dict[Work, Batcher] = {}
         self._lock = Lock()
-        self.repeated = 0
-        """chunks that have been encoded again so far"""
 
     def encode(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
-        """float32 `[channels, n]` each, of any lengths up to the codec's, each as if it were alone.
-
-        Raises:
-            RecordingError: an encoder's output is not finite.
-        """
         results: list[Any] = [None] * len(chunks)
         for indices, (codes, scales, finite, near) in self._encoder().run(chunks):
-            if not finite[: len(indices)].all():
-                raise RecordingError(
-                    FailureKind.ENCODER, "the codec's output is not finite", "encode"
-                )
+            check_finite(bool(finite[: len(indices)].all()))
             for row, i in enumerate(indices):
                 results[i] = self._coded(chunks[i], codes[:, row], scales[row])
             self._settle([i for row, i in enumerate(indices) if near[row]], chunks, results)
         return results
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        """Chunks of any lengths, each alone, to float32 `[channels, frames * hop]` each, scaled."""
         results: list[Any] = [None] * len(chunks)
         for indices, (samples,) in self._decoder().run(chunks):
             for row, i in enumerate(indices):
@@ -233,7 +222,7 @@ class EncodeWork(Work):
             certainty = certainty.view(rows, count)
             if frames is not None:
                 certainty = certainty.masked_fill(~inside(embeddings, frames)[:, 0], torch.inf)
-            near = certainty.amin(1) < quantizer.CERTAIN
+            near = uncertain(certainty.amin(1))
         else:
             codes = quantize_quickly(flat, self._codebooks, self._halves)
         return codes.view(len(self._codebooks), rows, count).to(torch.int16), scales, finite, near
@@ -242,7 +231,7 @@ class EncodeWork(Work):
 class SettleWork(Work):
     """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
 
-    def __init__(self, model: Any, reference: ReferenceNetwork, n_q: int) -> None:
+    def __init__(self, model: Any, reference: ReferenceModules, n_q: int) -> None:
         self._channels, self._normalised = (
             int(model.config.audio_channels),
             bool(model.config.normalize),
@@ -265,7 +254,7 @@ class SettleWork(Work):
 class DecodeWork(Work):
     """Codes to samples."""
 
-    def __init__(self, reference: ReferenceNetwork) -> None:
+    def __init__(self, reference: ReferenceModules) -> None:
         self._reference = reference
 
     def layout(self, shape: Shape) -> Layout:

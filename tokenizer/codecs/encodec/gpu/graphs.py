@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import Any, Protocol
@@ -168,24 +169,28 @@ class GraphRunner(Runner):
     ) -> None:
         """`largest` has the most rows, the greatest width and the most inputs of all shapes."""
         size = _places(work.layout(largest))[1]
-        # Small batches beside large ones come first, or each of their kernels would wait for the
-        # large ones'.
-        self._lanes = [_Lane(device, size, urgent=lanes > 1) for _ in range(lanes)]
-        super().__init__(
-            work,
-            precision,
-            [_Slot(self._lanes[i % lanes], size, device) for i in range(max(SLOTS, lanes))],
-        )
         self._device, self._width = device, largest.width
-        self._copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # The buffers' memory may have been something else's, and the weights may still be on their
-        # way.
-        torch.cuda.synchronize(device)
+        with self._card():
+            # Small batches beside large ones come first, or each of their kernels would wait for
+            # the large ones'.
+            self._lanes = [_Lane(device, size, urgent=lanes > 1) for _ in range(lanes)]
+            slots = [_Slot(self._lanes[i % lanes], size, device) for i in range(max(SLOTS, lanes))]
+            self._copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            # The buffers' memory may have been something else's, and the weights may still be on
+            # their way.
+            torch.cuda.synchronize(device)
+        super().__init__(work, precision, slots)
+
+    def _card(self) -> AbstractContextManager[None]:
+        """CUDA calls that name no card go to this one: threads begin on the first, and a capture
+        waits for the card that is the thread's own."""
+        guard: AbstractContextManager[None] = torch.cuda.device(self._device)  # type: ignore[no-untyped-call]
+        return guard
 
     def _start(self, slot: _Slot, shape: Shape, items: Sequence[Any]) -> tuple[torch.Tensor, ...]:
         places, size = _places(self._work.layout(shape))
         self._work.fill(_views(slot.host, places), items)
-        with arithmetic(self._precision):
+        with self._card(), arithmetic(self._precision):
             graph = (
                 self._captured(slot.lane, shape)
                 if shape.masked or shape.width == self._width
@@ -213,15 +218,14 @@ class GraphRunner(Runner):
         return tuple(tensor.numpy().copy() for tensor in ticket.results)
 
     def _drain(self, slot: _Slot) -> None:
-        with arithmetic(
-            self._precision
-        ):  # a stream that another thread captures must not be waited for
+        # A stream that another thread captures must not be waited for.
+        with self._card(), arithmetic(self._precision):
             self._copying.synchronize()
             slot.lane.stream.synchronize()
 
     def forget(self) -> None:
         """Give the graphs' memory back; they are captured again when they are needed."""
-        with arithmetic(self._precision):
+        with self._card(), arithmetic(self._precision):
             torch.cuda.synchronize(self._device)
             for lane in self._lanes:
                 lane.graphs.clear()
@@ -295,8 +299,12 @@ class _Slot:
 
 
 def _pinned(size: int) -> torch.Tensor:
-    """Bytes of the host's that a GPU copies by itself."""
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    """Bytes of the host's that a GPU copies by itself; where no more memory may be pinned, such as
+    the driver copies for it, whose caller waits meanwhile."""
+    try:
+        return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    except RuntimeError:
+        return torch.empty(size, dtype=torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tokenizer.codecs.encodec.cpu.tiles import UnknownLayer
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
+from tokenizer.codecs.encodec.networks import UnknownLayer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
