@@ -52,6 +52,32 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="read also what links and paths in the data lead to outside of SOURCE",
     )
     what.add_argument(
+        "--layout",
+        metavar="NAME",
+        help=(
+            "take SOURCE for this layout (ljspeech, librispeech, libritts, vctk, commonvoice, "
+            "audiofolder, kaldi, nemo, lhotse, ytdlp, stems), or for none: folder (default: as "
+            "recognised)"
+        ),
+    )
+    what.add_argument(
+        "--layout-split", metavar="NAME", help="one split of a layout (default: all, in meta)"
+    )
+    what.add_argument(
+        "--map",
+        metavar="FIELD=COLUMN,…",
+        help=(
+            "columns of a table: path, id, text, speaker, language, start, end, duration; numbers "
+            "from 1 where it has no header"
+        ),
+    )
+    what.add_argument(
+        "--audio-root", metavar="FOLDER", help="where relative paths of a table begin"
+    )
+    what.add_argument(
+        "--delimiter", metavar="CHAR", help="of a table: a character, tab, comma, semicolon, pipe"
+    )
+    what.add_argument(
         "--allow-damaged",
         action="store_true",
         help="keep files in which something is missing, with silence there, noted in meta",
@@ -131,6 +157,11 @@ def run(options: argparse.Namespace) -> int:
         max_chunk_seconds=options.max_chunk_seconds,
         precision=options.precision,
         follow_links=options.follow_links,
+        layout=options.layout,
+        layout_split=options.layout_split,
+        map=options.map,
+        audio_root=options.audio_root,
+        delimiter=options.delimiter,
     )
     how = RunOptions(
         workers=options.workers,

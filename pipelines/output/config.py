@@ -63,6 +63,17 @@ class TokenizeConfig:
     """read also what links and paths in the data lead to outside of the source; False makes them
     failures"""
 
+    layout: str | None = None
+    """a row of `pipelines.corpus.layouts.LAYOUTS`; "folder" is none; None is as recognised"""
+    layout_split: str | None = None
+    """one split of a layout; None is all of them"""
+    map: str | None = None
+    """columns of a table, `text=sentence,speaker=client_id`"""
+    audio_root: str | None = None
+    """folder of relative paths in a table"""
+    delimiter: str | None = None
+    """of a table; None is as found"""
+
     def __post_init__(self) -> None:
         if self.format not in format_names():
             raise UsageError(
@@ -197,6 +208,9 @@ def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
     }
     if not flat.get("config.follow_links"):
         flat.pop("config.follow_links", None)
+    for name in ("layout", "layout_split", "map", "audio_root", "delimiter"):
+        if flat.get(f"config.{name}") is None:
+            flat.pop(f"config.{name}", None)
     if flat.get("codec.precision") == "exact":  # as it was before there was a choice
         del flat["codec.precision"]
     return flat

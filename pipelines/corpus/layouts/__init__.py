@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import cast
 
 from pipelines.corpus.layouts.base import Folder, Layout
+from pipelines.corpus.tables.hints import PLAIN
 from tokenizer.errors import SourceError, UsageError
 
-__all__ = ["LAYOUTS", "PLAIN", "layout_by_name", "recognise"]
+__all__ = ["LAYOUTS", "layout_by_name", "recognise"]
 
 _LISTS, _TREES = "pipelines.corpus.layouts.lists", "pipelines.corpus.layouts.trees"
 LAYOUTS: dict[str, str] = {
@@ -25,8 +26,6 @@ LAYOUTS: dict[str, str] = {
     "stems": f"{_TREES}.stems:Stems",
 }
 """name → `module:class`, asked in this order"""
-PLAIN = "folder"
-"""the name for no layout: audio files, and sidecars beside them"""
 
 
 def layout_by_name(name: str) -> Layout:

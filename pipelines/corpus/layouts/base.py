@@ -172,11 +172,7 @@ class Folder:
 
     def first_object(self, name: str) -> dict[str, Any]:
         """The first line of JSON lines; empty where it is none."""
-        try:
-            value = json.loads(self.first_line(name) or "null")
-        except (ValueError, RecursionError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        return as_object(self.first_line(name))
 
 
 class Layout(ABC):
@@ -195,9 +191,23 @@ class Layout(ABC):
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         """What the corpus says, always in the same order."""
 
-    def belongs(self, folder: Folder, name: str) -> bool:
+    def belongs(self, name: str, first_line: str) -> bool:
         """Whether a file that was given as SOURCE is a list of this layout."""
         return False
+
+    def beside(self, name: str) -> list[str] | None:
+        """Files that such a list is read with, by their names beside it; None: all below its
+        folder."""
+        return []
+
+
+def as_object(line: str) -> dict[str, Any]:
+    """A line's JSON object; empty where it is none."""
+    try:
+        value = json.loads(line or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def parent(name: str) -> str:
@@ -209,7 +219,7 @@ def parent(name: str) -> str:
 def split_of(name: str, spec: str = "") -> str | None:
     """The part of a corpus that a name is in, by its folders, or by the folder that is the
     corpus."""
-    parts = [*PurePosixPath(name).parts[:-1]][::-1] + [spec.rstrip("/").rpartition("/")[2]]
+    parts = [*PurePosixPath(name).parts[-2::-1], spec.rstrip("/").rpartition("/")[2]]
     return next((part for part in parts if _SPLIT.fullmatch(part)), None)
 
 

@@ -33,8 +33,8 @@ class LaidOut:
     of_file: Callable[[str], Recording]
     """the plain folder's recording of a file"""
     follow_links: bool
-    alone: bool = False
-    """the SOURCE is one list: audio that it does not name is not a part of it"""
+    audio: list[str]
+    """what is a recording though no row says so; empty where the SOURCE is one list"""
     used: int = 0
     with_text: int = 0
     _ids: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class LaidOut:
                 f"{self.folder.spec}: {self.layout.title} layout, and no row of it can be used"
                 f"{'; ' + self._first if self._first else ''}; --layout folder takes audio alone"
             )
-        if self.hints.layout_split is None and not self.alone:
+        if self.hints.layout_split is None:
             yield from self._without_row()
 
     def notes(self) -> Iterator[str]:
@@ -105,8 +105,8 @@ class LaidOut:
             yield f"{self._bad:,} lines are no rows: they are failures"
 
     def _without_row(self) -> Iterator[Recording]:
-        for name in self.folder.audio:
-            if name not in self._seen and name not in self._ids:
+        for name in self.audio:
+            if name not in self._seen:
                 self._left += 1
                 yield self.of_file(name)
 

@@ -10,6 +10,8 @@ from tokenizer.errors import UsageError
 
 MAPPED = ("path", "id", "text", "speaker", "language", "start", "end", "duration")
 """fields that `--map` may give a column to"""
+PLAIN = "folder"
+"""the name for no layout: audio files, and sidecars beside them"""
 _DELIMITERS = {
     "tab": "\t",
     "\\t": "\t",
@@ -50,7 +52,7 @@ class Hints:
     def of_layouts(self) -> list[str]:
         """The flags that were given and only a layout can follow."""
         given = {
-            "--layout": self.layout != "folder" and self.layout,
+            "--layout": self.layout != PLAIN and self.layout,
             "--layout-split": self.layout_split,
         }
         return [flag for flag, value in given.items() if value]

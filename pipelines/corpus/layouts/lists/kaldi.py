@@ -6,7 +6,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
+from pipelines.corpus.layouts.base import (
+    NO,
+    YES,
+    BadRow,
+    Fit,
+    Folder,
+    Layout,
+    Row,
+    half,
+    parent,
+    split_of,
+)
 from tokenizer.errors import FailureKind
 
 _SPLIT_UP = re.compile(r"(^|/)split\d+(utt)?/")
@@ -29,8 +40,11 @@ class Kaldi(Layout):
                 return half(f"the first line of {name} is not `id file`")
         return YES
 
-    def belongs(self, folder: Folder, name: str) -> bool:
-        return name.rpartition("/")[2] == "wav.scp"
+    def belongs(self, name: str, first_line: str) -> bool:
+        return name == "wav.scp"
+
+    def beside(self, name: str) -> list[str]:
+        return ["segments", "text", *_BESIDE]
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         lists = _lists(folder)
@@ -44,7 +58,7 @@ def _lists(folder: Folder) -> list[str]:
 
 def _data_folder(folder: Folder, data: str, several: bool) -> Iterator[Row | BadRow]:
     prefix = data if several else ""
-    split = data.rstrip("/").rpartition("/")[2] or None
+    split = data.rstrip("/").rpartition("/")[2] or split_of("", folder.spec)
     audio, bad = _table(folder, f"{data}wav.scp")
     yield from bad
     beside, told = _beside(folder, data)

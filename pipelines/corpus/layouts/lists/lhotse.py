@@ -7,8 +7,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
-
+from pipelines.corpus.layouts.base import (
+    NO,
+    YES,
+    BadRow,
+    Fit,
+    Folder,
+    Layout,
+    Row,
+    as_object,
+    half,
+    parent,
+)
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
 _KIND = re.compile(r"(^|[-_.])(cuts|recordings|supervisions)([-_.])")
@@ -27,7 +37,7 @@ class Lhotse(Layout):
         named = _named(folder)
         if not named:
             return NO
-        kinds = {name: _kind(folder, name) for name in named}
+        kinds = {name: _kind(folder.first_line(name)) for name in named}
         known = {name for name, kind in kinds.items() if kind}
         if not known:
             return NO
@@ -36,11 +46,18 @@ class Lhotse(Layout):
             return half(f"no recordings for {', '.join(sorted(alone))}")
         return YES
 
-    def belongs(self, folder: Folder, name: str) -> bool:
-        return name.endswith(_ENDINGS) and bool(_kind(folder, name))
+    def belongs(self, name: str, first_line: str) -> bool:
+        return name.endswith(_ENDINGS) and bool(_kind(first_line))
+
+    def beside(self, name: str) -> list[str]:
+        return [
+            name.replace(one, other)
+            for one, other in (("supervisions", "recordings"), ("recordings", "supervisions"))
+            if one in name
+        ]
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
-        kinds = {name: _kind(folder, name) for name in _named(folder)}
+        kinds = {name: _kind(folder.first_line(name)) for name in _named(folder)}
         cuts = [name for name, kind in kinds.items() if kind == "cuts"]
         for name in cuts:
             for place, value in folder.objects(name):
@@ -57,9 +74,9 @@ def _named(folder: Folder) -> list[str]:
     ]
 
 
-def _kind(folder: Folder, name: str) -> str:
+def _kind(first_line: str) -> str:
     """Of a manifest, by its first line; empty where it is none."""
-    first = folder.first_object(name)
+    first = as_object(first_line)
     if "supervisions" in first or ("recording" in first and "start" in first):
         return "cuts"
     if "sources" in first and "sampling_rate" in first:
@@ -159,7 +176,9 @@ def _values(
     speaker: who says what stays in `meta.supervisions`."""
     said = sorted(said, key=lambda each: each.get("start") or 0.0)
     values: dict[str, Any] = {}
-    for field in ("speaker", "language", "gender", "alignment", "custom"):
+    for each in [part, *said]:
+        values |= each["custom"] if isinstance(each.get("custom"), dict) else {}
+    for field in ("speaker", "language", "gender", "alignment"):
         found = [each[field] for each in said if each.get(field) is not None]
         if found and all(each == found[0] for each in found):
             values[field] = found[0]

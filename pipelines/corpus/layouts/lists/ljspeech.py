@@ -32,9 +32,11 @@ class LJSpeech(Layout):
         name, line = next(iter(barred.items()))
         return half(f"{name} begins with {line.split('|')[0]!r}, and no audio is called so")
 
-    def belongs(self, folder: Folder, name: str) -> bool:
-        first = folder.first_line(name)
-        return "|" in first and _audio(folder, parent(name), first.split("|")[0]) in folder.audio
+    def belongs(self, name: str, first_line: str) -> bool:
+        return name.endswith((".csv", ".txt")) and first_line.count("|") in (1, 2)
+
+    def beside(self, name: str) -> None:
+        return None
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         for name in _tables(folder):
@@ -44,7 +46,7 @@ class LJSpeech(Layout):
 
 def _tables(folder: Folder) -> list[str]:
     named = [name for last in _TABLES for name in folder.by_name.get(last, [])]
-    return sorted({*named, *folder.given})
+    return sorted(folder.given or named)
 
 
 def _table(folder: Folder, name: str) -> Iterator[Row | BadRow]:

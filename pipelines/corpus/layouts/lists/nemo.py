@@ -31,9 +31,6 @@ class NeMo(Layout):
             return half(f"{wrong[0]} has no `{_PATH}` in its first line")
         return YES
 
-    def belongs(self, folder: Folder, name: str) -> bool:
-        return name.endswith(_ENDINGS) and _PATH in folder.first_object(name)
-
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         for name in _named(folder):
             found = _SPLIT.search(name.rpartition("/")[2])
@@ -49,11 +46,7 @@ class NeMo(Layout):
 
 
 def _named(folder: Folder) -> list[str]:
-    return [
-        name
-        for name in folder.ending_in(*_ENDINGS)
-        if "manifest" in name.rpartition("/")[2] or name in folder.given
-    ]
+    return [name for name in folder.ending_in(*_ENDINGS) if "manifest" in name.rpartition("/")[2]]
 
 
 def _row(value: dict[str, Any], place: str, split: str | None, base: str) -> Row:

@@ -12,7 +12,7 @@ _KEPT = """
     id title description uploader uploader_id channel channel_id upload_date webpage_url extractor
     license tags categories chapters artist album track release_year playlist playlist_index
     view_count language
-""".split()
+"""
 """fields that are about the recording; the rest is about how to download it"""
 
 
@@ -34,7 +34,9 @@ class YtDlp(Layout):
             except (ValueError, RecursionError) as error:
                 yield BadRow(name, str(error))
                 continue
-            values = {key: info[key] for key in _KEPT if info.get(key) not in (None, "", [])}
+            values = {
+                key: info[key] for key in _KEPT.split() if info.get(key) not in (None, "", [])
+            }
             if "id" in values:  # a recording's own id is its path
                 values["video_id"] = values.pop("id")
             if not isinstance(values.get("language", ""), str):
