@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -71,9 +70,7 @@ def _first_line(spec: str) -> str:
     if not is_remote(spec) and not Path(spec).is_file():
         return ""
     with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as raw:
-        file: IO[bytes] = (
-            gzip.GzipFile(fileobj=io.BufferedReader(raw)) if spec.endswith(".gz") else raw
-        )  # type: ignore[arg-type]
+        file: IO[bytes] = gzip.open(raw) if spec.endswith(".gz") else raw  # type: ignore[assignment]  # noqa: SIM115
         try:
             return file.readline(_LONGEST).decode("utf-8-sig").strip()
         except (OSError, EOFError, UnicodeDecodeError):
