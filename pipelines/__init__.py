@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pipelines.loader.crop import Crop
     from pipelines.loader.dataset import CodesDataset
     from pipelines.loader.loader import CodesLoader
-    from pipelines.loader.mixing import Mixture, mix
     from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Parallel, Pattern
     from pipelines.loader.sample import Sample, Span
+    from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
     from pipelines.run import RunResult
@@ -58,7 +58,7 @@ _HOMES = {
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
     "Flatten": "loader.patterns",
-    "Mixture": "loader.mixing",
+    "Mixture": "loader.sequence.mixing",
     "Pack": "loader.batching",
     "PackedBatch": "loader.batch",
     "Parallel": "loader.patterns",
@@ -69,7 +69,7 @@ _HOMES = {
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
     "audit": "auditing.run",
-    "mix": "loader.mixing",
+    "mix": "loader.sequence.mixing",
     "tokenize": "public",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import RunResult, tokenize_corpus
+from pipelines.system.compute import DECODE_TIMEOUT
 
 
 def tokenize(
@@ -27,7 +28,7 @@ def tokenize(
     address: str | None = None,
     device: str = "auto",
     max_failures: int | None = None,
-    decode_timeout: float = 120.0,
+    decode_timeout: float = DECODE_TIMEOUT,
     quiet: bool = False,
     reference: bool = False,
     audit: float | None = None,

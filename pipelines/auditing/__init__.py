@@ -1,16 +1,32 @@
 """The audit: decode what was written, measure it against its sources, say what is wrong, and let
-people hear it.
+people hear it. Rooms from low to high; each imports those above it in this table.
 
-    survey.py     every row of every shard, without decoding: length, level, hashes, scales
-    sampling.py   which recordings are decoded: strata, and the worst by what the survey saw
-    recording.py  one recording: source and reconstruction side by side, segment by segment
-      pairs.py, measures.py, spectra.py, stoi.py, visqol.py    figures, and "not applicable" where there is none
-      reencode.py, causes.py                                   the source encoded again, and what a difference means
-      flags.py                                                 what is odd about source, reconstruction or corpus
-      clips.py, images.py                                      what the page plays and shows
-    report.py     report.json, a Parquet table, the terminal
-    page/         index.html and what it needs, opened from a file or any web server
-    run.py        all of it: `audit(out)`
+results.py            figures, remarks, findings, one record a recording; `places`: where files lie
+choose/               which recordings
+  survey                every row of every shard, without decoding: length, level, hashes, scales
+  sampling, share       a sample and the worst by the survey; a share that follows from the ids
+measure/              how near a reconstruction is
+  registry              one row a measure
+  measures, spectra     from sums over segments; `pairs` cuts both streams into the same segments
+  windows, stoi, visqol over windows of some seconds
+options.py            what an audit is asked for
+judge/                what is wrong
+  registry              one row a finding; `evidence` is what its rules are given
+  causes, differences   what it means that source and codes differ; `reencode` compares them
+  suspicions            what it sounds like, where nothing was encoded again
+  flags, clicks         what is odd about source and reconstruction
+  agreement,            two decoders of one source
+    second_look
+  among_others          what only the corpus shows
+  limits                means that must be kept
+page/                 what people look at and listen to: index.html, sound, pictures, the notebook
+
+meters.py             everything that is measured of one recording while it goes by
+recording.py          one recording: source and reconstruction side by side, in bounded memory
+while_tokenizing.py   the same while `tokenize` still has the waveforms
+saved_results.py      results of single recordings on their way into a report
+report.py             report.json, a Parquet table, the terminal
+run.py                all of it: `audit(out)`
 
 The package is `auditing` because `pipelines.audit` is the function.
 """

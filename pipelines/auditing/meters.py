@@ -7,16 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pipelines.auditing.judge.causes import Cause, Evidence, name_causes, stuck_chunks
-from pipelines.auditing.judge.flags import (
-    ClickMeter,
-    band_flag,
-    duration_flag,
-    impossible_scales,
-    meter_flags,
-    silence_flag,
-)
-from pipelines.auditing.judge.reencode import Comparison
+from pipelines.auditing.judge.clicks import ClickMeter
+from pipelines.auditing.judge.evidence import Evidence, SecondLook
+from pipelines.auditing.judge.registry import of_recording
 from pipelines.auditing.judge.suspicions import HeardMeter
 from pipelines.auditing.measure.measures import NOT_FINITE, Measures, usable
 from pipelines.auditing.measure.pairs import Block
@@ -51,6 +44,7 @@ class Meters:
         self.kept = KeptStretch(0 if clip_seconds is None else most_segments(spec, clip_seconds))
         """of the source, around the worst segment: that with the largest log-mel distance, and
         where there is ViSQOL, which has a value a window, in the worst window"""
+        self._figures: dict[str, Figure] = {}
         self._unjudged: list[Block] = []
         """segments of the source whose window is not complete"""
 
@@ -76,7 +70,8 @@ class Meters:
         self._judge()
         if not self._measures.usable:
             figures = dict.fromkeys(figures, Figure.none(NOT_FINITE))
-        return {name: _rounded(figures[name]) for name in self._metrics}
+        self._figures = {name: _rounded(figures[name]) for name in self._metrics}
+        return self._figures
 
     def _judge(self) -> None:
         """Keep the segments whose windows are complete, now that it is known how bad they are."""
@@ -101,22 +96,22 @@ class Meters:
         }
 
     def findings(
-        self, row: Row, report: DecodeReport, comparison: Comparison | None
+        self, row: Row, report: DecodeReport, second_look: SecondLook | None
     ) -> Iterator[Finding]:
-        """What can be said of the recording alone, without the rest of its corpus."""
-        spec = self._spec
-        causes = list(name_causes(Evidence(row, spec, report, comparison)))
-        yield from causes
-        if Cause.ZEROED not in {finding.name for finding in causes}:
-            yield from stuck_chunks(row)
-        if not causes and comparison is None:
-            yield from self._heard.findings()
-        yield from duration_flag(row.codes.num_samples, report.audio.num_samples, spec.sample_rate)
-        yield from silence_flag(report.audio.flags, self._measures.sums.pair)
-        yield from meter_flags(report.audio.flags)
-        yield from band_flag(self._measures.sums.spectral.spectrum, spec.sample_rate)
-        yield from impossible_scales(row.codes.scales)
-        yield from self._clicks.findings() if self._clicks else ()
+        """What can be said of the recording alone, without the rest of its corpus; call it after
+        `figures`."""
+        yield from of_recording(
+            Evidence(
+                row=row,
+                spec=self._spec,
+                report=report,
+                sums=self._measures.sums,
+                figures=self._figures,
+                sound=self._heard,
+                clicks=self._clicks,
+                second_look=second_look,
+            )
+        )
 
 
 def record(row: Row, shard: str, chosen: str, segment: int) -> RecordingAudit:

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pipelines.auditing.choose.sampling import Chosen
-from pipelines.auditing.choose.survey import DAMAGED
 from pipelines.auditing.judge.agreement import Agreement, Beside
-from pipelines.auditing.judge.causes import Cause, stuck_chunks
+from pipelines.auditing.judge.causes import stuck_chunks
+from pipelines.auditing.judge.evidence import SecondLook
 from pipelines.auditing.judge.reencode import Reencoder
+from pipelines.auditing.judge.registry import judge
 from pipelines.auditing.measure.pairs import Block, Pairs
 from pipelines.auditing.meters import Meters, record
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.page.clips import MOST_HEARD, PageFiles, choose_stretch
-from pipelines.auditing.results import Finding, RecordingAudit, Severity
+from pipelines.auditing.results import Finding, FindingName, RecordingAudit, Remark
 from pipelines.auditing.saved_results import read_row
 from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.output.formats import shard_format
@@ -27,7 +28,6 @@ from tokenizer.codecs.base import Codec, split
 from tokenizer.errors import CodecLoadError, RecordingError, ShapeError, ShardError, UsageError
 from tokenizer.types import Codes
 
-NOT_AUDITED, REFUSED, READERS_DIFFER = "not audited", "not encoded again", "readers differ"
 NO_SECOND = "no other way"
 
 
@@ -85,7 +85,7 @@ class Auditor:
             codes = decodable(row.codes, self.codec)
         except ShapeError as error:
             return undecodable(chosen, row, str(error))
-        found = _Pass(self, row, codes, chosen)
+        found = _Reading(self, row, codes, chosen)
         result = found.result()
         if not self.settings.options.page:
             return result
@@ -114,8 +114,8 @@ class Auditor:
         self._second.close()
 
 
-class _Pass:
-    """One reading of a source and its codes."""
+class _Reading:
+    """A source and its codes, read side by side."""
 
     def __init__(self, auditor: Auditor, row: Row, codes: Codes, chosen: Chosen) -> None:
         self._auditor, self._row, self._codes, self._chosen = auditor, row, codes, chosen
@@ -135,42 +135,28 @@ class _Pass:
                 way = self._read(decoding)
                 report = decoding.report
         except RecordingError as error:
-            finding = Finding(
-                "unreadable source", Severity.WARNING, f"{error.kind}: {error.message}"
-            )
-            return replace(plain, error=error.message, findings=(*stuck_chunks(self._row), finding))
-        comparison = self._reencoder.comparison if self._reencoder else None
+            return replace(plain, error=error.message, findings=self._unread(error))
+        look = None if self._reencoder is None else self._second_look(self._reencoder, way)
         return replace(
             plain,
             source_seconds=round(report.audio.num_samples / self._auditor.codec.sample_rate, 6),
             figures=self.meters.figures(),
             series=self.meters.series(),
-            findings=(
-                *self.meters.findings(self._row, report, comparison),
-                *self._refused(),
-                *self._readers(way),
-            ),
+            findings=tuple(self.meters.findings(self._row, report, look)),
             second_reader=way,
-            equal_codes=comparison.by_level if comparison and comparison.frames else None,
+            equal_codes=look.comparison.by_level if look and look.comparison.frames else None,
         )
 
-    def _refused(self) -> Iterator[Finding]:
-        """A codec that made codes of a source once must be able to do it again."""
-        if self._reencoder and self._reencoder.error is not None:
-            detail = (
-                "the source cannot be encoded again, as it was when it was tokenized: "
-                f"{self._reencoder.error.message}"
-            )
-            yield Finding(REFUSED, Severity.ERROR, detail)
+    def _unread(self, error: RecordingError) -> tuple[Finding, ...]:
+        remark = Remark(FindingName.UNREADABLE_SOURCE, f"{error.kind}: {error.message}")
+        return tuple(map(judge, (*stuck_chunks(self._row), remark)))
 
-    def _readers(self, way: str | None) -> Iterator[Finding]:
-        """Two decoders that read one source must hear the same."""
-        if way is None or way == NO_SECOND or self._agreement.fault is None:
-            return
-        yield Finding(
-            READERS_DIFFER,
-            Severity.ERROR,
-            f"tokenized as one decoder reads it, {way} reads it otherwise: {self._agreement.fault}",
+    def _second_look(self, reencoder: Reencoder, way: str | None) -> SecondLook:
+        return SecondLook(
+            reencoder.comparison,
+            refused=None if reencoder.error is None else reencoder.error.message,
+            reader=way,
+            readers_fault=None if way in (None, NO_SECOND) else self._agreement.fault,
         )
 
     def _read(self, decoding: Decoding) -> str | None:
@@ -220,16 +206,16 @@ def decodable(codes: Codes, codec: Codec) -> Codes:
 
 def unreadable(chosen: Chosen, reason: str) -> RecordingAudit:
     """The result for a recording whose row cannot be read."""
-    return _without_figures(chosen, reason, DAMAGED)
+    return _without_figures(chosen, reason, FindingName.DAMAGED_SHARD)
 
 
 def not_audited(chosen: Chosen, reason: str) -> RecordingAudit:
     """The result for a recording that the audit failed on: nobody knows whether what was written is
     right."""
-    return _without_figures(chosen, reason, NOT_AUDITED)
+    return _without_figures(chosen, reason, FindingName.NOT_AUDITED)
 
 
-def _without_figures(chosen: Chosen, reason: str, name: str) -> RecordingAudit:
+def _without_figures(chosen: Chosen, reason: str, name: FindingName) -> RecordingAudit:
     entry = chosen.entry
     return RecordingAudit(
         id=entry.recording.id,
@@ -240,16 +226,16 @@ def _without_figures(chosen: Chosen, reason: str, name: str) -> RecordingAudit:
         segment_seconds=1.0,
         source_sample_rate=entry.source_sample_rate,
         source_channels=0,
-        findings=(Finding(name, Severity.ERROR, reason),),
+        findings=(judge(Remark(name, reason)),),
         error=reason,
     )
 
 
 def undecodable(chosen: Chosen, row: Row, reason: str) -> RecordingAudit:
     """The result for codes that this codec cannot have written."""
-    finding = Finding(Cause.CORRUPT, Severity.ERROR, f"the codes cannot be decoded: {reason}")
+    remark = Remark(FindingName.CORRUPT, f"the codes cannot be decoded: {reason}")
     return replace(
         unreadable(chosen, reason),
         seconds=row.codes.seconds,
-        findings=(*stuck_chunks(row), finding),
+        findings=tuple(map(judge, (*stuck_chunks(row), remark))),
     )

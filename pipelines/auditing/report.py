@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -149,9 +149,9 @@ def scale_histogram(bins: Mapping[int, int], silent: int) -> dict[str, Any]:
 
 def hours_by_rate(entries: Sequence[Entry], sample_rate: int) -> dict[str, float]:
     """Hours of audio by the rate of the source."""
-    seconds: Counter[int] = Counter()
+    seconds: defaultdict[int, float] = defaultdict(float)
     for entry in entries:
-        seconds[entry.source_sample_rate] += entry.num_samples / sample_rate  # type: ignore[assignment]
+        seconds[entry.source_sample_rate] += entry.num_samples / sample_rate
     return {str(rate): seconds[rate] / 3600 for rate in sorted(seconds)}
 
 

@@ -21,6 +21,42 @@ class Severity(StrEnum):
     """worth knowing"""
 
 
+class FindingName(StrEnum):
+    """Every finding that ships, by the name that people see. What each is, how much it matters and
+    which rule raises it is its row in `judge.registry`."""
+
+    DAMAGED_SHARD = "damaged shard"
+    OTHER_CODEC = "other codec"
+    CHANGED_SOURCE = "changed source"
+    WRONG_BANDWIDTH = "wrong bandwidth"
+    NOT_RESAMPLED = "resampler off"
+    TRUNCATED = "truncated"
+    DURATION = "duration mismatch"
+    WRONG_SCALE = "wrong scale"
+    CODEBOOK_ORDER = "codebook order"
+    CHANNEL_SWAP = "channel swap"
+    ZEROED = "zeroed chunk"
+    SHIFTED = "shifted chunks"
+    BIT_FLIPS = "bit flips"
+    CORRUPT = "corrupt codes"
+    DEVICE = "device difference"
+    OTHER_RESAMPLING = "other resampling"
+    OTHER_AUDIO = "other audio"
+    SILENCE = "silence"
+    ANTIPHASE = "antiphase"
+    CLIPPING = "clipping"
+    LOW_BANDWIDTH = "low bandwidth"
+    SCALE_OUTLIER = "scale outlier"
+    BOUNDARY_CLICKS = "boundary clicks"
+    NOT_ENCODED_AGAIN = "not encoded again"
+    READERS_DIFFER = "readers differ"
+    DUPLICATE = "duplicate"
+    COLLAPSE = "codebook collapse"
+    NOTHING_COMPARED = "nothing compared"
+    UNREADABLE_SOURCE = "unreadable source"
+    NOT_AUDITED = "not audited"
+
+
 COMMON = 5
 """recordings at the least that must share a finding before it is the corpus's"""
 
@@ -40,11 +76,25 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What a rule has seen, before it is known how much that matters."""
+
+    name: str
+    """a row of `judge.registry.FINDINGS`"""
+    detail: str
+    """one readable line"""
+    chunks: tuple[int, ...] = ()
+    """the chunks it is about, at most the first few; none when it is about all"""
+    severity: Severity | None = None
+    """None is that of its row"""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something that was noticed, by name."""
 
     name: str
-    """a row of `flags.Flag` or `causes.Cause`"""
+    """a row of `judge.registry.FINDINGS`"""
     severity: Severity
     detail: str
     """one readable line"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -11,13 +11,13 @@ from importlib.metadata import version
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from pipelines.auditing.choose.sampling import Chosen, choose, choose_share
 from pipelines.auditing.choose.share import ALL, limit
 from pipelines.auditing.choose.survey import Entry, Survey, take_survey
-from pipelines.auditing.judge.flags import collapse_flags, duplicate_flag, duplicates, level_flag
+from pipelines.auditing.judge.among_others import duplicates
+from pipelines.auditing.judge.evidence import CorpusEvidence
 from pipelines.auditing.judge.limits import missed_limits
+from pipelines.auditing.judge.registry import in_corpus, of_corpus
 from pipelines.auditing.measure.windows import open_windowed
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.page.clips import MOST_HEARD
@@ -32,26 +32,20 @@ from pipelines.auditing.report import (
     summarise,
     to_parquet,
 )
-from pipelines.auditing.results import Finding, RecordingAudit, Severity
+from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.saved_results import Parts, PassingParts
 from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
-from pipelines.output.config import TokenizeConfig, spec_from_dict
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
-from pipelines.system.devices import gpus_to_ask_for, require_cluster_gpus, require_device
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
 from tokenizer.errors import UsageError
-
-MOST_LEVELS = 10_000
-"""recordings' levels that tell what is usual in the corpus"""
-NOTHING_COMPARED = "nothing compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +141,11 @@ class _Audit:
         self, out: str, options: AuditOptions, display: Display, share: float | None
     ) -> None:
         self._out, self._options, self._display, self._share = out, options, display, share
-        require_device(
-            options.device, options.address if options.workers != 0 else None, options.gpus
-        )
+        options.compute.require_here()
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
-        self._config = TokenizeConfig.from_dict(self._stored["config"])
-        self._spec = spec_from_dict(self._stored["codec"])
+        self._config, self._spec = self._stored.config, self._stored.codec
         self._form = shard_format(self._config.format)
         # What a measure needs is looked for before hours of work, not after.
         open_windowed(options.metrics, self._spec.sample_rate, self._spec.sample_rate)
@@ -179,7 +170,7 @@ class _Audit:
 
     def _chosen(self, survey: Survey) -> list[Chosen]:
         options = self._options
-        if survey.findings and not survey.entries:  # every shard is damaged: that is the report
+        if survey.remarks and not survey.entries:  # every shard is damaged: that is the report
             return []
         if self._share is None:
             return choose(
@@ -206,16 +197,16 @@ class _Audit:
         many, those are done again.
         """
         settings = replace(self._settings(), heard=min(len(chosen), MOST_HEARD))
-        options = self._passing(chosen).options
+        options = self._passing_settings(chosen).options
         many = options != self._options
         measured = Parts(self._storage, self._fingerprint(options), shards)
-        passed = self._passed(chosen, options)
+        earlier = self._found_in_passing(chosen, options)
         found = {
             one.entry.recording.id: parts.read(one) or (measured.read(one) if many else None)
             for one in chosen
         }
-        done = {id: result for id, result in found.items() if result is not None} | passed
-        self._say(len(chosen), len(done), len(passed))
+        done = {id: result for id, result in found.items() if result is not None} | earlier
+        self._say(len(chosen), len(done), len(earlier))
         self._do(replace(settings, options=options), measured if many else parts, chosen, done)
         if many:
             worst = {
@@ -235,7 +226,7 @@ class _Audit:
             )
         return in_corpus(survey.entries, _named(chosen, done))
 
-    def _passing(self, chosen: Sequence[Chosen]) -> PassingSettings:
+    def _passing_settings(self, chosen: Sequence[Chosen]) -> PassingSettings:
         """As `tokenize` had them, where it audited in passing."""
         if self._share is None:
             return PassingSettings.over(
@@ -244,7 +235,9 @@ class _Audit:
         ids = [recording.id for recording in self._manifest.read_plan().recordings]
         return PassingSettings.over(limit(self._share, ids), ids, self._options)
 
-    def _passed(self, chosen: Sequence[Chosen], options: AuditOptions) -> dict[str, RecordingAudit]:
+    def _found_in_passing(
+        self, chosen: Sequence[Chosen], options: AuditOptions
+    ) -> dict[str, RecordingAudit]:
         """What `tokenize` found out in passing."""
         if self._share is None:
             return {}
@@ -255,11 +248,11 @@ class _Audit:
             if (result := parts.read(one)) is not None
         }
 
-    def _say(self, chosen: int, done: int, passed: int) -> None:
+    def _say(self, chosen: int, done: int, earlier: int) -> None:
         if self._share is not None:
-            rest = ", the others are now" if passed < chosen else ""
-            self._display.message(f"{passed} of {chosen} recordings were audited in passing{rest}")
-        if done > passed:
+            rest = ", the others are now" if earlier < chosen else ""
+            self._display.message(f"{earlier} of {chosen} recordings were audited in passing{rest}")
+        if done > earlier:
             self._display.message(f"resuming: {done} of {chosen} recordings are done")
 
     def _do(
@@ -286,14 +279,9 @@ class _Audit:
                 for one in todo:
                     finished(one, auditor.run(one))
             return
-        from pipelines.cluster.connect import connect
-        from pipelines.cluster.pool import audit_on_ray
+        from pipelines.auditing.on_cluster import audit_on_cluster
 
-        options = self._options
-        gpus = gpus_to_ask_for(options.device, options.address, options.gpus)
-        with connect(options.address, options.workers, gpus) as cluster:
-            require_cluster_gpus(options.device, cluster.gpus)
-            audit_on_ray(cluster, settings, todo, finished)
+        audit_on_cluster(settings, todo, finished, self._display)
 
     def _precision(self) -> str:
         """That of the corpus, since `--reencode` compares codes. On a CPU, and for decoding alone,
@@ -311,7 +299,9 @@ class _Audit:
     def _fingerprint(self, options: AuditOptions) -> str:
         """Of what decides one recording's result: what was written, what is asked for, and who
         audits."""
-        return options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
+        return options.fingerprint(
+            {"stored": self._stored.to_json(), "auditor": version("codecshards")}
+        )
 
     def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
@@ -375,10 +365,8 @@ class _Audit:
             seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
             shards=len(records),
             surveyed=survey.shards,
-            findings=(
-                *survey.findings,
-                *collapse_flags(use, int(survey.counts[0].sum()), self._spec.codebook_size),
-                *_nothing(recordings),
+            findings=tuple(
+                of_corpus(CorpusEvidence(survey, use, self._spec.codebook_size, recordings))
             ),
             codebooks=tuple(asdict(level) for level in use),
             scales=scale_histogram(survey.scales, survey.silent_chunks),
@@ -394,34 +382,3 @@ def _named(
     for one in chosen:
         result = done[one.entry.recording.id]
         yield one.entry, result if result.chosen == IN_PASSING else replace(result, chosen=one.why)
-
-
-def in_corpus(
-    entries: Sequence[Entry], recordings: Iterable[tuple[Entry, RecordingAudit]]
-) -> tuple[RecordingAudit, ...]:
-    """Recordings with what only the whole corpus shows: a level far from the others', copies of
-    each other."""
-    levels = [entry.level for entry in entries if entry.level is not None]
-    usual, copies = np.array(levels[:: 1 + len(levels) // MOST_LEVELS]), duplicates(entries)
-    return tuple(
-        replace(
-            result,
-            findings=(
-                *result.findings,
-                *level_flag(entry, usual),
-                *duplicate_flag(result.id, copies),
-            ),
-        )
-        for entry, result in recordings
-    )
-
-
-def _nothing(recordings: Sequence[RecordingAudit]) -> Iterator[Finding]:
-    """An audit that has compared nothing has found nothing wrong, and must not pass for that."""
-    reasons = [recording.error for recording in recordings if recording.error is not None]
-    if recordings and len(reasons) == len(recordings):
-        detail = (
-            f"none of {len(recordings)} recordings could be compared with its source, the first "
-            f"because: {reasons[0]}"
-        )
-        yield Finding(NOTHING_COMPARED, Severity.ERROR, detail)

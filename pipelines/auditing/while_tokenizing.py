@@ -5,7 +5,7 @@ waveforms in memory.
                            │                      │
                            └─ held until ─────────┤
                               the codes come      ▼
-                                   Watched: decode, compare, forget     ──▶ OUT/audit/passing/SHARD.json
+                             Watched: decode, compare, forget  ──▶ OUT/audit/passing/SHARD.json
 
 The waveform that is compared is the very one that was encoded: chunk `i`'s first stride of samples
 is segment `i` of the recording, so nothing is held that is not on its way through the encoder
@@ -28,7 +28,7 @@ from pipelines.auditing.measure.pairs import Block
 from pipelines.auditing.meters import Meters, record
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.page.clips import MOST_HEARD, PageFiles, choose_stretch
-from pipelines.auditing.places import WHILE_TOKENIZING
+from pipelines.auditing.places import PASSING
 from pipelines.auditing.results import RecordingAudit
 from pipelines.corpus.reader import DecodeReport
 from pipelines.output.formats.schema import Row
@@ -210,7 +210,7 @@ class PassingAudit:
 
 def part_name(shard: str) -> str:
     """Where a shard's results lie, in the output folder."""
-    return f"{WHILE_TOKENIZING}/{shard}.json"
+    return f"{PASSING}/{shard}.json"
 
 
 def digest(codes: Codes) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from pipelines.cli import EXIT_OK
+from pipelines.system.devices import DEVICE_HELP
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+    """Give a parser this command's arguments."""
     parser.set_defaults(run=run)
     parser.add_argument("out", metavar="OUT")
     parser.add_argument(
@@ -24,11 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--codec", help="where the codec lies now, if it has moved (its weights must be the same)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command."""
+    """Do what was asked for; the exit code."""
     from pipelines.output.export_audio import decode_recording
 
     written = decode_recording(

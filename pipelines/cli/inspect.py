@@ -11,7 +11,7 @@ from tokenizer.errors import UsageError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+    """Give a parser this command's arguments."""
     parser.set_defaults(run=run)
     parser.add_argument("out", metavar="OUT", nargs="?")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command."""
+    """Do what was asked for; the exit code."""
     from pipelines.output.inspect import inspect, render
 
     if options.registry:

@@ -8,28 +8,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
-from pipelines.cli import (
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    EXIT_WRONG,
-    audit,
-    decode,
-    inspect,
-    tokenize,
-    train_codec,
-    verify,
-)
+from pipelines.cli import EXIT_INTERRUPTED, EXIT_USAGE, EXIT_WRONG
 from pipelines.system.signals import Stopped, stoppable
 from pipelines.system.streams import outlived_readers
 from pipelines.system.words import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 
+COMMANDS = {
+    "tokenize": "audio in, shards of codes out; run it again to resume",
+    "inspect": "what is in an output folder",
+    "verify": "check every shard against its commit record",
+    "decode": "hear one recording again, at its exact length",
+    "audit": "decode a sample, measure it against its sources, make a page to listen to",
+    "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
+}
+"""each a module of this package"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser(given).parse_args(given)
     with outlived_readers():
         return _run(options)
 
@@ -54,7 +56,9 @@ def _say(text: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of the one that `arguments` name: they are
+    made from options that cost time to import."""
     parser = argparse.ArgumentParser(
         prog="codecshards",
         description="Turn an audio corpus into shards of EnCodec codes, and hear them again.",
@@ -63,23 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"codecshards {version('codecshards')}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    tokenize.add(
-        commands.add_parser(
-            "tokenize", help="audio in, shards of codes out; run it again to resume"
-        )
-    )
-    inspect.add(commands.add_parser("inspect", help="what is in an output folder"))
-    verify.add(commands.add_parser("verify", help="check every shard against its commit record"))
-    decode.add(commands.add_parser("decode", help="hear one recording again, at its exact length"))
-    audit.add(
-        commands.add_parser(
-            "audit",
-            help="decode a sample, measure it against its sources, make a page to listen to",
-        )
-    )
-    train_codec.add(
-        commands.add_parser(
-            "train-codec", help="train an EnCodec, or fine-tune one; run it again to go on"
-        )
-    )
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if name == wanted:
+            import_module(f"pipelines.cli.{name.replace('-', '_')}").add(command)
     return parser

@@ -9,7 +9,7 @@ from pipelines.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, SOURCE_HEL
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+    """Give a parser this command's arguments."""
     from tokenizer.training.command import add_options
 
     parser.set_defaults(run=run)
@@ -65,7 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command."""
+    """Do what was asked for; the exit code."""
     from pipelines.corpus.training_pack import PackConfig, prepare_pack
     from pipelines.system.devices import require_device
     from tokenizer.training.command import run_training

@@ -8,13 +8,13 @@ from pipelines.cli import EXIT_OK, EXIT_WRONG
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Its arguments."""
+    """Give a parser this command's arguments."""
     parser.set_defaults(run=run)
     parser.add_argument("out", metavar="OUT")
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command."""
+    """Do what was asked for; the exit code."""
     from pipelines.output.verify import verify
 
     problems = verify(options.out)

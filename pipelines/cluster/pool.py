@@ -1,96 +1,231 @@
-"""A pool of actors that audit."""
+"""A pool of actors that all do one kind of work, item by item; the work is the caller's own.
+
+An item whose actor has died is tried again, alone in a fresh process, until it is done or there is
+evidence that it kills its processes (`pipelines.system.blame`). The others go on meanwhile.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from pipelines.auditing.choose.sampling import Chosen
-from pipelines.auditing.recording import Auditor, AuditSettings, not_audited
-from pipelines.auditing.results import RecordingAudit
-from pipelines.cluster.connect import Cluster, store_settings
-from pipelines.cluster.deaths import last_line
+from pipelines.cluster.connect import Cluster, recount, store_settings
+from pipelines.cluster.deaths import Place, how_it_died, last_line, settle_down
+from pipelines.cluster.team import Member, Team, Watchman
+from pipelines.system.blame import Death, DeathKind, Trial
+from pipelines.tokenizing.progress import Display
 from tokenizer.errors import CodecshardsError
 
+POLL_SECONDS = 0.5
+COUNT_SECONDS = 10.0
+"""between looks at how many nodes there are"""
+STARVED_SECONDS = 10.0
+"""that a suspect waits for a fresh process while an actor idles, which is then ended in its
+favour"""
 
-class _AuditActor:
-    """Audits recordings, one after the other."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
-    def __init__(self, settings: AuditSettings) -> None:
-        self._settings = settings
-        self._auditor: Auditor | None = None
+
+class Worker(Protocol[Item_contra, Result_co]):
+    """What every actor of a pool gets a copy of; picklable before `load`."""
+
+    def load(self) -> None:
+        """Get ready.
+
+        Raises:
+            CodecshardsError: it cannot be done here; the pool ends.
+        """
+
+    def run(self, item: Item_contra) -> Result_co:
+        """Do one item.
+
+        Raises:
+            CodecshardsError: the pool ends.
+        """
+
+
+@dataclass(frozen=True)
+class Caller(Generic[Item, Result]):
+    """What a pool tells the one who has it work; called where the pool is driven."""
+
+    name: Callable[[Item], str]
+    """what messages call an item"""
+    finished: Callable[[Item, Result], None]
+    failed: Callable[[Item, str], None]
+    """with why it could not be done: it kills its process, or a fault in the program"""
+
+
+class PoolActor:
+    """Holds one worker."""
+
+    def __init__(self, worker: Worker[Any, Any]) -> None:
+        self._words, self._place = settle_down()
+        self._worker = worker
+
+    @ray.method(concurrency_group="status")
+    def where(self) -> Place:
+        return self._place
 
     def load(self) -> CodecshardsError | None:
-        """Load the codec now; an error is returned, since one that is raised loses its type."""
+        """Load the worker now; an error is returned, since one that is raised loses its type."""
         try:
-            self._loaded()
+            self._worker.load()
         except CodecshardsError as error:
             return error
         return None
 
-    def run(self, chosen: Chosen) -> RecordingAudit | CodecshardsError:
+    def run(self, item: Any) -> Any:
         try:
-            return self._loaded().run(chosen)
+            return self._worker.run(item)
         except CodecshardsError as error:
             return error
 
-    def _loaded(self) -> Auditor:
-        if self._auditor is None:  # a restarted actor has lost it
-            self._auditor = Auditor(self._settings, threads=1)
-        return self._auditor
+
+@dataclass(eq=False)
+class _Try(Generic[Item]):
+    """An item, and what has become of it so far."""
+
+    item: Item
+    trial: Trial
+    suspect: bool = False
+    """its process died: it must have one that has done nothing else"""
+    alone: bool = False
+    """its process has, or had, done nothing else"""
+    not_before: float = 0.0
 
 
-def audit_on_ray(
-    cluster: Cluster,
-    settings: AuditSettings,
-    todo: Sequence[Chosen],
-    finished: Callable[[Chosen, RecordingAudit], None],
-) -> None:
-    """Audit recordings on every GPU, or on every core where there is none; `finished` is told of
-    each as it ends.
+class Pool(Generic[Item, Result]):
+    """Has items done by as many actors as there is room for, and replaces those that die."""
 
-    Raises:
-        CodecshardsError: the codec cannot be loaded where it runs, OUT cannot be written.
-    """
-    options: dict[str, Any] = {
-        "max_restarts": -1,
-        "max_task_retries": 2,
-        "scheduling_strategy": "SPREAD",
-    }
-    options |= {"num_gpus": 1, "num_cpus": 0} if cluster.gpus else {"num_cpus": 1}
-    device = "cuda" if cluster.gpus else "cpu"
-    precision = settings.codec.precision if cluster.gpus else "exact"
-    settings = replace(settings, codec=replace(settings.codec, device=device, precision=precision))
-    actor_class: Any = ray.remote(**options, **store_settings(cluster))(_AuditActor)
-    idle = [
-        actor_class.remote(settings) for _ in range(min(len(todo), cluster.gpus or cluster.cores))
-    ]
-    for error in ray.get([actor.load.remote() for actor in idle]):
-        if error is not None:
-            raise error
-    waiting = deque(todo)
-    busy: dict[Any, tuple[Any, Chosen]] = {}
-    while waiting or busy:
-        while waiting and idle:
-            actor, chosen = idle.pop(), waiting.popleft()
-            busy[actor.run.remote(chosen)] = (actor, chosen)
-        done, _ = ray.wait(list(busy))
-        for ref in done:
-            actor, chosen = busy.pop(ref)
-            idle.append(actor)
-            try:
-                result = ray.get(ref)
-            except RayActorError:
-                result = not_audited(chosen, "the process that audited it died, again and again")
-            except RayTaskError as error:
-                result = not_audited(
-                    chosen, f"{last_line(error)} (a fault in codecshards: please report it)"
-                )
-            if isinstance(result, CodecshardsError):
-                raise result
-            finished(chosen, result)
+    def __init__(
+        self, cluster: Cluster, worker: Worker[Item, Result], what: str, display: Display
+    ) -> None:
+        """`what` is what messages call one of its actors: "an auditor"."""
+        self._cluster, self._worker, self._display = cluster, worker, display
+        self._team = Team(what, self._new)
+        self._watchman = Watchman(display, "GPU" if cluster.gpus else "CPU")
+        self._busy: dict[Any, tuple[Member, _Try[Item]]] = {}
+        self._used: set[int] = set()
+        """numbers of members that have begun an item"""
+        self._counted = self._starved = 0.0
+
+    def run(self, items: Sequence[Item], caller: Caller[Item, Result]) -> None:
+        """Do every item.
+
+        Raises:
+            CodecshardsError: what a worker raised, or `finished`.
+        """
+        waiting = deque(_Try(item, Trial(caller.name(item))) for item in items)
+        while waiting or self._busy:
+            if time.monotonic() - self._counted > COUNT_SECONDS:
+                self._count(len(waiting))
+            self._team.look()
+            self._watchman.look(self._team)
+            self._hand_out(waiting)
+            for answer in self._answers():
+                again = self._settle(*self._busy.pop(answer), answer, caller)
+                if again is not None:
+                    waiting.appendleft(again)
+
+    def _new(self, number: int) -> Any:
+        options: dict[str, Any] = {
+            "max_restarts": 0,
+            "scheduling_strategy": "SPREAD",
+            "concurrency_groups": {"status": 1},
+        }
+        options |= {"num_gpus": 1, "num_cpus": 0} if self._cluster.gpus else {"num_cpus": 1}
+        actor_class: Any = ray.remote(**options, **store_settings(self._cluster))(PoolActor)
+        return actor_class.remote(self._worker)
+
+    def _count(self, waiting: int) -> None:
+        """Fit the number of actors to what there is now, and to what is left to do."""
+        self._counted = time.monotonic()
+        self._cluster = recount(self._cluster)
+        room = self._cluster.gpus or self._cluster.cores
+        self._team.resize(max(min(room, waiting + len(self._busy)), 1))
+
+    def _hand_out(self, waiting: deque[_Try[Item]]) -> None:
+        """Give idle actors items: fresh ones to suspects, and what is left to the others."""
+        now = time.monotonic()
+        busy = [member for member, _ in self._busy.values()]
+        idle = [member for member in self._team.ready if member not in busy]
+        fresh = deque(member for member in idle if self._is_fresh(member))
+        used = deque(member for member in idle if not self._is_fresh(member))
+        due = deque(one for one in waiting if one.suspect and one.not_before <= now)
+        while due and fresh:
+            self._give(fresh.popleft(), due.popleft(), waiting)
+        # Suspects that go on waiting keep as many of the fresh ones, ready or not.
+        lacking = sum(one.suspect for one in waiting)
+        spare = sum(map(self._is_fresh, self._team.members)) - lacking
+        for one in [one for one in waiting if not one.suspect]:
+            if used:
+                self._give(used.popleft(), one, waiting)
+            elif fresh and spare > 0:
+                spare -= 1
+                self._give(fresh.popleft(), one, waiting)
+        if not due or not used:
+            self._starved = now
+        elif spare < 0 or now - self._starved > STARVED_SECONDS:
+            self._starved = now
+            self._team.renew(used[0])
+
+    def _is_fresh(self, member: Member) -> bool:
+        return member.number not in self._used
+
+    def _give(self, member: Member, one: _Try[Item], waiting: deque[_Try[Item]]) -> None:
+        waiting.remove(one)
+        one.alone = self._is_fresh(member)
+        self._used.add(member.number)
+        self._busy[member.actor.run.remote(one.item)] = (member, one)
+
+    def _answers(self) -> list[Any]:
+        """Those of actors that are done, waited for a little."""
+        asked = [*self._busy, *self._team.asked]
+        if not asked:
+            time.sleep(POLL_SECONDS)
+            return []
+        done, _ = ray.wait(asked, num_returns=1, timeout=POLL_SECONDS)
+        return [answer for answer in done if answer in self._busy]
+
+    def _settle(
+        self, member: Member, one: _Try[Item], answer: Any, caller: Caller[Item, Result]
+    ) -> _Try[Item] | None:
+        """Take in what became of an item; returns it if it is to be tried again."""
+        try:
+            result = ray.get(answer)
+        except RayActorError as error:
+            self._team.bury(member, error)
+            return self._judge(one, how_it_died(member.place, error), caller)
+        except RayTaskError as error:
+            reason = f"{last_line(error)} (a fault in codecshards: please report it)"
+            caller.failed(one.item, reason)
+            return None
+        if isinstance(result, CodecshardsError):
+            raise result
+        caller.finished(one.item, result)
+        return None
+
+    def _judge(
+        self, one: _Try[Item], death: Death, caller: Caller[Item, Result]
+    ) -> _Try[Item] | None:
+        """What follows from the death of an actor that had an item."""
+        name = one.trial.recording
+        verdict = one.trial.died(death, alone=one.alone)
+        if verdict is not None:
+            self._display.message(f"{name}: {verdict}")
+            caller.failed(one.item, verdict)
+            return None
+        how = "is gone with" if death.kind is DeathKind.LOST else "died of"
+        self._display.message(f"{name}: its process {how} {death.what}, trying again")
+        one.suspect = one.suspect or death.kind is not DeathKind.LOST
+        one.not_before = time.monotonic() + one.trial.pause
+        return one

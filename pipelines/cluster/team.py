@@ -19,10 +19,10 @@ from tokenizer.errors import CodecshardsError, UsageError
 
 STARTS = 5
 """times in a row that a process may die before it has begun"""
-
-
 LOOK_SECONDS = 2.0
-"""between looks at the encoders"""
+"""between looks at whether members are there"""
+SAY_SECONDS = 30.0
+"""between messages while nothing can be done"""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,11 +45,10 @@ class Team:
     An actor that cannot be placed waits for a place and holds nobody up.
     """
 
-    def __init__(self, what: str, new: Callable[[int], Any], display: Display) -> None:
+    def __init__(self, what: str, new: Callable[[int], Any]) -> None:
         self.what = what
         self.members: list[Member] = []
         self._new = new
-        self._display = display
         self._started = 0
         self._false_starts = 0
         self._looked = 0.0
@@ -57,6 +56,11 @@ class Team:
     @property
     def ready(self) -> list[Member]:
         return [member for member in self.members if member.ready]
+
+    @property
+    def asked(self) -> list[Any]:
+        """Answers that members owe: worth a `look` as soon as one comes."""
+        return [member.asked for member in self.members if member.asked is not None]
 
     def resize(self, count: int) -> None:
         """Grow to `count`, or let go of those above it that have no place."""
@@ -104,6 +108,12 @@ class Team:
             )
         self._add()
 
+    def renew(self, member: Member) -> None:
+        """End a member, and have a fresh one in its place."""
+        self.members.remove(member)
+        ray.kill(member.actor)
+        self._add()
+
     def _add(self) -> None:
         actor = self._new(self._started)
         self.members.append(Member(actor, self._started, actor.where.remote()))
@@ -127,6 +137,24 @@ class Team:
             self._false_starts = 0
             return True
         return False
+
+
+class Watchman:
+    """Says every half minute what is waited for, while a team has nobody ready."""
+
+    def __init__(self, display: Display, resource: str) -> None:
+        """`resource` is what the actors take of a cluster: "CPU" or "GPU"."""
+        self._display, self._resource = display, resource
+        self._said = time.monotonic()
+
+    def look(self, *teams: Team) -> None:
+        now = time.monotonic()
+        lacking = [team for team in teams if not team.ready]
+        if not lacking:
+            self._said = now
+        elif now - self._said > SAY_SECONDS:
+            self._said = now
+            self._display.message(what_is_lacking(lacking, self._resource))
 
 
 def what_is_lacking(teams: Sequence[Team], resource: str) -> str:

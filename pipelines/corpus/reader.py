@@ -8,38 +8,27 @@ Decoder ── recordings, a few ahead ──▶    opens, hashes, decodes, resa
 
 from __future__ import annotations
 
-import os
 import pickle
-import queue
-import subprocess
-import threading
 import time
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.corpus.child import Child
 from pipelines.corpus.sources.base import Source
-from pipelines.system.blame import FAILURES, Death, DeathKind, Trial, memory_kills, of_exit
-from pipelines.system.machine import own_command
+from pipelines.system.blame import FAILURES, Death, DeathKind, Trial
 from tokenizer.audio.stream import AudioReport
 from tokenizer.errors import FailureKind, RecordingError, UsageError
 from tokenizer.types import Recording
 
 AHEAD_RECORDINGS = 16
 """recordings that the child knows of in advance"""
-AHEAD_BLOCKS = 32
-"""blocks of about a second that wait to be used: 12 MB at 48 kHz stereo"""
 BLOCK, BEAT, END, FAILED, BEGUN = b"BLCK", b"BEAT", b"END ", b"FAIL", b"BGUN"
 """first four bytes of every message; samples follow them aligned"""
-_GONE = b"GONE"
 _AGAIN = b"AGN "
 """the child is another one, and the recording comes from its beginning once more"""
 STARTS = 40
@@ -47,10 +36,6 @@ STARTS = 40
 START_SECONDS = 120.0
 """at least, that a child has until it begins: a busy machine, or an environment on a network, loads
 slowly"""
-_SLICE = 0.5
-"""seconds between looks at a child that says nothing"""
-_LAST_WORDS = 4096
-"""bytes of a child's standard error that are kept, to say why it does not start"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +176,7 @@ class Decoder:
         """seconds spent waiting for blocks"""
         self.busy = 0.0
         """seconds of one core that recordings which were read to their end have taken"""
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._sent: deque[Recording] = deque()
         self._trial: Trial | None = None
         """of the recording at the head of the line, once a child has died on it"""
@@ -250,10 +235,10 @@ class Decoder:
             self._child.kill()
             self._child = None
 
-    def _start(self) -> _Child:
+    def _start(self) -> Child:
         """A fresh child, which is told of the recordings in line; on trial, the first one is
         alone."""
-        self._child = _Child(self.settings)
+        self._child = Child(self.settings)
         for recording in list(self._sent)[: 1 if self._trial else None]:
             self._child.send(recording)
         return self._child
@@ -267,7 +252,7 @@ class Decoder:
             for waiting in self._sent:
                 self._child.send(waiting)
 
-    def _died(self, recording: Recording, child: _Child, death: Death) -> tuple[bytes, memoryview]:
+    def _died(self, recording: Recording, child: Child, death: Death) -> tuple[bytes, memoryview]:
         """Go on with another child; the recording has failed once there is evidence against it."""
         child.kill()
         verdict = None
@@ -287,7 +272,7 @@ class Decoder:
             pickle.dumps(RecordingError(kind, f"{recording.uri}: {verdict}", "decode"))
         )
 
-    def _count_start(self, child: _Child, death: Death) -> None:
+    def _count_start(self, child: Child, death: Death) -> None:
         """What fails before it has begun says nothing about any recording, and something is wrong
         where all do."""
         self._starts += 1
@@ -298,116 +283,3 @@ class Decoder:
             raise UsageError(
                 f"the process that decodes cannot start: {child.last_words() or death.what}"
             )
-
-
-class _Child:
-    """One life of the child process, with a thread that takes its messages off the pipe."""
-
-    def __init__(self, settings: DecodeSettings) -> None:
-        ours, theirs = Pipe(duplex=True)
-        self._connection = ours
-        self.begun = False
-        """it has taken up a recording"""
-        self._kills_before = memory_kills()
-        self._process = subprocess.Popen(
-            own_command("pipelines.corpus.reader_process", str(theirs.fileno()), str(os.getpid())),
-            pass_fds=[theirs.fileno()],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        theirs.close()
-        self.messages: queue.Queue[bytes] = queue.Queue(AHEAD_BLOCKS)
-        self._closing = threading.Event()
-        threading.Thread(target=self._pump, args=(ours,), daemon=True, name="decoder-pump").start()
-        self._last_words = b""
-        self._listener = threading.Thread(
-            target=self._listen, args=(self._process.stderr,), daemon=True, name="decoder-errors"
-        )
-        self._listener.start()
-        self.send(settings)
-
-    def send(self, value: DecodeSettings | Recording) -> None:
-        # An error means that it has died: the pump says so to whoever waits for its messages.
-        with suppress(OSError):
-            self._connection.send(value)
-
-    def next_message(self, timeout: float) -> bytes | Death:
-        """What it says next, or how it ended: killed by us, when it says nothing for `timeout`
-        seconds."""
-        waited = stopped = 0.0
-        while waited < timeout:
-            share = min(_SLICE, timeout - waited)
-            try:
-                message = self.messages.get(timeout=share)
-            except queue.Empty:
-                # Counted in slices of our own time, since this process may have been stopped
-                # meanwhile, and the machine asleep.
-                waited += share
-                stopped += share if self._is_stopped() else 0.0
-                continue
-            return self._death() if message == _GONE else message
-        if stopped > 0:
-            return Death(DeathKind.LOST, "a stop that did not end")
-        return Death(DeathKind.HUNG, f"no progress for {timeout:g} s")
-
-    def kill(self) -> None:
-        self._closing.set()
-        self._process.kill()
-        self._process.wait()
-
-    def last_words(self) -> str:
-        """The last line that it wrote to standard error."""
-        self._listener.join(1.0)
-        lines = self._last_words.decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-    def _death(self) -> Death:
-        code = self._process.wait()
-        return of_exit(code, memory_kills() - self._kills_before)
-
-    def _is_stopped(self) -> bool:
-        """Whether SIGSTOP, or a debugger, holds it."""
-        try:
-            stat = Path("/proc", str(self._process.pid), "stat").read_text(errors="replace")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] in ("T", "t")
-
-    def _listen(self, errors: IO[bytes]) -> None:
-        with errors:
-            while line := errors.readline(_LAST_WORDS):
-                self._last_words = (self._last_words + line)[-_LAST_WORDS:]
-
-    def _pump(self, connection: Connection) -> None:
-        try:
-            while True:
-                self._put(connection.recv_bytes())
-        except (EOFError, OSError):
-            self._put(_GONE)
-        finally:
-            connection.close()
-
-    def _put(self, message: bytes) -> None:
-        while not self._closing.is_set():
-            try:
-                self.messages.put(message, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-
-def _environment() -> dict[str, str]:
-    """Ours, but for two things: an empty part of PYTHONPATH, which is the working folder, and
-    threads.
-
-    NumPy's library of products would start a thread a core in each child, and nothing here needs
-    one.
-    """
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }

@@ -12,7 +12,7 @@ import torch
 from pipelines.loader.batching import Segment
 from pipelines.loader.patterns import Pattern
 from pipelines.loader.sample import Sample
-from pipelines.loader.stream import Pick, Stream
+from pipelines.loader.sequence.stream import Pick, Stream
 from tokenizer.errors import UsageError
 
 AnyBatch = TypeVar("AnyBatch", bound="_Moves")

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipelines.loader.order import key_of, permute
 from pipelines.loader.patterns import Pattern
-from pipelines.loader.stream import Pick, Stream
+from pipelines.loader.sequence.order import key_of, permute
+from pipelines.loader.sequence.stream import Pick, Stream
 from tokenizer.errors import UsageError
 
 Item = TypeVar("Item")

@@ -9,8 +9,8 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.loader.order import draw, key_of
 from pipelines.loader.sample import Span, units_per_second
+from pipelines.loader.sequence.order import draw, key_of
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError

@@ -24,12 +24,12 @@ from pipelines.loader.batching import (
 )
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
-from pipelines.loader.mixing import Mixture, mix
 from pipelines.loader.patterns import Parallel, Pattern
 from pipelines.loader.ranks import find_rank, find_worker
 from pipelines.loader.sample import check_fields
-from pipelines.loader.stream import Stream
-from pipelines.loader.turns import InTurn
+from pipelines.loader.sequence.mixing import Mixture, mix
+from pipelines.loader.sequence.stream import Stream
+from pipelines.loader.sequence.turns import InTurn
 from tokenizer.errors import UsageError
 
 STATE_VERSION = 1

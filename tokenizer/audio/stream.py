@@ -289,8 +289,7 @@ def stream_audio(
     Args:
         file: local path, or a seekable binary file.
         sample_rate: Hz to resample to; None keeps the source's.
-        channels: 1 or 2; None keeps the source's. Mono goes to both at full level, stereo to mono
-            is the mean.
+        channels: 1 or 2; None keeps the source's. Mono goes to both as it is, stereo to its mean.
         start: seconds of the source to begin at, rounded to its samples.
         end: seconds of the source to end at.
         downmix: mix more than two channels down (ITU-R BS.775) instead of refusing them.

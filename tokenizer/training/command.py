@@ -51,6 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="probability of a room (default: %(default)s)",
     )
     what.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    _add_sitting(parser)
+
+
+def _add_sitting(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is run (free to change from run to run)")
     how.add_argument(
         "--minutes",
@@ -64,7 +68,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--checkpoint-steps", type=int, metavar="N", help="checkpoint every N steps, too"
     )
-    how.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    how.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
     how.add_argument("--no-tensorboard", action="store_true", help="write losses.jsonl only")
 

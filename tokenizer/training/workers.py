@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tokenizer.codecs.devices import resolve_device
 from tokenizer.errors import UsageError
 
 PRECISIONS = ("float32", "bfloat16")
@@ -27,20 +28,12 @@ class Workers:
     count = 1
 
     def __init__(self, device: str) -> None:
-        """Choose a device: "auto", "cpu" or "cuda".
+        """Choose a device: "auto", "cpu", "cuda", or "cuda:N" for one of several GPUs.
 
         Raises:
             UsageError: no such device.
         """
-        if device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"device {device}: choose auto, cpu or cuda")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UsageError(
-                "device cuda: torch sees no GPU here; use device cpu, or a torch build with CUDA"
-            )
-        self.device = torch.device(
-            "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        )
+        self.device = torch.device(resolve_device(device))
 
     @property
     def first(self) -> bool:
@@ -63,6 +56,15 @@ class AcceleratedWorkers(Workers):
     """Several processes, started by `accelerate launch` or `torchrun`."""
 
     def __init__(self, device: str) -> None:
+        """
+        Raises:
+            UsageError: no such device, one card for all processes, or accelerate is missing.
+        """
+        if ":" in device:
+            raise UsageError(
+                f"device {device}: several processes train, and each takes a card of its own; use "
+                "device cuda, and CUDA_VISIBLE_DEVICES to choose the cards"
+            )
         super().__init__(device)
         try:
             from accelerate import Accelerator

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.auditing.results import Finding, Severity
+from pipelines.auditing.results import FindingName, Remark
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, data_name, hash_stored
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import data_name, hash_stored
 from pipelines.output.plan import Plan, PlannedShard
+from pipelines.output.stored_run import StoredRun
 from tokenizer.errors import ShardError
 from tokenizer.types import Codes, Recording
 
-DAMAGED = "damaged shard"
-OTHER_FOOTER = "other codec"
 SILENT_SCALE = 1e-6
 """scales below this are of silent chunks (EnCodec gives them 1e-8)"""
 KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks"})
@@ -60,8 +60,8 @@ class Survey:
     """All rows that can be read, of the shards that were looked at."""
 
     entries: tuple[Entry, ...]
-    findings: tuple[Finding, ...]
-    """shards that are damaged or of another codec"""
+    remarks: tuple[Remark, ...]
+    """on shards that are damaged or of another codec"""
     shards: int
     """looked at"""
     scales: Mapping[int, int]
@@ -76,17 +76,17 @@ def take_survey(
     manifest: Manifest,
     plan: Plan,
     form: ShardFormat,
-    stored: Mapping[str, Any],
+    stored: StoredRun,
     ids: Collection[str] = (),
 ) -> Survey:
     """Read every committed shard, or only those that hold one of `ids`.
 
-    A shard that cannot be read, or is not what was committed, becomes a finding; its readable rows
+    A shard that cannot be read, or is not what was committed, is remarked upon; its readable rows
     are still there.
     """
     entries: list[Entry] = []
-    findings: list[Finding] = []
-    totals = _Totals(stored["codec"]["n_q"], stored["codec"]["codebook_size"])
+    remarks: list[Remark] = []
+    totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
     committed = manifest.committed()
     shards = 0
     for shard in plan.shards:
@@ -100,25 +100,25 @@ def take_survey(
         try:
             with manifest.storage.open(name) as file:
                 footer = form.footer(file, f"{manifest.storage.root}/{name}")
-            findings += _footer_findings(shard.name, footer, stored)
+            remarks += _footer_remarks(shard.name, footer, stored)
             for row, recording in _rows(manifest, form, shard, name):
                 entries.append(_entry(row, recording, shard.name))
                 totals.add(row.codes)
             if hash_stored(manifest.storage, name) != record.sha256:
-                findings.append(
+                remarks.append(
                     _damaged(
                         shard.name, f"{name} is not the file that was committed (SHA-256 differs)"
                     )
                 )
         except (ShardError, FileNotFoundError) as error:
             missing = f"{name} is missing: run `codecshards verify`"
-            findings.append(
+            remarks.append(
                 _damaged(
                     shard.name, missing if isinstance(error, FileNotFoundError) else str(error)
                 )
             )
     return Survey(
-        tuple(entries), tuple(findings), shards, totals.scales, totals.silent, totals.counts
+        tuple(entries), tuple(remarks), shards, totals.scales, totals.silent, totals.counts
     )
 
 
@@ -181,20 +181,17 @@ def _stuck(codes: Codes) -> float:
     return stuck / len(long) if len(long) else 0.0
 
 
-def _footer_findings(
-    shard: str, footer: Mapping[str, Any], stored: Mapping[str, Any]
-) -> Iterator[Finding]:
-    written, expected = footer.get("codec", {}), stored["codec"]
+def _footer_remarks(shard: str, footer: Mapping[str, Any], stored: StoredRun) -> Iterator[Remark]:
+    written = footer.get("codec", {})
     for fact in ("weights_sha256", "bandwidth", "n_q", "sample_rate", "chunk_length"):
-        if fact in written and written[fact] != expected[fact]:
-            detail = (
-                f"{shard} was written with {fact} {written[fact]}, the corpus has {expected[fact]}"
-            )
-            yield Finding(OTHER_FOOTER, Severity.ERROR, detail)
+        expected = getattr(stored.codec, fact)
+        if fact in written and written[fact] != expected:
+            detail = f"{shard} was written with {fact} {written[fact]}, the corpus has {expected}"
+            yield Remark(FindingName.OTHER_CODEC, detail)
 
 
-def _damaged(shard: str, what: str) -> Finding:
-    return Finding(DAMAGED, Severity.ERROR, f"{shard}: {what}")
+def _damaged(shard: str, what: str) -> Remark:
+    return Remark(FindingName.DAMAGED_SHARD, f"{shard}: {what}")
 
 
 class _Totals:

@@ -118,13 +118,13 @@ class Beside:
         """why there is no second way, or why it ended"""
 
     def watch(self, first: Iterator[Block]) -> Iterator[Block]:
-        """Hand the first's blocks on; the comparison is complete when they have all passed."""
-        passed = 0
+        """Hand the first's blocks on; the comparison is complete when all have gone by."""
+        read = 0
         for block in first:
-            passed += block.shape[1]
+            read += block.shape[1]
             self._agreement.add(0, block)
             yield block
-            self._advance(passed)
+            self._advance(read)
         self._advance(None)
         self._agreement.close()
 

@@ -104,7 +104,7 @@ class Reencoder:
         """why the codec refused the source; the comparison then ends before it"""
 
     def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """Hand the blocks on; the comparison is complete when they have all passed, unless the
+        """Hand the blocks on; the comparison is complete when all have gone by, unless the
         codec refuses one: see `error`."""
         for block in blocks:
             self._push(self._cutter.push(block))

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.auditing.judge.causes import Cause
 from pipelines.auditing.measure.measures import SILENT_RMS
 from pipelines.auditing.measure.pairs import Block
-from pipelines.auditing.results import Finding, Severity
+from pipelines.auditing.results import FindingName, Remark, Severity
 from pipelines.system.words import fixed
 
 ALIKE = 0.5
@@ -50,7 +49,7 @@ class HeardMeter:
             self._early += _moments(source, self._before[1])
         self._before = (source.copy(), decoded.copy())
 
-    def findings(self) -> Iterator[Finding]:
+    def remarks(self) -> Iterator[Remark]:
         """What the sums suggest."""
         energy = np.array(self._energy).reshape(-1, 3)
         audible = energy[energy[:, 0] > SILENT_RMS**2]
@@ -67,37 +66,38 @@ class HeardMeter:
         enough = self._side[0] > SIDE_SHARE * total[0] and self._side[1] > SIDE_SHARE * total[1]
         if enough and _correlation(self._side) < -ALIKE:
             yield _warning(
-                Cause.CHANNEL_SWAP, "left sounds like the source's right, and right like its left"
+                FindingName.CHANNEL_SWAP,
+                "left sounds like the source's right, and right like its left",
             )
 
-    def _shift(self, here: float) -> Iterator[Finding]:
+    def _shift(self, here: float) -> Iterator[Remark]:
         for sums, how in ((self._late, "late"), (self._early, "early")):
             there = _correlation(sums)
             if there > ALIKE and there > 2 * abs(here):
                 yield _warning(
-                    Cause.SHIFTED,
+                    FindingName.SHIFTED,
                     f"the reconstruction comes one chunk {how} (correlation {fixed(there, 2)} "
                     f"against {fixed(here, 2)})",
                 )
 
-    def _gone(self, energy: np.ndarray, usual: float) -> Iterator[Finding]:
+    def _gone(self, energy: np.ndarray, usual: float) -> Iterator[Remark]:
         levels = 10 * np.log10(np.maximum(energy[:, 1], 1e-30) / np.maximum(energy[:, 0], 1e-30))
         gone = np.flatnonzero(
             (energy[:, 0] > SILENT_RMS**2) & (levels < min(GONE_DB, usual + GONE_DB))
         )
         if gone.size:
             detail = f"{gone.size} chunks are silent where the source has sound"
-            yield _warning(Cause.ZEROED, detail, tuple(gone[:8].tolist()))
+            yield _warning(FindingName.ZEROED, detail, tuple(gone[:8].tolist()))
 
 
-def _factor(levels: np.ndarray, alike: float) -> Iterator[Finding]:
+def _factor(levels: np.ndarray, alike: float) -> Iterator[Remark]:
     """A codec that loses part of a signal gives the rest back: the level falls to the square of the
     correlation, no further."""
     middle = float(np.median(levels))
     beyond = middle > LOUDER_DB or middle < 20 * np.log10(alike) - LOUDER_DB
     if beyond and float(np.median(np.abs(levels - middle))) < STEADY_DB:
         yield _warning(
-            Cause.WRONG_SCALE,
+            FindingName.WRONG_SCALE,
             f"every chunk is {fixed(middle, 1, sign=True)} dB off: x{10 ** (middle / 20):.3g}",
         )
 
@@ -112,7 +112,6 @@ def _correlation(sums: np.ndarray) -> float:
     return float(sums[2] / np.sqrt(sums[0] * sums[1])) if sums[0] > 0 and sums[1] > 0 else 0.0
 
 
-def _warning(cause: Cause, detail: str, chunks: tuple[int, ...] = ()) -> Finding:
-    return Finding(
-        cause, Severity.WARNING, f"sounds like it: {detail} (--reencode tells for certain)", chunks
-    )
+def _warning(name: FindingName, detail: str, chunks: tuple[int, ...] = ()) -> Remark:
+    said = f"sounds like it: {detail} (--reencode tells for certain)"
+    return Remark(name, said, chunks, Severity.WARNING)

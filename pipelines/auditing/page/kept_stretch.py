@@ -13,7 +13,7 @@ from pipelines.auditing.measure.pairs import Block
 class KeptStretch:
     """Keeps `most` segments around the worst one so far; holds three times as many at the most.
 
-    segments   . . . . [ most before the worst ][W][ most after it ] . . . [ the latest, should a worse one come ]
+    . . . [ most before the worst ][W][ most after it ] . . . [ the latest: a worse may come ]
     """
 
     def __init__(self, most: int) -> None:

@@ -64,7 +64,9 @@ def _shown(storage: Storage, recordings: Sequence[RecordingAudit]) -> list[Recor
 
 def _recording(storage: Storage, recording: RecordingAudit) -> str:
     figures = [
-        f"{name} {_number(name, figure.value) if figure.value is not None else f'not applicable ({figure.reason})'}"
+        f"{name} not applicable ({figure.reason})"
+        if figure.value is None
+        else f"{name} {_number(name, figure.value)}"
         for name, figure in recording.figures.items()
     ]
     lines = [f"<h4>{escape(recording.id)}</h4>", f"<p>{escape(', '.join(figures))}</p>"]

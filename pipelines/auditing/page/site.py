@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
+from pipelines.auditing.judge.registry import FINDINGS
 from pipelines.auditing.measure.registry import JUDGED_BY, MEASURES, Measure
 from pipelines.auditing.places import AUDIT
 from pipelines.auditing.results import (
@@ -44,6 +45,7 @@ def write_site(
         "listen_first": heard[:FIRST],
         "measures": {name: _described(row) for name, row in MEASURES.items()},
         "judged_by": JUDGED_BY,
+        "meanings": {name: row.help for name, row in FINDINGS.items()},
     }
     storage.write(f"{AUDIT}/{DATA}", script("AUDIT", data))
     for name in reversed(PAGE):

@@ -14,8 +14,9 @@ from rewriting import rewrite, with_codes
 from sounds import sound
 
 from pipelines import AuditOptions, audit
-from pipelines.auditing.judge.causes import Cause
-from pipelines.auditing.results import RecordingAudit, Severity
+from pipelines.auditing.judge.causes import explain
+from pipelines.auditing.judge.registry import FINDINGS
+from pipelines.auditing.results import FindingName, RecordingAudit, Severity
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 from tokenizer import Codec, Waveform, load_codec, read_audio
@@ -24,6 +25,7 @@ from tokenizer.codecs.lookup import BUNDLED
 from tokenizer.types import Codes
 
 LONG, OTHER_RATE = "long.wav", "other_rate.wav"
+CAUSES = {name for name, row in FINDINGS.items() if row.of_recording is explain}
 
 
 @pytest.fixture(scope="module", params=["seeded", "small"])
@@ -87,12 +89,12 @@ def again(codec: Codec, samples: np.ndarray) -> Callable[[Codes], Codes]:
 def test_what_is_fine_has_equal_codes_and_no_cause(out: Path, id: str) -> None:
     result = audited(out, id)
     assert result.equal_codes == (1.0, 1.0, 1.0, 1.0)
-    assert not result.failed and not {finding.name for finding in result.findings} & set(Cause)
+    assert not result.failed and not {finding.name for finding in result.findings} & CAUSES
 
 
 def test_channel_swap(out: Path, pristine: Path, codec: Codec) -> None:
     rewrite(out, LONG, again(codec, source(pristine, LONG, codec).samples[::-1]))
-    assert errors(audited(out, LONG)) == [Cause.CHANNEL_SWAP]
+    assert errors(audited(out, LONG)) == [FindingName.CHANNEL_SWAP]
 
 
 def test_one_chunk_shift(out: Path, pristine: Path, codec: Codec) -> None:
@@ -100,8 +102,10 @@ def test_one_chunk_shift(out: Path, pristine: Path, codec: Codec) -> None:
     late = np.concatenate([np.zeros((2, 47_520)), samples], axis=1)[:, : samples.shape[1]]
     rewrite(out, LONG, again(codec, late))
     result = audited(out, LONG)
-    assert errors(result) == [Cause.SHIFTED]
-    assert "one chunk late" in next(f.detail for f in result.findings if f.name == Cause.SHIFTED)
+    assert errors(result) == [FindingName.SHIFTED]
+    assert "one chunk late" in next(
+        f.detail for f in result.findings if f.name == FindingName.SHIFTED
+    )
 
 
 def test_one_chunk_shift_the_other_way(out: Path, pristine: Path, codec: Codec) -> None:
@@ -109,7 +113,9 @@ def test_one_chunk_shift_the_other_way(out: Path, pristine: Path, codec: Codec) 
     early = np.concatenate([samples[:, 47_520:], sound(47_520, seed=30).samples], axis=1)
     rewrite(out, LONG, again(codec, early))
     result = audited(out, LONG)
-    assert errors(result) == [Cause.SHIFTED] and "one chunk early" in result.findings[0].detail
+    assert (
+        errors(result) == [FindingName.SHIFTED] and "one chunk early" in result.findings[0].detail
+    )
 
 
 def test_one_chunk_whose_frames_are_shifted(out: Path) -> None:
@@ -117,14 +123,14 @@ def test_one_chunk_whose_frames_are_shifted(out: Path) -> None:
         values[:, 303:450] = values[:, 300:447].copy()
 
     rewrite(out, LONG, lambda codes: with_codes(codes, roll))
-    finding = next(f for f in audited(out, LONG).findings if f.name == Cause.SHIFTED)
+    finding = next(f for f in audited(out, LONG).findings if f.name == FindingName.SHIFTED)
     assert finding.chunks == (2,) and "+3 frames" in finding.detail
 
 
 def test_scale_doubled(out: Path) -> None:
     rewrite(out, LONG, lambda codes: replace(codes, scales=codes.scales * np.float32(2)))
     result = audited(out, LONG)
-    assert errors(result) == [Cause.WRONG_SCALE]
+    assert errors(result) == [FindingName.WRONG_SCALE]
     assert "every chunk is x2 " in result.findings[0].detail and result.equal_codes == (1.0,) * 4
 
 
@@ -135,7 +141,7 @@ def test_scale_of_the_last_chunk_diluted(out: Path) -> None:
         return replace(codes, scales=scales)
 
     rewrite(out, LONG, dilute)
-    finding = next(f for f in audited(out, LONG).findings if f.name == Cause.WRONG_SCALE)
+    finding = next(f for f in audited(out, LONG).findings if f.name == FindingName.WRONG_SCALE)
     assert finding.chunks == (6,) and "x0.5 " in finding.detail
 
 
@@ -146,7 +152,7 @@ def test_zeroed_chunk(out: Path, reencode: bool) -> None:
 
     rewrite(out, LONG, lambda codes: with_codes(codes, zero))
     result = audited(out, LONG, reencode)
-    assert errors(result) == [Cause.ZEROED] and result.findings[0].chunks == (2,)
+    assert errors(result) == [FindingName.ZEROED] and result.findings[0].chunks == (2,)
 
 
 def test_wrong_codebook_order(out: Path) -> None:
@@ -156,7 +162,9 @@ def test_wrong_codebook_order(out: Path) -> None:
         lambda codes: replace(codes, codes=np.ascontiguousarray(codes.codes[[0, 2, 1, 3]])),
     )
     result = audited(out, LONG)
-    assert errors(result) == [Cause.CODEBOOK_ORDER] and "0, 2, 1, 3" in result.findings[0].detail
+    assert (
+        errors(result) == [FindingName.CODEBOOK_ORDER] and "0, 2, 1, 3" in result.findings[0].detail
+    )
 
 
 def test_a_bit_flipped_in_a_code(out: Path) -> None:
@@ -165,7 +173,7 @@ def test_a_bit_flipped_in_a_code(out: Path) -> None:
 
     rewrite(out, LONG, lambda codes: with_codes(codes, flip))
     result = audited(out, LONG)
-    assert errors(result) == [Cause.BIT_FLIPS] and result.findings[0].chunks == (2,)
+    assert errors(result) == [FindingName.BIT_FLIPS] and result.findings[0].chunks == (2,)
 
 
 def test_a_bit_flipped_at_the_last_level_may_be_a_tie_and_is_said_to_be(out: Path) -> None:
@@ -173,7 +181,7 @@ def test_a_bit_flipped_at_the_last_level_may_be_a_tie_and_is_said_to_be(out: Pat
         values[3, 317] ^= 16
 
     rewrite(out, LONG, lambda codes: with_codes(codes, flip))
-    found = next(f for f in audited(out, LONG).findings if f.name == Cause.BIT_FLIPS)
+    found = next(f for f in audited(out, LONG).findings if f.name == FindingName.BIT_FLIPS)
     assert found.severity is Severity.WARNING and found.chunks == (2,)
 
 
@@ -182,7 +190,7 @@ def test_two_bits_flipped_at_the_last_level_are_no_ties(out: Path) -> None:
         values[3, [317, 20]] ^= 16
 
     rewrite(out, LONG, lambda codes: with_codes(codes, flip))
-    assert errors(audited(out, LONG)) == [Cause.BIT_FLIPS]
+    assert errors(audited(out, LONG)) == [FindingName.BIT_FLIPS]
 
 
 def test_a_bit_flipped_in_a_tail_of_two_frames(
@@ -199,7 +207,7 @@ def test_a_bit_flipped_in_a_tail_of_two_frames(
 
     rewrite(tmp_path / "out", LONG, lambda codes: with_codes(codes, flip))
     result = audited(tmp_path / "out", LONG)
-    assert errors(result) == [Cause.BIT_FLIPS] and result.findings[0].chunks == (2,)
+    assert errors(result) == [FindingName.BIT_FLIPS] and result.findings[0].chunks == (2,)
 
 
 def test_a_bit_flipped_in_the_file(out: Path) -> None:
@@ -218,14 +226,14 @@ def test_other_codes_in_one_chunk(out: Path) -> None:
 
     rewrite(out, LONG, lambda codes: with_codes(codes, scramble))
     result = audited(out, LONG)
-    assert errors(result) == [Cause.CORRUPT] and result.findings[0].chunks == (2,)
+    assert errors(result) == [FindingName.CORRUPT] and result.findings[0].chunks == (2,)
 
 
 @pytest.mark.parametrize("reencode", [True, False])
 def test_wrong_bandwidth(out: Path, reencode: bool) -> None:
     rewrite(out, LONG, lambda codes: replace(codes, codes=np.ascontiguousarray(codes.codes[:2])))
     result = audited(out, LONG, reencode)
-    assert errors(result) == [Cause.WRONG_BANDWIDTH] and "3 kbps" in result.findings[0].detail
+    assert errors(result) == [FindingName.WRONG_BANDWIDTH] and "3 kbps" in result.findings[0].detail
 
 
 @pytest.mark.parametrize("reencode", [True, False])
@@ -233,8 +241,11 @@ def test_changed_source(out: Path, pristine: Path, reencode: bool) -> None:
     path = pristine / "corpus" / LONG
     before = path.read_bytes()
     try:
-        soundfile.write(path, sound(6 * 47_520 + 1_000, seed=9).samples.T, 48_000, "FLOAT")
-        assert errors(audited(out, LONG, reencode)) == [Cause.CHANGED_SOURCE]
+        for length in (6 * 47_520 + 1_000, 200_000):
+            soundfile.write(path, sound(length, seed=9).samples.T, 48_000, "FLOAT")
+            result = audited(out, LONG, reencode)
+            assert errors(result) == [FindingName.CHANGED_SOURCE]
+            assert ("and so has its length" in result.findings[0].detail) == (length == 200_000)
     finally:
         path.write_bytes(before)
 
@@ -243,7 +254,7 @@ def test_changed_source(out: Path, pristine: Path, reencode: bool) -> None:
 def test_resampler_off(out: Path, pristine: Path, codec: Codec, reencode: bool) -> None:
     raw = read_audio(pristine / "corpus" / OTHER_RATE, None, 2).samples
     rewrite(out, OTHER_RATE, again(codec, raw))
-    assert errors(audited(out, OTHER_RATE, reencode)) == [Cause.NOT_RESAMPLED, "duration mismatch"]
+    assert errors(audited(out, OTHER_RATE, reencode)) == [FindingName.NOT_RESAMPLED]
 
 
 def test_another_resampler(out: Path, pristine: Path, codec: Codec) -> None:
@@ -257,14 +268,14 @@ def test_another_resampler(out: Path, pristine: Path, codec: Codec) -> None:
             codec, np.stack([np.interp(at, np.arange(raw.shape[1]), channel) for channel in raw])
         ),
     )
-    assert errors(audited(out, OTHER_RATE)) == [Cause.OTHER_RESAMPLING]
+    assert errors(audited(out, OTHER_RATE)) == [FindingName.OTHER_RESAMPLING]
 
 
 @pytest.mark.parametrize("reencode", [True, False])
 def test_truncated_recording(out: Path, pristine: Path, codec: Codec, reencode: bool) -> None:
     rewrite(out, LONG, again(codec, source(pristine, LONG, codec).samples[:, :200_000]))
     result = audited(out, LONG, reencode)
-    assert errors(result) == [Cause.TRUNCATED, "duration mismatch"]
+    assert errors(result) == [FindingName.TRUNCATED]
     detail = result.findings[0].detail
     assert (
         f"{(6 * 47_520 + 1_000 - 200_000) / 48_000:.3f} s" in detail
@@ -278,7 +289,7 @@ def test_a_recording_without_its_beginning_is_not_other_audio(
 ) -> None:
     rewrite(out, LONG, again(codec, source(pristine, LONG, codec).samples[:, 30_001:]))
     result = audited(out, LONG, reencode)
-    assert errors(result) == [Cause.TRUNCATED, "duration mismatch"]
+    assert errors(result) == [FindingName.TRUNCATED]
     detail = result.findings[0].detail
     assert f"{30_001 / 48_000:.3f} s" in detail and "at its end" not in detail.replace(
         "not at its end alone", ""
@@ -286,17 +297,28 @@ def test_a_recording_without_its_beginning_is_not_other_audio(
     assert ("not at its end alone" in detail) == reencode
 
 
+def test_codes_of_more_than_the_source_are_one_finding(
+    out: Path, pristine: Path, codec: Codec
+) -> None:
+    samples = source(pristine, LONG, codec).samples
+    rewrite(out, LONG, again(codec, np.concatenate([samples, samples[:, :500]], axis=1)))
+    result = audited(out, LONG, reencode=False)
+    assert errors(result) == [FindingName.DURATION]
+    detail = result.findings[0].detail
+    assert "0.010 s more than the source has; stored 286620 samples" in detail
+
+
 def test_another_codec(out: Path, pristine: Path, codec: Codec, tmp_path: Path) -> None:
     other = load_codec(
         str(write_seeded(tmp_path / "two", size="reduced", seed=1)), bandwidth=6.0, device="cpu"
     )
     rewrite(out, LONG, again(other, source(pristine, LONG, codec).samples))
-    assert errors(audited(out, LONG)) == [Cause.OTHER_CODEC]
+    assert errors(audited(out, LONG)) == [FindingName.OTHER_CODEC]
 
 
 def test_other_audio(out: Path, codec: Codec) -> None:
     rewrite(out, LONG, again(codec, 3 * sound(6 * 47_520 + 1_000, seed=7).samples))
-    assert errors(audited(out, LONG)) == [Cause.OTHER_AUDIO]
+    assert errors(audited(out, LONG)) == [FindingName.OTHER_AUDIO]
 
 
 def test_rounding_is_a_device_difference_and_no_error(
@@ -308,7 +330,7 @@ def test_rounding_is_a_device_difference_and_no_error(
     rewrite(out, LONG, again(codec, samples * (1 + noise)))
     result = audited(out, LONG)
     assert not result.failed
-    assert [f.name for f in result.findings if f.severity is Severity.INFO] == [Cause.DEVICE]
+    assert [f.name for f in result.findings if f.severity is Severity.INFO] == [FindingName.DEVICE]
     assert result.equal_codes is not None and 0.9 < result.equal_codes[-1] < 1.0
 
 
@@ -318,7 +340,7 @@ def test_codes_that_cannot_be_decoded(out: Path) -> None:
 
     rewrite(out, LONG, lambda codes: with_codes(codes, beyond))
     result = audited(out, LONG)
-    assert errors(result) == [Cause.CORRUPT] and "5000" in (result.error or "")
+    assert errors(result) == [FindingName.CORRUPT] and "5000" in (result.error or "")
 
 
 def test_a_source_that_is_gone_is_said_and_the_others_go_on(out: Path, pristine: Path) -> None:

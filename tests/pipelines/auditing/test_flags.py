@@ -14,22 +14,17 @@ from sounds import sound
 
 from pipelines import AuditOptions, audit
 from pipelines.auditing.choose.survey import Entry
-from pipelines.auditing.judge.causes import Cause
+from pipelines.auditing.judge.among_others import collapse_flags, duplicates, level_flag
+from pipelines.auditing.judge.clicks import ClickMeter
 from pipelines.auditing.judge.flags import (
-    ClickMeter,
-    Flag,
     band_flag,
-    collapse_flags,
-    duplicates,
-    duration_flag,
     impossible_scales,
-    level_flag,
     meter_flags,
     silence_flag,
 )
 from pipelines.auditing.judge.suspicions import HeardMeter
 from pipelines.auditing.measure.measures import PairSums, SpectralSums
-from pipelines.auditing.results import Finding, Severity
+from pipelines.auditing.results import Finding, FindingName, Remark, Severity
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import CodebookUse
 from pipelines.run import tokenize_corpus
@@ -38,7 +33,7 @@ from tokenizer import Recording, Waveform, read_audio
 RATE, STRIDE, OVERLAP = 48_000, 47_520, 480
 
 
-def names(findings: Iterable[Finding]) -> list[str]:
+def names(findings: Iterable[Finding | Remark]) -> list[str]:
     return [finding.name for finding in findings]
 
 
@@ -77,20 +72,20 @@ def flagged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("id", "flag"),
     [
-        ("silent.wav", Flag.SILENCE),
-        ("antiphase.wav", Flag.ANTIPHASE),
-        ("clipped.wav", Flag.CLIPPING),
-        ("upsampled.wav", Flag.LOW_BANDWIDTH),
+        ("silent.wav", FindingName.SILENCE),
+        ("antiphase.wav", FindingName.ANTIPHASE),
+        ("clipped.wav", FindingName.CLIPPING),
+        ("upsampled.wav", FindingName.LOW_BANDWIDTH),
     ],
 )
-def test_flags_of_the_source(flagged: dict[str, list[str]], id: str, flag: Flag) -> None:
+def test_flags_of_the_source(flagged: dict[str, list[str]], id: str, flag: FindingName) -> None:
     assert flag in flagged[id]
     assert [other for other, found in flagged.items() if flag in found] == [id]
 
 
 def test_a_copy_is_a_duplicate_and_the_first_is_not(flagged: dict[str, list[str]]) -> None:
     # In the corpus's order: copy.wav comes before good.wav.
-    assert Flag.DUPLICATE in flagged["good.wav"] and flagged["copy.wav"] == []
+    assert FindingName.DUPLICATE in flagged["good.wav"] and flagged["copy.wav"] == []
 
 
 def test_parts_of_one_file_are_no_duplicates() -> None:
@@ -106,8 +101,8 @@ def test_parts_of_one_file_are_no_duplicates() -> None:
 
 def test_meter_flags_are_passed_on_and_truncation_is_not_the_audits() -> None:
     assert names(meter_flags(("antiphase", "clipped", "truncated"))) == [
-        Flag.ANTIPHASE,
-        Flag.CLIPPING,
+        FindingName.ANTIPHASE,
+        FindingName.CLIPPING,
     ]
     assert names(meter_flags(())) == []
 
@@ -125,7 +120,7 @@ def test_a_band_that_ends_at_8_khz(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "narrow.wav", sound(32_000, 1, 16_000).samples.T, 16_000)
     narrow, wide = read_audio(tmp_path / "narrow.wav", RATE, 2), sound(RATE)
     found = list(band_flag(SpectralSums(RATE).add(narrow.samples, narrow.samples).spectrum, RATE))
-    assert names(found) == [Flag.LOW_BANDWIDTH] and "7." in found[0].detail
+    assert names(found) == [FindingName.LOW_BANDWIDTH] and "7." in found[0].detail
     assert names(band_flag(SpectralSums(RATE).add(wide.samples, wide.samples).spectrum, RATE)) == []
 
 
@@ -134,15 +129,10 @@ def test_low_bandwidth_is_not_asked_of_codecs_that_end_there_or_of_silence() -> 
     assert names(band_flag(np.zeros(1025), RATE)) == []
 
 
-def test_any_difference_in_length() -> None:
-    assert names(duration_flag(48_000, 48_001, RATE)) == [Flag.DURATION]
-    assert names(duration_flag(48_000, 48_000, RATE)) == []
-
-
 def test_scales_that_no_recording_has() -> None:
     for bad in (40.0, np.nan, np.inf, -0.1, 0.0):
         found = list(impossible_scales(np.array([0.1, bad, 0.1], np.float32)))
-        assert names(found) == [Flag.SCALE_OUTLIER] and found[0].chunks == (1,)
+        assert names(found) == [FindingName.SCALE_OUTLIER] and found[0].chunks == (1,)
         assert found[0].severity is (Severity.WARNING if bad == 40.0 else Severity.ERROR)
     assert names(impossible_scales(np.array([0.1, 1e-8, 0.9], np.float32))) == []
     assert names(impossible_scales(None)) == []
@@ -150,7 +140,7 @@ def test_scales_that_no_recording_has() -> None:
 
 def test_a_level_far_from_the_corpus() -> None:
     levels = np.linspace(-30, -20, 50)
-    assert names(level_flag(entry(level=-70.0), levels)) == [Flag.SCALE_OUTLIER]
+    assert names(level_flag(entry(level=-70.0), levels)) == [FindingName.SCALE_OUTLIER]
     assert names(level_flag(entry(level=-38.0), levels)) == []
     assert names(level_flag(entry(level=-70.0), levels[:3])) == []
 
@@ -165,9 +155,9 @@ def test_a_click_where_chunks_join(edge: int) -> None:
         for i in range(5):
             part = slice(i * STRIDE, (i + 1) * STRIDE)
             meter.add(source[:, part], block[:, part])
-        assert meter.clicks == clicked and names(meter.findings()) == [Flag.BOUNDARY_CLICKS] * len(
-            clicked
-        )
+        assert meter.clicks == clicked and names(meter.remarks()) == [
+            FindingName.BOUNDARY_CLICKS
+        ] * len(clicked)
 
 
 def test_a_click_that_the_source_has_too_is_music() -> None:
@@ -184,7 +174,7 @@ def test_a_codebook_that_has_collapsed() -> None:
     use = [CodebookUse(0, 700.0, 0.99, 9.4), CodebookUse(1, 3.0, 0.01, 1.6)]
     found = list(collapse_flags(use, 100_000, 1024))
     assert (
-        names(found) == [Flag.COLLAPSE]
+        names(found) == [FindingName.COLLAPSE]
         and "codebook 1" in found[0].detail
         and "1014 dead" in found[0].detail
     )
@@ -199,7 +189,7 @@ def test_many_dead_codes_are_a_collapse_however_evenly_the_others_are_used() -> 
     ]  # the other is what a little speech uses
     found = list(collapse_flags(use, 20_480, 1024))
     assert (
-        names(found) == [Flag.COLLAPSE]
+        names(found) == [FindingName.COLLAPSE]
         and "codebook 0" in found[0].detail
         and "522 dead" in found[0].detail
     )
@@ -220,16 +210,16 @@ def test_a_collapse_in_the_stored_codes_is_noticed_though_the_commit_records_cou
 
     rewrite(tmp_path / "out", "one.wav", lambda codes: with_codes(codes, few))
     found = audit(str(tmp_path / "out"), options=options).report["corpus"]["findings"]
-    assert [finding["name"] for finding in found] == [Flag.COLLAPSE] and "codebook 1" in found[0][
-        "detail"
-    ]
+    assert [finding["name"] for finding in found] == [
+        FindingName.COLLAPSE
+    ] and "codebook 1" in found[0]["detail"]
 
 
 def heard(source: Waveform, decoded: np.ndarray) -> list[str]:
     meter = HeardMeter()
     for i in range(0, source.num_samples, STRIDE):
         meter.add(source.samples[:, i : i + STRIDE], decoded[:, i : i + STRIDE].astype(np.float32))
-    return names(meter.findings())
+    return names(meter.remarks())
 
 
 def test_what_can_be_heard_without_encoding_again() -> None:
@@ -238,10 +228,10 @@ def test_what_can_be_heard_without_encoding_again() -> None:
     gone = near.copy()
     gone[:, 2 * STRIDE : 3 * STRIDE] = 0
     assert heard(source, near) == []
-    assert heard(source, near[::-1]) == [Cause.CHANNEL_SWAP]
-    assert heard(source, 2 * near) == heard(source, 0.5 * near) == [Cause.WRONG_SCALE]
-    assert heard(source, gone) == [Cause.ZEROED]
-    assert heard(source, np.roll(near, STRIDE, axis=1)) == [Cause.SHIFTED]
+    assert heard(source, near[::-1]) == [FindingName.CHANNEL_SWAP]
+    assert heard(source, 2 * near) == heard(source, 0.5 * near) == [FindingName.WRONG_SCALE]
+    assert heard(source, gone) == [FindingName.ZEROED]
+    assert heard(source, np.roll(near, STRIDE, axis=1)) == [FindingName.SHIFTED]
     assert heard(source, sound(6 * STRIDE, seed=8).samples) == []  # nothing alike: nothing to say
     smooth = np.stack(
         [np.convolve(channel, np.ones(12) / 12, "same") for channel in source.samples]

@@ -40,7 +40,8 @@ from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.export_audio import decode_recording, find_row
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, hash_file
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import hash_file
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
@@ -230,7 +231,9 @@ def test_what_only_the_whole_corpus_shows_is_not_taken_over(
 ) -> None:
     options = replace(QUIET, page=False)
     interrupted(out, options, 5, monkeypatch)
-    monkeypatch.setattr("pipelines.auditing.run.duplicates", lambda entries: {"whole-0": "whole-3"})
+    monkeypatch.setattr(
+        "pipelines.auditing.judge.registry.duplicates", lambda entries: {"whole-0": "whole-3"}
+    )
     did, resumed = audited_now(out, options, monkeypatch)
     assert "whole-0" not in did
     assert [

@@ -20,7 +20,7 @@ import soundfile
 from corpora import write_corpus
 from sounds import sound
 
-from pipelines.corpus import reader as decoder_module
+from pipelines.corpus import child as child_module
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.corpus.sources.base import Source
@@ -221,7 +221,7 @@ def test_a_decoder_that_cannot_start_is_no_recordings_fault(
     tmp_path: Path, sound_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        decoder_module, "own_command", lambda *_: [sys.executable, "-c", "import no_such_package"]
+        child_module, "own_command", lambda *_: [sys.executable, "-c", "import no_such_package"]
     )
     with pytest.raises(
         UsageError, match="cannot start: ModuleNotFoundError: No module named 'no_such_package'"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from loader_data import make_rows, write_output
 
 from pipelines import CodesDataset, Crop, Mixture, mix
-from pipelines.loader.mixing import Halving, Periodic, schedule, tijdeman, whole_parts
-from pipelines.loader.order import BlockShuffle, FullShuffle, draw, key_of, permute
+from pipelines.loader.sequence.mixing import Halving, Periodic, schedule, tijdeman, whole_parts
+from pipelines.loader.sequence.order import BlockShuffle, FullShuffle, draw, key_of, permute
 from tokenizer import UsageError
 from tokenizer.codecs.mulaw import describe_mulaw
 

@@ -191,7 +191,7 @@ def test_audit_takes_its_options_by_name(out: Path) -> None:
     done = audit(str(out), workers=0, sample=2, page=False, quiet=True, metrics="mel, level")
     assert len(done.recordings) >= 2 and set(done.recordings[0].figures) == {"mel", "level"}
     assert len(audit(str(out), ids="000.wav", page=False, quiet=True).recordings) == 1
-    with pytest.raises(UsageError, match=r"no option 'worker': choose from sample, ids"):
+    with pytest.raises(UsageError, match=r"no option 'worker': choose from sample, seed, ids"):
         audit(str(out), worker=0)
     report: Any = json.loads((out / "audit" / "report.json").read_text())
     assert report["options"]["workers"] == 0
@@ -204,3 +204,40 @@ def test_the_audits_figures_have_no_minus_zero(
     main(["inspect", str(out)])
     assert "-0.00" not in capsys.readouterr().out
     assert "-0.0," not in (out / "audit" / "report.json").read_text()
+
+
+def test_one_card_is_that_very_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.system.devices.usable_gpu", lambda: True)
+    monkeypatch.setattr("pipelines.system.devices.gpu_count", lambda: 2)
+    require_device("cuda:1")
+    with pytest.raises(UsageError, match="--device cuda:2: torch sees 2 GPUs here"):
+        require_device("cuda:2")
+    monkeypatch.setattr("pipelines.system.devices.usable_gpu", lambda: False)
+    with pytest.raises(UsageError, match="--device cuda:1: torch can use no GPU"):
+        require_device("cuda:1")
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"], ["--address", "auto"]])
+@pytest.mark.parametrize("command", ["tokenize", "audit"])
+def test_ray_gives_out_cards_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, workers: list[str]
+) -> None:
+    places = [str(tmp_path / "in"), str(tmp_path / "out")][-2 if command == "tokenize" else -1 :]
+    assert main([command, *places, "--device", "cuda:1", *workers]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--device cuda:1: Ray" in line and "--workers 0" in line
+
+
+def test_training_asks_for_the_gpu_before_it_decodes(
+    make_corpus: Maker,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.system.devices.usable_gpu", lambda: False)
+    corpus, run_dir = str(make_corpus(count=1)), tmp_path / "run"
+    for device in ("cuda", "cuda:1"):
+        command = ["train-codec", corpus, str(run_dir), "--device", device]
+        assert main(command) == 2 and not run_dir.exists()
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"--device {device}" in line and "no GPU" in line

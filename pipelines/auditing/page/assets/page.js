@@ -79,7 +79,7 @@
 
   function noticed() {
     const list = byId("noticed");
-    const badge = (level, text) => make("span", {className: `badge ${level}`, textContent: text});
+    const badge = (level, text) => make("span", {className: `badge ${level}`, textContent: text, title: report.meanings[text] || ""});
     for (const missed of report.limits_missed) list.append(make("li", {}, badge("error", "limit missed"), ` ${missed.message}`));
     for (const finding of report.corpus.findings) {
       list.append(make("li", {}, badge(finding.severity, finding.name), ` ${finding.detail}`));

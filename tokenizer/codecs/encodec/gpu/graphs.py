@@ -184,7 +184,7 @@ class GraphRunner(Runner):
     def _card(self) -> AbstractContextManager[None]:
         """CUDA calls that name no card go to this one: threads begin on the first, and a capture
         waits for the card that is the thread's own."""
-        guard: AbstractContextManager[None] = torch.cuda.device(self._device)  # type: ignore[no-untyped-call]
+        guard: AbstractContextManager[None] = torch.cuda.device(self._device)
         return guard
 
     def _start(self, slot: _Slot, shape: Shape, items: Sequence[Any]) -> tuple[torch.Tensor, ...]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
-from pipelines.loader.mixing import Mixture, schedule
-from pipelines.loader.order import BlockShuffle, FullShuffle, InOrder, Order, key_of
 from pipelines.loader.sample import Span
+from pipelines.loader.sequence.mixing import Mixture, schedule
+from pipelines.loader.sequence.order import BlockShuffle, FullShuffle, InOrder, Order, key_of
 from tokenizer.errors import UsageError
 
 SHUFFLES = ("auto", "full", "blocks", "none")

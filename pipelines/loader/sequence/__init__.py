@@ -1,0 +1,1 @@
+"""Which recording and which cut of it comes when: a function of (seed, position)."""
