@@ -57,26 +57,29 @@ def open_source(
         UsageError: a hint that means nothing to it.
     """
     source = _open(spec)
+    if hints is not None:
+        source = _told(source, hints)
     source.follow_links, source.check_versions = follow_links, check_versions
-    return source if hints is None else _told(source, hints)
+    return source
 
 
 def _told(source: Source, hints: Hints) -> Source:
-    """The source with what the user says about it."""
-    if hints.layout not in (None, PLAIN):
-        if _is_kind(source, "manifest"):
-            source = _kind("list")(source.spec)
-    elif (hints.columns or hints.delimiter) and _is_kind(source, "list"):
-        source = _kind("manifest")(source.spec)
+    """The source with what the user says about it: a list of a layout is a table like others where
+    columns are named, and a table is a list where a layout is."""
+    wants_list = hints.layout not in (None, PLAIN)
+    wants_table = not wants_list and bool(hints.columns or hints.delimiter)
+    for wanted, other, is_wanted in (
+        ("list", "manifest", wants_list),
+        ("manifest", "list", wants_table),
+    ):
+        if is_wanted and type(source) is source_kind(other):
+            source = source_kind(wanted)(source.spec)
+            source.prefix = wanted
     for flag in [*hints.of_layouts, *hints.of_tables]:
         if flag not in source.follows:
             raise UsageError(f"{flag}: means nothing to {source.spec}")
     source.hints = hints
     return source
-
-
-def _is_kind(source: Source, name: str) -> bool:
-    return type(source) is _kind(name)
 
 
 def _open(spec: str) -> Source:
