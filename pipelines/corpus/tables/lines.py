@@ -138,11 +138,11 @@ class Rows:
 
     def _count_columns(self, line: str, delimiter: str) -> str:
         """Name the columns of a table without a header by their numbers; its delimiter."""
-        if self.given is None and not line.count(delimiter):
-            delimiter = max(DELIMITERS, key=line.count)
-        delimiter = self.given or delimiter
+        delimiter = self.given or max([delimiter, *DELIMITERS], key=line.count)
         self.header = [str(n) for n in range(1, len(_header_names(line, delimiter)) + 1)]
-        self.found.append(f"{len(self.header)} columns without a header")
+        self.found.append(
+            f"{len(self.header)} columns without a header, by {DELIMITERS.get(delimiter, delimiter)}"
+        )
         return delimiter
 
     def _read_header(self, line: str, delimiter: str) -> tuple[list[str], str, bool]:
