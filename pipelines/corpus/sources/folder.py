@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from pipelines.corpus.layouts import recognise
 from pipelines.corpus.layouts.base import Folder
+from pipelines.corpus.layouts.laid_out import LISTED, LaidOut
 from pipelines.corpus.sources.base import (
     Source,
     estimate_seconds,
@@ -23,7 +24,6 @@ from pipelines.corpus.sources.base import (
     rejected,
 )
 from pipelines.corpus.sources.identity import VERSION, require_version
-from pipelines.corpus.sources.laid_out import LISTED, LaidOut
 from pipelines.corpus.sources.listing import (
     Entry,
     Listing,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pipelines.corpus.layouts import LAYOUTS, layout_by_name
 from pipelines.corpus.layouts.base import Folder, Layout
+from pipelines.corpus.layouts.laid_out import LaidOut
 from pipelines.corpus.sources.base import is_remote
 from pipelines.corpus.sources.folder import FolderSource
-from pipelines.corpus.sources.laid_out import LaidOut
 from pipelines.corpus.sources.listing import Entry, Listing, is_folder, list_folder
 from pipelines.system.remote import open_remote
 from tokenizer.errors import SourceError
@@ -70,7 +70,7 @@ def _first_line(spec: str) -> str:
     if not is_remote(spec) and not Path(spec).is_file():
         return ""
     with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as raw:
-        file: IO[bytes] = gzip.open(raw) if spec.endswith(".gz") else raw  # type: ignore[assignment]  # noqa: SIM115
+        file = cast(IO[bytes], gzip.open(raw) if spec.endswith(".gz") else raw)  # noqa: SIM115
         try:
             return file.readline(_LONGEST).decode("utf-8-sig").strip()
         except (OSError, EOFError, UnicodeDecodeError):

@@ -322,7 +322,9 @@ def test_a_file_that_changed_since_the_plan(tmp_path: Path) -> None:
         assert all(source.open(recording) for recording in recordings[:2])
 
 
-def test_a_cut_set_without_audio_and_a_kaldi_folder_of_missing_files_are_refused(tmp_path: Path) -> None:
+def test_a_cut_set_without_audio_and_a_kaldi_folder_of_missing_files_are_refused(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(SourceError, match="Lhotse"):
         scan(lines(tmp_path, {"id": "c", "start": 0, "supervisions": [], "recording": {}}))
     (tmp_path / "data").mkdir()

@@ -1,4 +1,4 @@
-"""Common Voice: `train.tsv`, `dev.tsv`, `test.tsv`, `validated.tsv` … beside a folder `clips/`."""
+"""Common Voice: `train.tsv`, `dev.tsv`, `test.tsv`, `validated.tsv` … beside `clips/`."""
 
 from __future__ import annotations
 

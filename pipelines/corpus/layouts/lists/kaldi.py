@@ -97,9 +97,7 @@ def _row(
 ) -> Row | BadRow:
     _, path = audio
     if path.endswith("|") or path.startswith("|"):
-        message = (
-            f"a command, which is never run: {path}; write its output to a file, and name that"
-        )
+        message = f"a command, which is never run: {path}; write its output to a file"
         return BadRow(f"{audio[0]} ({id})", message, FailureKind.UNREADABLE)
     if re.search(r"\.ark:\d+$", path):
         message = f"a place in an archive of Kaldi, which is not read: {path}; give audio files"
