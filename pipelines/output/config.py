@@ -61,6 +61,29 @@ class TokenizeConfig:
     )
     """a row of `tokenizer.codecs.precision.PRECISIONS`; not in `RunOptions`, since it has a say in
     the codes"""
+    layout: str | None = setting(
+        None,
+        "take SOURCE for this layout (ljspeech, librispeech, libritts, vctk, commonvoice, "
+        "audiofolder, kaldi, nemo, lhotse, ytdlp, stems), or for none: folder (default: as "
+        "recognised)",
+        metavar="NAME",
+    )
+    """a row of `pipelines.corpus.layouts.LAYOUTS`"""
+    layout_split: str | None = setting(
+        None, "one split of a layout (default: all, in meta)", metavar="NAME"
+    )
+    map: str | None = setting(
+        None,
+        "columns of a table: path, id, text, speaker, language, start, end, duration; numbers from "
+        "1 where it has no header",
+        metavar="FIELD=COLUMN,...",
+    )
+    audio_root: str | None = setting(
+        None, "where relative paths of a table begin", metavar="FOLDER"
+    )
+    delimiter: str | None = setting(
+        None, "of a table: a character, tab, comma, semicolon, pipe", metavar="CHAR"
+    )
 
     def __post_init__(self) -> None:
         if self.format not in format_names():

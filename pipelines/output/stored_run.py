@@ -25,7 +25,16 @@ from tokenizer.errors import UsageError
 FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 """Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash
 says it all."""
-UNSAID = {"codec.precision": "exact", "config.allow_damaged": False, "config.follow_links": False}
+UNSAID = {
+    "codec.precision": "exact",
+    "config.allow_damaged": False,
+    "config.follow_links": False,
+    "config.layout": None,
+    "config.layout_split": None,
+    "config.map": None,
+    "config.audio_root": None,
+    "config.delimiter": None,
+}
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""
 _SAID_BY_THE_CODEC = ("config.codec", "config.revision", "config.precision")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
+from pipelines.corpus.tables.hints import PLAIN, Hints
 from pipelines.system.places import local_path
 from tokenizer import plugins
 from tokenizer.errors import SourceError, UsageError
@@ -23,6 +24,7 @@ __all__ = ["SOURCES", "Source", "open_source", "source_kind", "source_names"]
 SOURCES: dict[str, str] = {
     "hf": "pipelines.corpus.sources.hub:HubSource",
     "parquet": "pipelines.corpus.sources.parquet:ParquetSource",
+    "list": "pipelines.corpus.sources.list_file:ListSource",
     "manifest": "pipelines.corpus.sources.table_file:ManifestSource",
     "tar": "pipelines.corpus.sources.tar:TarSource",
     "folder": "pipelines.corpus.sources.folder:FolderSource",
@@ -35,19 +37,48 @@ def source_names() -> list[str]:
     return [*SOURCES, *plugins.plugin_names(plugins.SOURCES, SOURCES)]
 
 
-def open_source(spec: str, *, follow_links: bool = False, check_versions: bool = True) -> Source:
+def open_source(
+    spec: str,
+    *,
+    follow_links: bool = False,
+    check_versions: bool = True,
+    hints: Hints | None = None,
+) -> Source:
     """The source that a spec names.
 
     Args:
         spec: a folder, file, pattern or URL; `file://` and `~` are local paths.
         follow_links: `Source.follow_links`.
         check_versions: `Source.check_versions`.
+        hints: `Source.hints`.
 
     Raises:
         SourceError: there is no such thing, in one line.
+        UsageError: a hint that means nothing to it.
     """
     source = _open(spec)
+    if hints is not None:
+        source = _told(source, hints)
     source.follow_links, source.check_versions = follow_links, check_versions
+    return source
+
+
+def _told(source: Source, hints: Hints) -> Source:
+    """The source with what the user says about it: a list of a layout is a table like others where
+    columns are named, and a table is a list where a layout is."""
+    wants_list = hints.layout not in (None, PLAIN)
+    wants_table = not wants_list and bool(hints.columns or hints.delimiter)
+    for wanted, other, is_wanted in (
+        ("list", "manifest", wants_list),
+        ("manifest", "list", wants_table),
+    ):
+        if is_wanted and type(source) is source_kind(other):
+            source = source_kind(wanted)(source.spec)
+            source.prefix = wanted
+    for flag in [*hints.of_layouts, *hints.of_tables]:
+        if flag not in source.follows:
+            raise UsageError(f"{flag}: means nothing to {source.spec}")
+    source.hints = hints
     return source
 
 
@@ -117,16 +148,8 @@ def source_kind(name: str) -> type[Source]:
 def _advice(spec: str) -> str:
     """What to do about a file that is no source."""
     name = spec.rsplit("/", 1)[-1]
-    if name == "wav.scp":
-        return (
-            "Kaldi's data folders are not read: write a manifest with path, id, start, end, text, "
-            "speaker (.tsv or .jsonl)"
-        )
     if extension(name) in ("gz", "bz2", "xz", "zst"):
-        return (
-            "a compressed file: unpack it first (and export a Lhotse cut set as a manifest with "
-            "path, start, end, text)"
-        )
+        return "a compressed file: unpack it first (.jsonl.gz, .csv.gz and .tsv.gz are read)"
     if extension(name) in AUDIO_EXTENSIONS:
         return "a single audio file: give its folder, or a manifest that names it"
     return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from pipelines.corpus.tables.hints import Hints
 from pipelines.system.places import is_remote
 from pipelines.system.remote import MissingBucket, Unanswered, download
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
@@ -82,6 +83,11 @@ class Source(ABC):
     """read also what links and paths in the data lead to outside of it"""
     check_versions: bool = True
     """fail recordings that are not what they were when the corpus was listed"""
+
+    hints: Hints = Hints()
+    """what the user says about its layout and columns"""
+    follows: frozenset[str] = frozenset()
+    """flags of `Hints` that mean something to it"""
 
     def note(self, text: str) -> None:
         """Add a line to `notes`."""

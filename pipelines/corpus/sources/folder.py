@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from pipelines.corpus.layouts import recognise
+from pipelines.corpus.layouts.base import Folder
+from pipelines.corpus.layouts.laid_out import LISTED, LaidOut
 from pipelines.corpus.sources.base import (
     Source,
     estimate_seconds,
@@ -32,7 +35,7 @@ from pipelines.corpus.sources.listing import (
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
-from tokenizer.errors import FailureKind, SourceError
+from tokenizer.errors import FailureKind, SourceError, UsageError
 from tokenizer.types import Recording
 
 _TABLES = re.compile(r".*\.(jsonl|ndjson|tsv|csv|parquet|trans\.txt)|wav\.scp|segments|utt2spk")
@@ -45,8 +48,15 @@ class FolderSource(Source):
     """Every audio file below a folder; the id is its path in the folder, so it stays when the
     folder moves."""
 
+    follows = frozenset({"--layout", "--layout-split", "--audio-root"})
+
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
+
+    @property
+    def home(self) -> str:
+        """The folder that names are relative to."""
+        return self.spec
 
     @staticmethod
     def fits(spec: str) -> bool:
@@ -63,31 +73,57 @@ class FolderSource(Source):
             for name, entry in listing.files.items()
             if is_audio(name) or (entry.outside and "." not in name)
         ]
-        self.notes = (*listing.notes(), *_unused(listing, set(audio), by_stem))
+
+        def of_file(name: str) -> Recording:
+            return self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
+
+        folder = Folder(self.spec, listing, self._read)
+        layout, halves = recognise(folder, self.hints.layout)
+        if layout is not None:
+            folder.used.clear()
+            laid = LaidOut(folder, layout, self.hints, of_file, self.follow_links, audio)
+            yield from laid.recordings()
+            self.notes = (
+                *laid.notes(),
+                *listing.notes(),
+                *_unused(listing, set(audio), by_stem, folder.used),
+            )
+            return
+        self._refuse_hints_of_layouts()
+        self.notes = (*halves, *listing.notes(), *_unused(listing, set(audio), by_stem))
         if not audio:
             said = "".join(f"; {note}" for note in self.notes)
             raise SourceError(
                 f"{self.spec}: no recordings (a folder is searched for files with the endings of "
                 f"audio){said}"
             )
-        for name in audio:
-            yield self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
+        yield from map(of_file, audio)
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
         raw = recording.locator.get("name_hex")
         place = recording.uri
+        listed = bool(recording.locator.get(LISTED))
         if raw is not None:
-            place = os.path.join(self.spec, os.fsdecode(bytes.fromhex(raw)))  # noqa: PTH118
-        if not is_remote(place) and not self.follow_links and os.path.lexists(place):
-            require_inside(place, self.spec)
+            place = os.path.join(self.home, os.fsdecode(bytes.fromhex(raw)))  # noqa: PTH118
+        if not (listed or is_remote(place) or self.follow_links) and os.path.lexists(place):
+            require_inside(place, self.home)
         if self.check_versions:
             require_version(place, recording.locator.get(VERSION))
         return open_file(place)
 
+    def _refuse_hints_of_layouts(self) -> None:
+        given = [
+            flag for flag in [*self.hints.of_layouts, *self.hints.of_tables] if flag != "--layout"
+        ]
+        if given:
+            raise UsageError(
+                f"{given[0]}: {self.spec} is a folder of audio files without a layout that is known"
+            )
+
     def _recording(self, name: str, entry: Entry, sidecars: list[str]) -> Recording:
         shown, locator = _printable(name)
-        uri = f"{self.spec.rstrip('/')}/{shown}"
+        uri = f"{self.home.rstrip('/')}/{shown}"
         if entry.outside is not None:
             message = (
                 f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; "
@@ -110,10 +146,10 @@ class FolderSource(Source):
         )
 
     def _read(self, name: str) -> bytes:
-        path = f"{self.spec.rstrip('/')}/{name}"
+        path = f"{self.home.rstrip('/')}/{name}"
         if not is_remote(path):
             if not self.follow_links:
-                require_inside(path, self.spec)
+                require_inside(path, self.home)
             if not Path(path).is_file():  # opening a FIFO would wait for ever
                 raise OSError("not a regular file")
             return Path(path).read_bytes()
@@ -126,21 +162,28 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _unused(listing: Listing, audio: set[str], by_stem: dict[str, list[str]]) -> Iterator[str]:
-    """A line for each kind of file that is no recording and beside none."""
+def _unused(
+    listing: Listing,
+    audio: set[str],
+    by_stem: dict[str, list[str]],
+    used: Collection[str] = (),
+) -> Iterator[str]:
+    """A line for each kind of file that is no recording and beside none, and was not `used`."""
     stems = {_stem(name) for name in audio}
     shown = {name: _printable(name)[0] for name in listing.files}
     rest = [
         name
         for name in listing.files
-        if name not in audio and not _IGNORED.fullmatch(PurePosixPath(name).name)
+        if name not in audio
+        and name not in used
+        and not _IGNORED.fullmatch(PurePosixPath(name).name)
     ]
     tables = [name for name in rest if _TABLES.fullmatch(PurePosixPath(name).name)]
     alone = [
         name
         for names in by_stem.values()
         for name in names
-        if _stem(name) not in stems and name not in tables
+        if _stem(name) not in stems and name not in tables and name not in used
     ]
     others = set(rest) - set(tables) - {name for names in by_stem.values() for name in names}
     if tables:

@@ -3,8 +3,10 @@ each recording."""
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,8 +21,9 @@ from pipelines.corpus.sources.base import (
 )
 from pipelines.corpus.sources.identity import VERSION, file_version, require_version
 from pipelines.corpus.sources.listing import is_folder
-from pipelines.corpus.tables.columns import PATH_COLUMNS, pick, pick_fields
+from pipelines.corpus.tables.columns import PATH_COLUMNS, UnusedColumns, pick, pick_fields
 from pipelines.corpus.tables.lines import BadLine, Rows
+from pipelines.corpus.tables.spans import read_span
 from pipelines.corpus.tables.values import clean, take_fields
 from pipelines.system.places import local_path, scheme, spelled
 from pipelines.system.remote import open_remote
@@ -28,12 +31,15 @@ from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 ENDINGS = ("jsonl", "ndjson", "csv", "tsv", "parquet")
+_PACKED = ("jsonl.gz", "ndjson.gz", "json.gz", "csv.gz", "tsv.gz")
 _OWN = ("id", "start", "end", "offset", "duration")
 
 
 class ManifestSource(Source):
     """Rows of a table; a relative path is relative to the manifest. The id is `id`, or the path
     (with `#start-end`)."""
+
+    follows = frozenset({"--map", "--audio-root", "--delimiter"})
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -42,11 +48,19 @@ class ManifestSource(Source):
 
     @staticmethod
     def fits(spec: str) -> bool:
-        return extension(spec) in ENDINGS and not is_folder(spec)
+        fits = extension(spec) in (*ENDINGS, "json") or spec.lower().endswith(_PACKED)
+        return fits and not is_folder(spec)
 
     def scan(self) -> Iterator[Recording]:
         self.notes = ()
-        rows = Rows(self.spec)
+        columns = self.hints.columns
+        rows = Rows(
+            self.spec,
+            given=self.hints.delimiter,
+            path=columns.get("path"),
+            numbered=self.hints.numbered,
+        )
+        unused = UnusedColumns()
         name = self.spec.rsplit("/", 1)[-1]
         used, first = 0, ""
         for number, row in self._rows(rows):
@@ -54,7 +68,7 @@ class ManifestSource(Source):
             try:
                 if isinstance(row, BadLine):
                     raise row
-                recording = self._recording(row)
+                recording = self._recording(row, unused)
                 used += 1
                 yield recording
             except (ValueError, RecordingError) as error:
@@ -62,6 +76,10 @@ class ManifestSource(Source):
                 message = f"{place}{_called(row)}: {clean(str(error))}"
                 first = first or message
                 yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, message)
+        if rows.found:
+            self.note(f"read as a table of {', '.join(rows.found)}")
+        for note in unused.notes():
+            self.note(note)
         if rows.empty:
             self.note(f"passed over: {rows.empty} empty rows")
         if rows.unended:
@@ -79,52 +97,64 @@ class ManifestSource(Source):
         return open_file(recording.uri)
 
     def _rows(self, rows: Rows) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
-        ending = self.spec.rsplit(".", 1)[-1].lower()
         import pyarrow as pa
+
+        ending = extension(self.spec.lower().removesuffix(".gz"))
 
         try:
             with (
                 open_remote(self.spec)
                 if is_remote(self.spec)
-                else Path(self.spec).open("rb") as file
+                else Path(self.spec).open("rb") as raw
             ):
+                packed = self.spec.lower().endswith(".gz")
+                file = gzip.open(raw) if packed else raw  # noqa: SIM115  (closed with `raw`)
                 if ending == "parquet":
                     yield from rows.parquet(file)
                 elif ending in ("csv", "tsv"):
-                    yield from rows.delimited(file, "\t" if ending == "tsv" else ",")
+                    for number, row in rows.delimited(file, "\t" if ending == "tsv" else ","):
+                        if rows.header:
+                            self._require_columns(rows.header)
+                        yield number, row
                 else:
                     yield from rows.jsonl(file)
-        except (OSError, UnicodeError, pa.ArrowException) as error:
+        except (OSError, EOFError, zlib.error, UnicodeError, pa.ArrowException) as error:
             raise SourceError(f"manifest {self.spec} cannot be read: {error}") from error
 
-    def _recording(self, row: Mapping[str, Any]) -> Recording:
+    def _require_columns(self, header: list[str]) -> None:
+        for name, column in self.hints.columns.items():
+            if column not in header:
+                raise SourceError(
+                    f"--map {name}={column}: {self.spec} has no such column, only "
+                    f"{', '.join(header[:20])}"
+                )
+
+    def _recording(self, row: Mapping[str, Any], unused: UnusedColumns) -> Recording:
         """A row's recording.
 
         Raises:
             ValueError, RecordingError: the row cannot be one.
         """
-        column = pick(
-            [name for name, value in row.items() if value not in (None, "")], PATH_COLUMNS
-        )
+        columns = self.hints.columns
+        wanted = (columns["path"],) if "path" in columns else PATH_COLUMNS
+        column = pick([name for name, value in row.items() if value not in (None, "")], wanted)
         path = row[column] if column else None
         if column is None or not isinstance(path, str):
-            raise ValueError(_no_path(row))
-        start, end, known = _span(row)
-        fields, meta = take_fields(pick_fields(row, (*_OWN, column)))
-        segment = (
-            ""
-            if start is None and end is None
-            else f"#{start or 0:.12g}-{'' if end is None else f'{end:.12g}'}"
-        )
+            raise ValueError(_no_path(row, wanted))
+        span = read_span(row, columns)
+        own = (*_OWN, column, columns.get("id", "id"), *span.used)
+        values = pick_fields(row, own, columns)
+        unused.add(values)
+        fields, meta = take_fields(values)
         uri = self._resolve(path)
         version = self._version(uri)
         return Recording(
-            id=clean(_id(row) or f"{path}{segment}"),
+            id=clean(_id(row, columns.get("id", "id")) or f"{path}{span.suffix}"),
             uri=uri,
             locator={} if version is None else {VERSION: version},
-            start=start,
-            end=end,
-            seconds=known,
+            start=span.start,
+            end=span.end,
+            seconds=span.seconds,
             meta=meta,
             **fields,
         )
@@ -155,9 +185,9 @@ class ManifestSource(Source):
             return (
                 local_path(path)
                 if named or path.startswith(("/", "~"))
-                else f"{self._folder}/{path}"
+                else f"{self._root()}/{path}"
             )
-        beside = f"{self._folder}/{path}"
+        beside = f"{self._root()}/{path}"
         if named or (path.startswith("~") and not os.path.lexists(beside)):
             beside = local_path(path)
         found = spelled(path if path.startswith("/") else beside)
@@ -166,6 +196,13 @@ class ManifestSource(Source):
         except UnicodeEncodeError as error:
             raise ValueError(f"the path {clean(path)!r} is no text") from error
         return found
+
+    def _root(self) -> str:
+        """Where relative paths begin."""
+        root = self.hints.audio_root
+        if root is None:
+            return self._folder
+        return root.rstrip("/") if is_remote(root) else str(Path(local_path(root)).resolve())
 
     def _version(self, uri: str) -> str | None:
         """Of a local file; one request for each remote file would take longer than reading the
@@ -183,52 +220,20 @@ def _called(row: Mapping[str, Any] | BadLine) -> str:
     return f" ({clean(own)})" if isinstance(own, str) and own else ""
 
 
-def _id(row: Mapping[str, Any]) -> str | None:
-    value = row.get("id")
+def _id(row: Mapping[str, Any], column: str) -> str | None:
+    value = row.get(column)
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, bool | list | dict):
-        raise ValueError(f"`id` is a {type(value).__name__}, a string is expected")
+        raise ValueError(f"`{column}` is a {type(value).__name__}, a string is expected")
     return None if value in (None, "") else str(value)
 
 
-def _span(row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    """Start, end and length in seconds. `offset` is NeMo's word for start; a length beside a start
-    is where to end."""
-    start, end, length = _seconds(row, "start"), _seconds(row, "end"), _seconds(row, "duration")
-    offset = _seconds(row, "offset")
-    if start is not None and offset is not None and start != offset:
-        raise ValueError(f"`start` is {start:g} and `offset` is {offset:g}: which is meant?")
-    start = offset if start is None else start
-    if start is not None and end is None and length is not None:
-        end = start + length
-    if end is not None and end <= (start or 0.0):
-        raise ValueError(f"a segment of no length: end {end:g} is not after start {start or 0.0:g}")
-    return start, end, end - (start or 0.0) if end is not None else length
-
-
-def _seconds(row: Mapping[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool):
-        raise ValueError(f"`{name}` is {value!r}, seconds are expected")
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"`{name}` is {value!r}, seconds are expected") from error
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"`{name}` is {value!r}, seconds from 0 are expected")
-    return seconds
-
-
-def _no_path(row: Mapping[str, Any]) -> str:
+def _no_path(row: Mapping[str, Any], wanted: tuple[str, ...]) -> str:
     if "supervisions" in row or "recording" in row:
         return (
             "a Lhotse cut set is not read: export it as JSON lines with `path`, `start`, `end`, "
             "`text`"
         )
-    return (
-        f"no `path` (or {', '.join(PATH_COLUMNS[1:4])} …) among "
-        f"{', '.join(map(str, list(row)[:20])) or 'nothing'}"
-    )
+    others = f" (or {', '.join(wanted[1:4])} …)" if wanted[1:] else ""
+    return f"no `{wanted[0]}`{others} among {', '.join(map(str, list(row)[:20])) or 'nothing'}"

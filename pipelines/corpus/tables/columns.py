@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipelines.corpus.tables.values import clean, take_fields
@@ -37,6 +38,15 @@ LANGUAGE_COLUMNS = ("language", "lang", "locale")
 ID_COLUMNS = ("id", "segment_id", "utt_id", "utterance_id", "audio_id", "__key__")
 """the narrowest first: `audio_id` may be an episode of many segments"""
 SECONDS_COLUMNS = ("duration", "duration_s", "audio_length", "seconds")
+_LOOKS_LIKE = {
+    "start": re.compile(r"(?i)(^|_)(start|begin|onset|offset|from)(_|$)"),
+    "end": re.compile(r"(?i)(^|_)(end|stop|until)(_|$)"),
+    "duration": re.compile(r"(?i)(^|_)(dur|duration|length|seconds)(_|$)"),
+    "text": re.compile(
+        r"(?i)(^|_)(text|transcripts?|transcription|sentence|utterance|caption|lyrics|words)(_|$)"
+    ),
+}
+"""names of columns that may be a field"""
 UNKNOWN_SECONDS = 10.0
 """assumed length where no column tells"""
 
@@ -47,17 +57,48 @@ def pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
     return next((name for name in wanted if name in there), None)
 
 
-def pick_fields(row: Mapping[str, Any], used: Iterable[str] = ()) -> dict[str, Any]:
+def pick_fields(
+    row: Mapping[str, Any], used: Iterable[str] = (), given: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """A row with its columns for text, speaker and language called so, and without those that are
-    used otherwise."""
+    used otherwise.
+
+    Args:
+        given: columns that the user named, by field; they come before the usual ones.
+    """
+    usual = {"text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS, "language": LANGUAGE_COLUMNS}
     columns = {
-        "text": pick(row, TEXT_COLUMNS),
-        "speaker": pick(row, SPEAKER_COLUMNS),
-        "language": pick(row, LANGUAGE_COLUMNS),
+        field: pick(row, (given[field],) if given and field in given else names)
+        for field, names in usual.items()
     }
     gone = {*columns.values(), *used}
     values = {name: value for name, value in row.items() if name not in gone}
     return values | {field: row[column] for field, column in columns.items() if column is not None}
+
+
+class UnusedColumns:
+    """Columns that are called like times or transcripts, and went into meta."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+        self._known: set[str] = set()
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Look at what is left of a row when its fields are taken."""
+        for name in values.keys() - self._known:
+            self._known.add(name)
+            if name not in ("text", "speaker", "language"):
+                field = next((f for f, like in _LOOKS_LIKE.items() if like.search(name)), None)
+                if field:
+                    self._seen[name] = field
+
+    def notes(self) -> Iterator[str]:
+        """A line for each."""
+        for name, field in sorted(self._seen.items()):
+            yield (
+                f"not used: column `{name}` (kept in meta); if it is the recording's {field}, "
+                f"--map {field}={name}"
+            )
 
 
 class UniqueColumn:

@@ -36,6 +36,14 @@ class Rows:
     empty: int = 0
     """rows of nothing but separators, which are passed over"""
     header: list[str] = field(default_factory=list)
+    given: str | None = None
+    """delimiter that the user named"""
+    path: str | None = None
+    """column that the user named for the files"""
+    numbered: bool = False
+    """there is no header: columns are called 1, 2, 3 …"""
+    found: list[str] = field(default_factory=list)
+    """what was found out about how it is written, and is not as its ending says"""
     unended: bool = False
     """the last line of a CSV or TSV has no line end: it may have been cut"""
 
@@ -75,12 +83,22 @@ class Rows:
             SourceError: a header that cannot be used.
         """
         csv.field_size_limit(sys.maxsize)
-        text = io.TextIOWrapper(file, _encoding(file), "surrogateescape", newline="")
+        encoding = _encoding(file)
+        if encoding == "utf-16":
+            self.found.append("UTF-16")
+        text = io.TextIOWrapper(file, encoding, "surrogateescape", newline="")
         source = _Lines(text)
         first = source.take()
         if first is None:
             raise SourceError(f"{self.name}: the table is empty")
-        self.header, delimiter, quoted = self._read_header(first, delimiter)
+        if self.numbered:
+            delimiter, quoted = self._count_columns(first, delimiter), first.startswith('"')
+            source.put_back([first])
+        else:
+            expected = self.given or delimiter
+            self.header, delimiter, quoted = self._read_header(first, expected)
+            if delimiter != expected:
+                self.found.append(f"separated by {DELIMITERS[delimiter]}")
         split = _split_quoted if delimiter != "\t" or quoted else _split_tabs
         for number, cells in split(source, delimiter, self.header):
             if isinstance(cells, BadLine):
@@ -118,14 +136,24 @@ class Rows:
                 number += 1
                 yield number, row
 
+    def _count_columns(self, line: str, delimiter: str) -> str:
+        """Name the columns of a table without a header by their numbers; its delimiter."""
+        delimiter = self.given or max([delimiter, *DELIMITERS], key=line.count)
+        self.header = [str(n) for n in range(1, len(_header_names(line, delimiter)) + 1)]
+        self.found.append(
+            f"{len(self.header)} columns without a header, by {DELIMITERS.get(delimiter, delimiter)}"
+        )
+        return delimiter
+
     def _read_header(self, line: str, delimiter: str) -> tuple[list[str], str, bool]:
         """Column names, what separates them, and whether they are quoted."""
         if "\udc80" <= max(line, default="") <= "\udcff":
             raise SourceError(f"{self.name}: the header is not UTF-8: save the table as UTF-8")
         tried = [delimiter, *(other for other in DELIMITERS if other != delimiter)]
+        tried = tried if self.given is None else [self.given]
         for each in tried:
             names = _header_names(line, each)
-            if pick(names, PATH_COLUMNS) is not None:
+            if pick(names, (self.path,) if self.path else PATH_COLUMNS) is not None:
                 self.header = names
                 self._refuse_twice()
                 return names, each, line.lstrip().startswith('"')
@@ -136,10 +164,12 @@ class Rows:
             why = (
                 f"its first line is separated by {DELIMITERS[likely]} and names no column of files"
             )
+        wanted = f"`{self.path}`" if self.path else f"`path` (or {', '.join(PATH_COLUMNS[1:4])} …)"
         raise SourceError(
-            f"{self.name}: no header with a column `path` (or {', '.join(PATH_COLUMNS[1:4])} …): "
+            f"{self.name}: no header with a column {wanted}: "
             f"{why}; "
-            "a table without a header, such as LJSpeech's metadata.csv, needs one"
+            "--map path=COLUMN names it, --map path=1,text=2 where the table has no header (as "
+            "LJSpeech's metadata.csv), --delimiter what separates them"
         )
 
     def _refuse_twice(self) -> None:

@@ -112,8 +112,29 @@ def write_saved(root: Path) -> str:
     return str(root / "saved")
 
 
+def write_list(root: Path) -> str:
+    """A cut set of Lhotse."""
+    write_folder(root)
+    lines = [
+        {
+            "id": f"r{n}",
+            "start": 0.0,
+            "duration": (1000 + n) / 16_000,
+            "supervisions": [{"text": f"text {n}", "speaker": f"s{n}", "custom": {"take": n}}],
+            "recording": {
+                "sources": [{"type": "file", "source": f"folder/sub{n % 2}/{n}.wav"}],
+                "duration": (1000 + n) / 16_000,
+            },
+        }
+        for n in range(COUNT)
+    ]
+    (root / "cuts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(root / "cuts.jsonl")
+
+
 WRITERS: dict[str, Callable[[Path], str]] = {
     "folder": write_folder,
+    "list": write_list,
     "manifest": write_manifest,
     "tar": write_tar,
     "parquet": write_parquet,

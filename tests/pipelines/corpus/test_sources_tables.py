@@ -4,6 +4,7 @@ neighbours hold."""
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 
 from pipelines.corpus.sources import open_source
 from pipelines.corpus.sources.base import Source
+from pipelines.corpus.tables.hints import parse_hints
 from pipelines.corpus.tables.lines import BadLine, Rows
 from pipelines.corpus.tables.values import plain, take_fields
 from pipelines.output.formats.schema import encode_meta
-from tokenizer.errors import FailureKind, RecordingError, SourceError
+from tokenizer.errors import FailureKind, RecordingError, SourceError, UsageError
 from tokenizer.types import Recording
 
 
@@ -320,7 +322,9 @@ def test_a_file_that_changed_since_the_plan(tmp_path: Path) -> None:
         assert all(source.open(recording) for recording in recordings[:2])
 
 
-def test_a_lhotse_cut_set_and_a_kaldi_folder_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_cut_set_without_audio_and_a_kaldi_folder_of_missing_files_are_refused(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(SourceError, match="Lhotse"):
         scan(lines(tmp_path, {"id": "c", "start": 0, "supervisions": [], "recording": {}}))
     (tmp_path / "data").mkdir()
@@ -341,3 +345,78 @@ def test_parquet_manifests_leave_bytes_out_of_meta(tmp_path: Path) -> None:
 def test_bad_lines_say_why() -> None:
     rows = list(Rows("m.jsonl").jsonl(io.BytesIO(b"[1]\n\n{}\n")))
     assert isinstance(rows[0][1], BadLine) and rows[1] == (3, {})
+
+
+def hinted(path: Path, **hints: object) -> tuple[list[Recording], list[tuple[str, str]], str]:
+    """As `scan` has it, and the notes, of a table about which the user has said something."""
+    source = open_source(str(path), hints=parse_hints(**hints))  # type: ignore[arg-type]
+    good, bad = scan(source)
+    return good, bad, "\n".join(source.notes)
+
+
+def test_any_column_may_be_any_field(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("clip;key;words;who;from;long\n0.wav;k;hi;ann;0.5;2\n")
+    mapped = "path=clip,id=key,text=words,speaker=who,start=from,duration=long"
+    good, bad, said = hinted(tmp_path / "m.csv", map=mapped, audio_root=str(tmp_path / "clips"))
+    (row,) = good
+    assert not bad and (row.id, row.text, row.speaker, row.meta) == ("k", "hi", "ann", {})
+    assert (row.start, row.end) == (0.5, 2.5) and row.uri == f"{tmp_path}/clips/0.wav"
+    assert "separated by semicolons" in said
+    with pytest.raises(SourceError, match=r"--map text=word: .* only clip, key"):
+        hinted(tmp_path / "m.csv", map="path=clip,text=word")
+
+
+def test_a_table_without_a_header_by_numbers(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("0.wav|ann|one, and a half\n1.wav|bob|two\n")
+    good, bad, said = hinted(tmp_path / "m.csv", map="path=1,speaker=2,text=3")
+    assert not bad and [(r.id, r.speaker, r.text) for r in good] == [
+        ("0.wav", "ann", "one, and a half"),
+        ("1.wav", "bob", "two"),
+    ]
+    assert "3 columns without a header" in said
+    with pytest.raises(SourceError, match="--map path=1"):
+        scan(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "span"),
+    [
+        ({"begin_time": "1.5", "end_time": 2.25}, (1.5, 2.25)),
+        ({"start_ms": 1500, "end_ms": "2250"}, (1.5, 2.25)),
+        ({"offset_ms": 1500, "duration_ms": 750}, (1.5, 2.25)),
+        ({"offset": 1.5, "duration": 0.75}, (1.5, 2.25)),
+        ({"start_time": "2021-03-04T10:00"}, (None, None)),
+        ({"duration_ms": 750}, (None, None)),
+    ],
+)
+def test_times_under_the_names_that_tables_have(
+    tmp_path: Path, columns: dict[str, object], span: tuple[float | None, float | None]
+) -> None:
+    good, _, said = hinted(lines(tmp_path, {"path": "a.wav", **columns}))
+    assert (good[0].start, good[0].end) == span
+    assert ("not used: column `start_time`" in said) == ("start_time" in columns)
+
+
+def test_columns_that_look_used_and_are_not_are_named_once(tmp_path: Path) -> None:
+    rows = [{"path": f"{n}.wav", "text": "x", "raw_text": "y", "n": n} for n in range(3)]
+    good, _, said = hinted(lines(tmp_path, *rows))
+    assert len(good) == 3 and said.count("raw_text") == 2 and "--map text=raw_text" in said
+    assert "`n`" not in said
+
+
+@pytest.mark.parametrize("name", ["m.jsonl.gz", "m.csv.gz", "m.json"])
+def test_packed_tables_and_json_lines_by_another_name(tmp_path: Path, name: str) -> None:
+    content = (
+        b'{"audio_filepath": "a.wav", "text": "x"}\n' if "json" in name else b"wav,text\na.wav,x\n"
+    )
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    good, bad = scan(tmp_path / name)
+    assert not bad and [(r.id, r.text) for r in good] == [("a.wav", "x")]
+
+
+@pytest.mark.parametrize(
+    "hints", [{"map": "txt=a"}, {"map": "text"}, {"map": "path=1,text=b"}, {"delimiter": "ab"}]
+)
+def test_hints_that_cannot_be_followed(hints: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"--map|--delimiter"):
+        parse_hints(**hints)  # type: ignore[arg-type]

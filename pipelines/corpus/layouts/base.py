@@ -1,0 +1,236 @@
+"""What a layout is: it looks at a folder's list of files, says whether that is its own, and then
+tells what is known of each recording."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipelines.corpus.sources.base import is_audio
+from pipelines.corpus.sources.listing import Listing
+from tokenizer.errors import FailureKind, SourceError
+
+_SPLIT = re.compile(r"(train|dev|test|valid|validation|validated|eval)([-_].*)?", re.IGNORECASE)
+"""folders that are called like parts of a corpus: `train`, `train-clean-100`, `dev_other`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a corpus says about one recording."""
+
+    path: str
+    """of the audio: a name in the folder; where `listed`, as the list has it"""
+    place: str
+    """`metadata.csv, line 3`, for messages"""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """`text`, `speaker`, `language`; what else there is goes into meta"""
+    id: str | None = None
+    """None: the file's name in the folder"""
+    start: float | None = None
+    end: float | None = None
+    seconds: float | None = None
+    split: str | None = None
+    base: str | None = None
+    """where a relative path of a list begins (a folder's name in the folder, "" is the folder
+    itself); None: `path` is a name in the folder"""
+
+    @property
+    def listed(self) -> bool:
+        """Whether the path is one of a list, which may name any file."""
+        return self.base is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A line that is about no recording: it becomes a failure."""
+
+    place: str
+    message: str
+    kind: FailureKind = FailureKind.BAD_ROW
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether a folder has a layout."""
+
+    yes: bool
+    why_not: str = ""
+    """where it only half looks like it: what is amiss; empty where nothing looks like it"""
+
+
+YES, NO = Fit(True), Fit(False)
+
+
+def half(why: str) -> Fit:
+    """A folder that looks like a layout and is not quite."""
+    return Fit(False, why)
+
+
+class Folder:
+    """The files below a folder, as layouts look at them."""
+
+    def __init__(self, spec: str, listing: Listing, read: Callable[[str], bytes]) -> None:
+        """`read` gives a file's content by its name in the folder."""
+        self.spec = spec
+        self.files = listing.files
+        self._read = read
+        self.used: set[str] = set()
+        """names of files that were read"""
+        self.given: set[str] = set()
+        """lists that are the SOURCE themselves: their names need not say what they are"""
+
+    @cached_property
+    def audio(self) -> dict[str, None]:
+        """Names of the audio files, in order."""
+        return {name: None for name in self.files if is_audio(name)}
+
+    @cached_property
+    def stems(self) -> dict[str, str]:
+        """Names of audio files without their endings → the first such file."""
+        found: dict[str, str] = {}
+        for name in self.audio:
+            found.setdefault(name.rpartition(".")[0], name)
+        return found
+
+    @cached_property
+    def by_name(self) -> dict[str, list[str]]:
+        """Files that are no audio, by the last part of their names."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.files:
+            if name not in self.audio:
+                found[name.rpartition("/")[2]].append(name)
+        return dict(found)
+
+    def ending_in(self, *endings: str) -> list[str]:
+        """Files that are no audio and whose names end so."""
+        return [
+            name for last, names in self.by_name.items() if last.endswith(endings) for name in names
+        ]
+
+    def content(self, name: str) -> bytes:
+        """A file, unpacked where it ends in `.gz`.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        try:
+            content = self._read(name)
+            if name.endswith(".gz"):
+                content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"{self.spec}/{name}: cannot be read: {error}") from error
+        self.used.add(name)
+        return content
+
+    def lines(self, name: str) -> Iterator[tuple[str, str | BadRow]]:
+        """Place and text of each line that is not blank."""
+        for number, raw in enumerate(self.content(name).split(b"\n"), 1):
+            place = f"{name}, line {number}"
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
+            except UnicodeDecodeError as error:
+                yield place, BadRow(place, f"not UTF-8: {error.reason} at byte {error.start}")
+                continue
+            if line.strip():
+                yield place, line
+
+    def objects(self, name: str) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
+        """Place and value of each line of JSON lines."""
+        for place, line in self.lines(name):
+            if isinstance(line, BadRow):
+                yield place, line
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield place, BadRow(place, f"not JSON: {error}")
+                continue
+            if isinstance(value, dict):
+                yield place, value
+            else:
+                yield (
+                    place,
+                    BadRow(place, f"a JSON object is expected, not {type(value).__name__}"),
+                )
+
+    def first_line(self, name: str) -> str:
+        """The first line that is not blank; empty where there is none, or it is no text."""
+        try:
+            line = next((line for _, line in self.lines(name)), "")
+        except SourceError:
+            return ""
+        return line if isinstance(line, str) else ""
+
+    def first_object(self, name: str) -> dict[str, Any]:
+        """The first line of JSON lines; empty where it is none."""
+        return as_object(self.first_line(name))
+
+
+class Layout(ABC):
+    """A way to lay out a corpus. It has no state: what it needs to know is in the folder."""
+
+    title: str
+    """as people call it"""
+    reads: str
+    """where text and the rest come from, for the line that is said: `text from metadata.csv`"""
+
+    @abstractmethod
+    def fits(self, folder: Folder) -> Fit:
+        """Whether a folder has this layout. Reads little: names, and the first lines of tables."""
+
+    @abstractmethod
+    def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
+        """What the corpus says, always in the same order."""
+
+    def belongs(self, name: str, first_line: str) -> bool:
+        """Whether a file that was given as SOURCE is a list of this layout."""
+        return False
+
+    def beside(self, name: str) -> list[str] | None:
+        """Files that such a list is read with, by their names beside it; None: all below its
+        folder."""
+        return []
+
+
+def as_object(line: str) -> dict[str, Any]:
+    """A line's JSON object; empty where it is none."""
+    try:
+        value = json.loads(line or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def parent(name: str) -> str:
+    """The folder of a name, with `/` behind it; empty at the top."""
+    head, slash, _ = name.rpartition("/")
+    return head + slash
+
+
+def split_of(name: str, spec: str = "") -> str | None:
+    """The part of a corpus that a name is in, by its folders, or by the folder that is the
+    corpus."""
+    parts = [*PurePosixPath(name).parts[-2::-1], spec.rstrip("/").rpartition("/")[2]]
+    return next((part for part in parts if _SPLIT.fullmatch(part)), None)
+
+
+def in_line(folder: Folder, name: str, parse: Callable[[str, str], Row]) -> Iterator[Row | BadRow]:
+    """A row from each line of a file; `parse` takes its place and text, and raises `ValueError`
+    where it is none."""
+    for place, line in folder.lines(name):
+        if isinstance(line, BadRow):
+            yield line
+            continue
+        try:
+            yield parse(place, line)
+        except ValueError as error:
+            yield BadRow(place, str(error))

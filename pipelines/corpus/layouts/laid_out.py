@@ -1,0 +1,213 @@
+"""Recordings of a folder that has a layout: what the corpus says about each, laid over what the
+folder itself tells."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Row
+from pipelines.corpus.sources.base import is_remote, rejected
+from pipelines.corpus.sources.identity import VERSION, file_version
+from pipelines.corpus.tables.hints import Hints
+from pipelines.corpus.tables.values import clean, take_fields
+from pipelines.system.places import local_path, scheme, spelled
+from tokenizer.errors import FailureKind, RecordingError, SourceError
+from tokenizer.types import Recording
+
+LISTED = "listed"
+"""key of a locator: the file was named by a list, which may name any local file"""
+_UP = 3
+"""folders above a list in which its relative paths may begin: Kaldi's begin where it was run"""
+
+
+@dataclass(slots=True)
+class LaidOut:
+    """Turns what a layout says into recordings, and counts."""
+
+    folder: Folder
+    layout: Layout
+    hints: Hints
+    of_file: Callable[[str], Recording]
+    """the plain folder's recording of a file"""
+    follow_links: bool
+    audio: list[str]
+    """what is a recording though no row says so; empty where the SOURCE is one list"""
+    used: int = 0
+    with_text: int = 0
+    _ids: dict[str, str] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)
+    """files of the folder that rows are about"""
+    _root: str | None = None
+    _lost: int = 0
+    _bad: int = 0
+    _left: int = 0
+    _elsewhere: int = 0
+    _first: str = ""
+
+    def recordings(self) -> Iterator[Recording]:
+        """Every recording: those of rows, rows that are none, and audio without a row.
+
+        Raises:
+            SourceError: not one row can be used, or no split is called as asked.
+        """
+        splits: set[str] = set()
+        for row in self.layout.rows(self.folder):
+            if isinstance(row, BadRow):
+                yield self._reject(row)
+                continue
+            splits.add(row.split or "")
+            if self.hints.layout_split not in (None, row.split):
+                self._seen.add(row.path)
+                self._elsewhere += 1
+                continue
+            try:
+                recording = self._recording(row)
+            except RecordingError as error:
+                yield self._reject(BadRow(row.place, str(error), error.kind))
+            except ValueError as error:
+                yield self._reject(BadRow(row.place, str(error)))
+            else:
+                self.used += 1
+                self.with_text += recording.text is not None
+                yield recording
+        if self.hints.layout_split is not None and self.hints.layout_split not in splits:
+            raise SourceError(
+                f"--layout-split {self.hints.layout_split}: the {self.layout.title} layout of "
+                f"{self.folder.spec} has {', '.join(sorted(splits - {''})) or 'no splits'}"
+            )
+        if not self.used:
+            raise SourceError(
+                f"{self.folder.spec}: {self.layout.title} layout, and no row of it can be used"
+                f"{'; ' + self._first if self._first else ''}; --layout folder takes audio alone"
+            )
+        if self.hints.layout_split is None:
+            yield from self._without_row()
+
+    def notes(self) -> Iterator[str]:
+        """What was recognised, in one line, and what is amiss with it in others."""
+        text = f", {self.layout.reads}"
+        if self.with_text not in (0, self.used):
+            text += f" (for {self.with_text:,} of them)"
+        asked = self.hints.layout_split
+        of_split = f" of the split {asked} ({self._elsewhere:,} of others)" if asked else ""
+        yield (
+            f"{self.layout.title} layout: {self.used:,} recordings{of_split}{text}; "
+            "--layout folder takes audio alone"
+        )
+        if self._left:
+            yield f"{self._left:,} more recordings have no row there: taken without text"
+        if self._lost:
+            yield f"{self._lost:,} rows name files that are not there: they are failures"
+        if self._bad:
+            yield f"{self._bad:,} lines are no rows: they are failures"
+
+    def _without_row(self) -> Iterator[Recording]:
+        for name in self.audio:
+            if name not in self._seen:
+                self._left += 1
+                yield self.of_file(name)
+
+    def _reject(self, row: BadRow) -> Recording:
+        missing = row.kind is FailureKind.NOT_FOUND
+        self._lost, self._bad = self._lost + missing, self._bad + (not missing)
+        message = clean(f"{self.folder.spec}/{row.place}: {row.message}")
+        self._first = self._first or message
+        base = id = clean(row.place.replace(", line ", "#line-").replace(", row ", "#row-"))
+        number = 1
+        while id in self._ids:
+            id, number = f"{base}.{number}", number + 1
+        self._ids[id] = row.place
+        return rejected(id, self.folder.spec, row.kind, message)
+
+    def _recording(self, row: Row) -> Recording:
+        """A row's recording.
+
+        Raises:
+            ValueError, RecordingError: it cannot be one.
+        """
+        values = dict(row.values) | ({"split": row.split} if row.split else {})
+        fields, meta = take_fields(values)
+        plain = self._listed(row) if row.listed else self._own(row.path)
+        id = clean(row.id or plain.id)
+        if id in self._ids:
+            raise ValueError(f"{id} is there already, in {self._ids[id]}")
+        self._ids[id] = row.place
+        if "rejected" in plain.locator:
+            return replace(plain, id=id)
+        return replace(
+            plain,
+            id=id,
+            start=row.start,
+            end=row.end,
+            seconds=_seconds(row, plain),
+            meta={**plain.meta, **meta},
+            text=fields["text"] or plain.text,
+            language=fields["language"] or plain.language,
+            speaker=fields["speaker"] or plain.speaker,
+        )
+
+    def _own(self, name: str) -> Recording:
+        if name not in self.folder.files:
+            raise RecordingError(FailureKind.NOT_FOUND, f"{name}: no such file", "list")
+        self._seen.add(name)
+        return self.of_file(name)
+
+    def _listed(self, row: Row) -> Recording:
+        """A file that a list names: one of the folder where it is there, else any local one."""
+        path = row.path
+        beside = posixpath.normpath(f"{row.base}{path}")
+        spec = self.folder.spec.rstrip("/")
+        own = path.removeprefix(f"{spec}/") if path.startswith(f"{spec}/") else beside
+        if own in self.folder.files and self.hints.audio_root is None:
+            return self._own(own)
+        uri = self._resolve(path, row.base or "")
+        if uri.startswith(f"{spec}/") and uri.removeprefix(f"{spec}/") in self.folder.files:
+            return self._own(uri.removeprefix(f"{spec}/"))
+        if not is_remote(uri) and not os.path.lexists(uri):
+            raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "list")
+        version = None if is_remote(uri) else file_version(uri)
+        locator = {LISTED: True} | ({} if version is None else {VERSION: version})
+        return Recording(id=path, uri=uri, locator=locator)
+
+    def _resolve(self, path: str, base: str) -> str:
+        remote = is_remote(self.folder.spec)
+        if is_remote(path) or remote:
+            leads_out = scheme(path) or path.startswith(("/", "~")) or ".." in path.split("/")
+            if leads_out and scheme(path) != scheme(self.folder.spec) and not self.follow_links:
+                raise RecordingError(
+                    FailureKind.UNREADABLE,
+                    f"{path!r}: leads out of SOURCE; --follow-links reads it all the same",
+                    "check",
+                )
+            if leads_out:
+                return path if is_remote(path) else local_path(path)
+        if scheme(path) or path.startswith(("/", "~")):
+            return spelled(local_path(path))
+        if self.hints.audio_root is not None:
+            return spelled(f"{local_path(self.hints.audio_root).rstrip('/')}/{path}")
+        place = f"{self.folder.spec.rstrip('/')}/{base}".rstrip("/")
+        if remote:
+            return f"{place}/{path}"
+        return spelled(os.path.normpath(f"{self._above(place, path)}/{path}"))
+
+    def _above(self, place: str, path: str) -> str:
+        """The folder that relative paths begin in: the list's, or the next above it where the first
+        file is."""
+        if self._root is None or not os.path.lexists(f"{self._root}/{path}"):
+            roots = [place]
+            for _ in range(_UP):
+                roots.append(roots[-1].rpartition("/")[0])
+            found = next((root for root in roots if os.path.lexists(f"{root}/{path}")), None)
+            if found is None:
+                return place
+            self._root = found
+        return self._root
+
+
+def _seconds(row: Row, plain: Recording) -> float | None:
+    if row.end is not None:
+        return row.end - (row.start or 0.0)
+    return plain.seconds if row.seconds is None else row.seconds

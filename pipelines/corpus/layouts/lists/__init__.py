@@ -1,0 +1,1 @@
+"""Layouts in which lists name the audio."""

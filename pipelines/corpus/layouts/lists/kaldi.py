@@ -1,0 +1,152 @@
+"""Kaldi's data folders, which ESPnet and WeNet have too: `wav.scp`, `segments`, `text`, `utt2spk`,
+`utt2lang`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pipelines.corpus.layouts.base import (
+    NO,
+    YES,
+    BadRow,
+    Fit,
+    Folder,
+    Layout,
+    Row,
+    half,
+    parent,
+    split_of,
+)
+from tokenizer.errors import FailureKind
+
+_SPLIT_UP = re.compile(r"(^|/)split\d+(utt)?/")
+"""copies of a data folder in parts, for parallel jobs"""
+_BESIDE = {"utt2spk": "speaker", "utt2lang": "language"}
+
+
+class Kaldi(Layout):
+    """One row for each segment, or each line of `wav.scp` where there are no segments."""
+
+    title = "Kaldi"
+    reads = "audio from wav.scp, text from text"
+
+    def fits(self, folder: Folder) -> Fit:
+        lists = _lists(folder)
+        if not lists:
+            return NO
+        for name in lists:
+            if len(folder.first_line(name).split(maxsplit=1)) != 2:
+                return half(f"the first line of {name} is not `id file`")
+        return YES
+
+    def belongs(self, name: str, first_line: str) -> bool:
+        return name == "wav.scp"
+
+    def beside(self, name: str) -> list[str]:
+        return ["segments", "text", *_BESIDE]
+
+    def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
+        lists = _lists(folder)
+        for name in lists:
+            yield from _data_folder(folder, parent(name), several=len(lists) > 1)
+
+
+def _lists(folder: Folder) -> list[str]:
+    return [name for name in folder.by_name.get("wav.scp", []) if not _SPLIT_UP.search(name)]
+
+
+def _data_folder(folder: Folder, data: str, several: bool) -> Iterator[Row | BadRow]:
+    prefix = data if several else ""
+    split = data.rstrip("/").rpartition("/")[2] or split_of("", folder.spec)
+    audio, bad = _table(folder, f"{data}wav.scp")
+    yield from bad
+    beside, told = _beside(folder, data)
+    yield from told
+    if f"{data}segments" in folder.files:
+        whole, bad = _table(folder, f"{data}segments")
+        yield from bad
+    else:
+        whole = {name: (place, f"{name} 0 -1") for name, (place, _) in audio.items()}
+    for utterance, (place, span) in whole.items():
+        values = {
+            field: found[utterance][1] for field, found in beside.items() if utterance in found
+        }
+        try:
+            recording, start, end = _span(span)
+            if recording not in audio:
+                raise ValueError(f"no {recording} in {data}wav.scp")
+        except ValueError as error:
+            yield BadRow(f"{place} ({utterance})", str(error))
+            continue
+        yield _row(audio[recording], place, prefix + utterance, values, (start, end), split, data)
+    for place, utterance in (
+        (place, name) for name, (place, _) in beside["text"].items() if name not in whole
+    ):
+        yield BadRow(f"{place} ({utterance})", "a transcript of no recording in wav.scp")
+
+
+def _row(
+    audio: tuple[str, str],
+    place: str,
+    id: str,
+    values: dict[str, str],
+    span: tuple[float | None, float | None],
+    split: str | None,
+    data: str,
+) -> Row | BadRow:
+    _, path = audio
+    if path.endswith("|") or path.startswith("|"):
+        message = f"a command, which is never run: {path}; write its output to a file"
+        return BadRow(f"{audio[0]} ({id})", message, FailureKind.UNREADABLE)
+    if re.search(r"\.ark:\d+$", path):
+        message = f"a place in an archive of Kaldi, which is not read: {path}; give audio files"
+        return BadRow(f"{audio[0]} ({id})", message, FailureKind.UNREADABLE)
+    start, end = span
+    return Row(path, place, values, id, start, end, split=split, base=data)
+
+
+def _beside(
+    folder: Folder, data: str
+) -> tuple[dict[str, dict[str, tuple[str, str]]], list[BadRow]]:
+    """Text, speakers and languages, by utterance."""
+    found: dict[str, dict[str, tuple[str, str]]] = {"text": {}}
+    bad: list[BadRow] = []
+    for name, field in {"text": "text", **_BESIDE}.items():
+        if data + name in folder.files:
+            found[field], wrong = _table(folder, data + name, may_lack=name == "text")
+            bad += wrong
+    return found, bad
+
+
+def _table(
+    folder: Folder, name: str, may_lack: bool = False
+) -> tuple[dict[str, tuple[str, str]], list[BadRow]]:
+    """Key → place and value of a file with `key value` in each line, and the lines that have none.
+
+    Args:
+        may_lack: a key without a value is fine, and left out.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    bad = []
+    for place, line in folder.lines(name):
+        if isinstance(line, BadRow):
+            bad.append(line)
+            continue
+        key, *value = line.split(maxsplit=1)
+        if key in found:
+            bad.append(BadRow(f"{place} ({key})", f"{key} is there already, in {found[key][0]}"))
+        elif value:
+            found[key] = place, value[0].strip()
+        elif not may_lack:
+            bad.append(BadRow(f"{place} ({key})", "nothing behind the id"))
+    return found, bad
+
+
+def _span(text: str) -> tuple[str, float | None, float | None]:
+    """Recording, start and end of a segment; -1 is the recording's end."""
+    parts = text.split()
+    if len(parts) not in (3, 4):
+        raise ValueError("`utterance recording start end` is expected")
+    start, end = float(parts[1]), float(parts[2])
+    return parts[0], start or None, None if end == -1 else end

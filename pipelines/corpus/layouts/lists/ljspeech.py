@@ -1,0 +1,94 @@
+"""LJSpeech, and the hundreds of voices that are laid out so: `metadata.csv` of `id|text` or
+`id|text|text as spoken`, without a header, beside `wavs/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
+from pipelines.corpus.layouts.base import split_of as split_by_folder
+
+_TABLES = ("metadata.csv", "metadata.txt", "metadata_train.csv", "metadata_val.csv")
+_HOMES = ("wavs/", "wav/", "audio/", "")
+"""where the audio is, relative to the table"""
+
+
+class LJSpeech(Layout):
+    """One row for each line. The text is the last column, as it is spoken; the one before it, as it
+    is written, is `meta.raw_text` where it differs. Three columns of which the second is one word
+    everywhere are `id|speaker|text`."""
+
+    title = "LJSpeech"
+    reads = "text from metadata.csv"
+
+    def fits(self, folder: Folder) -> Fit:
+        first = {name: folder.first_line(name) for name in _tables(folder)}
+        barred = {name: line for name, line in first.items() if "|" in line}
+        if not barred:
+            return NO
+        for name, line in barred.items():
+            if _audio(folder, parent(name), line.split("|")[0]) in folder.audio:
+                return YES
+        name, line = next(iter(barred.items()))
+        return half(f"{name} begins with {line.split('|')[0]!r}, and no audio is called so")
+
+    def belongs(self, name: str, first_line: str) -> bool:
+        return name.endswith((".csv", ".txt")) and first_line.count("|") in (1, 2)
+
+    def beside(self, name: str) -> None:
+        return None
+
+    def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
+        for name in _tables(folder):
+            if "|" in folder.first_line(name):
+                yield from _table(folder, name)
+
+
+def _tables(folder: Folder) -> list[str]:
+    named = [name for last in _TABLES for name in folder.by_name.get(last, [])]
+    return sorted(folder.given or named)
+
+
+def _table(folder: Folder, name: str) -> Iterator[Row | BadRow]:
+    lines = list(folder.lines(name))
+    cells = [line.split("|") for _, line in lines if isinstance(line, str)]
+    voices = _second_is_speaker(cells)
+    for place, line in lines:
+        if isinstance(line, BadRow):
+            yield line
+            continue
+        parts = [part.strip() for part in line.split("|")]
+        if len(parts) not in (2, 3) or not parts[0]:
+            yield BadRow(place, f"{len(parts)} columns between vertical bars, 2 or 3 are expected")
+            continue
+        path = _audio(folder, parent(name), parts[0])
+        values = {"text": parts[-1] or parts[1] or None}
+        if voices and len(parts) == 3:
+            values = {"speaker": parts[1], "text": parts[2]}
+        elif parts[1] and parts[1] != values["text"]:
+            values["raw_text"] = parts[1]
+        yield Row(path, place, values, split=split_by_folder(path))
+
+
+def _second_is_speaker(cells: list[list[str]]) -> bool:
+    """Whether every second column of three is one word, and most third ones are not."""
+    three = [parts for parts in cells if len(parts) == 3]
+    words = [parts[1].strip() for parts in three]
+    spoken = sum(len(parts[2].split()) > 1 for parts in three)
+    return (
+        bool(three)
+        and all(word and not any(char.isspace() for char in word) for word in words)
+        and 2 * spoken > len(three)
+    )
+
+
+def _audio(folder: Folder, home: str, cell: str) -> str:
+    """The file that a first column means: a name with or without its ending, in `wavs/` or not."""
+    cell = cell.strip().removeprefix("./")
+    for place in _HOMES:
+        path = f"{home}{place}{cell}"
+        if path in folder.audio:
+            return path
+        if path in folder.stems:
+            return folder.stems[path]
+    return f"{home}{_HOMES[0]}{cell}" + ("" if "." in cell.rpartition("/")[2] else ".wav")

@@ -1,0 +1,69 @@
+"""NeMo's manifests in a folder: JSON lines with `audio_filepath`, `offset`, `duration`, `text`, in
+files called `…manifest….json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
+from pipelines.corpus.tables.columns import pick_fields
+from pipelines.corpus.tables.spans import read_span
+
+_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+_SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_][A-Za-z0-9-]+)*?(?=[-_.]|$)")
+_PATH = "audio_filepath"
+
+
+class NeMo(Layout):
+    """One row for each line; a file that is cut into segments is in several."""
+
+    title = "NeMo"
+    reads = "text from manifests"
+
+    def fits(self, folder: Folder) -> Fit:
+        named = _named(folder)
+        if not named:
+            return NO
+        wrong = [name for name in named if _PATH not in folder.first_object(name)]
+        if len(wrong) == len(named):
+            return half(f"{wrong[0]} has no `{_PATH}` in its first line")
+        return YES
+
+    def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
+        for name in _named(folder):
+            found = _SPLIT.search(name.rpartition("/")[2])
+            split = found.group(0) if found else None
+            for place, value in folder.objects(name):
+                if isinstance(value, BadRow):
+                    yield value
+                    continue
+                try:
+                    yield _row(value, place, split, parent(name))
+                except ValueError as error:
+                    yield BadRow(place, str(error))
+
+
+def _named(folder: Folder) -> list[str]:
+    return [name for name in folder.ending_in(*_ENDINGS) if "manifest" in name.rpartition("/")[2]]
+
+
+def _row(value: dict[str, Any], place: str, split: str | None, base: str) -> Row:
+    path = value.get(_PATH)
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"no `{_PATH}`")
+    span = read_span(value)
+    values = pick_fields(value, (_PATH, "id", *span.used))
+    id = value.get("id")
+    return Row(
+        path,
+        place,
+        values,
+        f"{path}{span.suffix}" if id in (None, "") else str(id),
+        span.start,
+        span.end,
+        span.seconds,
+        split,
+        base,
+    )

@@ -1,0 +1,1 @@
+"""Layouts in which text lies beside the audio, file by file or chapter by chapter."""

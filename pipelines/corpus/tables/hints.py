@@ -1,0 +1,100 @@
+"""What a user says about a corpus beyond its name: its layout, and what the columns of a table are
+for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tokenizer.errors import UsageError
+
+MAPPED = ("path", "id", "text", "speaker", "language", "start", "end", "duration")
+"""fields that `--map` may give a column to"""
+PLAIN = "folder"
+"""the name for no layout: audio files, and sidecars beside them"""
+_DELIMITERS = {
+    "tab": "\t",
+    "\\t": "\t",
+    "comma": ",",
+    "semicolon": ";",
+    "pipe": "|",
+    "bar": "|",
+    "space": " ",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Everything may be left out: then it is found out, or the usual names are taken."""
+
+    layout: str | None = None
+    """a row of `pipelines.corpus.layouts.LAYOUTS`; "folder" takes audio files alone"""
+    layout_split: str | None = None
+    """rows of this split of a layout only"""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """field → column, or its number from 1 in a table without a header"""
+    audio_root: str | None = None
+    """folder that relative paths in a table are in; None is the table's own"""
+    delimiter: str | None = None
+    """one character"""
+
+    @property
+    def of_tables(self) -> list[str]:
+        """The flags that were given and only a table can follow."""
+        given = {
+            "--map": self.columns,
+            "--audio-root": self.audio_root,
+            "--delimiter": self.delimiter,
+        }
+        return [flag for flag, value in given.items() if value]
+
+    @property
+    def of_layouts(self) -> list[str]:
+        """The flags that were given and only a layout can follow."""
+        given = {
+            "--layout": self.layout != PLAIN and self.layout,
+            "--layout-split": self.layout_split,
+        }
+        return [flag for flag, value in given.items() if value]
+
+    @property
+    def numbered(self) -> bool:
+        """Whether columns are given by number, as in a table without a header."""
+        return bool(self.columns) and all(name.isdigit() for name in self.columns.values())
+
+
+def parse_hints(
+    *,
+    layout: str | None = None,
+    layout_split: str | None = None,
+    map: str | None = None,
+    audio_root: str | None = None,
+    delimiter: str | None = None,
+) -> Hints:
+    """Hints as they are written on the command line.
+
+    Raises:
+        UsageError: one that cannot be followed.
+    """
+    if delimiter is not None:
+        delimiter = _DELIMITERS.get(delimiter.lower(), delimiter)
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise UsageError(
+                f"--delimiter {delimiter!r}: give one character, or tab, comma, semicolon, pipe"
+            )
+    return Hints(layout, layout_split, _columns(map), audio_root, delimiter)
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for each in text.split(",") if text else ():
+        name, _, column = (part.strip() for part in each.partition("="))
+        if name not in MAPPED or not column or name in columns:
+            raise UsageError(
+                f"--map {each}: give field=column, each field once, and of these: "
+                f"{', '.join(MAPPED)}"
+            )
+        columns[name] = column
+    if columns and len({column.isdigit() for column in columns.values()}) > 1:
+        raise UsageError("--map: give names of columns, or numbers for a table without a header")
+    return columns
