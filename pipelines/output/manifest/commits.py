@@ -37,7 +37,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.output.formats import ShardFormat
-from pipelines.output.manifest.leases import is_over, remove_dead
+from pipelines.output.manifest.leases import half_written, is_over, remove_dead
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
@@ -304,6 +304,8 @@ class Manifest:
                 over[of] = is_over(self.storage, of)
             if over[of] and not self._is_recorded(name):
                 self.storage.remove(f"{STAGING}/{name}")
+        for name in half_written(self.storage):
+            self.storage.remove(name)
         remove_dead(self.storage)
 
     def _settle(
