@@ -1,7 +1,7 @@
 """Which runs are at work on an output folder: each keeps a small file there for as long as it
 lives.
 
-    OUT/manifest/runs/RUN.json     host and process of its driver, and when it last said that it lives
+    OUT/manifest/runs/RUN.json   host and process of its driver, and when it last said that it lives
 
 Names of staged files carry the run that they belong to. Before anybody removes one it must be known
 that the run is over: it has given its lease up, its process is gone from this very machine, or it

@@ -8,7 +8,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -114,7 +114,7 @@ class LocalStorage(Storage):
                     found[str(path.relative_to(root))] = path.lstat().st_size
         return dict(sorted(found.items()))
 
-    def leftovers(self, folder: str, silent: float) -> list[str]:
+    def leftovers(self, folder: str, silent: float) -> Sequence[str]:
         root, found = self._path(folder), []
         for path in root.rglob(".*.tmp"):
             name = TEMPORARY.fullmatch(path.name)
