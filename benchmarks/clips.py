@@ -34,7 +34,8 @@ import soxr
 from benchmarks.machine import machine
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, hash_file
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import hash_file
 from pipelines.output.storage import open_storage
 from tokenizer import Waveform, load_codec, read_audio
 from tokenizer.allocator import keep_freed_memory

@@ -7,17 +7,19 @@ No codec takes part: random codes cost as many bytes as any and can be told apar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.output.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row, ShardStats, counted, make_footer
-from pipelines.output.manifest.commits import COMMITS, CONFIG, DATA, CommitRecord, hash_file
+from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.manifest.names import COMMITS, CONFIG, DATA, hash_file
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import LocalStorage
+from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.mulaw import describe_mulaw
@@ -46,12 +48,12 @@ def write_data_set(
 ) -> Path:
     """An output of `tokenize` as the loader finds it: shards, commit records, configuration."""
     spec = describe_mulaw(1.5 * n_q)
-    stored = stored_form(
+    stored = StoredRun(
         TokenizeConfig("random", codec="mulaw", bandwidth=spec.bandwidth, format=form),
         spec,
         VERSION,
+        _plan_facts(shards, len(seconds)),
     )
-    stored["plan"] = _plan_facts(shards, len(seconds))
     storage = LocalStorage(str(root))
     for number in range(shards):
         here = range(len(seconds) * number // shards, len(seconds) * (number + 1) // shards)
@@ -65,16 +67,16 @@ def write_data_set(
         shard_format(form).write(str(path), rows, make_footer(spec, VERSION))
         storage.create(
             f"{COMMITS}/{shard}.json",
-            _record(shard, form, fingerprint(stored), stats, path).to_json(),
+            _record(shard, form, stored.fingerprint, stats, path).to_json(),
         )
-    storage.create(CONFIG, seal(stored))
+    storage.create(CONFIG, seal(stored.to_json()))
     return root
 
 
-def _plan_facts(shards: int, recordings: int) -> dict[str, object]:
+def _plan_facts(shards: int, recordings: int) -> PlanFacts:
     """What a configuration says of its plan; the loader never reads the plan itself, and there is
     none."""
-    return {"sha256": "0" * 64, "split": "train", "shards": shards, "recordings": recordings}
+    return PlanFacts("0" * 64, "train", shards, recordings)
 
 
 def random_row(number: int, seconds: float, spec: CodecSpec, seed: int = 0) -> Row:
@@ -140,5 +142,5 @@ def repeat_shards(source: Path, root: Path, shards: int) -> Path:
         record = CommitRecord.from_json(records[number % len(files)].read_bytes(), shard)
         storage.create(f"{COMMITS}/{shard}.json", replace(record, shard=shard).to_json())
     stored = unseal((source / CONFIG).read_bytes())
-    storage.create(CONFIG, seal({**stored, "plan": _plan_facts(shards, 0)}))
+    storage.create(CONFIG, seal({**stored, "plan": asdict(_plan_facts(shards, 0))}))
     return root

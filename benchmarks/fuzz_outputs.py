@@ -24,7 +24,8 @@ import torch
 from benchmarks.machine import machine
 from pipelines import CodesDataset, CodesLoader
 from pipelines.output.formats import shard_format
-from pipelines.output.manifest.commits import CONFIG, PLAN, Manifest
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import CONFIG, PLAN
 from pipelines.output.storage import open_storage
 from pipelines.output.verify import verify
 from tokenizer.errors import CodecshardsError

@@ -36,16 +36,20 @@ from benchmarks.machine import machine
 from pipelines.cluster.connect import connect
 from pipelines.cluster.driver import BATCHES_AHEAD, WINDOW_BYTES
 from pipelines.corpus.sources import open_source
+from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import CommitRecord, Manifest, hash_file, pack_counts
+from pipelines.output.manifest.commits import CommitRecord, Manifest, pack_counts
+from pipelines.output.manifest.names import hash_file
 from pipelines.output.plan import Plan, make_plan
 from pipelines.output.storage import open_storage
+from pipelines.output.stored_run import StoredRun
 from pipelines.tokenizing.jobs import ShardJob
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
 from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.encodec.gpu.graphs import fill
+from tokenizer.codecs.mulaw import describe_mulaw
 from tokenizer.types import Codes, Recording
 
 BATCH = batch_chunks("cuda")
@@ -145,7 +149,7 @@ def growth(folder: Path, count: int) -> str:
     storing, content = timed(plan.to_bytes)
     reading, _ = timed(lambda: Plan.from_bytes(content))
     manifest = Manifest(open_storage(str(folder / "out")))
-    manifest.begin({"config": {"format": "parquet"}}, plan)
+    manifest.begin(StoredRun(TokenizeConfig(str(corpus)), describe_mulaw(6.0), "1"), plan)
     counts = pack_counts(np.random.default_rng(0).integers(0, 5000, (4, 1024)))
     form = shard_format("parquet")
 

@@ -21,13 +21,13 @@ def main() -> int:
 
 def forget_working_folder() -> None:
     """Take the working folder off the search path of this process and of those that it starts,
-    unless `PYTHONPATH` has it by its name."""
-    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    named = [part for part in parts if part]
-    if "PYTHONPATH" in os.environ:
-        os.environ["PYTHONPATH"] = os.pathsep.join(named)
+    unless `PYTHONPATH` has it by its full name."""
     here = os.path.realpath(os.curdir)
-    wished = [os.path.realpath(part) for part in named if part.startswith(os.sep)]
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [part for part in parts if part.startswith(os.sep) or os.path.realpath(part) != here]
+    if "PYTHONPATH" in os.environ:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+    wished = [os.path.realpath(part) for part in kept]
     if here not in wished and not here.endswith(("site-packages", "dist-packages")):
         sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != here]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
 
 from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
@@ -19,19 +18,18 @@ from pipelines.output.card import write_card
 from pipelines.output.config import (
     RunOptions,
     TokenizeConfig,
-    differences,
-    fingerprint,
-    stored_form,
     with_device,
 )
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
-from pipelines.output.manifest.commits import CONFIG, CommitRecord, Manifest
+from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.leases import Lease, new_run
+from pipelines.output.manifest.names import CONFIG
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
+from pipelines.output.stored_run import StoredRun
 from pipelines.system.devices import usable_gpu
-from pipelines.system.words import format_duration, format_hours
+from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import ObserverSettings
@@ -119,18 +117,18 @@ class _Run:
         self._manifest = Manifest(self._storage)
         self._run = new_run()
         self._version = version("codecshards")
-        wanted = stored_form(self._config, self._spec, self._version)
+        wanted = StoredRun(self._config, self._spec, self._version)
         if self._manifest.read_config() is None:
             self._begin(wanted)
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
-        self._fingerprint = fingerprint(self._stored)
+        self._fingerprint = self._stored.fingerprint
         self._plan = self._manifest.read_plan()
 
-    def _agree(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
         stored = self._manifest.require_config()
-        changed = differences(stored, wanted)
+        changed = stored.differences(wanted)
         if changed:
             raise OutputError(
                 f"{self._out} holds another configuration ({'; '.join(changed)}): choose another "
@@ -138,7 +136,7 @@ class _Run:
             )
         return stored
 
-    def _begin(self, wanted: Mapping[str, Any]) -> None:
+    def _begin(self, wanted: StoredRun) -> None:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is
         known to work."""
         self._display.message(f"listing {self._source.spec} …")
@@ -188,8 +186,15 @@ class _Run:
             OutputError: OUT was deleted or replaced meanwhile.
         """
         self._recover()
-        todo = self._todo()
-        earlier = self._failures()
+        missing = self._todo()
+        records = self._manifest.committed()
+        # An outage is no fate: its recordings are tried again, once a run.
+        hopeful = {name for name, record in records.items() if record.is_hopeful}
+        again = [shard for shard in self._plan.shards if shard.name in hopeful]
+        todo = [*missing, *again]
+        earlier = sum(
+            len(record.failures) for name, record in records.items() if name not in hopeful
+        )
         refuse_more_failures(
             RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures
         )
@@ -198,12 +203,16 @@ class _Run:
                 f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do"
             )
             return
-        if len(todo) < len(self._plan.shards):
+        if len(missing) < len(self._plan.shards):
             for note in self._plan.notes:
                 self._display.message(note)
             self._display.message(
-                f"resuming: {len(self._plan.shards) - len(todo)} of {len(self._plan.shards)} "
+                f"resuming: {len(self._plan.shards) - len(missing)} of {len(self._plan.shards)} "
                 "shards are committed"
+            )
+        if again:
+            self._display.message(
+                f"{many(len(again), 'shard')} with recordings that were unavailable: tried again"
             )
         progress = RunProgress(
             sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier
@@ -266,9 +275,6 @@ class _Run:
         self._manifest.require(self._fingerprint)
         for line in self._manifest.recover(self._format):
             self._display.message(line)
-
-    def _failures(self) -> int:
-        return sum(len(record.failures) for record in self._manifest.committed().values())
 
     def _todo(self) -> list[PlannedShard]:
         committed = set(self._manifest.committed_names())

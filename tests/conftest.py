@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from importlib import import_module
@@ -14,6 +15,9 @@ from needs import lacking
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Ray's workers give way to every other process (nice 15): beside busy tests, they would start for
+# minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts in the background without Ctrl-C, and so would be the programs
     # that these tests interrupt.

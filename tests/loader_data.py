@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.output.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row, make_footer
-from pipelines.output.manifest.commits import COMMITS, DATA, CommitRecord, Manifest, hash_file
+from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.names import COMMITS, DATA, hash_file
 from pipelines.output.plan import Plan, PlannedShard, shard_name
 from pipelines.output.storage import LocalStorage
+from pipelines.output.stored_run import StoredRun
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.mulaw import describe_mulaw
@@ -73,7 +75,7 @@ def write_output(
     """An output folder, with its configuration and commit records, or only its data."""
     spec = spec or describe_mulaw(6.0)
     storage = LocalStorage(str(root))
-    stored = stored_form(
+    stored = StoredRun(
         TokenizeConfig("corpus", codec="mulaw", bandwidth=spec.bandwidth, format=form),
         spec,
         "1.2.3",
@@ -101,7 +103,7 @@ def write_output(
         if manifest:
             storage.create(
                 f"{COMMITS}/{shard}.json",
-                _record(shard, form, fingerprint(stored), here, path).to_json(),
+                _record(shard, form, stored.fingerprint, here, path).to_json(),
             )
     return root
 

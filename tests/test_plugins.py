@@ -34,8 +34,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(
         "[codecshards.codecs]\nbroken = no_such_module:X\nmulaw = no_such_module:Y\n"
-        "[codecshards.sources]\nbad = no_such_module:Z\n"
-        "[codecshards.formats]\nodd = json:dumps\n"
+        "[codecshards.sources]\nbad = no_such_module:Z\nleaves = leaves:X\n"
+        "[codecshards.formats]\nodd = json:dumps\ntwice = json:dumps\n"
+    )
+    (folder / "leaves.py").write_text("raise SystemExit(7)\n")
+    shutil.copytree(info, folder / "other-2.dist-info")
+    (folder / "other-2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: other\nVersion: 2\n"
+    )
+    (folder / "other-2.dist-info" / "entry_points.txt").write_text(
+        "[codecshards.formats]\ntwice = json:loads\n"
     )
     return folder
 
@@ -118,6 +126,10 @@ def test_the_registry_lists_what_there_is_and_where_it_comes_from(site: Path) ->
         assert by_name[kind, name, example]["trouble"] is None
     assert "fails to load" in by_name["codec", "broken", "broken 0.1"]["trouble"]
     assert "ships" in by_name["codec", "mulaw", "broken 0.1"]["trouble"]
+    assert "is not a subclass" in by_name["format", "odd", "broken 0.1"]["trouble"]
+    for package in ("broken 0.1", "other 2"):
+        trouble = by_name["format", "twice", package]["trouble"]
+        assert trouble == "twice comes from broken 0.1 and other 2: uninstall all but one"
     assert {entry["name"] for entry in found if entry["kind"] == "format"} >= {
         "parquet",
         "webdataset",
@@ -134,6 +146,8 @@ def test_a_package_that_does_not_load_harms_nobody_who_does_not_ask(
         assert package in wrong.splitlines()[-1] and "Traceback" not in wrong
     wrong = run(site, "tokenize", f"bad:{corpus}", tmp_path / "no", *here, code=2).stderr
     assert "broken 0.1, which fails to load" in wrong.splitlines()[-1]
+    wrong = run(site, "tokenize", tmp_path / "nowhere", tmp_path / "no", *here, code=2).stderr
+    assert "no such folder" in wrong and "broken 0.1, which fails to load: SystemExit: 7" in wrong
     assert not (tmp_path / "no").exists()
 
 

@@ -33,14 +33,18 @@ def load_plugin(group: str, name: str) -> object:
     """What the entry point of that name stands for.
 
     Raises:
-        UsageError: its package fails to import, or lacks what the entry point names.
+        UsageError: its package fails to import, or lacks what the entry point names; or several
+            packages add this name, of which nobody knows which one is meant.
     """
-    point = _point(group, name)
+    points = list(entry_points(group=group, name=name))
+    if len(points) > 1:
+        packages = " and ".join(sorted(package_of(point) for point in points))
+        raise UsageError(f"{name} comes from {packages}: uninstall all but one")
     try:
-        loaded: object = point.load()
-    except Exception as error:  # whatever importing somebody else's module raises
+        loaded: object = points[0].load()
+    except (Exception, SystemExit) as error:  # whatever importing somebody else's module raises
         raise UsageError(
-            f"{name} comes from {origin(group, name)}, which fails to load: "
+            f"{name} comes from {package_of(points[0])}, which fails to load: "
             f"{type(error).__name__}: {error}"
         ) from error
     return loaded
@@ -48,14 +52,11 @@ def load_plugin(group: str, name: str) -> object:
 
 def not_a(group: str, name: str, what: str) -> UsageError:
     """The error for an entry point that stands for something else than it should."""
-    return UsageError(f"{name} comes from {origin(group, name)}, and is not {what}")
+    package = package_of(next(iter(entry_points(group=group, name=name))))
+    return UsageError(f"{name} comes from {package}, and is not {what}")
 
 
-def origin(group: str, name: str) -> str:
-    """The package that adds a name, with its version."""
-    package = _point(group, name).dist
+def package_of(point: EntryPoint) -> str:
+    """The package of an entry point, with its version."""
+    package = point.dist
     return "an installed package" if package is None else f"{package.name} {package.version}"
-
-
-def _point(group: str, name: str) -> EntryPoint:
-    return next(iter(entry_points(group=group, name=name)))

@@ -38,7 +38,6 @@ from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
-from pipelines.output.config import TokenizeConfig, spec_from_dict
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
@@ -146,8 +145,7 @@ class _Audit:
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
         self._stored = self._manifest.require_config()
-        self._config = TokenizeConfig.from_dict(self._stored["config"])
-        self._spec = spec_from_dict(self._stored["codec"])
+        self._config, self._spec = self._stored.config, self._stored.codec
         self._form = shard_format(self._config.format)
         # What a measure needs is looked for before hours of work, not after.
         open_windowed(options.metrics, self._spec.sample_rate, self._spec.sample_rate)
@@ -301,7 +299,9 @@ class _Audit:
     def _fingerprint(self, options: AuditOptions) -> str:
         """Of what decides one recording's result: what was written, what is asked for, and who
         audits."""
-        return options.fingerprint({"stored": self._stored, "auditor": version("codecshards")})
+        return options.fingerprint(
+            {"stored": self._stored.to_json(), "auditor": version("codecshards")}
+        )
 
     def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options

@@ -17,7 +17,7 @@ from pipelines.auditing.while_tokenizing import digest, part_name
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
 from pipelines.output.formats.webdataset.writer import key_of
-from pipelines.output.manifest.commits import data_name
+from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import Storage
 from tokenizer.errors import ShardError
 

@@ -5,7 +5,7 @@ waveforms in memory.
                            │                      │
                            └─ held until ─────────┤
                               the codes come      ▼
-                                   Watched: decode, compare, forget     ──▶ OUT/audit/passing/SHARD.json
+                             Watched: decode, compare, forget  ──▶ OUT/audit/passing/SHARD.json
 
 The waveform that is compared is the very one that was encoded: chunk `i`'s first stride of samples
 is segment `i` of the recording, so nothing is held that is not on its way through the encoder

@@ -108,7 +108,7 @@ class Runner:
         return self._place
 
     def load(self) -> None:
-        """Nothing is loaded here, but for what has been on construction."""
+        """A runner is ready once it is made: what it needs, it has loaded then."""
 
     @ray.method(concurrency_group="status")
     def refeed(self, feed: Feed) -> None:

@@ -22,7 +22,7 @@ from pipelines.cluster.deaths import last_line
 from pipelines.cluster.local import HeadWatch, private_folder
 from pipelines.cluster.token import require_token
 from pipelines.system.machine import own_paths, usable_cores
-from pipelines.system.remote import store_environment
+from pipelines.system.places import store_environment
 from pipelines.system.signals import kept_signals
 from tokenizer.errors import CodecshardsError, UsageError
 

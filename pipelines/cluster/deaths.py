@@ -1,5 +1,5 @@
-"""How an actor's process died: each leaves its last words in a file on its node, since Ray hides exit
-codes."""
+"""How an actor's process died. Ray hides exit codes: each process leaves its last words in a file
+on its node."""
 
 from __future__ import annotations
 
@@ -51,7 +51,12 @@ def _own_node() -> str | None:
 
 
 def how_it_died(place: Place | None, error: BaseException) -> Death:
-    """How an actor's process died; asked on its node, while there is one."""
+    """How an actor's process died. Asks its node, while there is one, for a minute at the most.
+
+    Args:
+        place: where it ran; None where it never said so.
+        error: what Ray raised in its place.
+    """
     if place is None:
         return Death(DeathKind.LOST, "a death before it had begun")
     if (
@@ -74,10 +79,12 @@ def how_it_died(place: Place | None, error: BaseException) -> Death:
 
 
 def is_alive(node_id: str) -> bool:
+    """Whether the head takes a node to be there; a lost one is noticed some seconds late."""
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
     return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
 
 
 def last_line(error: BaseException) -> str:
+    """What an error says in the end: above it, Ray's errors have the trace of another process."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
@@ -30,9 +30,9 @@ from pipelines.cluster.actors import EncodeActor, Runner
 from pipelines.cluster.connect import Cluster, recount, store_settings
 from pipelines.cluster.deaths import how_it_died, last_line
 from pipelines.cluster.encoder import Feed
+from pipelines.cluster.judgement import Judgement
 from pipelines.cluster.team import Member, Team, Watchman
 from pipelines.output.plan import PlannedShard
-from pipelines.system.blame import Death, DeathKind, Trial
 from pipelines.tokenizing.jobs import (
     CodecSettings,
     Journal,
@@ -44,10 +44,6 @@ from pipelines.tokenizing.progress import Display, RunProgress, ShardProgress, r
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import RecordingError, UsageError
 
-DEATHS_BEFORE_ISOLATION = {DeathKind.CRASHED: 1, DeathKind.MEMORY: 2, DeathKind.KILLED: 16}
-"""deaths of a shard's processes, by kind, before its recordings are taken one at a time"""
-MOST_DEATHS = 120
-"""of one shard's processes, when no recording can be named"""
 COUNT_SECONDS = 10.0
 """between looks at how many nodes there are"""
 POLL_SECONDS = 0.5
@@ -88,13 +84,9 @@ class Driver:
         self._cluster = cluster
         self._settings = settings
         self._codec = codec
-        self._journal = journal
         self._display = display
         self._max_failures = max_failures
-        self._deaths: dict[str, dict[DeathKind, int]] = {}
-        """of processes that worked on a shard, by shard and kind"""
-        self._trials: dict[str, Trial] = {}
-        """by recording"""
+        self._judgement = Judgement(journal, display)
         self._busy: dict[Any, _Task] = {}
         self._feed = Feed((), (), False, codec.batch_chunks, 1)
         self._encoders = Team("an encoder", self._new_encoder)
@@ -222,7 +214,7 @@ class Driver:
             outcome = ray.get(answer)
         except RayActorError as error:
             self._runners.bury(task.runner, error)
-            return self._judge(job, how_it_died(task.runner.place, error))
+            return self._judgement.after(job, how_it_died(task.runner.place, error))
         except RayTaskError as error:
             raise UsageError(
                 f"shard {job.name}: {last_line(error)} (a fault in codecshards: please report it)"
@@ -232,45 +224,6 @@ class Driver:
         progress.finish(planned[job.name], outcome.progress)
         refuse_more_failures(progress, self._max_failures)
         return None
-
-    def _judge(self, job: ShardJob, death: Death) -> ShardJob:
-        """How a shard is tried again after the death of its runner."""
-        if death.kind is DeathKind.LOST:  # says nothing about the shard
-            self._display.message(
-                f"shard {job.name}: its process is gone with {death.what}, trying again"
-            )
-            return job
-        deaths = self._deaths.setdefault(job.name, {})
-        deaths[death.kind] = deaths.get(death.kind, 0) + 1
-        self._display.message(
-            f"shard {job.name}: its process died of {death.what} ({deaths[death.kind]}), trying "
-            "again"
-        )
-        if sum(deaths.values()) >= MOST_DEATHS:
-            raise UsageError(
-                f"shard {job.name}: its process died {MOST_DEATHS} times, the last time of "
-                f"{death.what}, and no recording is at "
-                "fault; look for lack of memory on its machine, then run the same command again"
-            )
-        if not job.careful:
-            return replace(
-                job, careful=deaths[death.kind] >= DEATHS_BEFORE_ISOLATION.get(death.kind, 1)
-            )
-        return self._try_alone(job, death)
-
-    def _try_alone(self, job: ShardJob, death: Death) -> ShardJob:
-        """A runner died that took one recording at a time: it may have been that one's doing."""
-        suspect = self._journal.read(job.name)
-        self._journal.clear(job.name)  # the next process may die before it writes its own
-        if suspect is None or suspect in job.quarantined:
-            return job
-        trial = self._trials.setdefault(suspect, Trial(suspect))
-        if trial.died(death, alone=True) is None:
-            return job
-        self._display.message(
-            f"shard {job.name}: {suspect} kills its process ({death.what}) and is quarantined"
-        )
-        return replace(job, quarantined=(*job.quarantined, suspect))
 
     def _poll(self, progress: RunProgress) -> None:
         for task in self._busy.values():

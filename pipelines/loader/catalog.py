@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
-from pipelines.output.config import spec_from_dict
 from pipelines.output.formats import format_names, shard_format
 from pipelines.output.formats.reading import count_rows
-from pipelines.output.manifest.commits import DATA, CommitRecord, Manifest
+from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.names import DATA
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
@@ -74,10 +74,10 @@ def read_catalog(
     if stored is None:
         catalog = _from_files(storage, cache, split, partial)
     else:
-        form, spec = stored["config"]["format"], spec_from_dict(stored["codec"])
+        form, spec = stored.config.format, stored.codec
         records = _records(manifest)
-        if split not in (None, stored["config"]["split"]):
-            raise UsageError(f"{root} has no split {split!r}: it is {stored['config']['split']!r}")
+        if split not in (None, stored.config.split):
+            raise UsageError(f"{root} has no split {split!r}: it is {stored.config.split!r}")
         _require_all([record.shard for record in records], root, partial)
         catalog = Catalog(
             root,

@@ -3,17 +3,20 @@ be."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import yaml
 from datasets import Features
 
+from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import ARROW_SCHEMA
 from pipelines.output.manifest.commits import CommitRecord
 from pipelines.output.storage import Storage
+from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
+from tokenizer.codecs.base import CodecSpec
 
 CARD = "README.md"
 _SIZES = [
@@ -25,23 +28,21 @@ _SIZES = [
 ]
 
 
-def write_card(
-    storage: Storage, stored: Mapping[str, Any], records: Collection[CommitRecord]
-) -> None:
+def write_card(storage: Storage, stored: StoredRun, records: Collection[CommitRecord]) -> None:
     """Write the card from the stored configuration and the committed records."""
     storage.write(CARD, make_card(stored, records).encode())
 
 
-def make_card(stored: Mapping[str, Any], records: Collection[CommitRecord]) -> str:
+def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
     """The card's text: YAML for the Hub, then a page for people."""
-    config, codec = stored["config"], stored["codec"]
+    config, codec = stored.config, stored.codec
     rows = sum(record.rows for record in records)
     failures = sum(len(record.failures) for record in records)
-    hours = sum(record.num_samples for record in records) / codec["sample_rate"] / 3600
+    hours = sum(record.num_samples for record in records) / codec.sample_rate / 3600
     front = yaml.safe_dump(_front_matter(config, rows), sort_keys=False)
     chunks = (
-        f"chunks of {codec['chunk_length']} samples, one every {codec['chunk_stride']}"
-        if codec["chunk_length"]
+        f"chunks of {codec.chunk_length} samples, one every {codec.chunk_stride}"
+        if codec.chunk_length
         else "a recording is one chunk"
     )
     return f"""---
@@ -53,19 +54,19 @@ def make_card(stored: Mapping[str, Any], records: Collection[CommitRecord]) -> s
 
 | property | value |
 |---|---|
-| codec | `{codec["codec"]}`{f" at revision `{codec['revision']}`" if codec["revision"] else ""} |
-| weights | SHA-256 `{codec["weights_sha256"]}` |
-| bandwidth | {codec["bandwidth"]:g} kbps: {codec["n_q"]} codebooks of {codec["codebook_size"]} codes |
+| codec | `{codec.codec}`{f" at revision `{codec.revision}`" if codec.revision else ""} |
+| weights | SHA-256 `{codec.weights_sha256}` |
+| bandwidth | {codec.bandwidth:g} kbps: {codec.n_q} codebooks of {codec.codebook_size} codes |
 | precision | {_precision(codec)} |
-| audio | {codec["sample_rate"]} Hz, {codec["channels"]} channel{"s" if codec["channels"] > 1 else ""} |
-| frames | {codec["frame_length"]} samples each; {chunks} |
-| written by | codecshards {stored["version"]} |
+| audio | {codec.sample_rate} Hz, {codec.channels} channel{"s" if codec.channels > 1 else ""} |
+| frames | {codec.frame_length} samples each; {chunks} |
+| written by | codecshards {stored.version} |
 
 `codes` is `[n_q][frames]`, the valid frames of all chunks one after the other; `chunk_frames` says how many each chunk has, and
 `scales` holds the RMS that each was divided by. `num_samples` is the exact length of the recording at the codec's rate.
 
 ```python
-{shard_format(config["format"]).usage(config["split"])}
+{shard_format(config.format).usage(config.split)}
 ```
 """
 
@@ -83,8 +84,8 @@ def _failed(failures: int) -> str:
     )
 
 
-def _precision(codec: Mapping[str, Any]) -> str:
-    if codec.get("precision", "exact") == "exact":
+def _precision(codec: CodecSpec) -> str:
+    if codec.precision == "exact":
         return "exact float32"
     return (
         "fast: TF32 but for the quantizer; `manifest/precision.json` says how many codes differ "
@@ -92,8 +93,8 @@ def _precision(codec: Mapping[str, Any]) -> str:
     )
 
 
-def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    suffix = shard_format(config["format"]).suffix
+def _front_matter(config: TokenizeConfig, rows: int) -> dict[str, Any]:
+    suffix = shard_format(config.format).suffix
     front: dict[str, Any] = {
         "pretty_name": "Audio codes",
         "tags": ["audio", "codec", "encodec", "codecshards"],
@@ -101,16 +102,14 @@ def _front_matter(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [
-                    {"split": config["split"], "path": f"data/{config['split']}-*{suffix}"}
-                ],
+                "data_files": [{"split": config.split, "path": f"data/{config.split}-*{suffix}"}],
             }
         ],
     }
-    if config["format"] == "parquet":
+    if config.format == "parquet":
         features = Features.from_arrow_schema(ARROW_SCHEMA)._to_yaml_list()
         front["dataset_info"] = {
             "features": features,
-            "splits": [{"name": config["split"], "num_examples": rows}],
+            "splits": [{"name": config.split, "num_examples": rows}],
         }
     return front

@@ -6,8 +6,6 @@ how fast and where; changing it never changes a row.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -18,14 +16,6 @@ from pipelines.system.settings import setting, shared
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import UsageError
-
-SPEC_FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
-"""Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash
-says it all."""
-
-
-_UNSAID = {"codec.precision": "exact", "config.allow_damaged": False, "config.follow_links": False}
-"""what a setting is where a stored form does not have it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,33 +139,6 @@ class RunOptions:
         return Compute.of(self)
 
 
-def stored_form(config: TokenizeConfig, spec: CodecSpec, version: str) -> dict[str, Any]:
-    """The JSON value that is written to `OUT/manifest/config.json`."""
-    return {"config": config.to_dict(), "codec": asdict(spec), "version": version}
-
-
-def fingerprint(stored: Mapping[str, Any]) -> str:
-    """Hash of everything in a stored form that decides rows and names, its plan included (16 hex
-    digits)."""
-    identity = _identity(stored)
-    if "plan" in stored:
-        identity["plan"] = stored["plan"]["sha256"]
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """One line for each setting in which two stored forms would write other rows; empty when they
-    agree."""
-    before, now = _identity(stored), _identity(wanted)
-    return [
-        f"{name}: {before.get(name, _UNSAID.get(name))!r} there, "
-        f"{now.get(name, _UNSAID.get(name))!r} now"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-
-
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:
     """The `CodecSpec` of a stored form; a `UsageError` where it lacks something."""
     known = {f.name for f in fields(CodecSpec)}
@@ -188,23 +151,3 @@ def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:
 def with_device(spec: CodecSpec, device: str) -> CodecSpec:
     """The same codec as it runs on another kind of device; weight-free codecs stay as they are."""
     return spec if spec.device == "none" else replace(spec, device=device)
-
-
-def _identity(stored: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {f"config.{name}": value for name, value in stored["config"].items()}
-    if not flat.get("config.allow_damaged"):  # as it was before there was a choice
-        flat.pop("config.allow_damaged", None)
-    # A checkpoint may lie in another folder next time, or be given by another name: its weights are
-    # what matters. What precision there was, its spec says.
-    for name in ("codec", "revision", "precision"):
-        flat.pop(f"config.{name}", None)
-    flat |= {
-        f"codec.{name}": value
-        for name, value in stored["codec"].items()
-        if name not in SPEC_FACTS_OF_THE_MACHINE
-    }
-    if not flat.get("config.follow_links"):
-        flat.pop("config.follow_links", None)
-    if flat.get("codec.precision") == "exact":  # as it was before there was a choice
-        del flat["codec.precision"]
-    return flat

@@ -11,10 +11,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from pipelines.output.config import spec_from_dict
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, data_name
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import require_device
 from tokenizer.errors import CodecLoadError, OutputError, UsageError
@@ -49,7 +49,7 @@ def find_row(out: str, id: str) -> Row:
     """
     storage = open_storage(out)
     manifest = Manifest(storage)
-    form = shard_format(manifest.require_config()["config"]["format"])
+    form = shard_format(manifest.require_config().config.format)
     shard = next(
         (s.name for s in manifest.read_plan().shards if any(r.id == id for r in s.recordings)), None
     )
@@ -100,8 +100,7 @@ def decode_recording(
 
     require_device(device)
     row = find_row(out, id)
-    stored = Manifest(open_storage(out)).require_config()
-    spec = spec_from_dict(stored["codec"])
+    spec = Manifest(open_storage(out)).require_config().codec
     revision = spec.revision if codec is None else None
     loaded = load_codec(
         codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
 from pipelines.output.storage import Storage, open_storage
+from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, printable
 from tokenizer.codecs.precision import PrecisionReport
 
@@ -39,7 +40,7 @@ class Summary:
     """Everything that `codecshards inspect` says."""
 
     out: str
-    stored: Mapping[str, Any]
+    stored: StoredRun
     """configuration, codec and version, as written down by the first run"""
     shards_planned: int
     shards: int
@@ -72,11 +73,12 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
+        stored = self.stored.to_json()
         return {
             "out": self.out,
-            "config": self.stored["config"],
-            "codec": self.stored["codec"],
-            "version": self.stored["version"],
+            "config": dict(sorted(stored["config"].items())),
+            "codec": dict(sorted(stored["codec"].items())),
+            "version": self.stored.version,
             "complete": self.complete,
             "shards": {"planned": self.shards_planned, "committed": self.shards},
             "recordings": {
@@ -130,7 +132,7 @@ def inspect(out: str) -> Summary:
     records = list(manifest.committed().values())
     frames = sum(record.frames for record in records)
     size = sum(record.bytes for record in records)
-    codes = frames * int(stored["codec"]["n_q"])
+    codes = frames * stored.codec.n_q
     failures = tuple(failure for record in records for failure in record.failures)
     return Summary(
         out=out,
@@ -139,7 +141,7 @@ def inspect(out: str) -> Summary:
         shards=len(records),
         recordings_planned=sum(1 for _ in plan.recordings),
         recordings=sum(record.rows for record in records),
-        hours=sum(record.num_samples for record in records) / stored["codec"]["sample_rate"] / 3600,
+        hours=sum(record.num_samples for record in records) / stored.codec.sample_rate / 3600,
         frames=frames,
         chunks=sum(record.chunks for record in records),
         bytes=size,
@@ -226,17 +228,17 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
-    codec, config = summary.stored["codec"], summary.stored["config"]
+    codec, config = summary.stored.codec, summary.stored.config
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
-        ("source", str(config["source"])),
+        ("source", config.source),
         (
             "codec",
-            f"{codec['codec']}, {codec['bandwidth']:g} kbps, {codec['n_q']} codebooks of "
-            f"{codec['codebook_size']}",
+            f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "
+            f"{codec.codebook_size}",
         ),
-        ("weights", f"{codec['weights_sha256'][:16]}"),
-        ("shards", f"{summary.shards} of {summary.shards_planned} {config['format']} ({state})"),
+        ("weights", codec.weights_sha256[:16]),
+        ("shards", f"{summary.shards} of {summary.shards_planned} {config.format} ({state})"),
         ("recordings", f"{summary.recordings} of {summary.recordings_planned}{_failed(summary)}"),
         (
             "audio",
@@ -252,11 +254,11 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     wall = summary.timings.get("wall", 0.0)
     if wall:
         facts.append(("time", _time_line(summary.timings)))
-    if codec.get("precision", "exact") != "exact":
+    if codec.precision != "exact":
         facts.append(
             (
                 "precision",
-                codec["precision"]
+                codec.precision
                 + (f": {summary.precision.describe()}" if summary.precision else ""),
             )
         )

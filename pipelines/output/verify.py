@@ -6,28 +6,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from pipelines.output.config import fingerprint, spec_from_dict
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
-from pipelines.output.manifest.commits import (
-    COMMITS,
-    CONFIG,
-    PLAN,
-    PRECISION,
-    CommitRecord,
-    Manifest,
-    data_name,
-    hash_stored,
-    unpack_counts,
-)
+from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
+from pipelines.output.manifest.names import COMMITS, CONFIG, PLAN, PRECISION, data_name, hash_stored
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
 from pipelines.output.storage import Storage, open_storage
-from tokenizer.codecs.base import CodecSpec, split
+from pipelines.output.stored_run import StoredRun
+from tokenizer.codecs.base import split
 from tokenizer.errors import ManifestError, ShapeError, ShardError
 from tokenizer.types import Recording
 
@@ -89,12 +79,12 @@ def verify(out: str) -> list[Problem]:
 class _Checker:
     """Checks shards of one output folder."""
 
-    def __init__(self, storage: Storage, stored: Mapping[str, Any]) -> None:
-        self.format: ShardFormat = shard_format(stored["config"]["format"])
+    def __init__(self, storage: Storage, stored: StoredRun) -> None:
+        self.format: ShardFormat = shard_format(stored.config.format)
         self._storage = storage
         self._stored = stored
-        self._spec: CodecSpec = spec_from_dict(stored["codec"])
-        self._fingerprint = fingerprint(stored)
+        self._spec = stored.codec
+        self._fingerprint = stored.fingerprint
 
     def shard(self, name: str, planned: PlannedShard | None, record: CommitRecord) -> list[Problem]:
         """Everything wrong with one committed shard; what was planned for it is not compared where
@@ -111,10 +101,10 @@ class _Checker:
     ) -> Iterator[str]:
         if record.fingerprint != self._fingerprint:
             yield "was committed with another configuration or plan than the stored ones"
-        if record.format != self._stored["config"]["format"]:
+        if record.format != self._stored.config.format:
             yield (
                 f"its commit record says {record.format}, the configuration "
-                f"{self._stored['config']['format']}"
+                f"{self._stored.config.format}"
             )
         name = data_name(shard, self.format)
         failed = [failure.id for failure in record.failures]

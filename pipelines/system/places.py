@@ -122,3 +122,23 @@ def _names(folder: str) -> dict[str, str]:
         }
     except OSError:
         return {}
+
+
+_PASSED_ON = ("AWS_", "FSSPEC_", "CODECSHARDS_PATIENCE")
+_OF_THIS_MACHINE = {
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "FSSPEC_CONFIG_DIR",
+}
+"""they name files, which other machines need not have"""
+
+
+def store_environment() -> dict[str, str]:
+    """This process's settings for stores, as a process on another machine needs them."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_PASSED_ON) and name not in _OF_THIS_MACHINE
+    }

@@ -11,7 +11,8 @@ from pipelines.corpus.absence import Absence
 from pipelines.corpus.reader import Decoder
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, hash_file, staged_name
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import hash_file, staged_name
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.encoders import Encoder, EncoderCodec
 from pipelines.tokenizing.jobs import Journal, ShardJob, ShardResult, WorkSettings
@@ -46,7 +47,8 @@ class ShardWorker:
             SourceUnavailable: the corpus is away, or seems to be.
         """
         self.progress = ShardProgress(name=job.name)
-        if self._manifest.is_committed(job.name):  # by another run, meanwhile
+        again = self._manifest.is_committed(job.name)
+        if again and not self._manifest.record(job.name).is_hopeful:  # by another run, meanwhile
             return self._done(job, False)
         observer = self._observer()
         shard = Shard(self._tools, job, self.progress, observer, self.on_progress)
@@ -55,7 +57,8 @@ class ShardWorker:
         if observer:
             observer.write(job.name)
         self._manifest.require(self._settings.fingerprint)
-        return self._done(job, self._manifest.publish(record, self._format))
+        commit = self._manifest.supersede if again else self._manifest.publish
+        return self._done(job, commit(record, self._format))
 
     def _done(self, job: ShardJob, won: bool) -> ShardResult:
         if job.careful:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from pipelines.auditing.results import FindingName, Remark
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
-from pipelines.output.manifest.commits import Manifest, data_name, hash_stored
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import data_name, hash_stored
 from pipelines.output.plan import Plan, PlannedShard
+from pipelines.output.stored_run import StoredRun
 from tokenizer.errors import ShardError
 from tokenizer.types import Codes, Recording
 
@@ -74,7 +76,7 @@ def take_survey(
     manifest: Manifest,
     plan: Plan,
     form: ShardFormat,
-    stored: Mapping[str, Any],
+    stored: StoredRun,
     ids: Collection[str] = (),
 ) -> Survey:
     """Read every committed shard, or only those that hold one of `ids`.
@@ -84,7 +86,7 @@ def take_survey(
     """
     entries: list[Entry] = []
     remarks: list[Remark] = []
-    totals = _Totals(stored["codec"]["n_q"], stored["codec"]["codebook_size"])
+    totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
     committed = manifest.committed()
     shards = 0
     for shard in plan.shards:
@@ -179,15 +181,12 @@ def _stuck(codes: Codes) -> float:
     return stuck / len(long) if len(long) else 0.0
 
 
-def _footer_remarks(
-    shard: str, footer: Mapping[str, Any], stored: Mapping[str, Any]
-) -> Iterator[Remark]:
-    written, expected = footer.get("codec", {}), stored["codec"]
+def _footer_remarks(shard: str, footer: Mapping[str, Any], stored: StoredRun) -> Iterator[Remark]:
+    written = footer.get("codec", {})
     for fact in ("weights_sha256", "bandwidth", "n_q", "sample_rate", "chunk_length"):
-        if fact in written and written[fact] != expected[fact]:
-            detail = (
-                f"{shard} was written with {fact} {written[fact]}, the corpus has {expected[fact]}"
-            )
+        expected = getattr(stored.codec, fact)
+        if fact in written and written[fact] != expected:
+            detail = f"{shard} was written with {fact} {written[fact]}, the corpus has {expected}"
             yield Remark(FindingName.OTHER_CODEC, detail)
 
 

@@ -18,7 +18,7 @@ from pipelines.system.places import local_path
 from tokenizer import plugins
 from tokenizer.errors import SourceError, UsageError
 
-__all__ = ["SOURCES", "Source", "open_source", "source_names"]
+__all__ = ["SOURCES", "Source", "open_source", "source_kind", "source_names"]
 
 SOURCES: dict[str, str] = {
     "hf": "pipelines.corpus.sources.hub:HubSource",
@@ -61,7 +61,7 @@ def _open(spec: str) -> Source:
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(f"source {spec} cannot be opened: {error}") from error
     if found is not None:
-        return _kind(found)(spec)
+        return source_kind(found)(spec)
     said = "".join(f"; {error}" for error in passed_over)
     if not is_remote(spec) and Path(spec).exists():
         raise SourceError(f"source {spec}: {_advice(spec)}{said}")
@@ -75,8 +75,8 @@ def _open_as(name: str, rest: str) -> Source:
     """A source that was asked for by its prefix, which it keeps where it is not recognised as such
     without."""
     if name == "hf":
-        return _kind(name)(rest)
-    source = _kind(name)(local_path(rest))
+        return source_kind(name)(rest)
+    source = source_kind(name)(local_path(rest))
     try:
         if _recognised(source.spec)[0] != name:
             source.prefix = name
@@ -90,7 +90,7 @@ def _recognised(spec: str) -> tuple[str | None, list[UsageError]]:
     passed_over = []
     for name in source_names():
         try:
-            kind = _kind(name)
+            kind = source_kind(name)
         except UsageError as error:
             passed_over.append(error)
             continue
@@ -99,7 +99,12 @@ def _recognised(spec: str) -> tuple[str | None, list[UsageError]]:
     return None, passed_over
 
 
-def _kind(name: str) -> type[Source]:
+def source_kind(name: str) -> type[Source]:
+    """The class of a row, or of another package's.
+
+    Raises:
+        UsageError: it comes from a package that cannot be loaded.
+    """
     if name in SOURCES:
         module, kind = SOURCES[name].split(":")
         return cast(type[Source], getattr(import_module(module), kind))

@@ -32,35 +32,35 @@ refused in one line.
 from __future__ import annotations
 
 import hashlib
-import re
-import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pipelines.output.config import fingerprint
 from pipelines.output.formats import ShardFormat
 from pipelines.output.manifest.leases import is_over, remove_dead
+from pipelines.output.manifest.names import (
+    COMMITS,
+    CONFIG,
+    DATA,
+    PLAN,
+    PRECISION,
+    STAGED_PLAN,
+    STAGING,
+    data_name,
+    hash_stored,
+    record_name,
+    run_of,
+    staged_plan_name,
+)
 from pipelines.output.manifest.records import CommitRecord, Failure, pack_counts, unpack_counts
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.plan import Plan, shard_name
-from pipelines.output.storage import LOCK, Storage
+from pipelines.output.storage import Storage
+from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ManifestError, OutputError, ShardError
 
-__all__ = ["LOCK", "CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
-
-PRECISION = "manifest/precision.json"
-CONFIG, PLAN, COMMITS, DATA, STAGING = (
-    "manifest/config.json",
-    "manifest/plan.parquet",
-    "manifest/commits",
-    "data",
-    "manifest/staging",
-)
-_BLOCK = 1 << 20
-_STAGED = re.compile(r"\.?.+\.([0-9a-f]{12})\.[0-9a-f]{32}\.")
-"""a staged file's name, or that under which it is being written, and the run in it"""
-_STAGED_PLAN = re.compile(r"plan-[0-9a-f]{64}\.parquet")
+__all__ = ["CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
 
 
 class Manifest:
@@ -69,7 +69,7 @@ class Manifest:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def read_config(self) -> dict[str, Any] | None:
+    def read_config(self) -> StoredRun | None:
         """The stored configuration; None on a fresh folder.
 
         Raises:
@@ -77,13 +77,13 @@ class Manifest:
             ManifestError: it is damaged.
         """
         try:
-            return self._unsealed(CONFIG)
+            return StoredRun.from_json(self._unsealed(CONFIG))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise OutputError(f"{self.storage.root}/{CONFIG} cannot be read: {error}") from error
 
-    def require_config(self) -> dict[str, Any]:
+    def require_config(self) -> StoredRun:
         """The stored configuration.
 
         Raises:
@@ -112,7 +112,7 @@ class Manifest:
                 f"{self.storage.root} was deleted or emptied during the run: run the same command "
                 "again"
             )
-        if fingerprint(stored) != wanted:
+        if stored.fingerprint != wanted:
             raise OutputError(
                 f"{self.storage.root} was replaced by another run's during this one: choose "
                 "another OUT"
@@ -128,7 +128,7 @@ class Manifest:
         facts = self.plan_facts()
         seen = False
         # It may be moved to its place between two looks.
-        for name in (PLAN, _staged_plan(facts["sha256"]), PLAN):
+        for name in (PLAN, staged_plan_name(facts.sha256), PLAN):
             try:
                 content = self.storage.read(name)
             except (FileNotFoundError, NotADirectoryError):
@@ -136,7 +136,7 @@ class Manifest:
             except OSError as error:
                 raise OutputError(f"{self.storage.root}/{name} cannot be read: {error}") from error
             seen = True
-            if hashlib.sha256(content).hexdigest() == facts["sha256"]:
+            if hashlib.sha256(content).hexdigest() == facts.sha256:
                 return Plan.from_bytes(content)
         place = f"{self.storage.root}/{PLAN}"
         if seen:
@@ -146,16 +146,15 @@ class Manifest:
             )
         raise ManifestError(f"{place} is missing: restore it, or choose another OUT")
 
-    def plan_facts(self) -> dict[str, Any]:
-        """What the configuration says of the plan: `sha256`, `split`, and how many `shards` and
-        `recordings` it has.
+    def plan_facts(self) -> PlanFacts:
+        """What the configuration says of the plan.
 
         Raises:
             OutputError: not an output of `tokenize`.
             ManifestError: the configuration says nothing of it.
         """
-        facts = self.require_config().get("plan")
-        if not isinstance(facts, dict):
+        facts = self.require_config().plan
+        if facts is None:
             raise ManifestError(f"{self.storage.root}/{CONFIG}: names no plan: choose another OUT")
         return facts
 
@@ -178,7 +177,7 @@ class Manifest:
         """Write it down, over what there was."""
         self.storage.write(PRECISION, seal(report.to_json()))
 
-    def begin(self, config: Mapping[str, Any], plan: Plan) -> bool:
+    def begin(self, run: StoredRun, plan: Plan) -> bool:
         """Store plan and configuration on a fresh folder, both or neither; False when another run
         has just done so."""
         if self.storage.exists(CONFIG):
@@ -189,35 +188,29 @@ class Manifest:
             )
         content = plan.to_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        facts = {
-            "sha256": digest,
-            "split": plan.split,
-            "shards": len(plan.shards),
-            "recordings": sum(1 for _ in plan.recordings),
-        }
-        self.storage.write(_staged_plan(digest), content)
-        won = self.storage.create(CONFIG, seal({**config, "plan": facts}, sort_keys=True))
+        recordings = sum(1 for _ in plan.recordings)
+        run = replace(run, plan=PlanFacts(digest, plan.split, len(plan.shards), recordings))
+        self.storage.write(staged_plan_name(digest), content)
+        won = self.storage.create(CONFIG, seal(run.to_json(), sort_keys=True))
         self._place_plan()
         return won
 
     def _place_plan(self) -> None:
         """Give the plan that the configuration names its place; others were staged by runs that
         came too late."""
-        digest = self.plan_facts()["sha256"]
-        self.storage.move(_staged_plan(digest), PLAN)
+        digest = self.plan_facts().sha256
+        self.storage.move(staged_plan_name(digest), PLAN)
         for name in self.storage.list(STAGING):
-            if _STAGED_PLAN.fullmatch(name):
+            if STAGED_PLAN.fullmatch(name):
                 self.storage.remove(f"{STAGING}/{name}")
 
     def planned_names(self) -> list[str]:
         """Names of the shards that were planned, in order; none before a run has begun."""
         stored = self.read_config()
-        facts = None if stored is None else stored.get("plan")
-        if not isinstance(facts, dict):
+        if stored is None or stored.plan is None:
             return []
-        return [
-            shard_name(facts["split"], number, facts["shards"]) for number in range(facts["shards"])
-        ]
+        facts = stored.plan
+        return [shard_name(facts.split, number, facts.shards) for number in range(facts.shards)]
 
     def committed_names(self) -> list[str]:
         """Names of the planned shards that have a commit record, in order."""
@@ -234,7 +227,7 @@ class Manifest:
 
     def is_committed(self, shard: str) -> bool:
         """Whether there is a record, of whatever content."""
-        return self.storage.exists(_record_name(shard))
+        return self.storage.exists(record_name(shard))
 
     def record(self, shard: str) -> CommitRecord:
         """One commit record.
@@ -243,14 +236,33 @@ class Manifest:
             FileNotFoundError: the shard is not committed.
             ShardError: the record is damaged, or another shard's.
         """
-        return self._parsed(shard, self.storage.read(_record_name(shard)))
+        return self._parsed(shard, self.storage.read(record_name(shard)))
 
     def publish(self, record: CommitRecord, form: ShardFormat) -> bool:
         """Commit a shard that is staged; False when it was not this process that did (or nobody:
         see `recover`)."""
-        won = self.storage.create(_record_name(record.shard), record.to_json())
+        won = self.storage.create(record_name(record.shard), record.to_json())
         if won:
             return self._roll_forward(record, form)
+        if record.staged is not None:
+            self.storage.remove(record.staged)
+        return False
+
+    def supersede(self, record: CommitRecord, form: ShardFormat) -> bool:
+        """Commit a shard that was done again in place of its old record, if recordings that failed
+        then have become rows now and none the other way; False when the old one stays.
+
+        A process that is killed on its way leaves the old record, or none, or the new one: with
+        none the shard is done once more.
+        """
+        try:
+            content = self.storage.read(record_name(record.shard))
+        except FileNotFoundError:  # another run has withdrawn it
+            return self.publish(record, form)
+        before = self._parsed(record.shard, content)
+        if record.failed < before.failed:
+            self.storage.remove_if(record_name(record.shard), content)
+            return self.publish(record, form)
         if record.staged is not None:
             self.storage.remove(record.staged)
         return False
@@ -270,12 +282,12 @@ class Manifest:
         withdrawn = []
         for name in self.committed_names():
             try:
-                content = self.storage.read(_record_name(name))
+                content = self.storage.read(record_name(name))
             except FileNotFoundError:  # another run has just withdrawn it
                 continue
             reason = self._settle(name, content, wanted, form, set(staged), lying)
             if reason is not None:
-                self.storage.remove_if(_record_name(name), content)
+                self.storage.remove_if(record_name(name), content)
                 withdrawn.append(f"{name}: {reason}; it is done again")
         self.tidy()
         return withdrawn
@@ -322,7 +334,7 @@ class Manifest:
         """See that a committed file has its final name; without the file, withdraw the record."""
         if self._in_place(record, form):
             return True
-        self.storage.remove_if(_record_name(record.shard), record.to_json())
+        self.storage.remove_if(record_name(record.shard), record.to_json())
         return False
 
     def _in_place(self, record: CommitRecord, form: ShardFormat) -> bool:
@@ -352,10 +364,10 @@ class Manifest:
 
     def _fingerprint(self) -> str | None:
         stored = self.read_config()
-        return None if stored is None or "codec" not in stored else fingerprint(stored)
+        return None if stored is None else stored.fingerprint
 
     def _parsed(self, shard: str, content: bytes) -> CommitRecord:
-        name = f"{self.storage.root}/{_record_name(shard)}"
+        name = f"{self.storage.root}/{record_name(shard)}"
         record = CommitRecord.from_json(content, name)
         if record.shard != shard:
             raise ShardError(
@@ -372,42 +384,3 @@ class Manifest:
                 f"({error}): restore it, or choose "
                 "another OUT; a copy of data/ alone can be loaded"
             ) from error
-
-
-def _record_name(shard: str) -> str:
-    return f"{COMMITS}/{shard}.json"
-
-
-def data_name(shard: str, form: ShardFormat) -> str:
-    """Where a committed shard lies, in the output folder."""
-    return f"{DATA}/{form.file_name(shard)}"
-
-
-def staged_name(shard: str, form: ShardFormat, run: str) -> str:
-    """A place for one attempt of a run at a shard, shared with nobody."""
-    return f"{STAGING}/{shard}.{run}.{uuid.uuid4().hex}{form.suffix}"
-
-
-def run_of(staged: str) -> str | None:
-    """The run that a file in `STAGING` belongs to; None for what no run has put there."""
-    found = _STAGED.match(staged)
-    return None if found is None else found.group(1)
-
-
-def _staged_plan(digest: str) -> str:
-    return f"{STAGING}/plan-{digest}.parquet"
-
-
-def hash_file(path: str) -> str:
-    """SHA-256 of a local file, in hex."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_stored(storage: Storage, name: str) -> str:
-    """SHA-256 of a stored file, in hex."""
-    digest = hashlib.sha256()
-    with storage.open(name) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.output.manifest.sealing import seal, unseal
-from tokenizer.errors import ShardError
+from tokenizer.errors import FailureKind, ShardError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,16 @@ class CommitRecord:
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """Ids of the recordings that are no rows."""
+        return frozenset(failure.id for failure in self.failures)
+
+    @property
+    def is_hopeful(self) -> bool:
+        """Whether a recording may be had another day: its store answered, but not for it."""
+        return any(failure.kind == FailureKind.UNAVAILABLE for failure in self.failures)
 
     # In this class `bytes` is the size above, and so to type checkers too: the type goes by its
     # full name.

@@ -7,19 +7,10 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.output.formats import ShardFormat
-from pipelines.output.manifest.commits import (
-    COMMITS,
-    CONFIG,
-    DATA,
-    LOCK,
-    PLAN,
-    PRECISION,
-    STAGING,
-    CommitRecord,
-    run_of,
-)
+from pipelines.output.manifest.commits import CommitRecord
 from pipelines.output.manifest.leases import RUNS, is_over, read_lease
-from pipelines.output.storage import Storage
+from pipelines.output.manifest.names import COMMITS, CONFIG, DATA, PLAN, PRECISION, STAGING, run_of
+from pipelines.output.storage import LOCK, Storage
 
 _MANIFEST = "manifest"
 _JOURNAL = f"{_MANIFEST}/journal"

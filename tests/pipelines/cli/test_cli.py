@@ -184,6 +184,7 @@ INSTALLED = ["-P", "-c", "import sys; from codecshards.__main__ import main; sys
         (INSTALLED, "{root}", "0"),
         (INSTALLED, ":{root}", "0"),
         (INSTALLED, "{root}:", "1"),
+        (INSTALLED, "{root}:./:../project", "0"),
         (["-m", "codecshards"], "{root}", "0"),
         (["-m", "codecshards"], "{root}::", "0"),
     ],

@@ -10,8 +10,8 @@ from ray.exceptions import RayActorError
 from pipelines.cluster import connect as connecting
 from pipelines.cluster import team as teams
 from pipelines.cluster.deaths import Place
-from pipelines.cluster.driver import MOST_DEATHS, Driver
 from pipelines.cluster.encoder import Feed
+from pipelines.cluster.judgement import MOST_DEATHS, Judgement
 from pipelines.cluster.team import Team, require_package
 from pipelines.system.blame import Death, DeathKind
 from pipelines.tokenizing.jobs import ShardJob
@@ -102,12 +102,13 @@ class Notes(dict[str, str]):
 
 
 @pytest.fixture
-def driver() -> Driver:
-    """One that has never met Ray: only its judgement is asked for."""
-    found = Driver.__new__(Driver)
-    found._display, found._journal = Messages(), Notes()  # type: ignore[assignment]
-    found._deaths, found._trials = {}, {}
-    return found
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def judgement(notes: Notes) -> Judgement:
+    return Judgement(notes, Messages())  # type: ignore[arg-type]
 
 
 KILL, CRASH, LOST = (
@@ -115,40 +116,42 @@ KILL, CRASH, LOST = (
 )
 
 
-def test_thirty_deaths_from_outside_quarantine_nobody(driver: Driver) -> None:
+def test_thirty_deaths_from_outside_quarantine_nobody(judgement: Judgement, notes: Notes) -> None:
     job = ShardJob("s", ())
     for death in [KILL, LOST] * 30:
-        driver._journal["s"] = "a"  # type: ignore[index]
-        job = driver._judge(job, death)
+        notes["s"] = "a"
+        job = judgement.after(job, death)
         assert not job.quarantined
 
 
 def test_a_crash_is_tried_alone_and_counts_once_the_same_one_crashes_again(
-    driver: Driver,
+    judgement: Judgement, notes: Notes
 ) -> None:
-    job = driver._judge(ShardJob("s", ()), CRASH)
+    job = judgement.after(ShardJob("s", ()), CRASH)
     assert job.careful and not job.quarantined
     for suspect in ("a", "b"):
-        driver._journal["s"] = suspect  # type: ignore[index]
-        job = driver._judge(job, CRASH)
+        notes["s"] = suspect
+        job = judgement.after(job, CRASH)
     assert not job.quarantined, "one death alone each"
-    driver._journal["s"] = "b"  # type: ignore[index]
-    assert driver._judge(job, CRASH).quarantined == ("b",)
+    notes["s"] = "b"
+    assert judgement.after(job, CRASH).quarantined == ("b",)
 
 
-def test_a_death_before_anything_was_begun_accuses_nobody(driver: Driver) -> None:
-    job = driver._judge(ShardJob("s", ()), CRASH)
-    driver._journal["s"] = "a"  # type: ignore[index]
+def test_a_death_before_anything_was_begun_accuses_nobody(
+    judgement: Judgement, notes: Notes
+) -> None:
+    job = judgement.after(ShardJob("s", ()), CRASH)
+    notes["s"] = "a"
     for _ in range(6):
-        job = driver._judge(job, CRASH)
+        job = judgement.after(job, CRASH)
     assert not job.quarantined
 
 
-def test_deaths_without_end_end_the_run(driver: Driver) -> None:
+def test_deaths_without_end_end_the_run(judgement: Judgement, notes: Notes) -> None:
     job = ShardJob("s", ())
     with pytest.raises(UsageError, match="run the same command again"):
         for _ in range(MOST_DEATHS):
-            job = driver._judge(job, KILL)
+            job = judgement.after(job, KILL)
 
 
 def test_a_node_without_the_package_is_told_what_to_install() -> None:

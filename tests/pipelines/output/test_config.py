@@ -4,30 +4,70 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.output.config import (
     RunOptions,
     TokenizeConfig,
-    differences,
-    fingerprint,
-    spec_from_dict,
-    stored_form,
     with_device,
 )
+from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError
 
 SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
 CONFIG = TokenizeConfig(source="/music")
+STORED = StoredRun(CONFIG, SPEC, "1.0")
+HERE = Path(__file__).parent
 
 
-def test_the_stored_form_survives_json() -> None:
-    stored = json.loads(json.dumps(stored_form(CONFIG, SPEC, "1.0")))
-    assert TokenizeConfig.from_dict(stored["config"]) == CONFIG
-    assert spec_from_dict(stored["codec"]) == SPEC
-    assert fingerprint(stored) == fingerprint(stored_form(CONFIG, SPEC, "1.0"))
+def written(run: StoredRun) -> dict[str, Any]:
+    """As it lies in a file."""
+    values: dict[str, Any] = json.loads(json.dumps(run.to_json()))
+    return values
+
+
+def test_a_stored_run_survives_json() -> None:
+    for run in (STORED, replace(STORED, plan=PlanFacts("0" * 64, "train", 3, 40))):
+        assert StoredRun.from_json(written(run)) == run
+        assert StoredRun.from_json(written(run)).fingerprint == run.fingerprint
+    assert STORED.fingerprint != replace(STORED, plan=PlanFacts("0", "train", 1, 1)).fingerprint
+
+
+def test_a_file_of_the_first_version_is_read_and_gone_on_with() -> None:
+    content = (HERE / "stored_run.json").read_bytes()
+    values = unseal(content)
+    run = replace(STORED, plan=PlanFacts("ab" * 32, "train", 2, 7))
+    assert StoredRun.from_json(values) == run and run.fingerprint == "fd5b13e923d9e924"
+    for part in ("config", "codec"):
+        now = run.to_json()[part]
+        assert {name: now[name] for name in values[part]} == values[part]
+    assert seal(values, sort_keys=True) == content
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"config": {}, "codec": {}}, {"config": 3, "codec": None, "version": "1"}],
+)
+def test_what_is_no_stored_run_is_refused_in_one_line(values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="configuration cannot be read"):
+        StoredRun.from_json(values)
+
+
+def test_a_folder_of_a_newer_version_is_read_and_not_gone_on_with() -> None:
+    values = written(STORED)
+    values["config"]["colour"], values["codec"]["shape"] = "blue", "round"
+    run = StoredRun.from_json(values)
+    assert run.config == CONFIG and run.codec == SPEC and written(run) == values
+    assert run.fingerprint != STORED.fingerprint
+    assert run.differences(STORED) == [
+        "codec.shape: 'round' there, None now",
+        "config.colour: 'blue' there, None now",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,41 +80,34 @@ def test_the_stored_form_survives_json() -> None:
         ({"downmix": True}, "downmix"),
     ],
 )
-def test_a_setting_that_changes_rows_is_a_difference(change: dict[str, object], named: str) -> None:
-    now = stored_form(replace(CONFIG, **change), SPEC, "1.0")
-    before = stored_form(CONFIG, SPEC, "1.0")
-    assert len(differences(before, now)) == 1 and named in differences(before, now)[0]
-    assert fingerprint(before) != fingerprint(now)
+def test_a_setting_that_changes_rows_is_a_difference(change: dict[str, Any], named: str) -> None:
+    now = StoredRun(replace(CONFIG, **change), SPEC, "1.0")
+    (difference,) = STORED.differences(now)
+    assert named in difference and STORED.fingerprint != now.fingerprint
 
 
 def test_other_weights_are_a_difference_and_another_path_to_the_same_is_not() -> None:
-    before = stored_form(CONFIG, SPEC, "1.0")
-    assert not differences(
-        before, stored_form(replace(CONFIG, codec="/elsewhere"), replace(SPEC, codec="x"), "2.0")
-    )
-    assert not differences(before, stored_form(CONFIG, with_device(SPEC, "cuda"), "1.0"))
-    assert (
-        "weights"
-        in differences(before, stored_form(CONFIG, replace(SPEC, weights_sha256="d"), "1.0"))[0]
-    )
+    elsewhere = StoredRun(replace(CONFIG, codec="/elsewhere"), replace(SPEC, codec="x"), "2.0")
+    assert not STORED.differences(elsewhere)
+    assert not STORED.differences(StoredRun(CONFIG, with_device(SPEC, "cuda"), "1.0"))
+    (difference,) = STORED.differences(StoredRun(CONFIG, replace(SPEC, weights_sha256="d"), "1"))
+    assert "weights" in difference
 
 
 def test_fast_and_exact_codes_do_not_mix_and_folders_from_before_there_was_a_choice_are_exact() -> (
     None
 ):
-    exact = stored_form(CONFIG, SPEC, "1.0")
-    fast = stored_form(replace(CONFIG, precision="fast"), replace(SPEC, precision="fast"), "1.0")
-    assert differences(exact, fast) == ["codec.precision: 'exact' there, 'fast' now"]
-    assert differences(fast, exact) == ["codec.precision: 'fast' there, 'exact' now"]
-    assert fingerprint(exact) != fingerprint(fast)
-    old = json.loads(json.dumps(exact))
-    del old["config"]["precision"], old["codec"]["precision"]
-    assert not differences(old, exact) and fingerprint(old) == fingerprint(exact)
-    assert (
-        TokenizeConfig.from_dict(old["config"]).precision
-        == "exact"
-        == spec_from_dict(old["codec"]).precision
-    )
+    fast = StoredRun(replace(CONFIG, precision="fast"), replace(SPEC, precision="fast"), "1.0")
+    assert STORED.differences(fast) == ["codec.precision: 'exact' there, 'fast' now"]
+    assert fast.differences(STORED) == ["codec.precision: 'fast' there, 'exact' now"]
+    assert STORED.fingerprint != fast.fingerprint
+    values = written(STORED)
+    for name in ("precision", "allow_damaged", "follow_links"):
+        del values["config"][name]
+    del values["codec"]["precision"]
+    old = StoredRun.from_json(values)
+    assert not old.differences(STORED) and old.fingerprint == STORED.fingerprint
+    assert old.config.precision == "exact" == old.codec.precision
 
 
 def test_a_weight_free_codec_has_no_device() -> None:

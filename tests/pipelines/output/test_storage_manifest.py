@@ -19,26 +19,29 @@ import numpy as np
 import pytest
 from test_formats import FOOTER, make_row
 
-from pipelines.output.config import TokenizeConfig, fingerprint, stored_form
+from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.manifest.commits import (
-    COMMITS,
-    CONFIG,
-    STAGING,
     CommitRecord,
     Failure,
     Manifest,
-    data_name,
-    hash_file,
-    hash_stored,
     pack_counts,
-    staged_name,
     unpack_counts,
 )
 from pipelines.output.manifest.leases import RUNS, Holder, Lease, is_over, new_run
+from pipelines.output.manifest.names import (
+    COMMITS,
+    CONFIG,
+    STAGING,
+    data_name,
+    hash_file,
+    hash_stored,
+    staged_name,
+)
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.plan import make_plan
 from pipelines.output.storage import LocalStorage, Storage, open_storage
+from pipelines.output.stored_run import StoredRun
 from tokenizer import OutputError, ShardError
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ManifestError
@@ -64,10 +67,10 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         fs.rm(root, recursive=True)
 
 
-def begun(storage: Storage) -> dict[str, object]:
+def begun(storage: Storage) -> StoredRun:
     """The configuration of a folder on which a run has begun."""
     Manifest(storage).begin(
-        stored_form(TokenizeConfig("corpus"), SPEC, "1"),
+        StoredRun(TokenizeConfig("corpus"), SPEC, "1"),
         make_plan([Recording("a", "a.wav")], shard_hours=1),
     )
     return Manifest(storage).require_config()
@@ -84,7 +87,7 @@ def stage(
     return CommitRecord(
         SHARD,
         "parquet",
-        fingerprint(begun(storage)),
+        begun(storage).fingerprint,
         attempt_rows,
         600,
         6,
@@ -198,7 +201,7 @@ def test_a_shard_without_rows_has_a_record_and_no_file(storage: Storage) -> None
     manifest = Manifest(storage)
     failure = Failure("a", "a.wav", "truncated", "a.wav ends early", "decode")
     record = CommitRecord(
-        SHARD, "parquet", fingerprint(begun(storage)), 0, 0, 0, 0, 0, None, None, (failure,)
+        SHARD, "parquet", begun(storage).fingerprint, 0, 0, 0, 0, 0, None, None, (failure,)
     )
     assert manifest.publish(record, PARQUET)
     manifest.recover(PARQUET)
@@ -237,17 +240,16 @@ def test_a_run_is_begun_once(storage: Storage) -> None:
     with pytest.raises(OutputError, match="not an output"):
         manifest.require_config()
     other = make_plan([Recording("b", "b.wav"), Recording("c", "c.wav")], shard_hours=1)
-    assert manifest.begin({"config": {"x": 1}}, plan) and not manifest.begin(
-        {"config": {"x": 2}}, other
-    )
-    assert manifest.require_config()["config"] == {"x": 1} and manifest.read_plan() == plan
+    first, second = (StoredRun(TokenizeConfig(name), SPEC, "1") for name in ("x", "y"))
+    assert manifest.begin(first, plan) and not manifest.begin(second, other)
+    assert manifest.require_config().config == first.config and manifest.read_plan() == plan
     assert storage.list(STAGING) == []
 
 
 def test_a_folder_with_strangers_is_refused(storage: Storage) -> None:
     storage.write("data/somebody.parquet", b"x")
     with pytest.raises(OutputError, match="choose another OUT"):
-        Manifest(storage).begin({}, make_plan([Recording("a", "a.wav")], shard_hours=1))
+        begun(storage)
 
 
 def race(root: str, number: int, barrier: object) -> None:
@@ -405,7 +407,7 @@ def test_the_plan_is_where_the_configuration_says_whenever_a_run_was_killed(
 ) -> None:
     begun(storage)
     manifest, plan = Manifest(storage), Manifest(storage).read_plan()
-    digest = manifest.plan_facts()["sha256"]
+    digest = manifest.plan_facts().sha256
     storage.move(
         "manifest/plan.parquet", f"{STAGING}/plan-{digest}.parquet"
     )  # killed before it was moved

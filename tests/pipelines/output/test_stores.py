@@ -36,7 +36,8 @@ from pipelines.output.storage import open_storage
 from pipelines.output.verify import verify
 from pipelines.run import tokenize_corpus
 from pipelines.system.outages import judge
-from pipelines.system.remote import PATIENCE_VARIABLE, patience_seconds, store_environment
+from pipelines.system.places import store_environment
+from pipelines.system.remote import PATIENCE_VARIABLE, patience_seconds
 from tokenizer.audio import read_audio
 from tokenizer.errors import (
     FailureKind,

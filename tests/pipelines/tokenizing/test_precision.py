@@ -107,5 +107,5 @@ def test_a_weight_free_codec_is_exact_whatever_is_asked_for(
 ) -> None:
     config = TokenizeConfig(str(make_corpus(2)), codec="mulaw", precision="fast")
     tokenize_corpus(config, str(tmp_path / "out"), HERE)
-    assert inspect(str(tmp_path / "out")).stored["codec"]["precision"] == "exact"
+    assert inspect(str(tmp_path / "out")).stored.codec.precision == "exact"
     assert not (tmp_path / "out" / "manifest" / "precision.json").exists()

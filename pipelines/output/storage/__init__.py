@@ -1,0 +1,16 @@
+"""Files of an output folder, local or on anything fsspec writes to: atomic, and first writer wins
+where that matters."""
+
+from __future__ import annotations
+
+from pipelines.output.storage.base import Storage
+from pipelines.output.storage.local import LOCK, LocalStorage
+from pipelines.output.storage.remote import RemoteStorage
+from pipelines.system.places import is_remote, local_path
+
+__all__ = ["LOCK", "LocalStorage", "RemoteStorage", "Storage", "open_storage"]
+
+
+def open_storage(root: str) -> Storage:
+    """The storage of an output folder; nothing is made or touched yet."""
+    return RemoteStorage(root) if is_remote(root) else LocalStorage(local_path(root))

@@ -1,0 +1,91 @@
+"""What an output folder must be able to do: every write is atomic, and first writer wins where that
+matters."""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO
+
+from tokenizer.errors import OutputError
+
+_HOPELESS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.ENOTDIR,
+    errno.EIO,
+}
+
+
+class Storage(ABC):
+    """Names are relative to the root, with forward slashes. Every method raises `OutputError` when
+    OUT cannot be used."""
+
+    root: str
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file's content; `FileNotFoundError` when it is not there."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file: readers see the old content or the new, whole."""
+
+    @abstractmethod
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file unless it is there: of several writers exactly one gets True, whole."""
+
+    @abstractmethod
+    def move(self, name: str, to: str) -> bool:
+        """Rename a file, replacing; False when it is not there."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool: ...
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+
+    @abstractmethod
+    def remove_if(self, name: str, content: bytes) -> bool:
+        """Remove a file that holds exactly this; whether it did. Local: in one step, for all who
+        remove by this method."""
+
+    @abstractmethod
+    def list(self, folder: str) -> list[str]:
+        """Names of the files in a folder (without it), sorted; none when there is no such
+        folder."""
+
+    @abstractmethod
+    def find(self, folder: str) -> Mapping[str, int]:
+        """Sizes of all that lies in a folder and in those below it, by their names in it; what is
+        no file is there too."""
+
+    @abstractmethod
+    def size(self, name: str) -> int: ...
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable file to read; `FileNotFoundError` when it is not there."""
+
+    @abstractmethod
+    def stage(self, name: str) -> AbstractContextManager[str]:
+        """A context that gives a local path to write to, and has the file durable under `name` once
+        it ends well."""
+
+
+@contextmanager
+def as_output_error(root: str) -> Iterator[None]:
+    """Failures that no retry mends become one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _HOPELESS:
+            raise OutputError(f"{root} cannot be written: {error.strerror or error}") from error
+        raise

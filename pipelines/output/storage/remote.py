@@ -1,0 +1,161 @@
+"""An output folder on an object store: anything fsspec writes to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.output.storage.base import Storage, as_output_error
+from pipelines.system.outages import is_refused
+from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
+from tokenizer.errors import OutputError
+
+
+class RemoteStorage(Storage):
+    """An object store: objects appear whole, and are created by a conditional put. It waits for
+    outages to end."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        try:
+            self._fs, self._base = filesystem(self.root, AS_OUTPUT)
+        except ValueError as error:
+            raise OutputError(f"{root} cannot be opened: {error}") from error
+
+    def read(self, name: str) -> bytes:
+        with self._told("read", name):
+            content: bytes = self._fs.cat_file(self._path(name))
+            return content
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._told("written", name):
+            self._fs.pipe_file(self._path(name), content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        with self._told("written", name):
+            try:
+                self._fs.pipe_file(self._path(name), content, mode="create")
+            except OSError as error:
+                if not is_refused(error):
+                    raise
+                return self._holds(name, content)
+            return True
+
+    def move(self, name: str, to: str) -> bool:
+        with self._told("written", to):
+            try:
+                self._fs.copy(self._path(name), self._path(to))
+            except MissingBucket:
+                raise
+            except FileNotFoundError:
+                return False
+            self.remove(name)
+            return True
+
+    def exists(self, name: str) -> bool:
+        with self._told("read", name):
+            self._fs.invalidate_cache()
+            return bool(self._fs.exists(self._path(name)))
+
+    def remove(self, name: str) -> None:
+        with self._told("removed", name):
+            try:
+                self._fs.rm_file(self._path(name))
+            except MissingBucket:
+                raise
+            except FileNotFoundError:
+                return
+
+    def remove_if(self, name: str, content: bytes) -> bool:
+        # Two requests, since fsspec has no conditional delete: what another writes between them
+        # would go too.
+        try:
+            if self.read(name) != content:
+                return False
+        except FileNotFoundError:
+            return False
+        self.remove(name)
+        return True
+
+    def list(self, folder: str) -> list[str]:
+        with self._told("listed", folder):
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._path(folder), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            return sorted(
+                str(entry["name"]).rsplit("/", 1)[-1] for entry in found if entry["type"] == "file"
+            )
+
+    def find(self, folder: str) -> Mapping[str, int]:
+        with self._told("listed", folder):
+            self._fs.invalidate_cache()
+            root = self._path(folder)
+            try:
+                found = self._fs.find(root, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+            return {
+                str(path)[len(root) + 1 :]: int(entry.get("size") or 0)
+                for path, entry in sorted(found.items())
+            }
+
+    def size(self, name: str) -> int:
+        with self._told("read", name):
+            self._fs.invalidate_cache()
+            return int(self._fs.size(self._path(name)))
+
+    def open(self, name: str) -> IO[bytes]:
+        with self._told("read", name):
+            self._fs.invalidate_cache()
+            file: IO[bytes] = self._fs.open(self._path(name))
+            return file
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[str]:
+        with tempfile.TemporaryDirectory(prefix="codecshards-") as folder:
+            local = str(Path(folder, name.rsplit("/", 1)[-1]))
+            with as_output_error(folder):
+                yield local
+            with self._told("written", name):
+                self._fs.put_file(local, self._path(name))
+
+    def locate(self, name: str) -> tuple[Any, str]:
+        """The file system and the path on it, for readers that fetch whole objects at a time."""
+        return self._fs, self._path(name)
+
+    def _holds(self, name: str, content: bytes) -> bool:
+        """Whether an object that was there when it was to be created is this writer's own.
+
+        A put can be done and its answer lost; sent again, it is refused because of its own success.
+        Contents tell writers apart: a commit record names its staged file, which nobody else's
+        does. Equal contents are the same thing, whoever wrote it.
+        """
+        try:
+            return self.read(name) == content
+        except FileNotFoundError:  # withdrawn meanwhile
+            return False
+
+    @contextmanager
+    def _told(self, what: str, name: str) -> Iterator[None]:
+        """A missing object is the caller's to judge; whatever else the store says is one line for
+        the user."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not isinstance(error, MissingBucket):
+                raise
+            reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+            hint = (
+                " (check the credentials and their rights)"
+                if isinstance(error, PermissionError)
+                else ""
+            )
+            raise OutputError(f"{self.root}/{name} cannot be {what}: {reason}{hint}") from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._base.rstrip('/')}/{name}"

@@ -1,0 +1,131 @@
+"""`OUT/manifest/config.json`: what the first run on a folder wrote down, and what makes two runs
+the same.
+
+    config    `TokenizeConfig`: what was asked for
+    codec     `CodecSpec`: what the codec was
+    version   of codecshards
+    plan      `PlanFacts`: which plan belongs to it
+
+A setting that this version does not know is kept, and counts: its folder can be read, and is not
+gone on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from pipelines.output.config import TokenizeConfig, spec_from_dict
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.errors import UsageError
+
+FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
+"""Fields of a `CodecSpec` that may differ between two runs over the same folder: the weights' hash
+says it all."""
+UNSAID = {"codec.precision": "exact", "config.allow_damaged": False, "config.follow_links": False}
+"""Settings that came later, and what they are where a stored run does not have them. At that value
+they are left out of what is hashed and compared, so that folders from before go on."""
+_SAID_BY_THE_CODEC = ("config.codec", "config.revision", "config.precision")
+"""A checkpoint may lie in another folder next time, or be given by another name: its weights are
+what matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What the configuration says of the plan."""
+
+    sha256: str
+    """of the plan's file"""
+    split: str
+    shards: int
+    recordings: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """The content of `config.json`."""
+
+    config: TokenizeConfig
+    codec: CodecSpec
+    version: str
+    plan: PlanFacts | None = None
+    """None before there is one"""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    """what other versions wrote: `config.NAME` or `codec.NAME` to its value"""
+
+    _PARTS: ClassVar[Mapping[str, type]] = {"config": TokenizeConfig, "codec": CodecSpec}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> StoredRun:
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: not a stored run, or with settings that cannot be.
+        """
+        try:
+            known: dict[str, dict[str, Any]] = {}
+            unknown: dict[str, Any] = {}
+            for part, kind in cls._PARTS.items():
+                names = {one.name for one in fields(kind)}
+                known[part] = {k: v for k, v in values[part].items() if k in names}
+                unknown |= {f"{part}.{k}": v for k, v in values[part].items() if k not in names}
+            plan = values.get("plan")
+            return cls(
+                TokenizeConfig.from_dict(known["config"]),
+                spec_from_dict(known["codec"]),
+                values["version"],
+                PlanFacts(**plan) if isinstance(plan, dict) else None,
+                unknown,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"configuration cannot be read: {error!r}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that is written."""
+        values: dict[str, Any] = {
+            "config": asdict(self.config) | self._unknown("config"),
+            "codec": asdict(self.codec) | self._unknown("codec"),
+            "version": self.version,
+        }
+        return values if self.plan is None else values | {"plan": asdict(self.plan)}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides rows and names, the plan included (16 hex digits)."""
+        identity = self._identity()
+        if self.plan is not None:
+            identity["plan"] = self.plan.sha256
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, wanted: StoredRun) -> list[str]:
+        """One line for each setting with which `wanted` would write other rows; empty when they
+        agree."""
+        before, now = self._identity(), wanted._identity()
+        return [
+            f"{name}: {before.get(name, UNSAID.get(name))!r} there, "
+            f"{now.get(name, UNSAID.get(name))!r} now"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+
+    def _identity(self) -> dict[str, Any]:
+        values = self.to_json()
+        left_out = {f"codec.{name}" for name in FACTS_OF_THE_MACHINE} | {*_SAID_BY_THE_CODEC}
+        return {
+            name: value
+            for part in self._PARTS
+            for field_name, value in values[part].items()
+            if (name := f"{part}.{field_name}") not in left_out
+            and not (name in UNSAID and value == UNSAID[name])
+        }
+
+    def _unknown(self, part: str) -> dict[str, Any]:
+        return {
+            name.removeprefix(f"{part}."): value
+            for name, value in self.unknown.items()
+            if name.startswith(f"{part}.")
+        }
