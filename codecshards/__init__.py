@@ -6,8 +6,9 @@
     for batch in cs.CodesLoader(cs.CodesDataset("out/"), batch_size=32):
         ...
 
-The names are those of the packages `tokenizer` and `pipelines`, which are found beside this one even
-where a script has a `tokenizer.py` of its own beside it (`codecshards.own`). They load on first use.
+The names are those of the packages `tokenizer` and `pipelines`, which are found beside this one
+even where a script has a `tokenizer.py` of its own beside it (`codecshards.own`). They load on
+first use.
 """
 
 # Nothing is imported here that is not in memory anyway: the command first forgets the working

@@ -1,8 +1,8 @@
 """The `codecshards` command, and `python -m codecshards`.
 
-Files beside the user are never run, whatever they are called: the working folder is forgotten before
-anything is searched for. It is on the path with `-m`, and where `PYTHONPATH` has an empty part, as
-`export PYTHONPATH=$PYTHONPATH:/x` makes one.
+Files beside the user are never run, whatever they are called: the working folder is forgotten
+before anything is searched for. It is on the path with `-m`, and where `PYTHONPATH` has an empty
+part, as `export PYTHONPATH=$PYTHONPATH:/x` makes one.
 """
 
 import os

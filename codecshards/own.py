@@ -1,5 +1,5 @@
-"""The packages `tokenizer` and `pipelines` that belong to this one: found beside it, not by a search
-that may meet a user's module of the same name first."""
+"""The packages `tokenizer` and `pipelines` that belong to this one: found beside it, not by a
+search that may meet a user's module of the same name first."""
 
 from __future__ import annotations
 

@@ -109,7 +109,8 @@ def test_a_room_imports_what_the_page_allows(path: Path) -> None:
 
 
 def test_no_module_imports_itself_over_others() -> None:
-    """Imports at the head of a file; what a function imports when it is called is another matter."""
+    """Imports at the head of a file; what a function imports when it is called is another
+    matter."""
     known = modules()
     graph = {
         name: {module for module in targets_at_the_head(path, known) if module != name}

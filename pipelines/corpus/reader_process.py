@@ -139,7 +139,8 @@ class _Worker:
 
 _OF_THE_MACHINE = {
     errno.ENOSPC: f"{tempfile.gettempdir()} is full: make room, or set TMPDIR to another folder",
-    errno.EDQUOT: f"the quota of {tempfile.gettempdir()} is used up: make room, or set TMPDIR to another folder",
+    errno.EDQUOT: f"the quota of {tempfile.gettempdir()} is used up: make room, or set TMPDIR to "
+    "another folder",
     errno.EMFILE: "too many open files: raise `ulimit -n`",
     errno.ENFILE: "too many open files on this machine",
 }

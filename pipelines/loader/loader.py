@@ -118,9 +118,10 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             width = pattern.steps(stream.n_q, crop.max_frames(stream.spec))
         self._collator = Collator(stream, pattern, check_fields(fields), width)
         self._arguments: dict[str, Any] = {
-            "data": mixture, "batch_size": batch_size, "crop": crop, "pattern": pattern, "batching": batching,
-            "fields": tuple(fields), "seed": seed, "epochs": epochs, "steps": steps, "shuffle": shuffle,
-            "threads": threads, "prefetch": prefetch, "workers": workers, "pin_memory": pin_memory,
+            "data": mixture, "batch_size": batch_size, "crop": crop, "pattern": pattern,
+            "batching": batching, "fields": tuple(fields), "seed": seed, "epochs": epochs,
+            "steps": steps, "shuffle": shuffle, "threads": threads, "prefetch": prefetch,
+            "workers": workers, "pin_memory": pin_memory,
         }  # fmt: skip
         self._identity = {
             **stream.identity(),

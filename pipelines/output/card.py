@@ -27,6 +27,12 @@ _SIZES = [
     (10**7, "1M<n<10M"),
 ]
 
+_COLUMNS = (
+    "`codes` is `[n_q][frames]`, the valid frames of all chunks one after the other; "
+    "`chunk_frames` says how many each chunk has, and\n`scales` holds the RMS that each was "
+    "divided by. `num_samples` is the exact length of the recording at the codec's rate."
+)
+
 
 def write_card(storage: Storage, stored: StoredRun, records: Collection[CommitRecord]) -> None:
     """Write the card from the stored configuration and the committed records."""
@@ -45,12 +51,16 @@ def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
         if codec.chunk_length
         else "a recording is one chunk"
     )
+    what = (
+        f"{many(rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
+        f"codec{_failed(failures)}."
+    )
     return f"""---
 {front}---
 
 # Audio codes
 
-{many(rows, "recording")}, {_length(hours)}, as discrete codes of a neural audio codec{_failed(failures)}.
+{what}
 
 | property | value |
 |---|---|
@@ -62,8 +72,7 @@ def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
 | frames | {codec.frame_length} samples each; {chunks} |
 | written by | codecshards {stored.version} |
 
-`codes` is `[n_q][frames]`, the valid frames of all chunks one after the other; `chunk_frames` says how many each chunk has, and
-`scales` holds the RMS that each was divided by. `num_samples` is the exact length of the recording at the codec's rate.
+{_COLUMNS}
 
 ```python
 {shard_format(config.format).usage(config.split)}

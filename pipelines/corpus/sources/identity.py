@@ -77,7 +77,8 @@ def changed(name: str, how: str) -> RecordingError:
 
 def row_version(row: Mapping[str, Any]) -> str:
     """Version of a table's row, from its values (JSON as far as they go)."""
-    return f"{zlib.crc32(json.dumps(row, sort_keys=True, default=str).encode('utf-8', 'surrogatepass')):08x}"
+    content = json.dumps(row, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
+    return f"{zlib.crc32(content):08x}"
 
 
 def member_version(file: BinaryIO, offset: int, size: int) -> str:

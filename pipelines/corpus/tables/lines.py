@@ -141,7 +141,8 @@ class Rows:
         delimiter = self.given or max([delimiter, *DELIMITERS], key=line.count)
         self.header = [str(n) for n in range(1, len(_header_names(line, delimiter)) + 1)]
         self.found.append(
-            f"{len(self.header)} columns without a header, by {DELIMITERS.get(delimiter, delimiter)}"
+            f"{len(self.header)} columns without a header, by "
+            f"{DELIMITERS.get(delimiter, delimiter)}"
         )
         return delimiter
 

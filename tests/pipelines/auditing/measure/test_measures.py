@@ -124,7 +124,8 @@ def test_convergence_against_torch_stft() -> None:
     frames = 1 + -(-(40_000 - 2048) // 512)
     pad = (0, (frames - 1) * 512 + 2048 - 40_000)
     spectra = [
-        torch.stft(torch.nn.functional.pad(torch.tensor(x), pad).double(), 2048, 512, window=torch.hann_window(2048).double(),
+        torch.stft(torch.nn.functional.pad(torch.tensor(x), pad).double(), 2048, 512,
+                   window=torch.hann_window(2048).double(),
                    center=False, return_complex=True).abs()
         for x in (source, decoded)
     ]  # fmt: skip

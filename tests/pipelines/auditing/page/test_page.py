@@ -572,7 +572,8 @@ def test_what_cannot_be_heard_is_shaded_and_a_click_there_says_so(partial_browse
     assert seconds == pytest.approx(3 * 0.99) or seconds == pytest.approx(2 * 0.99)
     shaded = run(
         partial_browser,
-        "[...document.querySelectorAll('.track:has(svg)')[0].querySelectorAll('.outside')].map((e) => e.style.width)",
+        "[...document.querySelectorAll('.track:has(svg)')[0].querySelectorAll('.outside')]"
+        ".map((e) => e.style.width)",
     )
     assert sum(float(width.rstrip("%")) for width in shaded) == pytest.approx(
         100 * (1 - seconds / whole), abs=1
@@ -746,7 +747,8 @@ def test_a_shorter_source_ends_where_it_ends(speech: Any) -> None:
         )
         == 1
     )
-    grey = """(() => { const i = document.querySelector('#detail img'), c = document.createElement('canvas');
+    grey = """(() => {
+      const i = document.querySelector('#detail img'), c = document.createElement('canvas');
       c.width = i.naturalWidth; c.height = 1; const x = c.getContext('2d'); x.drawImage(i, 0, 0);
       return [...x.getImageData(0, 0, c.width, 1).data].filter((_, at) => at % 4 === 2); })()"""
     try:
