@@ -319,6 +319,20 @@ def report(
         f"{device}; torch {torch.__version__}; {count} {what}, {seconds:.1f} s of audio; median of "
         f"{options.rounds} rounds.\n"
     )
+    report_arms(options, seconds, times, shares)
+    report_memory(options)
+    print(
+        "\nThe PyPI package `encodec` is not an arm: it needs torchaudio, for which there is no "
+        "build beside this torch."
+    )
+
+
+def report_arms(
+    options: argparse.Namespace,
+    seconds: float,
+    times: dict[str, list[float]],
+    shares: dict[str, list[float]],
+) -> None:
     print("| | x real time | ratio | of the limit | equal codes |\n|---|---|---|---|---|")
     limit, size = float32_limit(options.device), LIMIT_SIZE[options.device]
     flops = None if not full_size(options.codec) else GFLOP + 0.04 * N_Q[options.bandwidth]
@@ -338,6 +352,9 @@ def report(
             f"\nEqual codes by level, {name}: "
             f"{', '.join(f'{share:.3%}' for share in shares[name])}."
         )
+
+
+def report_memory(options: argparse.Namespace) -> None:
     if options.device == "cuda":
         print(
             "\nPeak GPU memory of the measuring process, with every codec in it: "
@@ -352,10 +369,6 @@ def report(
         f"; of one that encodes only: {options.pool.memory():.0f} MiB."
         if options.device == "cpu"
         else "."
-    )
-    print(
-        "\nThe PyPI package `encodec` is not an arm: it needs torchaudio, for which there is no "
-        "build beside this torch."
     )
 
 

@@ -1,17 +1,21 @@
-"""Who may import whom."""
+"""Who may import whom, as `docs/architecture.md` has it, and how large things may be."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted([*(ROOT / "tokenizer").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
+FILES = sorted(
+    path for package in ("tokenizer", "pipelines") for path in (ROOT / package).rglob("*.py")
+)
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -34,6 +38,114 @@ def top_level(path: Path) -> Iterator[str]:
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+EVERYTHING = "everything"
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_MODULES = 400, 50, 12
+PUBLIC = [ROOT / package / "__init__.py" for package in ("tokenizer", "pipelines")]
+"""public names from all rooms, each imported when it is used"""
+
+
+def rooms() -> dict[str, set[str] | None]:
+    """Folder to the folders that it may import, from the page; None is everything, and a folder
+    without a word of its own has its parent's."""
+    table = PAGE.split("## Rooms")[1].split("## ")[0]
+    found: dict[str, set[str] | None] = {}
+    for folder, allowed in re.findall(r"^\| `([\w/]+)/` \|.*\| (.*)\|$", table, re.MULTILINE):
+        names = set(re.findall(r"`([\w/]+)`", allowed))
+        full = {name if name.startswith("tokenizer") else f"pipelines/{name}" for name in names}
+        found[folder] = None if allowed.strip() == EVERYTHING else full
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Every module's dotted name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in FILES
+    }
+
+
+def targets(path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in known else node.module)
+    return found
+
+
+def room_of(path: Path, deepest: bool = False) -> str:
+    """The folder whose rules hold for a file: the nearest around it with imports of its own on the
+    page, or the nearest that the page names at all."""
+    known = rooms()
+    for folder in path.relative_to(ROOT).parents:
+        allowed = known.get(str(folder), set())
+        if allowed is None or allowed or (deepest and str(folder) in known):
+            return str(folder)
+    return path.relative_to(ROOT).parts[0]
+
+
+def test_the_page_names_every_folder() -> None:
+    folders = {str(path.parent.relative_to(ROOT)) for path in FILES} - {"pipelines"}
+    small = {
+        folder for folder in folders if Path(folder).name in ("parquet", "webdataset", "reading")
+    }
+    assert set(rooms()) == folders - small
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_room_imports_what_the_page_allows(path: Path) -> None:
+    room, known = room_of(path), modules()
+    allowed = rooms().get(room, set())
+    if room == "pipelines" or allowed is None or path in PUBLIC:
+        return  # `run.py` puts the parts together
+    for module in targets(path, known):
+        there = room_of(known[module])
+        assert there == room or there in (allowed or ()), f"{room} imports {module}"
+
+
+def test_no_module_imports_itself_over_others() -> None:
+    """Imports at the head of a file; what a function imports when it is called is another matter."""
+    known = modules()
+    graph = {
+        name: {module for module in targets_at_the_head(path, known) if module != name}
+        for name, path in known.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(f"a ring: {' -> '.join(error.args[1])}") from None
+
+
+def targets_at_the_head(path: Path, known: dict[str, Path]) -> set[str]:
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in known else node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_are_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def test_folders_are_small() -> None:
+    for folder in {path.parent for path in FILES}:
+        files = [path for path in folder.glob("*.py") if not path.name.startswith("__")]
+        assert len(files) <= MOST_MODULES, f"{name_of(folder)} has {len(files)} modules"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -75,8 +187,8 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
 def test_the_loader_needs_neither_ray_nor_a_codec() -> None:
     """In a fresh process, as modules that it imports import others."""
     code = (
-        "import sys, pipelines; [getattr(pipelines, name) for name in pipelines.__all__ if 'udit' "
-        "not in name];"
+        "import sys, pipelines; [getattr(pipelines, name) for name, home in "
+        "pipelines._HOMES.items() if 'loader' in home];"
         "print([name for name in sys.modules if name in ('ray', 'transformers', 'av', "
         "'tokenizer.codecs.encodec.codec')])"
     )

@@ -3,8 +3,8 @@ integers do.
 
     samples   0        47,520    48,000     95,040   95,520
     chunk 0   [────────────────────)
-    chunk 1             [──────────────────────────────)         every chunk starts one stride after the last
-    chunk 2                                  [────────── …       and the last one ends with the recording
+    chunk 1             [──────────────────────────────)
+    chunk 2                                  [────────── …
 
 A recording of `n` samples has a chunk at every multiple of the stride below `n`; a chunk is full,
 or it ends with the recording. With a tail of up to 480 samples after a stride, two chunks end with

@@ -1,15 +1,15 @@
 """Every exception this project raises on purpose.
 
     CodecshardsError
-    ├── UsageError              what was asked for cannot be done; the command line prints it and exits with 2
+    ├── UsageError              cannot be done as asked; the command line exits with 2
     │   ├── CodecLoadError      no such checkpoint, no network, another model, unknown bandwidth
-    │   ├── SourceError         the corpus cannot be listed: missing, empty, duplicate ids, malformed manifest
-    │   │   └── SourceUnavailable   its store or folder does not answer now; another run goes on
+    │   ├── SourceError         a corpus that is missing, empty, malformed, or has an id twice
+    │   │   └── SourceUnavailable   its store or folder does not answer now
     │   └── OutputError         OUT cannot be written, is full, or holds another configuration
-    │       └── ManifestError   its configuration, plan or another file of its manifest is damaged
-    ├── ShapeError              a value whose shape, dtype or range is not what its type promises (also a ValueError)
-    ├── ShardError              a shard or commit record that is damaged, missing or not what was committed
-    └── RecordingError          one recording cannot be tokenized; it is recorded with its kind and the others go on
+    │       └── ManifestError   a file of its manifest is damaged
+    ├── ShapeError              a value's shape, dtype or range; also a ValueError
+    ├── ShardError              a shard or commit record that is damaged, missing or another
+    └── RecordingError          one recording cannot be tokenized; the others go on
 
 `RecordingError` is the only one that a run survives.
 """

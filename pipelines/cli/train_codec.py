@@ -17,6 +17,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_dir", metavar="RUN_DIR", help="local folder; RUN_DIR/checkpoint is the codec"
     )
+    _add_data(parser)
+    add_options(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("what it is trained on (decoded once, into a pack)")
     data.add_argument(
         "--pack",
@@ -61,7 +66,6 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make the pack and stop: it can be trained on elsewhere",
     )
-    add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

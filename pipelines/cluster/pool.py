@@ -97,7 +97,6 @@ class _Try(Generic[Item]):
     item: Item
     trial: Trial
     suspect: bool = False
-    """its process died: it must have one that has done nothing else"""
     alone: bool = False
     """its process has, or had, done nothing else"""
     not_before: float = 0.0
@@ -113,6 +112,9 @@ class Pool(Generic[Item, Result]):
         self._cluster, self._worker, self._display = cluster, worker, display
         self._team = Team(what, self._new)
         self._watchman = Watchman(display, "GPU" if cluster.gpus else "CPU")
+        self._todo: deque[_Try[Item]] = deque()
+        self._suspects: list[_Try[Item]] = []
+        """those whose process died: each must have one that has done nothing else"""
         self._busy: dict[Any, tuple[Member, _Try[Item]]] = {}
         self._used: set[int] = set()
         """numbers of members that have begun an item"""
@@ -124,17 +126,15 @@ class Pool(Generic[Item, Result]):
         Raises:
             CodecshardsError: what a worker raised, or `finished`.
         """
-        waiting = deque(_Try(item, Trial(caller.name(item))) for item in items)
-        while waiting or self._busy:
+        self._todo.extend(_Try(item, Trial(caller.name(item))) for item in items)
+        while self._todo or self._suspects or self._busy:
             if time.monotonic() - self._counted > COUNT_SECONDS:
-                self._count(len(waiting))
+                self._count()
             self._team.look()
             self._watchman.look(self._team)
-            self._hand_out(waiting)
+            self._hand_out()
             for answer in self._answers():
-                again = self._settle(*self._busy.pop(answer), answer, caller)
-                if again is not None:
-                    waiting.appendleft(again)
+                self._settle(answer, caller)
 
     def _new(self, number: int) -> Any:
         options: dict[str, Any] = {
@@ -146,32 +146,34 @@ class Pool(Generic[Item, Result]):
         actor_class: Any = ray.remote(**options, **store_settings(self._cluster))(PoolActor)
         return actor_class.remote(self._worker)
 
-    def _count(self, waiting: int) -> None:
+    def _count(self) -> None:
         """Fit the number of actors to what there is now, and to what is left to do."""
         self._counted = time.monotonic()
         self._cluster = recount(self._cluster)
         room = self._cluster.gpus or self._cluster.cores
-        self._team.resize(max(min(room, waiting + len(self._busy)), 1))
+        left = len(self._todo) + len(self._suspects) + len(self._busy)
+        self._team.resize(max(min(room, left), 1))
 
-    def _hand_out(self, waiting: deque[_Try[Item]]) -> None:
+    def _hand_out(self) -> None:
         """Give idle actors items: fresh ones to suspects, and what is left to the others."""
         now = time.monotonic()
-        busy = [member for member, _ in self._busy.values()]
-        idle = [member for member in self._team.ready if member not in busy]
+        busy = {member.number for member, _ in self._busy.values()}
+        idle = [member for member in self._team.ready if member.number not in busy]
         fresh = deque(member for member in idle if self._is_fresh(member))
         used = deque(member for member in idle if not self._is_fresh(member))
-        due = deque(one for one in waiting if one.suspect and one.not_before <= now)
+        due = deque(one for one in self._suspects if one.not_before <= now)
         while due and fresh:
-            self._give(fresh.popleft(), due.popleft(), waiting)
+            one = due.popleft()
+            self._suspects.remove(one)
+            self._give(fresh.popleft(), one)
         # Suspects that go on waiting keep as many of the fresh ones, ready or not.
-        lacking = sum(one.suspect for one in waiting)
-        spare = sum(map(self._is_fresh, self._team.members)) - lacking
-        for one in [one for one in waiting if not one.suspect]:
+        spare = sum(map(self._is_fresh, self._team.members)) - len(self._suspects)
+        while self._todo and (used or (fresh and spare > 0)):
             if used:
-                self._give(used.popleft(), one, waiting)
-            elif fresh and spare > 0:
+                self._give(used.popleft(), self._todo.popleft())
+            else:
                 spare -= 1
-                self._give(fresh.popleft(), one, waiting)
+                self._give(fresh.popleft(), self._todo.popleft())
         if not due or not used:
             self._starved = now
         elif spare < 0 or now - self._starved > STARVED_SECONDS:
@@ -181,8 +183,7 @@ class Pool(Generic[Item, Result]):
     def _is_fresh(self, member: Member) -> bool:
         return member.number not in self._used
 
-    def _give(self, member: Member, one: _Try[Item], waiting: deque[_Try[Item]]) -> None:
-        waiting.remove(one)
+    def _give(self, member: Member, one: _Try[Item]) -> None:
         one.alone = self._is_fresh(member)
         self._used.add(member.number)
         self._busy[member.actor.run.remote(one.item)] = (member, one)
@@ -196,36 +197,36 @@ class Pool(Generic[Item, Result]):
         done, _ = ray.wait(asked, num_returns=1, timeout=POLL_SECONDS)
         return [answer for answer in done if answer in self._busy]
 
-    def _settle(
-        self, member: Member, one: _Try[Item], answer: Any, caller: Caller[Item, Result]
-    ) -> _Try[Item] | None:
-        """Take in what became of an item; returns it if it is to be tried again."""
+    def _settle(self, answer: Any, caller: Caller[Item, Result]) -> None:
+        """Take in what became of an item."""
+        member, one = self._busy.pop(answer)
         try:
             result = ray.get(answer)
         except RayActorError as error:
             self._team.bury(member, error)
-            return self._judge(one, how_it_died(member.place, error), caller)
+            self._judge(one, how_it_died(member.place, error), caller)
+            return
         except RayTaskError as error:
             reason = f"{last_line(error)} (a fault in codecshards: please report it)"
             caller.failed(one.item, reason)
-            return None
+            return
         if isinstance(result, CodecshardsError):
             raise result
         caller.finished(one.item, result)
-        return None
 
-    def _judge(
-        self, one: _Try[Item], death: Death, caller: Caller[Item, Result]
-    ) -> _Try[Item] | None:
+    def _judge(self, one: _Try[Item], death: Death, caller: Caller[Item, Result]) -> None:
         """What follows from the death of an actor that had an item."""
         name = one.trial.recording
         verdict = one.trial.died(death, alone=one.alone)
         if verdict is not None:
             self._display.message(f"{name}: {verdict}")
             caller.failed(one.item, verdict)
-            return None
+            return
         how = "is gone with" if death.kind is DeathKind.LOST else "died of"
         self._display.message(f"{name}: its process {how} {death.what}, trying again")
-        one.suspect = one.suspect or death.kind is not DeathKind.LOST
         one.not_before = time.monotonic() + one.trial.pause
-        return one
+        one.suspect = one.suspect or death.kind is not DeathKind.LOST
+        if one.suspect:
+            self._suspects.append(one)
+        else:
+            self._todo.appendleft(one)

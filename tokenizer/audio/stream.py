@@ -1,7 +1,7 @@
 """One recording, from file to blocks at a codec's rate: open, decode, cut, check, map, resample,
 measure.
 
-file ──reader──▶ source blocks ──cut──▶ start..end ──check, map, meter──▶ ──soxr──▶ blocks at the target rate
+file ──reader──▶ source blocks ──cut──▶ start..end ──check, map, meter──▶ ──soxr──▶ blocks
 """
 
 from __future__ import annotations

@@ -131,6 +131,7 @@ def _download(name: str, revision: str | None, named: Sequence[str]) -> Checkpoi
         RevisionNotFoundError,
     )
 
+    close = _close(name, named)
     try:
         folder = Path(
             snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"])
@@ -145,7 +146,7 @@ def _download(name: str, revision: str | None, named: Sequence[str]) -> Checkpoi
         raise CodecLoadError(
             f"codec {name} is not in this machine's cache and the hub cannot be reached: fetch it "
             "where there is a network "
-            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name, named)}"
+            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{close}"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise CodecLoadError(
@@ -155,7 +156,7 @@ def _download(name: str, revision: str | None, named: Sequence[str]) -> Checkpoi
         raise CodecLoadError(
             f"codec {name} cannot be fetched from the hub ({type(error).__name__}): fetch it where "
             "there is a network "
-            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{_close(name, named)}"
+            f"(hf download {name} --local-dir FOLDER) and give the folder as --codec{close}"
         ) from error
     return _checkpoint(folder, name, folder.name)
 

@@ -79,7 +79,7 @@ FAMILIES: dict[str, Family] = {"encodec": Family(_describe_encodec, _load_encode
 
 
 def builtin_names() -> list[str]:
-    """Of all codecs that are loaded by name alone: those that ship, then those of other packages."""
+    """Of all codecs that are loaded by name alone: those that ship, then other packages'."""
     return [*CODECS, *plugins.plugin_names(plugins.CODECS, CODECS)]
 
 

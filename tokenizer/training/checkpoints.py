@@ -2,7 +2,8 @@
 
     RUN_DIR/config.json          what the run computes
     RUN_DIR/state.safetensors    everything a resumed run needs, of one step; replaced in one rename
-    RUN_DIR/checkpoint/          the model of that step as `save_pretrained` writes it; made again from the state if missing
+    RUN_DIR/checkpoint/          the model of that step as `save_pretrained` writes it; made again
+                                 from the state if missing
     RUN_DIR/losses.jsonl         a line a step
     RUN_DIR/evaluations.jsonl    a line an evaluation and bandwidth
     RUN_DIR/tensorboard/         the same as curves

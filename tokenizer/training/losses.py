@@ -55,7 +55,8 @@ def stft(samples: torch.Tensor, window: int, *, centred: bool = True) -> torch.T
     flat = samples.reshape(-1, 1, samples.shape[-1]).float()
     room = (window // 2, window // 2) if centred else (0, 0)
     padded = torch.nn.functional.pad(flat, room, mode="reflect")[:, 0]
-    spectrum: torch.Tensor = _Stft.apply(padded, _hann(window, samples.device))  # type: ignore[no-untyped-call]
+    apply: Any = _Stft.apply
+    spectrum: torch.Tensor = apply(padded, _hann(window, samples.device))
     return spectrum
 
 

@@ -228,11 +228,11 @@ once and has no residual blocks. One thread of a shared 2-core machine, process 
 forward passes of encoder and decoder on 1 s, and of 3 training passes (forward and backward, no
 losses) on 4 s; transformers 5.23, torch 2.13.
 
-    architecture                                     float16 checkpoint   forward    training, per example
+    architecture                                     float16 checkpoint   forward   training
     published (32 filters, 2/4/5/8 downsampling)               38.1 MB     363 ms
     8 filters, 64 dims, 1 LSTM layer, same order                5.7 MB      51 ms    142 ms
     16 filters, 32 dims, 8/5/4/2, no residual blocks            5.4 MB      29 ms     71 ms
-    12 filters, 56 dims, 8/5/4/2, no residual blocks            5.7 MB      21 ms     51 ms    (this one)
+    12 filters, 56 dims, 8/5/4/2, no residual blocks            5.7 MB      21 ms     51 ms (this)
 
 That table is with `time_group_norm`, as the published model has it. Weight norm lets the network
 start as a transform coder (`transform`): held-out SI-SNR at 24 kbps, median of 60 s, was 9.5 dB

@@ -1,7 +1,7 @@
 """One training step, and everything that moves in it.
 
 batch ──▶ scale ──▶ encoder ──▶ quantizer (straight through) ──▶ decoder ──▶ decoded
-                                  │                                            │ losses, gradients at `decoded`
+                                  │                                            │ losses' gradients
                                   └── commitment ──────┐                       ▼
 one backward pass from both ◀──────────────────────────┴────────────────── balancer
 """

@@ -25,6 +25,8 @@ from pipelines.cli.main import main
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 
+pytestmark = pytest.mark.usefixtures("kept_decoders")
+
 
 @pytest.fixture(scope="module")
 def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import tracemalloc
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -26,14 +24,11 @@ import pipelines
 from pipelines import AuditOptions, AuditReport, audit
 from pipelines.auditing.choose import sampling, survey
 from pipelines.auditing.choose.sampling import Chosen
-from pipelines.auditing.judge.limits import missed_limits
 from pipelines.auditing.meters import Meters
-from pipelines.auditing.page.clips import Stretch, decode_stretch, nested_levels
-from pipelines.auditing.page.images import difference_png, mel_image, spectrogram_png
-from pipelines.auditing.page.site import media, script
+from pipelines.auditing.page.site import media
 from pipelines.auditing.recording import Auditor
 from pipelines.auditing.report import render
-from pipelines.auditing.results import Figure, Finding, RecordingAudit
+from pipelines.auditing.results import Finding, RecordingAudit
 from pipelines.auditing.saved_results import Parts
 from pipelines.cli.main import main
 from pipelines.output.config import RunOptions, TokenizeConfig
@@ -45,13 +40,14 @@ from pipelines.output.manifest.names import hash_file
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
-from tokenizer import UsageError, load_codec, read_audio
+from tokenizer import UsageError, read_audio
 from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.mulaw import MuLawCodec
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Codes
 
 QUIET = AuditOptions(all=True, quiet=True)
+pytestmark = pytest.mark.usefixtures("kept_decoders")
 
 
 @pytest.fixture(scope="module")
@@ -545,30 +541,6 @@ def test_inspect_shows_the_last_audit(out: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["audit"]["audited"]["recordings"] == 6
 
 
-def test_limits_by_the_mean_and_not_applicable_is_missed() -> None:
-    def one(id: str, value: float | None) -> RecordingAudit:
-        return RecordingAudit(
-            id,
-            "s",
-            "sample",
-            "u",
-            1.0,
-            1.0,
-            48_000,
-            2,
-            figures={"visqol": Figure(value), "level": Figure(value)},
-        )
-
-    asked = replace(QUIET, metrics=("visqol", "level"), limits={"visqol": 3.5})
-    assert missed_limits(asked.limits, [one("a", 3.0), one("b", 4.2)]) == []
-    missed = missed_limits(asked.limits, [one("a", 3.0), one("b", 3.2), one("c", None)])
-    assert missed[0].mean == pytest.approx(3.1) and missed[0].worst == "a"
-    assert missed_limits(asked.limits, [one("a", None)])[0].mean is None
-    missed = missed_limits({"level": 2.0}, [one("a", -3.0), one("b", 1.5)])
-    assert missed[0].worst == "a" and "2.250 in the mean of its size" in missed[0].describe()
-    assert missed_limits(asked.limits, [one("a", float("nan"))])
-
-
 def test_a_codec_without_windows_and_scales_and_the_other_format(
     pristine: Path, tmp_path: Path
 ) -> None:
@@ -607,54 +579,6 @@ def test_the_next_audit_forgets_the_media_of_the_last(out: Path) -> None:
     audit(str(out), options=replace(QUIET, all=False, ids=("whole-1",)))
     second = {path for path in (out / "audit" / "media").rglob("*") if path.is_file()}
     assert len(first) == len(second) == 4 + 3 and not first & second
-
-
-@pytest.mark.parametrize("name", ["mulaw", "encodec"])
-def test_a_stretch_is_what_decoding_all_gives_there(name: str, tmp_path: Path) -> None:
-    where = name if name == "mulaw" else str(write_seeded(tmp_path / "codec", size="reduced"))
-    codec = load_codec(where, bandwidth=6.0, device="cpu")
-    codes = codec.encode(sound(5 * 47_520 + 200))
-    whole = codec.decode(codes).samples
-    for start, stop in (
-        (0, 47_520),
-        (2 * 47_520, 4 * 47_520),
-        (4 * 47_520, 5 * 47_520 + 200),
-        (0, 5 * 47_520 + 200),
-    ):
-        part = decode_stretch(codec, codes, Stretch(start, stop, start // 47_520, None))
-        # Other chunks in a batch move the last bits of its products.
-        np.testing.assert_allclose(
-            part, whole[:, start:stop], rtol=0, atol=1e-5 * float(np.abs(whole).max())
-        )
-
-
-def test_nested_levels() -> None:
-    assert [nested_levels(n) for n in (2, 4, 8, 16, 32, 3, 1)] == [
-        [2],
-        [2, 4],
-        [2, 4, 8],
-        [2, 4, 8, 16],
-        [2, 4, 8, 16, 32],
-        [3],
-        [1],
-    ]
-
-
-def test_pictures_are_png_files() -> None:
-    image = mel_image(sound(48_000).samples, 48_000)
-    for content in (spectrogram_png(image), difference_png(image, image)):
-        assert content[:8] == b"\x89PNG\r\n\x1a\n"
-        width, height = struct.unpack(">II", content[16:24])
-        assert (height, width) == image.shape
-        at = content.index(b"IDAT")
-        size = struct.unpack(">I", content[at - 4 : at])[0]
-        raw = zlib.decompress(content[at + 4 : at + 4 + size])
-        assert len(raw) == height * (width + 1)
-    assert set(raw) == {0, 127}  # no difference: the palette's middle, and each row's filter
-
-
-def test_data_cannot_end_its_script() -> None:
-    assert b"</script" not in script("AUDIT", {"id": "</script><b>"})
 
 
 @pytest.mark.parametrize("page", [False, True])

@@ -137,3 +137,12 @@ def wav_may_hide(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(_HIDDEN_WITHIN)
     return any(sync in head for sync in _HIDDEN_SYNCS)
+
+
+def tagged_seconds(text: str) -> float:
+    """A time as Matroska's tags have it, `00:00:05.008000000`; 0 when it is none."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return 3_600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0

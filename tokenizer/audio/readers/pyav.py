@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.containers.digest import FlacDigest
 from tokenizer.audio.containers.extents import is_cut
-from tokenizer.audio.containers.headers import read_wav_header, wav_may_hide
+from tokenizer.audio.containers.headers import read_wav_header, tagged_seconds, wav_may_hide
 from tokenizer.audio.containers.mpeg import before_tags, frame_bytes, read_xing
 from tokenizer.audio.containers.ogg import Link
 from tokenizer.audio.readers.base import (
@@ -31,7 +31,8 @@ from tokenizer.errors import FailureKind, RecordingError
 
 FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,"
-    "mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,voc,w64,wav,webm,wv"
+    "mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,"
+    "voc,w64,wav,webm,wv"
 )
 """demuxers that may open a file; a playlist (hls, concat) would read other local files"""
 _EXACT = {"flac", "wv", "tta", "ape"}
@@ -215,7 +216,7 @@ class PyAVReader:
             if self._stream.start_time
             else 0.0
         )
-        if tagged := _seconds(
+        if tagged := tagged_seconds(
             next(
                 (v for k, v in self._stream.metadata.items() if k.upper().startswith("DURATION")),
                 "",
@@ -231,10 +232,10 @@ class PyAVReader:
         if self._stream.duration is not None and self._stream.time_base is not None:
             samples: int = round(self._stream.duration * self._stream.time_base * rate)
             return samples
-        duration = self._container.duration
-        if len(self._container.streams) > 1:  # that is the longest of all tracks
+        duration: int | None = self._container.duration
+        if duration is None or len(self._container.streams) > 1:  # the longest of all tracks
             return None
-        return None if duration is None else round(duration * rate / 1_000_000)
+        return round(duration * rate / 1_000_000)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """All samples, about a second at a time, float32 `[channels, n]`, with silence for what is
@@ -376,15 +377,6 @@ class PyAVReader:
 def _names(layout: Any, channels: int) -> tuple[str, ...]:
     names = tuple(channel.name for channel in layout.channels)
     return names if len(names) == channels and "NONE" not in names else usual_layout(channels)
-
-
-def _seconds(text: str) -> float:
-    """A time as Matroska's tags have it, `00:00:05.008000000`; 0 when it is none."""
-    try:
-        hours, minutes, seconds = text.split(":")
-        return 3_600 * int(hours) + 60 * int(minutes) + float(seconds)
-    except ValueError:
-        return 0.0
 
 
 def _is_padding(packet: bytes) -> bool:

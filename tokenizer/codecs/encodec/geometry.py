@@ -74,8 +74,8 @@ class ConvolutionGeometry:
         return -(-length // self.stride)
 
     def mirrored(self, place: Length, length: Length) -> Length:
-        """The sample that stands at a place outside of a signal, before 0 or from `length` on, where
-        padding reflects; silence if that is outside too.
+        """The sample that stands at a place outside of a signal, before 0 or from `length` on,
+        where padding reflects; silence if that is outside too.
 
         Places beyond the padding give nothing that means anything.
         """

@@ -22,8 +22,8 @@ class UnknownLayer(CodecshardsError):
 
 
 class Network(ABC):
-    """Chunks of samples to codes and back at one bandwidth; chunks of any lengths up to the codec's,
-    each as if it were alone."""
+    """Chunks of samples to codes and back at one bandwidth: of any lengths up to the codec's, each
+    as if it were alone."""
 
     repeated = 0
     """chunks so far that were encoded again, by the reference, as rounding could have decided one
@@ -94,9 +94,10 @@ class ChunkNetwork(Network):
 def normalised(
     chunks: Sequence[NDArray[np.float32]], device: torch.device, has_scales: bool
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-    """Chunks on a device, each divided by its scale where the codec has scales, and these, `[chunks]`."""
+    """Chunks on a device, each divided by its scale where the codec has scales; and these, of shape
+    `[chunks]`."""
     joined = torch.from_numpy(np.concatenate([chunk.reshape(-1) for chunk in chunks])).to(device)
-    parts: tuple[torch.Tensor, ...] = joined.split([chunk.size for chunk in chunks])  # type: ignore[no-untyped-call]
+    parts = torch.split(joined, [chunk.size for chunk in chunks])
     there = [part.view(chunk.shape) for part, chunk in zip(parts, chunks, strict=True)]
     if not has_scales:
         # Each in memory of its own: where a chunk lies in a batch's would decide how products of it

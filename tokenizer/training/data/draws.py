@@ -1,8 +1,8 @@
 """Batches from a pack: 1-second examples, mixed by the four strategies of Défossez et al. 2022
 (section 4.1).
 
-    s1  0.32   one music source                     s3  0.24   two sources of any kind, mixed
-    s2  0.32   one source that is not music         s4  0.12   three sources that are not music, mixed
+    s1  0.32   one music source                 s3  0.24   two sources of any kind, mixed
+    s2  0.32   one source that is not music     s4  0.12   three that are not music, mixed
 
 Each source is normalised by its recording's level and gets a random gain of -10 to 6 dB; an example
 that clips is drawn again. Reverberation (of examples that are not music alone) is off unless asked

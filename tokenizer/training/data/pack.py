@@ -1,7 +1,7 @@
 """A pack: a corpus decoded once, so that training steps read memory instead of decoding files.
 
-    PACK/audio.i16     int16, little-endian, `[samples, channels]`, all recordings one after the other
-    PACK/index.json    rate, channels and a row for each recording; written last, so a pack without it does not exist
+    PACK/audio.i16     int16, little-endian, `[samples, channels]`, one recording after the other
+    PACK/index.json    rate, channels, a row for each recording; a pack without it does not exist
 
 Samples are stored at half scale (32,767 is 2.0): lossy formats decode to values beyond full scale,
 and a clipped copy of them would teach the model to clip.

@@ -79,7 +79,7 @@
 
   function noticed() {
     const list = byId("noticed");
-    const badge = (level, text) => make("span", {className: `badge ${level}`, textContent: text, title: report.meanings[text] || ""});
+    const badge = (level, text) => make("span", {className: `badge ${level}`, textContent: text});
     for (const missed of report.limits_missed) list.append(make("li", {}, badge("error", "limit missed"), ` ${missed.message}`));
     for (const finding of report.corpus.findings) {
       list.append(make("li", {}, badge(finding.severity, finding.name), ` ${finding.detail}`));
@@ -93,9 +93,15 @@
         if (state.visible.length) select((state.visible.find((row) => row.page) || state.visible[0]).index, true);
       });
       const of = counted.common ? ` of ${rows.length.toLocaleString("en")}: of the corpus rather than of any of them, so it is not marked below` : "";
-      list.append(make("li", {}, badge(counted.severity, counted.name), ` ${counted.severity}, `, link, of));
+      const meaning = report.meanings[counted.name];
+      list.append(make("li", {}, badge(counted.severity, counted.name), ` ${counted.severity}, `, link, of,
+        ...(meaning ? [make("span", {className: "quiet", textContent: `. ${meaning}`})] : [])));
     }
-    if (report.corpus.duplicates) list.append(make("li", {textContent: `${many(report.corpus.duplicates, "recording")} of the corpus are copies of others`}));
+    const copies = report.corpus.duplicates;
+    if (copies) {
+      const are = copies === 1 ? "is a copy of another" : "are copies of others";
+      list.append(make("li", {textContent: `${many(copies, "recording")} of the corpus ${are}`}));
+    }
     if (list.children.length) return;
     const checked = report.options.reencode ? "encoded again and compared code by code" : "decoded and compared by the measures above";
     list.append(make("li", {className: "fine", textContent: `Nothing, in ${many(compared, "recording")} ${checked}.`}));

@@ -49,8 +49,8 @@ class TiledNetwork(ChunkNetwork):
         )
         condition = torch.tensor(conditions).repeat_interleave(torch.tensor(frames))
         codes, certainty = self._quantize(joined, self.n_q, noise(joined, sizes, condition))
-        results: list[torch.Tensor] = list(codes.split(frames, dim=1))  # type: ignore[no-untyped-call]
-        for i, certain in enumerate(certainty.split(frames)):  # type: ignore[no-untyped-call]
+        results: list[torch.Tensor] = list(torch.split(codes, frames, dim=1))
+        for i, certain in enumerate(torch.split(certainty, frames)):
             if bool(uncertain(certain.min())):
                 results[i] = self._reference.to_codes([chunks[i]])[0]
                 self.repeated += 1

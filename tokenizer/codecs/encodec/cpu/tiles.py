@@ -7,7 +7,8 @@ bias, its normalisation (GroupNorm with one group needs sums over the whole chun
 applied), the sum of a residual block's two branches and the ELU are all done in one pass when the
 next layer reads a tile of it.
 
-    Signal ──read a tile──▶ ELU(shift + Σ term · scale) ──▶ reflect ends ──▶ products ──▶ raw output, sums ──▶ Signal
+    Signal ──read a tile──▶ ELU(shift + Σ term · scale) ──▶ reflect ends
+           ──▶ products ──▶ raw output, sums ──▶ Signal
 """
 
 from __future__ import annotations

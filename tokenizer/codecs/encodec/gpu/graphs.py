@@ -267,7 +267,8 @@ class _Lane:
     them read."""
 
     def __init__(self, device: torch.device, size: int, urgent: bool) -> None:
-        self.stream = torch.cuda.Stream(device, priority=-1 if urgent else 0)  # type: ignore[no-untyped-call]
+        priority = -1 if urgent else 0
+        self.stream = torch.cuda.Stream(device, priority)  # type: ignore[no-untyped-call]
         self.pool: Any = torch.cuda.graph_pool_handle()
         self.inputs = torch.empty(size, dtype=torch.uint8, device=device)
         self.graphs: dict[Shape, _Graph] = {}

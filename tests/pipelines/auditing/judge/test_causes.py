@@ -25,6 +25,7 @@ from tokenizer.codecs.lookup import BUNDLED
 from tokenizer.types import Codes
 
 LONG, OTHER_RATE = "long.wav", "other_rate.wav"
+pytestmark = pytest.mark.usefixtures("kept_decoders")
 CAUSES = {name for name, row in FINDINGS.items() if row.of_recording is explain}
 
 
@@ -356,4 +357,5 @@ def test_a_source_that_is_gone_is_said_and_the_others_go_on(out: Path, pristine:
         "3 kbps",
         "6 kbps",
     ]  # it can still be heard
+    assert by_id[OTHER_RATE].error is None
     assert by_id[OTHER_RATE].figures["si-snr"].value is not None
