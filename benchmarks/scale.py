@@ -149,7 +149,9 @@ def growth(folder: Path, count: int) -> str:
     storing, content = timed(plan.to_bytes)
     reading, _ = timed(lambda: Plan.from_bytes(content))
     manifest = Manifest(open_storage(str(folder / "out")))
-    manifest.begin(StoredRun(TokenizeConfig(str(corpus)), describe_mulaw(6.0), "1"), plan)
+    manifest.begin(
+        StoredRun(TokenizeConfig(str(folder / "corpus")), describe_mulaw(6.0), "1"), plan
+    )
     counts = pack_counts(np.random.default_rng(0).integers(0, 5000, (4, 1024)))
     form = shard_format("parquet")
 

@@ -23,6 +23,11 @@ def tokenize(
     max_chunk_seconds: float = 300.0,
     precision: str = "exact",
     follow_links: bool = False,
+    layout: str | None = None,
+    layout_split: str | None = None,
+    map: str | None = None,
+    audio_root: str | None = None,
+    delimiter: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     address: str | None = None,
@@ -53,6 +58,11 @@ def tokenize(
         max_chunk_seconds: longest recording for codecs without windows.
         precision: "exact", or on GPUs "fast", which has some other codes.
         follow_links: read also what the data lead to outside of the source.
+        layout: take the source for this layout, or for none, "folder"; None is as recognised.
+        layout_split: one split of a layout; None is all, in `meta`.
+        map: columns of a table, as in "text=sentence,speaker=client_id".
+        audio_root: folder where relative paths of a table begin.
+        delimiter: of a table, a character or its name.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
         gpus: encoders that hold a GPU each; None is all there are.
         address: Ray cluster to join, "auto" or "ray://host:port"; None starts one here.
@@ -86,6 +96,11 @@ def tokenize(
         max_chunk_seconds=max_chunk_seconds,
         precision=precision,
         follow_links=follow_links,
+        layout=layout,
+        layout_split=layout_split,
+        map=map,
+        audio_root=audio_root,
+        delimiter=delimiter,
     )
     options = RunOptions(
         workers=workers,
