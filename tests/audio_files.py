@@ -11,8 +11,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import soundfile
 
+from tokenizer import RecordingError, read_audio
 from tokenizer.audio.containers.ogg import checksum
 
 RATE = 48_000
@@ -141,3 +143,19 @@ def spoiled(content: bytes, size: int = 1, at: float = 0.5) -> bytes:
         + bytes(byte ^ 0x5A for byte in content[place : place + size])
         + content[place + size :]
     )
+
+
+def write(
+    path: Path, samples: np.ndarray, rate: int, subtype: str | None = None, form: str | None = None
+) -> Path:
+    """Write float `[channels, n]`."""
+    soundfile.write(path, samples.T, rate, subtype=subtype, format=form)
+    return path
+
+
+def failure(*args: object, **kwargs: object) -> RecordingError:
+    """What reading a file fails with."""
+    with pytest.raises(RecordingError) as caught:
+        read_audio(*args, **kwargs)  # type: ignore[arg-type]
+    assert "\n" not in caught.value.message
+    return caught.value

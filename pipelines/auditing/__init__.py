@@ -23,7 +23,8 @@ page/                 what people look at and listen to: index.html, sound, pict
 
 meters.py             everything that is measured of one recording while it goes by
 recording.py          one recording: source and reconstruction side by side, in bounded memory
-while_tokenizing.py   the same while `tokenize` still has the waveforms
+on_cluster.py         many of them, on a cluster's workers
+while_tokenizing.py   one recording while `tokenize` still has its waveform
 saved_results.py      results of single recordings on their way into a report
 report.py             report.json, a Parquet table, the terminal
 run.py                all of it: `audit(out)`

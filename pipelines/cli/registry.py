@@ -1,4 +1,4 @@
-"""What there is to choose from: codecs, sources and formats, and the package that each comes from."""
+"""What there is to choose from: codecs, sources and formats, and the package of each."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ A death says little by itself. The kernel kills whom it likes when memory runs o
 people kill, nodes go. So a recording whose process has died is tried again alone, in a fresh
 process, and only what happens then counts:
 
-    it crashed (a signal of its own, an exit code)      twice          the recording crashes its process
+    it crashed (a signal of its own, an exit code)      twice          it crashes its process
     it made no progress                                 once           it hangs
-    it was killed while the kernel ran out of memory    five times     it needs more memory than there is
+    it was killed while the kernel ran out of memory    five times     it needs more than there is
     it was killed, nobody knows why                     33 times       the same, most likely
     its node went, it was stopped, it had not begun     never
 

@@ -3,11 +3,13 @@ place.
 
 Whatever a client raises is judged (`pipelines.system.outages`), as one of three:
 
-    outage   the store does not answer now: 5xx, 429, 409, a connection refused, cut or silent. Asked again, less and less often,
-             for `patience_seconds`; after that the run stops, and another one goes on. It is no
-             recording's fault.
-    setup    credentials, endpoint, package: nothing will work before somebody sets them. The run stops at once.
-    answer   the store has said no about this object (missing, forbidden, not changed …): an `OSError`, for the caller to judge.
+    outage   the store does not answer now: 5xx, 429, 409, a connection refused, cut or silent.
+             Asked again, less and less often, for `patience_seconds`; after that the run stops,
+             and another one goes on. It is no recording's fault.
+    setup    credentials, endpoint, package: nothing will work before somebody sets them. The run
+             stops at once.
+    answer   the store has said no about this object (missing, forbidden, not changed …): an
+             `OSError`, for the caller to judge.
 
 The clients' own retries are kept few, so that patience is the same for all of them and is told
 here.
@@ -304,7 +306,7 @@ def _in_pieces(
         pieces = []
         for at in range(start, end, PIECE):
             last = min(at + PIECE, end)
-            pieces.append(patiently(lambda at=at, last=last: fetch(at, last), uri, blame))  # type: ignore[misc]
+            pieces.append(patiently(partial(fetch, at, last), uri, blame))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     return fetch_patiently

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO, cast
 
 
@@ -44,14 +44,34 @@ class OutlivedReader:
 
 @contextmanager
 def outlived_readers() -> Iterator[None]:
-    """Standard output and error outlive their readers in this block, and are flushed at its end."""
+    """Standard output and error outlive their readers in this block, and are flushed at its end;
+    what is written to one that was closed from the beginning goes nowhere."""
+    _keep_standard_numbers()
     before = sys.stdout, sys.stderr
-    wrapped = [None if stream is None else OutlivedReader(stream) for stream in before]
-    sys.stdout, sys.stderr = (cast(TextIO, stream) for stream in wrapped)
-    try:
-        yield
-    finally:
-        for stream in wrapped:
-            if stream is not None:
+    with ExitStack() as made:
+        wrapped = [
+            OutlivedReader(made.enter_context(_nowhere()) if stream is None else stream)
+            for stream in cast(tuple[TextIO | None, ...], before)
+        ]
+        sys.stdout, sys.stderr = (cast(TextIO, stream) for stream in wrapped)
+        try:
+            yield
+        finally:
+            for stream in wrapped:
                 stream.flush()
-        sys.stdout, sys.stderr = before
+            sys.stdout, sys.stderr = before
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+
+
+def _keep_standard_numbers() -> None:
+    """Open 0, 1 and 2 where the shell has closed them (`>&-`): the next file or pipe would get the
+    number, and a child that is started with it would take it for its standard output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(number, True)

@@ -1,7 +1,8 @@
 """What was committed, and how a shard gets there.
 
     1  the shard is written to a name of its own in `manifest/staging/` and made durable
-    2  its commit record, which holds that name and a hash, is created at `manifest/commits/SHARD.json`: first writer wins
+    2  its commit record, which holds that name and a hash, is created at
+       `manifest/commits/SHARD.json`: first writer wins
     3  the winner moves the staged file to `data/SHARD.SUFFIX`; a loser throws its own away
 
 The record is the commit. What is staged without a record never was; a record whose file is still
@@ -15,14 +16,19 @@ is removed by that run as it ends, or by another one once it is certain that the
 what one of them has staged may go just before it commits. Its record then describes nothing; the
 worker, or the next `recover`, withdraws it: removes the record if it is still that very one, so
 that no newer one can go. A record that is damaged, or of another configuration or plan, is
-withdrawn as well, and its shard done again.
+withdrawn as well, and its shard done again. A shard with recordings that were unavailable is done
+again too, once a run; its record gives way to the new one only if that is better (`supersede`).
 
-    OUT/manifest/config.json       what was asked for, and the plan's hash; written once: first writer wins
-    OUT/manifest/plan.parquet      which shard holds which recordings; staged before config.json is created, under a name that
-                                   tells its hash, and moved here afterwards, by whoever comes first
-    OUT/manifest/commits/*.json    one record a shard; those that bear the names of the plan's shards, and no others, count
-    OUT/manifest/runs/*.json       one for each run that is at work
-    OUT/manifest/precision.json    with --precision fast: how a sample of the codes compares with exact ones
+    OUT/manifest/config.json      what was asked for, and the plan's hash; written once: first
+                                  writer wins
+    OUT/manifest/plan.parquet     which shard holds which recordings; staged before config.json is
+                                  created, under a name that tells its hash, and moved here
+                                  afterwards, by whoever comes first
+    OUT/manifest/commits/*.json   one record a shard; those that bear the names of the plan's
+                                  shards, and no others, count
+    OUT/manifest/runs/*.json      one for each run that is at work
+    OUT/manifest/precision.json   with --precision fast: how a sample of the codes compares with
+                                  exact ones
 
 Every JSON file ends with its own checksum (`pipelines.output.manifest.sealing`), and config.json
 has that of the plan. Every reader compares them. A folder from before there were checksums is
@@ -37,7 +43,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.output.formats import ShardFormat
-from pipelines.output.manifest.leases import is_over, remove_dead
+from pipelines.output.manifest.leases import half_written, is_over, remove_dead
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
@@ -304,6 +310,8 @@ class Manifest:
                 over[of] = is_over(self.storage, of)
             if over[of] and not self._is_recorded(name):
                 self.storage.remove(f"{STAGING}/{name}")
+        for name in half_written(self.storage):
+            self.storage.remove(name)
         remove_dead(self.storage)
 
     def _settle(

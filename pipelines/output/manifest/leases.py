@@ -1,7 +1,7 @@
 """Which runs are at work on an output folder: each keeps a small file there for as long as it
 lives.
 
-    OUT/manifest/runs/RUN.json     host and process of its driver, and when it last said that it lives
+    OUT/manifest/runs/RUN.json   host and process of its driver, and when it last said that it lives
 
 Names of staged files carry the run that they belong to. Before anybody removes one it must be known
 that the run is over: it has given its lease up, its process is gone from this very machine, or it
@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 
+from pipelines.output.manifest.names import MANIFEST, run_of
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import Storage
 from tokenizer.errors import OutputError
@@ -156,3 +157,10 @@ def _born(pid: int) -> str:
         )
     except (OSError, IndexError):
         return ""
+
+
+def half_written(storage: Storage) -> list[str]:
+    """Files of the manifest that a process was writing when it was killed, by their names in the
+    output folder. Those of shards are not among them: they tell which run they are of."""
+    found = (f"{MANIFEST}/{name}" for name in storage.leftovers(MANIFEST, SILENT_SECONDS))
+    return [name for name in found if run_of(name.rsplit("/", 1)[-1]) is None]

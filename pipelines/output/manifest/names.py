@@ -9,6 +9,7 @@ import uuid
 from pipelines.output.formats import ShardFormat
 from pipelines.output.storage import Storage
 
+MANIFEST = "manifest"
 PRECISION = "manifest/precision.json"
 CONFIG, PLAN, COMMITS, DATA, STAGING = (
     "manifest/config.json",

@@ -92,7 +92,8 @@ def pack_counts(counts: NDArray[np.int64] | None) -> str | None:
     number of rows."""
     if counts is None:
         return None
-    return f"{counts.shape[0]}:{base64.b64encode(zlib.compress(counts.astype('<u8').tobytes(), 9)).decode()}"
+    packed = zlib.compress(counts.astype("<u8").tobytes(), 9)
+    return f"{counts.shape[0]}:{base64.b64encode(packed).decode()}"
 
 
 def unpack_counts(text: str) -> NDArray[np.int64]:

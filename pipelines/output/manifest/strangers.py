@@ -8,12 +8,21 @@ from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.output.formats import ShardFormat
 from pipelines.output.manifest.commits import CommitRecord
-from pipelines.output.manifest.leases import RUNS, is_over, read_lease
-from pipelines.output.manifest.names import COMMITS, CONFIG, DATA, PLAN, PRECISION, STAGING, run_of
-from pipelines.output.storage import LOCK, Storage
+from pipelines.output.manifest.leases import RUNS, half_written, is_over, read_lease
+from pipelines.output.manifest.names import (
+    COMMITS,
+    CONFIG,
+    DATA,
+    MANIFEST,
+    PLAN,
+    PRECISION,
+    STAGING,
+    run_of,
+)
+from pipelines.output.storage import LOCK, TEMPORARY, Storage
 
-_MANIFEST = "manifest"
-_JOURNAL = f"{_MANIFEST}/journal"
+_JOURNAL = f"{MANIFEST}/journal"
+_LEFT_OVER = "left over by a run that was killed: the next run removes it"
 _OF_SYSTEMS = (".DS_Store", ".nfs", ".fuse_hidden", ".gitattributes", ".gitkeep")
 """beginnings of names that file systems and desktops give their own files, which nobody reads"""
 
@@ -40,13 +49,16 @@ def strangers(
     waiting = {
         record.staged: shard for shard, record in records.items() if record.staged is not None
     }
-    for name in storage.find(_MANIFEST):
-        place = f"{_MANIFEST}/{name}"
+    dead = set(half_written(storage))
+    for name in storage.find(MANIFEST):
+        place = f"{MANIFEST}/{name}"
         folder, _, file = place.rpartition("/")
         reason = None
         if place in (CONFIG, PLAN, PRECISION, LOCK) or file.startswith(_OF_SYSTEMS):
             continue
-        if folder == COMMITS:
+        if TEMPORARY.fullmatch(file) and run_of(file) is None:
+            reason = _LEFT_OVER if place in dead else None
+        elif folder == COMMITS:
             reason = (
                 None
                 if file in commits
@@ -71,11 +83,7 @@ def _staged(storage: Storage, file: str, shard: str | None) -> str | None:
     run = run_of(file)
     if run is None:
         return "no staged file of a run; delete it"
-    return (
-        "left over by a run that was killed: the next run removes it"
-        if is_over(storage, run)
-        else None
-    )
+    return _LEFT_OVER if is_over(storage, run) else None
 
 
 def _lease(storage: Storage, file: str) -> str | None:

@@ -4,11 +4,11 @@ where that matters."""
 from __future__ import annotations
 
 from pipelines.output.storage.base import Storage
-from pipelines.output.storage.local import LOCK, LocalStorage
+from pipelines.output.storage.local import LOCK, TEMPORARY, LocalStorage
 from pipelines.output.storage.remote import RemoteStorage
 from pipelines.system.places import is_remote, local_path
 
-__all__ = ["LOCK", "LocalStorage", "RemoteStorage", "Storage", "open_storage"]
+__all__ = ["LOCK", "TEMPORARY", "LocalStorage", "RemoteStorage", "Storage", "open_storage"]
 
 
 def open_storage(root: str) -> Storage:

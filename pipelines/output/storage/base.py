@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO
 
@@ -66,6 +66,13 @@ class Storage(ABC):
     def find(self, folder: str) -> Mapping[str, int]:
         """Sizes of all that lies in a folder and in those below it, by their names in it; what is
         no file is there too."""
+
+    def leftovers(self, folder: str, silent: float) -> Sequence[str]:
+        """Names in a folder and those below it under which a file was being written by a process
+        that has been killed: what was written is there under its own name, or nothing was for
+        `silent` seconds. None where files appear whole by themselves."""
+        del folder, silent
+        return []
 
     @abstractmethod
     def size(self, name: str) -> int: ...

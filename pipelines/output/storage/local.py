@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -24,6 +26,8 @@ _NO_HARD_LINKS = {
 }
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
+"""a name under which a file is being written, and its own in it"""
 LOCK = "manifest/.lock"
 """held by a process of this machine or another while it does what a file system cannot do in one
 step"""
@@ -109,6 +113,18 @@ class LocalStorage(Storage):
                 with suppress(FileNotFoundError):
                     found[str(path.relative_to(root))] = path.lstat().st_size
         return dict(sorted(found.items()))
+
+    def leftovers(self, folder: str, silent: float) -> Sequence[str]:
+        root, found = self._path(folder), []
+        for path in root.rglob(".*.tmp"):
+            name = TEMPORARY.fullmatch(path.name)
+            with suppress(FileNotFoundError):
+                if name is not None and (
+                    path.stat().st_mtime < time.time() - silent
+                    or os.path.samestat(path.stat(), path.with_name(name.group(1)).stat())
+                ):
+                    found.append(str(path.relative_to(root)))
+        return sorted(found)
 
     def size(self, name: str) -> int:
         return self._path(name).stat().st_size

@@ -39,6 +39,7 @@ from pipelines.output.manifest.names import (
     staged_name,
 )
 from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import make_plan
 from pipelines.output.storage import LocalStorage, Storage, open_storage
 from pipelines.output.stored_run import StoredRun
@@ -441,3 +442,31 @@ def test_a_file_is_removed_only_if_it_is_still_the_same(storage: Storage) -> Non
     storage.write("a/b/y", b"12")
     storage.write("a/z", b"")
     assert dict(storage.find("a")) == {"b/y": 2, "z": 0} and dict(storage.find("none")) == {}
+
+
+def test_what_a_killed_process_was_writing_is_known_from_what_a_live_one_is(
+    tmp_path: Path,
+) -> None:
+    """Killed between the link and the unlink of a commit record; before the link, long ago; and not
+    killed at all."""
+    storage = LocalStorage(str(tmp_path))
+    record, manifest = stage(storage), Manifest(storage)
+    manifest.publish(record, PARQUET)
+    commits = tmp_path / COMMITS
+    linked, old, young, foreign = (
+        commits / f".{SHARD}.json.{uuid.uuid4().hex}.tmp",
+        commits / f".x.json.{uuid.uuid4().hex}.tmp",
+        commits / f".y.json.{uuid.uuid4().hex}.tmp",
+        commits / ".somebody's.tmp",
+    )
+    os.link(commits / f"{SHARD}.json", linked)
+    for path in (old, young, foreign):
+        path.write_bytes(b"{")
+    os.utime(old, (1e9, 1e9))
+    found = dict(strangers(storage, PARQUET, [SHARD], manifest.committed()))
+    for path in (linked, old):
+        assert "the next run removes it" in found.pop(f"{COMMITS}/{path.name}")
+    assert list(found) == [f"{COMMITS}/{foreign.name}"]
+    manifest.recover(PARQUET)
+    assert sorted(commits.iterdir()) == sorted([commits / f"{SHARD}.json", young, foreign])
+    assert manifest.committed() == {SHARD: record}

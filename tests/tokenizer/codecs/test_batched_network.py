@@ -4,7 +4,6 @@ costs."""
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sounds import sound
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import EncodecConfig, EncodecModel
-from transformers.models.encodec.modeling_encodec import EncodecConv1d
+from transformers import EncodecModel
 
-from tokenizer import Codec, CodecLoadError, RecordingError, load_codec
-from tokenizer.codecs import describe_codec
+from tokenizer import Codec, RecordingError, load_codec
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec import certainty
 from tokenizer.codecs.encodec.arithmetic import arithmetic
-from tokenizer.codecs.encodec.certainty import FRAME_NOISE, noise
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.batches import ROWS
-from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work, fill
-from tokenizer.codecs.encodec.gpu.masked import Convolution, MaskedEncoder, plain
-from tokenizer.codecs.encodec.probe import compare_codes
-from tokenizer.codecs.encodec.quantizer import half_squares, quantize, quantize_quickly
+from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work
 from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
-from tokenizer.codecs.precision import PrecisionReport
 
 CPU = torch.device("cpu")
 LENGTHS = [48_000, 1, 2, 319, 320, 321, 480, 4_001, 47_999, 48_000, 24_001, 700]
@@ -43,104 +34,6 @@ LENGTHS = [48_000, 1, 2, 319, 320, 321, 480, 4_001, 47_999, 48_000, 24_001, 700]
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= 2e-5 * max(float(expected.abs().max()), 1e-3)
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    norm=st.sampled_from(["time_group_norm", "weight_norm"]),
-    pad_mode=st.sampled_from(["reflect", "constant"]),
-    kernel=st.integers(1, 8),
-    stride=st.integers(1, 4),
-    dilation=st.integers(1, 3),
-    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=5),
-    spare=st.integers(0, 9),
-    elu=st.booleans(),
-    channels_last=st.booleans(),
-    seed=st.integers(0, 9),
-)
-def test_each_row_of_a_masked_convolution_equals_upstreams_alone(
-    norm: str,
-    pad_mode: str,
-    kernel: int,
-    stride: int,
-    dilation: int,
-    lengths: list[int],
-    spare: int,
-    elu: bool,
-    channels_last: bool,
-    seed: int,
-) -> None:
-    dilation = 1 if stride > 1 else dilation
-    if (kernel - 1) * dilation + 1 < stride:
-        return  # upstream has negative padding there
-    torch.manual_seed(seed)
-    config = EncodecConfig(norm_type=norm, pad_mode=pad_mode, use_causal_conv=norm == "weight_norm")
-    module = EncodecConv1d(config, 3, 4, kernel, stride=stride, dilation=dilation)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn_like(parameter))
-    x = torch.zeros(len(lengths), 3, max(lengths) + spare)
-    for row, length in enumerate(lengths):
-        x[row, :, :length] = torch.randn(3, length)
-    with torch.inference_mode():
-        signal = Convolution(module, elu, channels_last)(plain(x, torch.tensor(lengths)))
-        found, frames = signal.whole(), signal.lengths
-        assert frames is not None
-        for row, length in enumerate(lengths):
-            alone = x[row : row + 1, :, :length]
-            expected = module(torch.nn.functional.elu(alone) if elu else alone)[0]
-            close(found[row, :, : frames[row]], expected)
-            assert not found[row, :, frames[row] :].any(), "zeros lie beyond the end"
-
-
-@pytest.mark.parametrize("checkpoint", ["reduced", "mono"])
-def test_each_row_of_the_encoder_equals_upstreams_alone(
-    checkpoint: str, request: pytest.FixtureRequest
-) -> None:
-    model = load_model(request.getfixturevalue(checkpoint), CPU)
-    channels, rate = model.config.audio_channels, model.config.sampling_rate
-    lengths = [1, 2, 5, 319, 321, 4_001, rate - 480, rate]
-    samples, known = (
-        torch.empty(len(lengths), channels, rate),
-        torch.empty(len(lengths), dtype=torch.int64),
-    )
-    fill(samples, known, [sound(n, channels, rate, seed=n).samples for n in lengths])
-    with torch.inference_mode():
-        embeddings, frames = MaskedEncoder(model.encoder)(samples, known)
-        assert frames is not None
-        for row, length in enumerate(lengths):
-            close(
-                embeddings[row, :, : frames[row]],
-                model.encoder(samples[row : row + 1, :, :length])[0],
-            )
-        full, none = MaskedEncoder(model.encoder)(samples[-1:], None)
-        assert none is None
-        close(full, model.encoder(samples[-1:]))
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_the_encoder_moves_frames_no_further_than_rounding_does(
-    full: Path, channels_last: bool
-) -> None:
-    """Sums over a million samples must not lose digits, or codes that seem beyond doubt are not:
-    half of `FRAME_NOISE`."""
-    model, lengths = load_model(full, CPU), [41_055, 25_212, 48_000, 700]
-    samples, known = (
-        torch.empty(len(lengths), 2, 48_000),
-        torch.empty(len(lengths), dtype=torch.int64),
-    )
-    fill(samples, known, [sound(n, seed=n).samples * 10 for n in lengths])
-    encoder = MaskedEncoder(model.encoder, channels_last)
-    with torch.inference_mode():
-        masked, frames = encoder(samples, known)
-        unmasked, _ = encoder(samples[2:3], None)
-        assert frames is not None
-        rows = [(row, masked[row, :, : frames[row]]) for row in range(len(lengths))] + [
-            (2, unmasked[0])
-        ]
-        for row, found in rows:
-            expected = model.encoder(samples[row : row + 1, :, : lengths[row]])[0]
-            assert ((found - expected).norm(dim=0) / expected.norm(dim=0)).max() < FRAME_NOISE / 2
 
 
 @pytest.fixture(scope="module")
@@ -247,103 +140,6 @@ def test_what_is_not_finite_is_an_error_and_spoils_no_other_batch(network: Batch
     assert network._encoder()._runner._free.qsize() == SLOTS
 
 
-def test_the_quick_quantizer_finds_the_same_entries() -> None:
-    torch.manual_seed(0)
-    frames, codebooks = torch.randn(500, 16), [torch.randn(64, 16) * 2.0**-i for i in range(6)]
-    halves = [half_squares(codebook) for codebook in codebooks]
-    codes, certainty = quantize(frames, codebooks, halves, noise(frames, 1.0))
-    quick = quantize_quickly(frames, codebooks, halves)
-    sure = certainty > 3
-    assert sure.float().mean() > 0.9 and torch.equal(quick[:, sure], codes[:, sure])
-
-
-def test_fast_encodes_without_looking_for_ties(reduced: Path) -> None:
-    """On a CPU its convolutions are exact, so that only the quantizer's shorter way is seen."""
-    model = load_model(reduced, CPU)
-    fast = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16, precision="fast")
-    chunks = [sound(n, seed=n).samples for n in (48_000, 4_001)]
-    with torch.inference_mode(), arithmetic("fast"):
-        found = fast.encode(chunks)
-    expected = load_codec(str(reduced), bandwidth=24.0, device="cpu").encode_chunks(chunks)
-    for one, other in zip(found, expected, strict=True):
-        assert np.mean(one.codes == other.codes) > 0.99
-    assert fast.repeated == 0
-
-
-def coarse(codes: NDArray[Any]) -> NDArray[Any]:
-    """Codes with the last level's replaced."""
-    changed = codes.copy()
-    changed[-1] = (changed[-1] + 1) % 1024
-    return changed
-
-
-def test_a_comparison_counts_by_level_and_weighs_errors(reduced: Path) -> None:
-    model = load_model(reduced, CPU)
-    reference = ReferenceModules(model, static=True)
-    chunks = [torch.from_numpy(sound(n, seed=n).samples) * 8 for n in (48_000, 640)]
-    with torch.inference_mode():
-        codes = [reference.quantize(reference.embed(chunk[None]), 4)[:, 0] for chunk in chunks]
-    same = compare_codes(reference, chunks, codes)
-    assert same.equal == (152,) * 4 and same.shares == (1.0,) * 4 and same.error_ratio == 1.0
-    worse = compare_codes(
-        reference, chunks, [torch.from_numpy(coarse(one.numpy())) for one in codes]
-    )
-    assert worse.equal == (152, 152, 152, 0) and worse.error_ratio > 1.0
-    both = same + worse
-    assert both.chunks == 4 and both.shares == (1.0, 1.0, 1.0, 0.5)
-    assert PrecisionReport.from_json(both.to_json()) == both
-    assert "50.00%" in both.describe()
-
-
-def as_fast(folder: Path, bandwidth: float = 6.0) -> EncodecCodec:
-    """What a GPU would load for `precision="fast"`, computing on this machine."""
-    spec = describe_codec(str(folder), bandwidth=bandwidth, precision="fast")
-    return EncodecCodec(folder, spec, "cpu")
-
-
-def test_a_fast_codec_judges_its_first_chunks(
-    reduced: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    codec = as_fast(reduced)
-    assert codec.spec.precision == "fast" and codec.precision_report() is None
-    encode: Any = codec._network.encode
-    monkeypatch.setattr(
-        codec._network,
-        "encode",
-        lambda chunks: [replace(one, codes=coarse(one.codes)) for one in encode(chunks)],
-    )
-    codec.encode_chunks([sound(n, seed=n).samples for n in (48_000, 640)])
-    report = codec.precision_report()
-    assert report is not None and report.chunks == 2 and report.equal == (152, 152, 152, 0)
-    assert load_codec(str(reduced), device="cpu").precision_report() is None
-
-
-def test_a_codec_in_batches_gives_what_the_default_gives(reduced: Path) -> None:
-    """The adapter's way through a `BatchedNetwork`, which only a GPU takes by itself."""
-    codec = as_fast(reduced, 24.0)
-    model = load_model(reduced, CPU)
-    codec._network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
-    waveform = sound(100_000)
-    found, expected = (
-        codec.encode(waveform),
-        load_codec(str(reduced), bandwidth=24.0, device="cpu").encode(waveform),
-    )
-    assert np.array_equal(found.codes, expected.codes)
-    report = codec.precision_report()
-    assert report is not None and report.chunks == 3 and report.shares == (1.0,) * 16
-
-
-def test_precisions_are_refused_by_name(reduced: Path) -> None:
-    assert replace(
-        describe_codec(str(reduced), precision="fast"), precision="exact"
-    ) == describe_codec(str(reduced))
-    with pytest.raises(CodecLoadError, match="needs a GPU"):
-        load_codec(str(reduced), device="cpu", precision="fast")
-    for call in (load_codec, describe_codec):
-        with pytest.raises(CodecLoadError, match="choose one of exact, fast"):
-            call(str(reduced), precision="sloppy")
-
-
 CODED = [(150, 16), (1, 16), (2, 16), (149, 16), (150, 4), (150, 16), (13, 4)]
 """frames and levels"""
 
@@ -372,18 +168,6 @@ def test_a_scale_of_none_is_one(network: BatchedNetwork) -> None:
     codes = coded()[0].codes
     one, other = network.decode([ChunkCodes(codes, None), ChunkCodes(codes, 1.0)])
     assert np.array_equal(one, other)
-
-
-def test_a_recording_decodes_in_batches_to_what_it_decodes_to_by_default(reduced: Path) -> None:
-    codec, default = as_fast(reduced, 24.0), load_codec(str(reduced), bandwidth=24.0, device="cpu")
-    model = load_model(reduced, CPU)
-    codec._network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
-    codec.batch_chunks = 2
-    for samples in (100_000, 2 * 47_520 + 200, 700):
-        codes = default.encode(sound(samples))
-        found, expected = codec.decode(codes).samples, default.decode(codes).samples
-        assert found.shape == (2, samples)
-        np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 class NothingIsReadBack(TorchDispatchMode):

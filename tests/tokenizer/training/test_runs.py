@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tokenizer import load_codec
 from tokenizer.codecs.encodec.seeded import write_seeded
-from tokenizer.errors import CodecLoadError, CodecshardsError, OutputError, UsageError
-from tokenizer.training.__main__ import main
+from tokenizer.errors import CodecshardsError, OutputError, UsageError
 from tokenizer.training.checkpoints import read_state
 from tokenizer.training.data.draws import DataOptions, Mixer
 from tokenizer.training.data.pack import Pack
@@ -32,9 +31,9 @@ from tokenizer.training.export import export
 from tokenizer.training.logs import read_evaluations, read_losses
 from tokenizer.training.loop import Sitting, train
 from tokenizer.training.networks.model import initial_model, new_model
-from tokenizer.training.presets import PAPER, PRESETS, TrainConfig, differences, find_preset
+from tokenizer.training.presets import PAPER, TrainConfig, differences, find_preset
 from tokenizer.training.trainer import Trainer
-from tokenizer.training.workers import Workers, open_workers
+from tokenizer.training.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = dataclasses.replace(
@@ -344,52 +343,6 @@ def test_the_papers_batch_is_shared_by_all_devices_and_their_number_is_kept(
     assert json.loads((undisturbed / "config.json").read_text())["world"] == 1
 
 
-def test_a_checkpoint_without_some_weights_is_not_trained_on(tmp_path: Path) -> None:
-    folder = write_seeded(tmp_path / "seeded", size="reduced")
-    weights = load_file(folder / "model.safetensors")
-    weights.pop("encoder.layers.0.conv.weight")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(CodecLoadError, match="lack 1 tensor"):
-        initial_model(str(folder))
-
-
-def test_presets_are_what_they_say_and_survive_json() -> None:
-    for preset in PRESETS.values():
-        config = TrainConfig(preset, init="x", seed=3)
-        again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
-        assert differences(again, config) == [] and again.preset.steps == preset.steps
-    assert (PAPER.steps, PAPER.batch, PAPER.betas, PAPER.discriminator_probability) == (
-        300 * 2000,
-        64,
-        (0.5, 0.9),
-        0.5,
-    )
-    assert PAPER.phases[0].learning_rate == 1.5e-4
-    assert PAPER.phases[0].weights == {"time": 0.1, "mel": 1.0, "adversarial": 4.0, "features": 4.0}
-    small = find_preset("small")
-    assert (
-        small.scaled(1000).steps == 1000
-        and small.extended(small.steps + 7).phases[-1].steps == small.phases[-1].steps + 7
-    )
-    starts = [
-        small.phase_at(step)[0].name
-        for step in (0, small.phases[0].steps - 1, small.phases[0].steps, small.steps)
-    ]
-    assert starts == ["waveform", "waveform", "mel", "adversarial"]
-
-
-def test_easing_and_learning_rates_by_hand() -> None:
-    preset = dataclasses.replace(find_preset("tiny").scaled(100), warmup=10, cooldown=0.1)
-    phase = dataclasses.replace(preset.phases[0], steps=100, ease=(0.5, 0.7))
-    assert [phase.quantised_share(step) for step in (0, 50, 60, 70, 99)] == pytest.approx(
-        [0, 0, 0.5, 1, 1]
-    )
-    assert dataclasses.replace(phase, ease=(0.0, 0.0)).quantised_share(0) == 1.0
-    assert dataclasses.replace(phase, ease=(1.0, 1.0)).quantised_share(99) == 0.0
-    rates = [preset.learning_rate(step) for step in (0, 9, 30, 95)]
-    assert rates == pytest.approx([5e-4, 5e-3, 5e-3, 1.5e-4])
-
-
 TWO = """
 import os, sys, torch, test_runs as t
 from pathlib import Path
@@ -439,35 +392,3 @@ def test_two_devices_move_together(pack_folder: Path, tmp_path: Path) -> None:
     one, other = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert [row["step"] for row in read_losses(tmp_path / "run")] == list(range(4))
-
-
-def test_a_card_of_its_own_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="each takes a card of its own"):
-        open_workers("cuda:1")
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--preset", "huge"], "preset huge: choose one of"),
-        (["--steps", "0"], "--steps 0"),
-        (["--batch", "0"], "--batch 0"),
-        (["--precision", "float16"], "--precision float16"),
-        (["--minutes", "0"], "--minutes 0"),
-        (["--device", "tpu"], "device tpu"),
-        (["--device", "cuda:99"], "device cuda:99"),
-        (["--init", "./missing"], "no such folder"),
-        (["--learning-rate", "-1"], "--learning-rate"),
-    ],
-)
-def test_mistakes_are_one_line_and_exit_code_2(
-    pack_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: list[str],
-    words: str,
-) -> None:
-    assert main([str(pack_folder), str(tmp_path / "run"), *options]) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert len(error) == 1 and words in error[0]
