@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
@@ -14,7 +15,7 @@ from pipelines.corpus.sources.base import is_remote
 from pipelines.corpus.sources.folder import FolderSource
 from pipelines.corpus.sources.listing import Entry, Listing, is_folder, list_folder
 from pipelines.system.remote import open_remote
-from tokenizer.errors import SourceError
+from tokenizer.errors import CodecshardsError, SourceError
 from tokenizer.types import Recording
 
 _LONGEST = 1 << 20
@@ -66,15 +67,16 @@ def _layout(spec: str, asked: str | None) -> Layout | None:
 
 
 def _first_line(spec: str) -> str:
-    """Of a file, as text; empty where it has none."""
+    """Of a file, as text; empty where it has none, or cannot be read: whoever reads it as a table
+    says why."""
     if not is_remote(spec) and not Path(spec).is_file():
         return ""
-    with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as raw:
-        file = cast(IO[bytes], gzip.open(raw) if spec.endswith(".gz") else raw)  # noqa: SIM115
-        try:
+    try:
+        with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as raw:
+            file = cast(IO[bytes], gzip.open(raw) if spec.endswith(".gz") else raw)  # noqa: SIM115
             return file.readline(_LONGEST).decode("utf-8-sig").strip()
-        except (OSError, EOFError, UnicodeDecodeError):
-            return ""
+    except (OSError, EOFError, ValueError, zlib.error, CodecshardsError):
+        return ""
 
 
 def _folder(source: ListSource, layout: Layout) -> Folder:
