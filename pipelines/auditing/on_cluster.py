@@ -49,10 +49,11 @@ def audit_on_cluster(
     compute = settings.options.compute
     with connect(compute.address, compute.workers, compute.ray_gpus) as cluster:
         compute.require_on(cluster.gpus)
+        cards = cluster.gpus and compute.device != "cpu"
         codec = replace(
             settings.codec,
-            device="cuda" if cluster.gpus else "cpu",
-            precision=settings.codec.precision if cluster.gpus else "exact",
+            device="cuda" if cards else "cpu",
+            precision=settings.codec.precision if cards else "exact",
         )
         worker = AuditWorker(replace(settings, codec=codec))
         caller = Caller[Chosen, RecordingAudit](
