@@ -143,7 +143,8 @@ def empty_files(corpus: Path, count: int) -> Path:
 
 def growth(folder: Path, count: int) -> str:
     """One row of the first table."""
-    source = open_source(str(empty_files(folder / "corpus", count)))
+    corpus = empty_files(folder / "corpus", count)
+    source = open_source(str(corpus))
     listing, recordings = timed(lambda: list(source.scan()))
     planning, plan = timed(lambda: make_plan(recordings, shard_hours=200 * 0.1 / 3600))
     storing, content = timed(plan.to_bytes)
