@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -18,9 +19,14 @@ FILES = sorted(
 )
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(path: Path) -> Iterator[str]:
     """Every module that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -29,7 +35,7 @@ def imported(path: Path) -> Iterator[str]:
 
 def top_level(path: Path) -> Iterator[str]:
     """The modules that are imported just by importing a file."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree(path).body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -47,6 +53,7 @@ PUBLIC = [ROOT / package / "__init__.py" for package in ("tokenizer", "pipelines
 """public names from all rooms, each imported when it is used"""
 
 
+@cache
 def rooms() -> dict[str, set[str] | None]:
     """Folder to the folders that it may import, from the page; None is everything, and a folder
     without a word of its own has its parent's."""
@@ -59,6 +66,7 @@ def rooms() -> dict[str, set[str] | None]:
     return found
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module's dotted name."""
     return {
@@ -70,7 +78,7 @@ def modules() -> dict[str, Path]:
 def targets(path: Path, known: dict[str, Path]) -> set[str]:
     """Modules of ours that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module in known:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
@@ -78,6 +86,7 @@ def targets(path: Path, known: dict[str, Path]) -> set[str]:
     return found
 
 
+@cache
 def room_of(path: Path, deepest: bool = False) -> str:
     """The folder whose rules hold for a file: the nearest around it with imports of its own on the
     page, or the nearest that the page names at all."""
@@ -124,7 +133,7 @@ def test_no_module_imports_itself_over_others() -> None:
 
 def targets_at_the_head(path: Path, known: dict[str, Path]) -> set[str]:
     found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree(path).body:
         if isinstance(node, ast.ImportFrom) and node.module in known:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
@@ -136,7 +145,7 @@ def targets_at_the_head(path: Path, known: dict[str, Path]) -> set[str]:
 def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MOST_LINES
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
@@ -161,7 +170,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_no_relative_imports_and_no_asserts(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         assert not isinstance(node, ast.Assert), (
             f"{path}:{node.lineno}: assert is not input validation"
         )

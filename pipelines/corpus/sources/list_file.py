@@ -74,7 +74,8 @@ def _first_line(spec: str) -> str:
     try:
         with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as raw:
             file = cast(IO[bytes], gzip.open(raw) if spec.endswith(".gz") else raw)  # noqa: SIM115
-            return file.readline(_LONGEST).decode("utf-8-sig").strip()
+            # Remote files know no `readline(size)`.
+            return file.read(_LONGEST).partition(b"\n")[0].decode("utf-8-sig").strip()
     except (OSError, EOFError, ValueError, zlib.error, CodecshardsError):
         return ""
 

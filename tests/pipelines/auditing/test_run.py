@@ -453,7 +453,7 @@ class Deadly(dict):  # type: ignore[type-arg]
     """Kills the process that it is sent to."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (1,)
+        return os.abort, ()
 
 
 def test_a_process_that_dies_on_a_recording_is_not_a_damaged_shard(

@@ -37,7 +37,8 @@ with open_display() as display:
     for _ in range(5):
         display.update(progress)
         time.sleep(0.15)
-    display.message("see /a/path/longer/than/a/line/of/eighty/columns/that/stays/whole.parquet")
+    long = "/a/path/longer/than/a/line/of/eighty/columns/that/stays/whole.parquet"
+    display.message(f"a message with {long}")
     display.message("evil\\x1b[2Jname [bold]x")
     display.update(progress)
 """
