@@ -1,7 +1,7 @@
 """Encoding speed: ours and transformers the model card's way, in turns in one run.
 
     python -m tokenizer.codecs.encodec.seeded codec --size full
-    python -m benchmarks.encode --codec codec --bandwidth 24 > benchmarks/results/encode.md
+    python -m benchmarks.encode --codec codec --bandwidth 24 > benchmarks/results/encode_24kbps.md
     python -m benchmarks.encode --codec codec --device cuda --precision fast  # TF32 beside
 
 Each arm encodes the same recordings, already decoded, in every round; a ratio is the median of the

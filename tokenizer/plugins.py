@@ -21,7 +21,6 @@ from importlib.metadata import EntryPoint, entry_points
 from tokenizer.errors import UsageError
 
 CODECS, SOURCES, FORMATS = "codecshards.codecs", "codecshards.sources", "codecshards.formats"
-GROUPS = (CODECS, SOURCES, FORMATS)
 
 
 def plugin_names(group: str, taken: Iterable[str]) -> list[str]:

@@ -242,11 +242,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             self._worker_state, self._ended = None, False
         rank, world = self._rank()
         own = self._workers and torch.utils.data.get_worker_info() is None
-        source = (
-            self._from_processes(rank, world)
-            if own
-            else self._from_here(worker, workers, rank, world)
-        )
+        source = self._from_processes() if own else self._from_here(worker, workers, rank, world)
         for batch, behind, following in source:
             self._cursor = behind if workers == 1 else following
             yield (
@@ -303,7 +299,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         plan = plans.item(number)
         return None if plan is None else (self._collate(plan[0]), plan[1], plan[2])
 
-    def _from_processes(self, rank: int, world: int) -> Iterator[Step]:
+    def _from_processes(self) -> Iterator[Step]:
         steps = _Steps(self)
         for batch, at in DataLoader(
             steps, batch_size=None, num_workers=self._workers, prefetch_factor=self._prefetch

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from pipelines.corpus.absence import Absence
 from pipelines.corpus.reader import Decoder, Decoding
-from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row, ShardStats, counted
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
 from pipelines.output.plan import estimated
@@ -76,7 +75,7 @@ class Shard:
         """Rows of the recordings that could be tokenized, in the plan's order."""
         return counted(self._rows(), self._stats, self._spec.codebook_size)
 
-    def record(self, form: ShardFormat, staged: StagedFile | None) -> CommitRecord:
+    def record(self, staged: StagedFile | None) -> CommitRecord:
         """What was done, once the rows are written."""
         planned = [recording.id for recording in self._job.recordings]
         self._update()

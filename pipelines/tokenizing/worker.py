@@ -53,7 +53,7 @@ class ShardWorker:
         observer = self._observer()
         shard = Shard(self._tools, job, self.progress, observer, self.on_progress)
         staged = self._stage(job.name, shard)
-        record = shard.record(self._format, staged)
+        record = shard.record(staged)
         if observer:
             observer.write(job.name)
         self._manifest.require(self._settings.fingerprint)
