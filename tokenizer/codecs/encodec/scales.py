@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
+
+from tokenizer.codecs.encodec.arithmetic import one_thread
 
 SILENCE = 1e-8
 """added to every RMS, as EnCodec does: silence is divided by it"""
@@ -22,24 +23,9 @@ def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         another number of encoders could repeat.
     """
     mono = samples.sum(1, keepdim=True) / samples.shape[1]
-    with _one_thread() if samples.device.type == "cpu" else nullcontext():
+    with one_thread() if samples.device.type == "cpu" else nullcontext():
         scales = mono.pow(2).mean(dim=-1, keepdim=True).sqrt() + SILENCE
     return samples / scales, scales
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch splits a long sum over its threads, and rounds it differently for each number of
-    them."""
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def row_scales(samples: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:

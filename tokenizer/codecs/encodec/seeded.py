@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from tokenizer.codecs.encodec.arithmetic import exact_float32, one_thread
 from tokenizer.errors import CodecshardsError, UsageError
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -58,7 +59,7 @@ def write_seeded(
         folder: where to; made if missing.
         model: a row of `MODELS`.
         size: a row of `SIZES`.
-        seed: of the weights and codebooks; the same seed gives the same codes on one machine.
+        seed: of the weights and codebooks; the same seed gives the same ones on one machine.
         changes: other settings of `EncodecConfig` than the model and size have.
 
     Raises:
@@ -71,8 +72,13 @@ def write_seeded(
         raise UsageError(
             f"no seeded model {model} of size {size}: choose from {list(MODELS)} and {list(SIZES)}"
         )
-    # The caller's random state stays as it is.
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+    # The caller's random state stays as it is, and their arithmetic does not matter.
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(),
+        exact_float32(),
+        one_thread(),
+    ):
         torch.manual_seed(seed)
         net = EncodecModel(
             EncodecConfig(**{**MODELS[model], **SIZES[size], **(changes or {})})
