@@ -26,9 +26,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Small models on many threads spend their time waiting for each other."""
+    """Small models on many threads spend their time waiting for each other; and what a test before
+    has set, transformers' own codes would depend on."""
     import torch
 
     torch.set_num_threads(1)

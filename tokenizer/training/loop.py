@@ -86,12 +86,24 @@ def train(
     workers = open_workers(sitting.device)
     if sitting.threads is not None:
         torch.set_num_threads(sitting.threads)
-    torch.set_float32_matmul_precision("high")
     if workers.device.type == "cpu":
         keep_freed_memory(everything=True)
     config = replace(config, world=workers.count, preset=config.preset.on(workers.count))
     config = settle(config, run_dir, sitting, write=workers.first)
-    return _Run(config, pack, run_dir, sitting, workers, say).go()
+    with _reduced_products():
+        return _Run(config, pack, run_dir, sitting, workers, say).go()
+
+
+@contextmanager
+def _reduced_products() -> Iterator[None]:
+    """Products in TF32, or what a CPU has of that kind: a setting of the whole process, which codes
+    that are computed in it afterwards must not find."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def settle(config: TrainConfig, run_dir: Path, sitting: Sitting, *, write: bool) -> TrainConfig:
