@@ -245,7 +245,7 @@ def test_a_driver_that_is_stopped_or_killed_loses_nothing(
     """One after the other on the same folder, and then to its end."""
     out, chance = tmp_path / "out", random.Random(round)
     before: dict[str, int] = {}
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         process = scene.start(out, "--device", "cpu")
         wait_for(lambda: len(commits(out)) > len(before) or process.poll() is not None)  # noqa: B023
         time.sleep(chance.uniform(0, 0.3))
