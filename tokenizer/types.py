@@ -34,10 +34,14 @@ class Recording:
     speaker: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     """whatever else the source carries (JSON values)"""
+    channel: int | None = None
+    """the one channel of the file that is meant, from 0; None is all of them"""
 
     def __post_init__(self) -> None:
         if not self.id:
             raise ShapeError(f"a recording needs an id (uri {self.uri!r})")
+        if self.channel is not None and self.channel < 0:
+            raise ShapeError(f"recording {self.id!r}: there is no channel {self.channel}")
         if self.start is not None and self.start < 0:
             raise ShapeError(f"recording {self.id!r}: start {self.start} is before the beginning")
         if self.end is not None and self.end <= (self.start or 0.0):

@@ -30,6 +30,7 @@ _FIELDS = pa.schema(
         ("language", pa.string()),
         ("speaker", pa.string()),
         ("meta", pa.string()),
+        ("channel", pa.int16()),
     ]
 )
 
@@ -107,8 +108,23 @@ def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str
     Raises:
         SourceError: no recordings, or two with one id (both are named).
     """
-    shards: list[list[Recording]] = [[]]
-    filled = 0.0
+    shards: list[list[Recording]] = []
+    for number, recording in place_in_shards(recordings, shard_hours=shard_hours):
+        if number == len(shards):
+            shards.append([])
+        shards[number].append(recording)
+    return Plan(split, _named(split, shards))
+
+
+def place_in_shards(
+    recordings: Iterable[Recording], *, shard_hours: float
+) -> Iterator[tuple[int, Recording]]:
+    """Each recording with the number of its shard, from 0; the rule that `make_plan` follows.
+
+    Raises:
+        SourceError: no recordings, or two with one id (both are named).
+    """
+    shard, filled = 0, 0.0
     places: dict[str, str] = {}
     for recording in recordings:
         if recording.id in places:
@@ -118,17 +134,15 @@ def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str
             )
         places[recording.id] = recording.uri
         seconds = estimated(recording)
-        if shards[-1] and filled + seconds > shard_hours * 3600:
-            shards.append([])
-            filled = 0.0
-        shards[-1].append(recording)
+        if filled and filled + seconds > shard_hours * 3600:
+            shard, filled = shard + 1, 0.0
         filled += seconds
-    if not shards[0]:
+        yield shard, recording
+    if not places:
         raise SourceError(
             "the source has no recordings (a folder is searched for files with the endings of "
             "audio)"
         )
-    return Plan(split, _named(split, shards))
 
 
 def estimated(recording: Recording) -> float:
@@ -168,10 +182,12 @@ def _to_row(shard: int, recording: Recording) -> tuple[object, ...]:
         json.dumps(dict(recording.meta), sort_keys=True, ensure_ascii=False)
         if recording.meta
         else None,
+        recording.channel,
     )
 
 
 def _from_row(row: dict[str, object]) -> Recording:
+    row = {"channel": None, **row}  # plans from before there was one do not have it
     own = {name: row[name] for name in _FIELDS.names if name not in ("shard", "locator", "meta")}
     locator = json.loads(str(row["locator"])) if row["locator"] else {}
     meta = json.loads(str(row["meta"])) if row["meta"] else {}
