@@ -227,7 +227,7 @@ def _carried(row: Row, recording: Recording) -> Iterator[str]:
     ):
         if found != planned:
             yield f"{row.id}: {what} is not the planned one"
-    for name in ("start", "end"):
+    for name in ("start", "end", "channel"):
         planned_at = getattr(recording, name)
         if planned_at is not None and row.meta.get(name) != planned_at:
             yield f"{row.id}: {name} is not the planned one"

@@ -192,6 +192,10 @@ class Shard:
             meta["gaps"] = [list(gap) for gap in report.audio.gaps]
         if report.audio.tracks > 1:
             meta["audio_tracks"] = report.audio.tracks
+        if self._tools.settings.decode.stream is not None:
+            meta["audio_track"] = report.audio.track
+        if report.audio.channel is not None:
+            meta["channel"] = report.audio.channel
         for name in ("start", "end"):
             if getattr(recording, name) is not None:
                 meta[name] = getattr(recording, name)

@@ -72,7 +72,8 @@ class Link:
 class _Builder:
     """Collects pages into links."""
 
-    def __init__(self) -> None:
+    def __init__(self, track: int) -> None:
+        self._track, self._tracks = track, 0
         self.links: list[Link] = []
         self._sound: int | None = None
         self._serials: set[int] = set()
@@ -102,9 +103,13 @@ class _Builder:
             self.close(page.offset, broken=False)
             self.links.append(Link(page.offset))
             self._sound, self._serials, self._first = None, set(), True
+            self._tracks = 0
             self._ended = self._complete = True
         self._serials.add(page.serial)
-        if self._sound is None and page.head.startswith(_AUDIO):
+        if not page.head.startswith(_AUDIO):
+            return
+        self._tracks += 1
+        if self._tracks == self._track + 1:
             self._sound, self._number = page.serial, page.sequence - 1
             if page.head.startswith(b"OpusHead") and len(page.head) >= 12:
                 self.links[-1].nominal = struct.unpack("<H", page.head[10:12])[0]
@@ -127,10 +132,10 @@ class _Builder:
             link.cut = not self._ended and (broken or not self._complete or self._end < stop)
 
 
-def read_links(file: BinaryIO) -> list[Link]:
-    """The links of an Ogg file, in order; empty when no page is whole. Reads the file once; holds
-    18 bytes a page."""
-    builder, broken = _Builder(), False
+def read_links(file: BinaryIO, track: int = 0) -> list[Link]:
+    """The links of an Ogg file, in order, with the pages of one of its tracks of sound; empty when
+    no page is whole. Reads the file once; holds 18 bytes a page."""
+    builder, broken = _Builder(track), False
     end = 0
     for page in pages(file):
         if page is None:
