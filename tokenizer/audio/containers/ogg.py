@@ -83,6 +83,8 @@ class _Builder:
         self._ended = self._complete = True
         self._end = 0
         """byte behind the last whole page"""
+        self._torn = False
+        """whether bytes that are no page came behind the last page of sound"""
 
     def add(self, page: Page) -> None:
         if page.flags & _FIRST:
@@ -98,12 +100,16 @@ class _Builder:
         elif page.serial == self._sound:
             self._count(link, page)
 
+    def tear(self) -> None:
+        """Bytes that are no page: one of any track is lost there."""
+        self._torn = True
+
     def _begin(self, page: Page) -> None:
         if not self.links or not self._first:
             self.close(page.offset, broken=False)
             self.links.append(Link(page.offset))
             self._sound, self._serials, self._first = None, set(), True
-            self._tracks = 0
+            self._tracks, self._torn = 0, False
             self._ended = self._complete = True
         self._serials.add(page.serial)
         if not page.head.startswith(_AUDIO):
@@ -119,7 +125,7 @@ class _Builder:
         link.granules.append(page.granule)
         link.continued.append(page.flags & _CONTINUED)
         link.missing.append(page.sequence != (self._number + 1) & 0xFFFFFFFF)
-        self._number = page.sequence
+        self._number, self._torn = page.sequence, False
         self._complete = page.complete
         self._ended = bool(page.flags & _LAST)
 
@@ -129,7 +135,8 @@ class _Builder:
         if self.links:
             link = self.links[-1]
             link.stop = stop
-            link.cut = not self._ended and (broken or not self._complete or self._end < stop)
+            torn = broken or self._torn or not self._complete or self._end < stop
+            link.cut = not self._ended and torn
 
 
 def read_links(file: BinaryIO, track: int = 0) -> list[Link]:
@@ -140,6 +147,7 @@ def read_links(file: BinaryIO, track: int = 0) -> list[Link]:
     for page in pages(file):
         if page is None:
             broken = True
+            builder.tear()
         else:
             broken = False
             builder.add(page)
