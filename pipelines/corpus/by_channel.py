@@ -48,7 +48,7 @@ def planned(
 
 class ByChannel:
     """Rows `ID#0`, `ID#1` … for the channels of recording `ID`, one after the other, of the same
-    times; `meta.recording` is `ID`, and `meta.channel` the number.
+    times; `meta.recording` is `ID`, `meta.channel` the number, `meta.channels` how many there are.
 
     A recording of one channel stays as it is, and so does one whose layout says which channel it
     is. One whose header cannot be read is planned as it is, and fails when its turn comes.
@@ -100,8 +100,13 @@ class ByChannel:
             return
         self._split, self._rows = self._split + 1, self._rows + count
         for channel in range(count):
-            meta = {**recording.meta, RECORDING: recording.id, "channel": channel}
-            yield replace(recording, id=f"{recording.id}#{channel}", channel=channel, meta=meta)
+            said = {RECORDING: recording.id, "channel": channel, "channels": count}
+            yield replace(
+                recording,
+                id=f"{recording.id}#{channel}",
+                channel=channel,
+                meta={**recording.meta, **said},
+            )
 
     def _counts(
         self, recordings: Sequence[Recording], decoders: Sequence[Decoder]

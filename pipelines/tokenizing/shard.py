@@ -95,6 +95,7 @@ class Shard:
             timings=self._timings(),
             codebook_counts=pack_counts(self._stats.counts),
             footer=self._tools.settings.footer,
+            groups=self._stats.groups,
         )
 
     def _rows(self) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""One channel and one track of a file, against what FFmpeg's program and libsndfile give for them."""
+"""One channel and one track of a file, against what FFmpeg's program and libsndfile give."""
 
 from __future__ import annotations
 
