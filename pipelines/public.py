@@ -18,6 +18,8 @@ def tokenize(
     shard_hours: float = 2.0,
     split: str = "train",
     downmix: bool = False,
+    channels: str | None = None,
+    stream: int | None = None,
     allow_truncated: bool = False,
     allow_damaged: bool = False,
     max_chunk_seconds: float = 300.0,
@@ -53,6 +55,8 @@ def tokenize(
         shard_hours: audio hours that a shard is planned to hold.
         split: first part of the shards' names.
         downmix: mix more than two channels down (ITU); False makes them failures.
+        channels: "mix" to mono, "left", "right", or "split", a row for each; None is all channels.
+        stream: track of sound in files with several, from 0; None is the file's default.
         allow_truncated: keep what is there of files that end early, flagged in `meta`.
         allow_damaged: keep files in which something is missing, with silence there.
         max_chunk_seconds: longest recording for codecs without windows.
@@ -91,6 +95,8 @@ def tokenize(
         shard_hours=shard_hours,
         split=split,
         downmix=downmix,
+        channels=channels,
+        stream=stream,
         allow_truncated=allow_truncated,
         allow_damaged=allow_damaged,
         max_chunk_seconds=max_chunk_seconds,

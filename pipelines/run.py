@@ -12,15 +12,12 @@ from importlib.metadata import version
 from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.while_tokenizing import PassingSettings
+from pipelines.corpus.by_channel import planned
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
 from pipelines.corpus.tables.hints import parse_hints
 from pipelines.output.card import write_card
-from pipelines.output.config import (
-    RunOptions,
-    TokenizeConfig,
-    with_device,
-)
+from pipelines.output.config import RunOptions, TokenizeConfig, with_device
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
 from pipelines.output.manifest.commits import CommitRecord, Manifest
@@ -152,9 +149,9 @@ class _Run:
         known to work."""
         self._display.message(f"listing {self._source.spec} …")
         self._require_gpus_there()
-        plan = make_plan(
-            self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split
-        )
+        config, patience = self._config, self._options.decode_timeout
+        recordings = planned(self._source, config.channels, config.stream, patience)
+        plan = make_plan(recordings, shard_hours=config.shard_hours, split=config.split)
         plan = replace(plan, notes=self._source.notes)
         if not self._manifest.begin(wanted, plan):
             self._display.message(
@@ -372,6 +369,8 @@ class _Run:
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,
+                chosen=config.channels,
+                stream=config.stream,
                 allow_truncated=config.allow_truncated,
                 allow_damaged=config.allow_damaged,
                 timeout=self._options.decode_timeout,

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import Row, make_footer
+from pipelines.output.formats.schema import Row, ShardStats, make_footer
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import COMMITS, DATA, hash_file
 from pipelines.output.plan import Plan, PlannedShard, shard_name
@@ -108,6 +108,13 @@ def write_output(
     return root
 
 
+def _groups(rows: Sequence[Row]) -> tuple[int, ...]:
+    stats = ShardStats()
+    for row in rows:
+        stats.place(row.meta)
+    return stats.groups
+
+
 def _record(shard: str, form: str, print_of: str, rows: Sequence[Row], path: Path) -> CommitRecord:
     return CommitRecord(
         shard=shard,
@@ -121,4 +128,5 @@ def _record(shard: str, form: str, print_of: str, rows: Sequence[Row], path: Pat
         sha256=hash_file(str(path)),
         staged=None,
         failures=(),
+        groups=_groups(rows),
     )

@@ -325,6 +325,8 @@ class _Audit:
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,
+                chosen=config.channels,
+                stream=config.stream,
                 allow_truncated=config.allow_truncated,
                 allow_damaged=config.allow_damaged,
                 timeout=options.decode_timeout,

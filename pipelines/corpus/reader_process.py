@@ -26,7 +26,8 @@ from pipelines.corpus.reader import BEAT, BEGUN, BLOCK, END, FAILED, DecodeRepor
 from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
 from tokenizer.allocator import keep_freed_memory
-from tokenizer.audio import stream_audio
+from tokenizer.audio import AudioReport, stream_audio
+from tokenizer.audio.readers.opening import count_channels
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
@@ -100,6 +101,8 @@ class _Worker:
             self._send(FAILED, pickle.dumps(RecordingError(FailureKind.DAMAGED, message, "decode")))
 
     def _decode(self, recording: Recording) -> DecodeReport:
+        if self._settings.only_channels:
+            return self._count_channels(recording)
         began = time.process_time()
         file = self._settings.source.open(recording)
         try:
@@ -111,6 +114,10 @@ class _Worker:
                 start=recording.start,
                 end=recording.end,
                 downmix=self._settings.downmix,
+                channel=recording.channel
+                if recording.channel is not None
+                else self._settings.chosen,
+                stream=self._settings.stream,
                 allow_truncated=self._settings.allow_truncated,
                 allow_damaged=self._settings.allow_damaged,
                 name=_name(recording),
@@ -122,6 +129,25 @@ class _Worker:
         finally:
             if not isinstance(file, str):
                 file.close()
+
+    def _count_channels(self, recording: Recording) -> DecodeReport:
+        file = self._settings.source.open_head(recording)
+        try:
+            count = count_channels(file, _name(recording), self._settings.stream)
+        finally:
+            if not isinstance(file, str):
+                file.close()
+        found = AudioReport(
+            source_sample_rate=0,
+            source_channels=count,
+            source_samples=0,
+            num_samples=0,
+            container="",
+            codec="",
+            decoder="",
+            flags=(),
+        )
+        return DecodeReport(found, "")
 
     def _hash(self, recording: Recording, file: str | BinaryIO) -> str:
         """SHA-256 of the source's bytes; segments of one file hash it once."""

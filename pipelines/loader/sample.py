@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class Sample:
 
     id: str
     codes: NDArray[np.uint16]
-    """uint16 `[n_q, frames]`"""
+    """uint16 `[n_q, frames]`; of several channels `[channels * n_q, frames]`, the first channel's
+    codebooks first"""
     chunk_frames: NDArray[np.uint16]
     """uint16 `[chunks]`: valid frames of each chunk; one entry for codecs without windows"""
     start_seconds: float
@@ -45,12 +46,15 @@ class Sample:
     frame_length: int
     """samples per frame"""
     scales: NDArray[np.float32] | None = None
-    """float32 `[chunks]`; None when they were not asked for, or the codec has none"""
+    """float32 `[chunks]`, of several channels `[channels, chunks]`; None when they were not asked
+    for, or the codec has none"""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list
-    of (start, end, text)"""
+    of (start, end, text); of several channels a tuple with one of each"""
     last_start: int = 0
     """sample, from the cut's start, at which its last chunk begins"""
+    channels: tuple[Sample, ...] = ()
+    """each channel alone, where they come together"""
 
     @property
     def frames(self) -> int:
@@ -66,7 +70,12 @@ class Sample:
         A cut that ends within the recording ends where its next chunk would begin: the last chunk
         gives up the overlap, which is one frame for EnCodec at 48 kHz. Scales must have been asked
         for if the codec has them.
+
+        Raises:
+            UsageError: several channels, which are decoded each alone.
         """
+        if self.channels:
+            raise UsageError(f"{self.id}: several channels: give those of .channels one by one")
         chunks = self.chunk_frames.astype(np.int64)
         surplus = int(chunks.sum()) - self._frames_to_end()
         chunks[-1] -= surplus
@@ -80,6 +89,26 @@ class Sample:
         before = self.chunk_frames[:-1].astype(np.int64)
         last = frames_of(self.num_samples - self.last_start, self.frame_length)
         return int(before.sum()) + min(int(self.chunk_frames[-1]), last)
+
+
+def together(channels: Sequence[Sample]) -> Sample:
+    """The channels of a recording, of the same times, as one sample."""
+    first = channels[0]
+    scales = [one.scales for one in channels if one.scales is not None]
+    return replace(
+        first,
+        id=id_of(first.id),
+        codes=np.concatenate([one.codes for one in channels]),
+        scales=np.stack(scales) if scales else None,
+        fields={name: tuple(one.fields[name] for one in channels) for name in first.fields},
+        channels=tuple(channels),
+    )
+
+
+def id_of(row: str) -> str:
+    """The id of a recording, from that of its first channel's row: `call.wav` of `call.wav#0`."""
+    stem, _, number = row.rpartition("#")
+    return stem if stem and number.isdigit() else row
 
 
 def cut_alignment(

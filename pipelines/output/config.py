@@ -16,6 +16,7 @@ from pipelines.system.settings import setting, shared
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import UsageError
+from tokenizer.types import CHANNEL_CHOICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,18 @@ class TokenizeConfig:
     split: str = setting("train", "split name in the shards' names (default: %(default)s)")
     downmix: bool = setting(False, "mix more than two channels down instead of failing")
     """as ITU-R BS.775 does"""
+    channels: str | None = setting(
+        None,
+        "mix (to mono), left, right, or split (a row for each channel) (default: all of a "
+        "recording's)",
+        metavar="WHICH",
+    )
+    """one of `tokenizer.types.CHANNEL_CHOICES`"""
+    stream: int | None = setting(
+        None,
+        "track of sound in files with several, from 0 (default: as the file says)",
+        metavar="N",
+    )
     allow_truncated: bool = setting(False, "keep what is there of files that end early")
     """flagged in `meta`"""
     follow_links: bool = setting(
@@ -96,6 +109,12 @@ class TokenizeConfig:
             )
         if not self.bandwidth > 0:
             raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
+        if self.channels not in (None, *CHANNEL_CHOICES):
+            raise UsageError(
+                f"--channels {self.channels}: choose one of {', '.join(CHANNEL_CHOICES)}"
+            )
+        if self.stream is not None and self.stream < 0:
+            raise UsageError(f"--stream {self.stream}: give 0 or more")
         if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
             raise UsageError(
                 f"--split {self.split!r}: use letters, digits and underscores, as the Hub does"

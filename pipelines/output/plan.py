@@ -119,12 +119,14 @@ def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str
 def place_in_shards(
     recordings: Iterable[Recording], *, shard_hours: float
 ) -> Iterator[tuple[int, Recording]]:
-    """Each recording with the number of its shard, from 0; the rule that `make_plan` follows.
+    """Each recording with the number of its shard, from 0; the rule that `make_plan` follows. The
+    channels of one recording (`meta.recording`) stay together.
 
     Raises:
         SourceError: no recordings, or two with one id (both are named).
     """
     shard, filled = 0, 0.0
+    before: Recording | None = None
     places: dict[str, str] = {}
     for recording in recordings:
         if recording.id in places:
@@ -134,15 +136,23 @@ def place_in_shards(
             )
         places[recording.id] = recording.uri
         seconds = estimated(recording)
-        if filled and filled + seconds > shard_hours * 3600:
+        full = filled + seconds > shard_hours * 3600
+        if filled and full and not _together(before, recording):
             shard, filled = shard + 1, 0.0
-        filled += seconds
+        before, filled = recording, filled + seconds
         yield shard, recording
     if not places:
         raise SourceError(
             "the source has no recordings (a folder is searched for files with the endings of "
             "audio)"
         )
+
+
+def _together(one: Recording | None, other: Recording) -> bool:
+    """Whether two are channels of one recording, which lie in one shard."""
+    if one is None or one.channel is None or other.channel is None:
+        return False
+    return "recording" in one.meta and one.meta["recording"] == other.meta.get("recording")
 
 
 def estimated(recording: Recording) -> float:

@@ -29,6 +29,8 @@ UNSAID = {
     "codec.precision": "exact",
     "config.allow_damaged": False,
     "config.follow_links": False,
+    "config.channels": None,
+    "config.stream": None,
     "config.layout": None,
     "config.layout_split": None,
     "config.map": None,

@@ -149,6 +149,7 @@ class _Checker:
                     if row.id in recordings:
                         yield from _carried(row, recordings[row.id])
                     flags.add(row, recordings.get(row.id))
+                    stats.place(row.meta)
                     stats.add(
                         row.codes,
                         max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1),
@@ -161,6 +162,8 @@ class _Checker:
         for what in ("rows", "frames", "chunks", "num_samples"):
             if getattr(stats, what) != getattr(record, what):
                 yield f"{getattr(stats, what)} {what}, {getattr(record, what)} were committed"
+        if record.groups and stats.groups != record.groups:
+            yield "its rows are not the channels of recordings that were committed"
         if footer != dict(record.footer):
             yield "its footer is not the one that was committed"
         yield from _counts(stats, record)
@@ -227,7 +230,7 @@ def _carried(row: Row, recording: Recording) -> Iterator[str]:
     ):
         if found != planned:
             yield f"{row.id}: {what} is not the planned one"
-    for name in ("start", "end"):
+    for name in ("start", "end", "channel"):
         planned_at = getattr(recording, name)
         if planned_at is not None and row.meta.get(name) != planned_at:
             yield f"{row.id}: {name} is not the planned one"

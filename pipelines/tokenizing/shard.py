@@ -95,6 +95,7 @@ class Shard:
             timings=self._timings(),
             codebook_counts=pack_counts(self._stats.counts),
             footer=self._tools.settings.footer,
+            groups=self._stats.groups,
         )
 
     def _rows(self) -> Iterator[Row]:
@@ -192,6 +193,10 @@ class Shard:
             meta["gaps"] = [list(gap) for gap in report.audio.gaps]
         if report.audio.tracks > 1:
             meta["audio_tracks"] = report.audio.tracks
+        if self._tools.settings.decode.stream is not None:
+            meta["audio_track"] = report.audio.track
+        if report.audio.channel is not None:
+            meta["channel"] = report.audio.channel
         for name in ("start", "end"):
             if getattr(recording, name) is not None:
                 meta[name] = getattr(recording, name)

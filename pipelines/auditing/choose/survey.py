@@ -23,7 +23,9 @@ from tokenizer.types import Codes, Recording
 
 SILENT_SCALE = 1e-6
 """scales below this are of silent chunks (EnCodec gives them 1e-8)"""
-KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks"})
+KNOWN_FLAGS = frozenset(
+    {"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks", "mono"}
+)
 """those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with
 anything in it"""
 BIN_DB = 3
@@ -50,9 +52,10 @@ class Entry:
     """those that tokenization set"""
 
     @property
-    def content(self) -> tuple[str, float | None, float | None]:
+    def content(self) -> tuple[str, float | None, float | None, int | None]:
         """What two recordings share when they are the same audio."""
-        return (self.source_sha256, self.recording.start, self.recording.end)
+        recording = self.recording
+        return (self.source_sha256, recording.start, recording.end, recording.channel)
 
 
 @dataclass(frozen=True, slots=True)

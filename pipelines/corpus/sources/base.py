@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from pipelines.corpus.tables.hints import Hints
 from pipelines.system.places import is_remote
-from pipelines.system.remote import MissingBucket, Unanswered, download
+from pipelines.system.remote import MissingBucket, Unanswered, download, open_remote
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_audio",
     "is_remote",
     "open_file",
+    "open_head",
     "refuse_rejected",
     "rejected",
 ]
@@ -129,6 +130,14 @@ class Source(ABC):
                 than when the corpus was listed (CHANGED), or was rejected then.
         """
 
+    def open_head(self, recording: Recording) -> str | BinaryIO:
+        """The same file, to look at its header: where it is remote, what is read of it is fetched.
+
+        Raises:
+            RecordingError: as `open`.
+        """
+        return self.open(recording)
+
 
 def rejected(id: str, uri: str, kind: FailureKind, message: str) -> Recording:
     """A recording that cannot be one: it fails with this kind and message when its turn comes."""
@@ -173,6 +182,16 @@ def open_file(uri: str) -> str | BinaryIO:
         require_regular(uri)
         return uri
     return fetch_file(uri)
+
+
+def open_head(uri: str) -> str | BinaryIO:
+    """As `open_file`, but of a remote file only what is read is fetched."""
+    if not is_remote(uri):
+        return open_file(uri)
+    try:
+        return cast(BinaryIO, open_remote(uri))
+    except BaseException as error:
+        raise not_opened(uri, error) from error
 
 
 def fetch_file(uri: str, start: int = 0, size: int | None = None) -> BinaryIO:

@@ -20,6 +20,7 @@ from pipelines.corpus.sources.base import (
     is_audio,
     is_remote,
     open_file,
+    open_head,
     refuse_rejected,
     rejected,
 )
@@ -100,6 +101,17 @@ class FolderSource(Source):
         yield from map(of_file, audio)
 
     def open(self, recording: Recording) -> str | BinaryIO:
+        return open_file(self._place(recording))
+
+    def open_head(self, recording: Recording) -> str | BinaryIO:
+        return open_head(self._place(recording))
+
+    def _place(self, recording: Recording) -> str:
+        """Where a recording's file is.
+
+        Raises:
+            RecordingError: it is not to be opened.
+        """
         refuse_rejected(recording)
         raw = recording.locator.get("name_hex")
         place = recording.uri
@@ -110,7 +122,7 @@ class FolderSource(Source):
             require_inside(place, self.home)
         if self.check_versions:
             require_version(place, recording.locator.get(VERSION))
-        return open_file(place)
+        return place
 
     def _refuse_hints_of_layouts(self) -> None:
         given = [

@@ -53,6 +53,9 @@ class CommitRecord:
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
+    """rows of each recording, in order, where channels are rows of their own; empty where every row
+    is a recording"""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -68,7 +71,10 @@ class CommitRecord:
     # full name.
 
     def to_json(self) -> builtins.bytes:
-        return seal(asdict(self))
+        values = asdict(self)
+        if not self.groups:  # as records were before there were any
+            del values["groups"]
+        return seal(values)
 
     @classmethod
     def from_json(cls, content: builtins.bytes, name: str) -> CommitRecord:
@@ -80,7 +86,8 @@ class CommitRecord:
         try:
             values = unseal(content)
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
-            return cls(failures=failures, **values)
+            groups = tuple(int(rows) for rows in values.pop("groups", ()))
+            return cls(failures=failures, groups=groups, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"

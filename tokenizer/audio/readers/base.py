@@ -60,7 +60,8 @@ class SourceFacts:
     trims: bool
     """whether up to a packet beyond the declared length is padding that the decoder left on"""
     tracks: int = 1
-    """of sound; the one that the file calls its default is read, or else the first"""
+    """of sound; unless one is asked for, the one that the file calls its default is read, or else
+    the first"""
     track: int = 0
     """the one that is read"""
 
@@ -118,6 +119,17 @@ def check_facts(name: str, sample_rate: int, channels: int) -> None:
         raise RecordingError(
             FailureKind.BAD_HEADER, f"{name}: its header declares {channels} channels", "open"
         )
+
+
+def require_track(name: str, wanted: int | None, tracks: int) -> None:
+    """Refuse a track of sound that a file does not have.
+
+    Raises:
+        RecordingError: CHANNELS.
+    """
+    if wanted is not None and not 0 <= wanted < tracks:
+        message = f"{name}: there is no track {wanted}, it has {tracks} of sound, counted from 0"
+        raise RecordingError(FailureKind.CHANNELS, message, "open")
 
 
 def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[NDArray[np.float32]]:

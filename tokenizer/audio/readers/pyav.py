@@ -23,6 +23,7 @@ from tokenizer.audio.readers.base import (
     SourceFacts,
     check_facts,
     opened,
+    require_track,
     usual_layout,
 )
 from tokenizer.audio.readers.gathering import Gathered
@@ -88,6 +89,7 @@ class PyAVReader:
         allow_damaged: bool = False,
         link: Link | None = None,
         origin: int = 0,
+        stream: int | None = None,
     ) -> None:
         """Open a file.
 
@@ -97,10 +99,12 @@ class PyAVReader:
             allow_damaged: fill what is missing with silence, and keep note of it in `gaps`.
             link: what the pages of an Ogg file say.
             origin: byte of that file where `file` begins.
+            stream: the track of sound, from 0; None is the one that the file calls its default.
 
         Raises:
             NotOpened: it is nothing that FFmpeg knows, or has no audio.
-            RecordingError: it has a header that cannot be (BAD_HEADER).
+            RecordingError: it has a header that cannot be (BAD_HEADER), or no such track
+                (CHANNELS).
         """
         av.logging.set_level(av.logging.PANIC)
         self._name = name
@@ -124,7 +128,7 @@ class PyAVReader:
         except (FFmpegError, ValueError, OSError) as error:
             raise NotOpened(_reason(error)) from error
         try:
-            self._stream = self._audio_stream()
+            self._stream = self._audio_stream(stream)
             self.facts = self._facts(file)
         except BaseException:
             self.close()
@@ -144,15 +148,18 @@ class PyAVReader:
         if link.cut:
             self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
 
-    def _audio_stream(self) -> Any:
-        """The track that players choose: the first one that the file calls a default, else the
-        first."""
+    def _audio_stream(self, wanted: int | None) -> Any:
+        """The track that was asked for, or the one that players choose: the first one that the file
+        calls a default, else the first."""
         streams = self._container.streams.audio
         if not streams:
             raise NotOpened("it has no audio stream")
-        readable = [stream for stream in streams if stream.codec_context is not None]
+        require_track(self._name, wanted, len(streams))
+        asked = streams if wanted is None else [streams[wanted]]
+        readable = [stream for stream in asked if stream.codec_context is not None]
         if not readable:
-            raise NotOpened("no decoder for its audio")
+            which = "" if wanted is None else f" track {wanted}"
+            raise NotOpened(f"no decoder for its audio{which}")
         chosen = next(
             (stream for stream in readable if stream.disposition & Disposition.default), readable[0]
         )

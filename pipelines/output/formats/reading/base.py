@@ -3,6 +3,7 @@ other rows."""
 
 from __future__ import annotations
 
+import json
 import struct
 import tarfile
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
+from pipelines.output.formats.schema import ShardStats
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShapeError, ShardError
 
@@ -127,6 +129,15 @@ class ShardReader(ABC):
     @abstractmethod
     def field(self, row: int, name: str) -> str | None:
         """A text column of a row: text, language, speaker, source_uri, or meta (JSON)."""
+
+    def groups(self) -> tuple[int, ...]:
+        """Rows of each recording, in order, from what rows say of themselves."""
+        stats = ShardStats()
+        for row in range(self.index.rows):
+            text = self.field(row, "meta") or ""
+            with damage(self.blob.name):
+                stats.place(json.loads(text) if '"recording"' in text else {})
+        return stats.groups
 
     @abstractmethod
     def _read_index(self) -> ShardIndex: ...
