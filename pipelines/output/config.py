@@ -84,6 +84,12 @@ class TokenizeConfig:
     delimiter: str | None = setting(
         None, "of a table: a character, tab, comma, semicolon, pipe", metavar="CHAR"
     )
+    encoding: str | None = setting(
+        None,
+        "of tables and transcripts: cp1252, latin-1, shift_jis … (default: UTF-8, or what a byte "
+        "order mark says)",
+        metavar="NAME",
+    )
 
     def __post_init__(self) -> None:
         if self.format not in format_names():

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines.corpus.sources.base import is_audio
 from pipelines.corpus.sources.listing import Listing
+from pipelines.corpus.tables.lines import NOT_UTF8, marked_encoding
 from tokenizer.errors import FailureKind, SourceError
 
 _SPLIT = re.compile(r"(train|dev|test|valid|validation|validated|eval)([-_].*)?", re.IGNORECASE)
@@ -78,8 +79,16 @@ def half(why: str) -> Fit:
 class Folder:
     """The files below a folder, as layouts look at them."""
 
-    def __init__(self, spec: str, listing: Listing, read: Callable[[str], bytes]) -> None:
-        """`read` gives a file's content by its name in the folder."""
+    def __init__(
+        self,
+        spec: str,
+        listing: Listing,
+        read: Callable[[str], bytes],
+        encoding: str | None = None,
+    ) -> None:
+        """`read` gives a file's content by its name in the folder; `encoding` is that of its texts,
+        None for UTF-8."""
+        self.encoding = encoding
         self.spec = spec
         self.files = listing.files
         self._read = read
@@ -131,14 +140,31 @@ class Folder:
         self.used.add(name)
         return content
 
+    def text(self, name: str) -> str:
+        """A text file.
+
+        Raises:
+            SourceError: it cannot be read.
+            ValueError: it is not written in the encoding that it should be.
+        """
+        content = self.content(name)
+        try:
+            return content.decode(marked_encoding(content) or self.encoding or "utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(NOT_UTF8) from error
+
     def lines(self, name: str) -> Iterator[tuple[str, str | BadRow]]:
         """Place and text of each line that is not blank."""
-        for number, raw in enumerate(self.content(name).split(b"\n"), 1):
+        content = self.content(name)
+        known = marked_encoding(content) or self.encoding
+        if known is not None and known.startswith(("utf-16", "utf-32")):
+            content, known = content.decode(known, "replace").encode(), None
+        for number, raw in enumerate(content.split(b"\n"), 1):
             place = f"{name}, line {number}"
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
-            except UnicodeDecodeError as error:
-                yield place, BadRow(place, f"not UTF-8: {error.reason} at byte {error.start}")
+                line = raw.decode(known or ("utf-8-sig" if number == 1 else "utf-8")).rstrip("\r")
+            except UnicodeDecodeError:
+                yield place, BadRow(place, NOT_UTF8)
                 continue
             if line.strip():
                 yield place, line

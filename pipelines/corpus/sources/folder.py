@@ -48,7 +48,7 @@ class FolderSource(Source):
     """Every audio file below a folder; the id is its path in the folder, so it stays when the
     folder moves."""
 
-    follows = frozenset({"--layout", "--layout-split", "--audio-root"})
+    follows = frozenset({"--layout", "--layout-split", "--audio-root", "--encoding"})
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -77,7 +77,7 @@ class FolderSource(Source):
         def of_file(name: str) -> Recording:
             return self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
 
-        folder = Folder(self.spec, listing, self._read)
+        folder = Folder(self.spec, listing, self._read, self.hints.encoding)
         layout, halves = recognise(folder, self.hints.layout)
         if layout is not None:
             folder.used.clear()
@@ -114,7 +114,9 @@ class FolderSource(Source):
 
     def _refuse_hints_of_layouts(self) -> None:
         given = [
-            flag for flag in [*self.hints.of_layouts, *self.hints.of_tables] if flag != "--layout"
+            flag
+            for flag in [*self.hints.of_layouts, *self.hints.of_tables]
+            if flag not in ("--layout", "--encoding")
         ]
         if given:
             raise UsageError(
@@ -133,7 +135,7 @@ class FolderSource(Source):
         readers: dict[str, Callable[[], bytes]] = {
             extension(s): partial(self._read, s) for s in sidecars
         }
-        fields, meta = read_sidecars(readers)
+        fields, meta = read_sidecars(readers, self.hints.encoding)
         if entry.version is not None:
             locator[VERSION] = entry.version
         return Recording(

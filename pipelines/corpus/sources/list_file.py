@@ -89,7 +89,7 @@ def _folder(source: ListSource, layout: Layout) -> Folder:
     else:
         there = [each for each in others if _is_there(f"{source.home}/{each}")]
         listing = Listing({each: Entry() for each in sorted({name, *there})})
-    folder = Folder(source.home, listing, source._read)
+    folder = Folder(source.home, listing, source._read, source.hints.encoding)
     folder.given = {name, *(others or [])} & set(listing.files)
     return folder
 

@@ -75,7 +75,7 @@ def _tables(folder: Folder) -> list[str]:
 
 
 def _read(folder: Folder, name: str) -> Iterator[tuple[str, Mapping[str, Any] | BadLine]]:
-    file, rows = io.BytesIO(folder.content(name)), Rows(name)
+    file, rows = io.BytesIO(folder.content(name)), Rows(name, encoding=folder.encoding)
     ending = name.rpartition(".")[2]
     if ending == "parquet":
         found = rows.parquet(file)

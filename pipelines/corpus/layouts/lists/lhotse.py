@@ -19,6 +19,7 @@ from pipelines.corpus.layouts.base import (
     half,
     parent,
 )
+from pipelines.corpus.tables.spans import to_seconds
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
 _KIND = re.compile(r"(^|[-_.])(cuts|recordings|supervisions)([-_.])")
@@ -138,11 +139,11 @@ def _row(
     place = _at(place, part)
     try:
         path = _file(recording)
-        start, length = float(part["start"]), float(part["duration"])
+        start = to_seconds(part.get("start"), "start")
+        length = to_seconds(part.get("duration"), "duration")
         known = float(recording.get("duration") or 0.0)
-    except (KeyError, TypeError, ValueError) as error:
-        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
-        return BadRow(place, missing)
+    except (TypeError, ValueError) as error:
+        return BadRow(place, str(error))
     if recording.get("transforms"):
         return BadRow(place, "its recording has transforms, which are not applied")
     whole = not start and abs(length - known) < _CLOSE
