@@ -64,8 +64,8 @@ class TokenizeConfig:
     layout: str | None = setting(
         None,
         "take SOURCE for this layout (ljspeech, librispeech, libritts, vctk, commonvoice, "
-        "audiofolder, kaldi, nemo, lhotse, ytdlp, stems), or for none: folder (default: as "
-        "recognised)",
+        "audiofolder, kaldi, nemo, nemotarred, lhotse, shar, moshi, fma, jamendo, ytdlp, stems), "
+        "or for none: folder (default: as recognised)",
         metavar="NAME",
     )
     """a row of `pipelines.corpus.layouts.LAYOUTS`"""

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.layouts import recognise
 from pipelines.corpus.layouts.base import Folder
@@ -33,6 +33,7 @@ from pipelines.corpus.sources.listing import (
     list_folder,
 )
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
+from pipelines.corpus.sources.tar import MEMBER, open_member
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
 from tokenizer.errors import FailureKind, SourceError, UsageError
@@ -77,7 +78,7 @@ class FolderSource(Source):
         def of_file(name: str) -> Recording:
             return self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
 
-        folder = Folder(self.spec, listing, self._read, self.hints.encoding)
+        folder = Folder(self.spec, listing, self._read, self.hints.encoding, self._open_binary)
         layout, halves = recognise(folder, self.hints.layout)
         if layout is not None:
             folder.used.clear()
@@ -101,6 +102,10 @@ class FolderSource(Source):
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
+        if MEMBER in recording.locator:
+            if not (is_remote(recording.uri) or self.follow_links):
+                require_inside(recording.uri, self.home)
+            return open_member(recording, self.check_versions)
         raw = recording.locator.get("name_hex")
         place = recording.uri
         listed = bool(recording.locator.get(LISTED))
@@ -146,6 +151,16 @@ class FolderSource(Source):
             meta=meta,
             **fields,
         )
+
+    def _open_binary(self, name: str) -> BinaryIO:
+        path = f"{self.home.rstrip('/')}/{name}"
+        if is_remote(path):
+            return cast(BinaryIO, open_remote(path))
+        if not self.follow_links:
+            require_inside(path, self.home)
+        if not Path(path).is_file():
+            raise OSError("not a regular file")
+        return Path(path).open("rb")
 
     def _read(self, name: str) -> bytes:
         path = f"{self.home.rstrip('/')}/{name}"

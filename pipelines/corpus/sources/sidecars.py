@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.corpus.tables.alignment import ALIGNMENT, said, stored, take_alignment
 from pipelines.corpus.tables.lines import marked_encoding
 from pipelines.corpus.tables.values import FIELDS, Fields, take_fields
 from tokenizer.errors import RecordingError
@@ -48,6 +49,9 @@ def read_sidecars(
                 errors.append(f".{ending}: {error}")
                 del found[name]
         values.update(found)
+    words, values = take_alignment(values)
+    if words:
+        values = {**said(words), **values, ALIGNMENT: stored(words)}
     fields, meta = take_fields(values)
     if errors:
         meta["sidecar_error"] = "; ".join(errors)

@@ -79,14 +79,15 @@ def _of_list(item: Any) -> Word | None:
 
 
 def _of_object(item: Mapping[str, Any]) -> Word | None:
-    start, end, length, text = (
-        next((item[name] for name in names if item.get(name) is not None), None)
-        for names in (_START, _END, _LENGTH, _TEXT)
-    )
+    start, end, length, text = (_first(item, names) for names in (_START, _END, _LENGTH, _TEXT))
     if end is None and _is_time(start) and _is_time(length):
         end = start + length
     speaker = item.get("speaker")
     return _word(start, end, text, speaker if isinstance(speaker, str) else None)
+
+
+def _first(item: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((item[name] for name in names if item.get(name) is not None), None)
 
 
 def _word(start: Any, end: Any, text: Any, speaker: str | None) -> Word | None:

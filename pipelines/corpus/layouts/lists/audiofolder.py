@@ -35,6 +35,7 @@ class AudioFolder(Layout):
 
     title = "AudioFolder"
     reads = "text and more from metadata files"
+    is_table = True
 
     def fits(self, folder: Folder) -> Fit:
         tables = _tables(folder)
