@@ -30,6 +30,7 @@ def tokenize(
     map: str | None = None,
     audio_root: str | None = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     address: str | None = None,
@@ -67,6 +68,7 @@ def tokenize(
         map: columns of a table, as in "text=sentence,speaker=client_id".
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
+        encoding: of tables and transcripts; None is UTF-8, or what a byte order mark says.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
         gpus: encoders that hold a GPU each; None is all there are.
         address: Ray cluster to join, "auto" or "ray://host:port"; None starts one here.
@@ -107,6 +109,7 @@ def tokenize(
         map=map,
         audio_root=audio_root,
         delimiter=delimiter,
+        encoding=encoding,
     )
     options = RunOptions(
         workers=workers,

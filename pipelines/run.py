@@ -15,7 +15,7 @@ from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.by_channel import planned
 from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import open_source
-from pipelines.corpus.tables.hints import parse_hints
+from pipelines.corpus.tables.hints import SAID, parse_hints
 from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig, with_device
 from pipelines.output.formats import shard_format
@@ -109,13 +109,7 @@ class _Run:
         self._source = open_source(
             config.source,
             follow_links=config.follow_links,
-            hints=parse_hints(
-                layout=config.layout,
-                layout_split=config.layout_split,
-                map=config.map,
-                audio_root=config.audio_root,
-                delimiter=config.delimiter,
-            ),
+            hints=parse_hints(**{name: getattr(config, name) for name in SAID}),
         )
         self._config = TokenizeConfig.from_dict(
             {**config.to_dict(), "source": self._source.address}

@@ -50,7 +50,8 @@ class Sample:
     for, or the codec has none"""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list
-    of (start, end, text); of several channels a tuple with one of each"""
+    of (start, end, text), or of (start, end, text, speaker) where several speak; of several
+    channels a tuple with one of each"""
     last_start: int = 0
     """sample, from the cut's start, at which its last chunk begins"""
     channels: tuple[Sample, ...] = ()
@@ -111,21 +112,23 @@ def id_of(row: str) -> str:
     return stem if stem and number.isdigit() else row
 
 
-def cut_alignment(
-    meta: Mapping[str, Any], start: float, end: float
-) -> list[tuple[float, float, str]]:
+def cut_alignment(meta: Mapping[str, Any], start: float, end: float) -> list[tuple[Any, ...]]:
     """`meta["alignment"]`, a list of `[start, end, text]` in seconds, as far as it touches the cut,
-    from the cut's start on."""
+    from the cut's start on: tuples of two floats and a string, and where several speak of the
+    speaker, a string or None."""
     entries = meta.get("alignment") or []
     try:
-        timed = [(float(first), float(last), str(text)) for first, last, text in entries]
+        timed = [
+            (float(first), float(last), str(text), *speaker[:1])
+            for first, last, text, *speaker in entries
+        ]
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"meta alignment must be a list of [start, end, text], not {entries!r:.80}"
         ) from error
     return [
-        (first - start, last - start, text)
-        for first, last, text in timed
+        (first - start, last - start, *rest)
+        for first, last, *rest in timed
         if last > start and first < end
     ]
 

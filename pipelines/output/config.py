@@ -77,8 +77,8 @@ class TokenizeConfig:
     layout: str | None = setting(
         None,
         "take SOURCE for this layout (ljspeech, librispeech, libritts, vctk, commonvoice, "
-        "audiofolder, kaldi, nemo, lhotse, ytdlp, stems), or for none: folder (default: as "
-        "recognised)",
+        "audiofolder, kaldi, nemo, nemotarred, lhotse, shar, moshi, fma, jamendo, ytdlp, stems), "
+        "or for none: folder (default: as recognised)",
         metavar="NAME",
     )
     """a row of `pipelines.corpus.layouts.LAYOUTS`"""
@@ -96,6 +96,12 @@ class TokenizeConfig:
     )
     delimiter: str | None = setting(
         None, "of a table: a character, tab, comma, semicolon, pipe", metavar="CHAR"
+    )
+    encoding: str | None = setting(
+        None,
+        "of tables and transcripts: cp1252, latin-1, shift_jis … (default: UTF-8, or what a byte "
+        "order mark says)",
+        metavar="NAME",
     )
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ UNSAID = {
     "config.map": None,
     "config.audio_root": None,
     "config.delimiter": None,
+    "config.encoding": None,
 }
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""

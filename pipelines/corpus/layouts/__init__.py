@@ -14,14 +14,19 @@ __all__ = ["LAYOUTS", "layout_by_name", "recognise"]
 _LISTS, _TREES = "pipelines.corpus.layouts.lists", "pipelines.corpus.layouts.trees"
 LAYOUTS: dict[str, str] = {
     "kaldi": f"{_LISTS}.kaldi:Kaldi",
+    "shar": f"{_LISTS}.shar:Shar",
     "lhotse": f"{_LISTS}.lhotse:Lhotse",
     "commonvoice": f"{_LISTS}.common_voice:CommonVoice",
     "ljspeech": f"{_LISTS}.ljspeech:LJSpeech",
     "audiofolder": f"{_LISTS}.audiofolder:AudioFolder",
+    "nemotarred": f"{_LISTS}.nemo_tarred:NeMoTarred",
     "nemo": f"{_LISTS}.nemo:NeMo",
     "librispeech": f"{_TREES}.librispeech:LibriSpeech",
     "libritts": f"{_TREES}.libritts:LibriTTS",
     "vctk": f"{_TREES}.vctk:VCTK",
+    "moshi": f"{_TREES}.moshi:Moshi",
+    "fma": f"{_LISTS}.fma:FMA",
+    "jamendo": f"{_LISTS}.jamendo:Jamendo",
     "ytdlp": f"{_TREES}.ytdlp:YtDlp",
     "stems": f"{_TREES}.stems:Stems",
 }

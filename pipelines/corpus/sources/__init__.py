@@ -30,6 +30,7 @@ SOURCES: dict[str, str] = {
     "folder": "pipelines.corpus.sources.folder:FolderSource",
 }
 """prefix → `module:class`, asked in this order"""
+_WORKBOOKS = ("xlsx", "xls", "xlsm", "xlsb", "ods", "numbers")
 
 
 def source_names() -> list[str]:
@@ -150,6 +151,8 @@ def _advice(spec: str) -> str:
     name = spec.rsplit("/", 1)[-1]
     if extension(name) in ("gz", "bz2", "xz", "zst"):
         return "a compressed file: unpack it first (.jsonl.gz, .csv.gz and .tsv.gz are read)"
+    if extension(name) in _WORKBOOKS:
+        return "a workbook of Excel or the like: save its sheet as CSV (UTF-8) and give that"
     if extension(name) in AUDIO_EXTENSIONS:
         return "a single audio file: give its folder, or a manifest that names it"
     return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.layouts import recognise
 from pipelines.corpus.layouts.base import Folder
@@ -34,6 +34,7 @@ from pipelines.corpus.sources.listing import (
     list_folder,
 )
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
+from pipelines.corpus.sources.tar import MEMBER, open_member
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
 from tokenizer.errors import FailureKind, SourceError, UsageError
@@ -49,7 +50,7 @@ class FolderSource(Source):
     """Every audio file below a folder; the id is its path in the folder, so it stays when the
     folder moves."""
 
-    follows = frozenset({"--layout", "--layout-split", "--audio-root"})
+    follows = frozenset({"--layout", "--layout-split", "--audio-root", "--encoding"})
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -78,7 +79,7 @@ class FolderSource(Source):
         def of_file(name: str) -> Recording:
             return self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
 
-        folder = Folder(self.spec, listing, self._read)
+        folder = Folder(self.spec, listing, self._read, self.hints.encoding, self._open_binary)
         layout, halves = recognise(folder, self.hints.layout)
         if layout is not None:
             folder.used.clear()
@@ -113,6 +114,10 @@ class FolderSource(Source):
             RecordingError: it is not to be opened.
         """
         refuse_rejected(recording)
+        if MEMBER in recording.locator:
+            if not (is_remote(recording.uri) or self.follow_links):
+                require_inside(recording.uri, self.home)
+            return open_member(recording, self.check_versions)
         raw = recording.locator.get("name_hex")
         place = recording.uri
         listed = bool(recording.locator.get(LISTED))
@@ -126,7 +131,9 @@ class FolderSource(Source):
 
     def _refuse_hints_of_layouts(self) -> None:
         given = [
-            flag for flag in [*self.hints.of_layouts, *self.hints.of_tables] if flag != "--layout"
+            flag
+            for flag in [*self.hints.of_layouts, *self.hints.of_tables]
+            if flag not in ("--layout", "--encoding")
         ]
         if given:
             raise UsageError(
@@ -145,7 +152,7 @@ class FolderSource(Source):
         readers: dict[str, Callable[[], bytes]] = {
             extension(s): partial(self._read, s) for s in sidecars
         }
-        fields, meta = read_sidecars(readers)
+        fields, meta = read_sidecars(readers, self.hints.encoding)
         if entry.version is not None:
             locator[VERSION] = entry.version
         return Recording(
@@ -156,6 +163,16 @@ class FolderSource(Source):
             meta=meta,
             **fields,
         )
+
+    def _open_binary(self, name: str) -> BinaryIO:
+        path = f"{self.home.rstrip('/')}/{name}"
+        if is_remote(path):
+            return cast(BinaryIO, open_remote(path))
+        if not self.follow_links:
+            require_inside(path, self.home)
+        if not Path(path).is_file():
+            raise OSError("not a regular file")
+        return Path(path).open("rb")
 
     def _read(self, name: str) -> bytes:
         path = f"{self.home.rstrip('/')}/{name}"
