@@ -21,6 +21,7 @@ from tokenizer.audio.meter import SignalMeter
 from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, trimmed
 from tokenizer.audio.readers.opening import open_reader, require_regular_file
 from tokenizer.audio.readers.second import SecondReader
+from tokenizer.audio.readers.shared import SharedFile
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Waveform
 
@@ -58,7 +59,7 @@ class AudioStream:
 
     def __init__(
         self,
-        file: str | os.PathLike[str] | BinaryIO,
+        file: str | os.PathLike[str] | BinaryIO | SharedFile,
         sample_rate: int | None,
         channels: int | None,
         *,
@@ -70,7 +71,9 @@ class AudioStream:
         name: str | None = None,
         second: bool = False,
     ) -> None:
-        source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
+        shared = file if isinstance(file, SharedFile) else None
+        own = file.handle() if isinstance(file, SharedFile) else file
+        source: AudioFile = os.fspath(own) if isinstance(own, str | os.PathLike) else own
         self.name = name or (
             source if isinstance(source, str) else str(getattr(source, "name", "audio"))
         )
@@ -79,9 +82,12 @@ class AudioStream:
         if isinstance(source, str):
             require_regular_file(source)
         self._reader: Reader
-        self._reader, self._skipped = open_reader(
-            source, self.name, 0.0 if second else start or 0.0, allow_damaged
-        )
+        if shared is not None and not second:
+            self._reader, self._skipped = shared.open(start or 0.0, end, allow_damaged)
+        else:
+            self._reader, self._skipped = open_reader(
+                source, self.name, 0.0 if second else start or 0.0, allow_damaged, end=end
+            )
         if second:
             self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
@@ -189,7 +195,7 @@ class AudioStream:
         facts = self._reader.facts
         if not facts.trims or facts.declared is None or facts.declared == CUT_OFF:
             return self._reader.blocks()
-        return trimmed(self._reader.blocks(), facts.declared)
+        return trimmed(self._reader.blocks(), facts.declared - self._skipped)
 
     def _judge_length(self, samples: int, wanted: int | None) -> None:
         """The file has ended after `samples`: is that where it, or the segment, should have
@@ -272,7 +278,7 @@ class AudioStream:
 
 
 def stream_audio(
-    file: str | os.PathLike[str] | BinaryIO,
+    file: str | os.PathLike[str] | BinaryIO | SharedFile,
     sample_rate: int | None = None,
     channels: int | None = None,
     *,
@@ -287,7 +293,7 @@ def stream_audio(
     """Open a recording for reading in bounded memory, however long it is.
 
     Args:
-        file: local path, or a seekable binary file.
+        file: local path, a seekable binary file, or a file that is open for several segments.
         sample_rate: Hz to resample to; None keeps the source's.
         channels: 1 or 2; None keeps the source's. Mono goes to both as it is, stereo to its mean.
         start: seconds of the source to begin at, rounded to its samples.

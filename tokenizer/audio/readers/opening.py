@@ -11,6 +11,7 @@ from tokenizer.audio.containers.headers import is_plain_wav
 from tokenizer.audio.containers.ogg import read_links
 from tokenizer.audio.readers.base import AudioFile, Reader, SourceFacts, opened
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.jumping import Jumps
 from tokenizer.audio.readers.pyav import NotOpened, PyAVReader
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
 from tokenizer.errors import FailureKind, RecordingError
@@ -20,10 +21,24 @@ SEEK_SECONDS = 5.0
 
 
 def open_reader(
-    file: AudioFile, name: str, start: float, allow_damaged: bool
+    file: AudioFile,
+    name: str,
+    start: float,
+    allow_damaged: bool,
+    *,
+    end: float | None = None,
+    jumps: Jumps | None = None,
 ) -> tuple[Reader, int]:
-    """A reader, and the sample at which it begins: `start` (seconds) where that can be reached
-    without decoding what is before.
+    """A reader, and the sample at which it begins: `start` (seconds), or one shortly before it,
+    where that can be reached without decoding what is before.
+
+    Args:
+        file: to read.
+        name: what errors call it.
+        start: seconds at which what is wanted begins.
+        allow_damaged: as `PyAVReader` has it.
+        end: seconds at which it ends.
+        jumps: what earlier calls on the same file have found out.
 
     Raises:
         RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be
@@ -40,9 +55,16 @@ def open_reader(
     if reader.facts.container == "ogg":
         return _paged(file, reader, name, allow_damaged), 0
     first = round(start * reader.facts.sample_rate)
-    if start > SEEK_SECONDS:
-        return _seek(file, reader, name, first)
-    return reader, 0
+    if start <= SEEK_SECONDS:
+        return reader, 0
+    if reader.facts.container == "mp3":
+        at = (jumps or Jumps()).jump(reader, file, start, end)
+        if at is not None:
+            return reader, at
+        reader.close()
+        _rewind(file)
+        return PyAVReader(file, name, allow_damaged=allow_damaged), 0
+    return _seek(file, reader, name, first)
 
 
 def _plain(file: AudioFile, name: str, start: float) -> tuple[Reader, int] | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizer.audio.containers.digest import FlacDigest
 from tokenizer.audio.containers.extents import is_cut
 from tokenizer.audio.containers.headers import read_wav_header, tagged_seconds, wav_may_hide
-from tokenizer.audio.containers.mpeg import before_tags, frame_bytes, read_xing
+from tokenizer.audio.containers.mpeg import Xing, before_tags, frame_bytes, read_xing
 from tokenizer.audio.containers.ogg import Link
 from tokenizer.audio.readers.base import (
     CUT_OFF,
@@ -23,6 +23,7 @@ from tokenizer.audio.readers.base import (
     SourceFacts,
     check_facts,
     opened,
+    reason_of,
     usual_layout,
 )
 from tokenizer.audio.readers.gathering import Gathered
@@ -105,7 +106,10 @@ class PyAVReader:
         av.logging.set_level(av.logging.PANIC)
         self._name = name
         self._allow_damaged, self._link, self._origin = allow_damaged, link, origin
-        self._tags_at: int | None = None
+        self.tags_at: int | None = None
+        self.xing: Xing | None = None
+        self._packets: Iterator[Any] | None = None
+        self._begin = 0
         self.gaps: list[Gap] = []
         options = {"format_whitelist": FORMATS}
         with opened(file) as handle:
@@ -122,7 +126,7 @@ class PyAVReader:
                 file, mode="r", metadata_errors="replace", options=options
             )
         except (FFmpegError, ValueError, OSError) as error:
-            raise NotOpened(_reason(error)) from error
+            raise NotOpened(reason_of(error)) from error
         try:
             self._stream = self._audio_stream()
             self.facts = self._facts(file)
@@ -143,6 +147,18 @@ class PyAVReader:
         self._link = link
         if link.cut:
             self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
+
+    def packets_from(self, byte: int | None) -> Iterator[Any]:
+        """Packets from this byte of the file on, where the container can be entered anywhere."""
+        if byte is not None:
+            self._container.seek(byte, any_frame=True, unsupported_byte_offset=True)
+        packets: Iterator[Any] = self._container.demux(self._stream)
+        return packets
+
+    def begin_at(self, packets: Iterator[Any], samples: int) -> None:
+        """Read these packets, before which so many samples are passed over; before the first
+        block."""
+        self._packets, self._begin = packets, samples
 
     def _audio_stream(self) -> Any:
         """The track that players choose: the first one that the file calls a default, else the
@@ -198,7 +214,8 @@ class PyAVReader:
 
     def _declared_by_xing(self, file: AudioFile, rate: int) -> tuple[int | None, int]:
         with opened(file) as handle:
-            xing, self._tags_at = read_xing(handle), before_tags(handle)
+            self.xing = xing = read_xing(handle)
+            self.tags_at = before_tags(handle)
         if xing is None:
             return None, 0
         return xing.samples, rate // 100 if xing.exact else _XING_FRAMES
@@ -335,19 +352,21 @@ class PyAVReader:
     def _clock(self) -> Clock:
         if self._link is not None:
             return PageCounts(self._link, self.facts.sample_rate, self._origin)
-        return Untimed() if self.facts.container in _UNTIMED else Timestamps(self.facts.sample_rate)
+        if self.facts.container in _UNTIMED:
+            return Untimed()
+        return Timestamps(self.facts.sample_rate, self._begin)
 
     def _decoded(self) -> Iterator[Decoded]:
-        packets = self._container.demux(self._stream)
+        packets = self._packets or self.packets_from(None)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
             except FFmpegError as error:  # the container itself is broken from here on
-                yield Decoded(Nothing(), (), _reason(error))
+                yield Decoded(Nothing(), (), reason_of(error))
                 return
-            if self._tags_at is not None and packet.size and (packet.pos or 0) >= self._tags_at:
+            if self.tags_at is not None and packet.size and (packet.pos or 0) >= self.tags_at:
                 continue
             yield self._decode(packet)
 
@@ -357,7 +376,7 @@ class PyAVReader:
         except FFmpegError as error:
             padding = _is_padding(bytes(packet))
             return Decoded(
-                packet, (), None if padding else f"a packet does not decode: {_reason(error)}"
+                packet, (), None if padding else f"a packet does not decode: {reason_of(error)}"
             )
         cut = (packet.is_corrupt and self.facts.container not in _UNTIMED) or self._is_short(packet)
         return Decoded(packet, frames, _CUT_PACKET if cut else None)
@@ -381,12 +400,3 @@ def _names(layout: Any, channels: int) -> tuple[str, ...]:
 
 def _is_padding(packet: bytes) -> bool:
     return len(packet) - packet.count(0) <= len(packet) * _JUNK_SHARE
-
-
-def _reason(error: BaseException) -> str:
-    log = getattr(error, "log", None)
-    if log and "whitelist" in log[2]:
-        return f"a {log[1]} file is no container of audio"
-    if log:
-        return str(log[2]).strip() or type(error).__name__
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
