@@ -26,42 +26,19 @@ from tokenizer.audio.readers.base import (
     reason_of,
     usual_layout,
 )
+from tokenizer.audio.readers.formats import (
+    CLOSE,
+    EXACT,
+    FORMATS,
+    FRAMED,
+    SUMMED,
+    TOGETHER,
+    UNTIMED,
+)
 from tokenizer.audio.readers.gathering import Gathered
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
-FORMATS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,"
-    "mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,"
-    "voc,w64,wav,webm,wv"
-)
-"""demuxers that may open a file; a playlist (hls, concat) would read other local files"""
-_EXACT = {"flac", "wv", "tta", "ape"}
-"""containers that count samples"""
-_CLOSE = {"mov,mp4,m4a,3gp,3g2,mj2", "ogg", "avi"}
-"""containers that time-stamp each track's end"""
-_TOGETHER = {"matroska,webm", "asf", "flv"}
-"""containers that say how long all tracks are together"""
-_UNTIMED = {"wav", "w64", "aiff", "caf", "au", "voc", "iff", "nistsphere", "sox"}
-"""containers whose samples lie in a row, without time stamps"""
-_SUMMED = {
-    "flac",
-    "wavpack",
-    "tta",
-    "ape",
-    "tak",
-    "ac3",
-    "eac3",
-    "truehd",
-    "mlp",
-    "mp3",
-    "mp3float",
-    "mp2",
-    "mp2float",
-}
-"""codecs whose packets carry checksums, which FFmpeg looks at only when asked"""
-_FRAMED = {"ac3", "eac3", "mp3", "mp3float", "mp2", "mp2float"}
-"""codecs whose frames say how long they are"""
 _CUT_PACKET = "a packet is cut"
 _XING_FRAMES = 2 * 1_152
 """samples by which encoders that do not say what they put before and behind may miscount"""
@@ -172,7 +149,7 @@ class PyAVReader:
         chosen = next(
             (stream for stream in readable if stream.disposition & Disposition.default), readable[0]
         )
-        if chosen.codec_context.name in _SUMMED:
+        if chosen.codec_context.name in SUMMED:
             chosen.codec_context.options = {"err_detect": "crccheck+explode"}
         return chosen
 
@@ -204,11 +181,11 @@ class PyAVReader:
             return (CUT_OFF, 0) if samples is None and self._wav.is_cut else (samples, 1)
         if self._cut:
             return CUT_OFF, 0
-        if container in _EXACT:
+        if container in EXACT:
             return self._by_time_stamps(rate), 0
-        if container in _CLOSE:
+        if container in CLOSE:
             return self._by_time_stamps(rate), rate // 10
-        if container in _TOGETHER:
+        if container in TOGETHER:
             return self._by_its_own_duration(rate), rate // 10
         return None, 0
 
@@ -352,7 +329,7 @@ class PyAVReader:
     def _clock(self) -> Clock:
         if self._link is not None:
             return PageCounts(self._link, self.facts.sample_rate, self._origin)
-        if self.facts.container in _UNTIMED:
+        if self.facts.container in UNTIMED:
             return Untimed()
         return Timestamps(self.facts.sample_rate, self._begin)
 
@@ -378,13 +355,13 @@ class PyAVReader:
             return Decoded(
                 packet, (), None if padding else f"a packet does not decode: {reason_of(error)}"
             )
-        cut = (packet.is_corrupt and self.facts.container not in _UNTIMED) or self._is_short(packet)
+        cut = (packet.is_corrupt and self.facts.container not in UNTIMED) or self._is_short(packet)
         return Decoded(packet, frames, _CUT_PACKET if cut else None)
 
     def _is_short(self, packet: Any) -> bool:
         """Whether a frame breaks off, which decoders make up for."""
         codec = self.facts.codec
-        if codec not in _FRAMED or not packet.size:
+        if codec not in FRAMED or not packet.size:
             return False
         size = frame_bytes(bytes(packet)[:6], codec)
         return size is not None and packet.size < size
