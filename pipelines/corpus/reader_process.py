@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import pickle
 import queue
@@ -14,14 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import BinaryIO
 
 from av.error import FFmpegError
 
+from pipelines.corpus.open_files import OpenFiles, name_of
 from pipelines.corpus.reader import BEAT, BEGUN, BLOCK, END, FAILED, DecodeReport, DecodeSettings
 from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
@@ -31,9 +27,8 @@ from tokenizer.audio.readers.opening import count_channels
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
-_HASH_BLOCK = 1 << 20
 _BEAT_EVERY = 2.0
-"""seconds between signs of life while hashing a large file"""
+"""seconds between signs of life while a large file is hashed, or decoded up to a segment"""
 _WATCH_EVERY = 1.0
 
 
@@ -60,13 +55,20 @@ class _Worker:
     def __init__(self, connection: Connection, settings: DecodeSettings) -> None:
         self._connection = connection
         self._settings = settings
-        self._hashed: tuple[object, str] | None = None
+        self._files = OpenFiles(settings.source, self._now_and_then)
+        self._last_beat = 0.0
         self._sending = threading.Lock()
 
     def beat(self) -> None:
         """Say that work goes on; also from another thread, while this one waits for a store."""
         with suppress(OSError):  # the parent has gone: whoever sends next notices
             self._send(BEAT, b"")
+
+    def _now_and_then(self) -> None:
+        """Beat, unless that was done just now."""
+        if time.monotonic() - self._last_beat > _BEAT_EVERY:
+            self.beat()
+            self._last_beat = time.monotonic()
 
     def work(self, recording: Recording) -> None:
         try:
@@ -104,11 +106,9 @@ class _Worker:
         if self._settings.only_channels:
             return self._count_channels(recording)
         began = time.process_time()
-        file = self._settings.source.open(recording)
-        try:
-            digest = self._hash(recording, file)
+        with self._files.opened(recording) as file:
             stream = stream_audio(
-                file,
+                file.audio,
                 self._settings.sample_rate,
                 self._settings.channels,
                 start=recording.start,
@@ -120,20 +120,17 @@ class _Worker:
                 stream=self._settings.stream,
                 allow_truncated=self._settings.allow_truncated,
                 allow_damaged=self._settings.allow_damaged,
-                name=_name(recording),
+                name=file.name,
                 second=self._settings.second,
             )
             for block in stream:
                 self._send(BLOCK, block.tobytes())
-            return DecodeReport(stream.report, digest, time.process_time() - began)
-        finally:
-            if not isinstance(file, str):
-                file.close()
+            return DecodeReport(stream.report, file.sha256, time.process_time() - began)
 
     def _count_channels(self, recording: Recording) -> DecodeReport:
         file = self._settings.source.open_head(recording)
         try:
-            count = count_channels(file, _name(recording), self._settings.stream)
+            count = count_channels(file, name_of(recording), self._settings.stream)
         finally:
             if not isinstance(file, str):
                 file.close()
@@ -148,15 +145,6 @@ class _Worker:
             flags=(),
         )
         return DecodeReport(found, "")
-
-    def _hash(self, recording: Recording, file: str | BinaryIO) -> str:
-        """SHA-256 of the source's bytes; segments of one file hash it once."""
-        status = Path(file).stat() if isinstance(file, str) else None
-        version = (status.st_size, status.st_mtime_ns) if status else ()
-        key = (recording.uri, json.dumps(dict(recording.locator), sort_keys=True), version)
-        if self._hashed is None or self._hashed[0] != key:
-            self._hashed = (key, _sha256(file, self.beat))
-        return self._hashed[1]
 
     def _send(self, kind: bytes, body: bytes) -> None:
         with self._sending:
@@ -182,28 +170,6 @@ def _input_output(recording: Recording, error: OSError) -> RecordingError | Usag
     return RecordingError(
         FailureKind.UNREADABLE, f"{recording.uri}: {type(error).__name__}: {reason}", "decode"
     )
-
-
-def _name(recording: Recording) -> str:
-    member = recording.locator.get("member")
-    return f"{recording.uri}/{member}" if member else recording.uri
-
-
-def _sha256(file: str | BinaryIO, beat: Callable[[], None]) -> str:
-    digest, last = hashlib.sha256(), time.monotonic()
-    handle = Path(file).open("rb") if isinstance(file, str) else file  # noqa: SIM115
-    try:
-        while block := handle.read(_HASH_BLOCK):
-            digest.update(block)
-            if time.monotonic() - last > _BEAT_EVERY:
-                beat()
-                last = time.monotonic()
-    finally:
-        if isinstance(file, str):
-            handle.close()
-        else:
-            handle.seek(0)
-    return digest.hexdigest()
 
 
 def _take_requests(connection: Connection, requests: queue.SimpleQueue[Recording | None]) -> None:

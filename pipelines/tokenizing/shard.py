@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipelines.corpus.absence import Absence
+from pipelines.corpus.open_files import reading_order
 from pipelines.corpus.reader import Decoder, Decoding
 from pipelines.output.formats.schema import Row, ShardStats, counted
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
@@ -73,7 +74,7 @@ class Shard:
 
     def rows(self) -> Iterator[Row]:
         """Rows of the recordings that could be tokenized, in the plan's order."""
-        return counted(self._rows(), self._stats, self._spec.codebook_size)
+        return counted(self._in_order(self._rows()), self._stats, self._spec.codebook_size)
 
     def record(self, staged: StagedFile | None) -> CommitRecord:
         """What was done, once the rows are written."""
@@ -105,7 +106,7 @@ class Shard:
         ]
         # A careful shard takes one recording at a time, from file to codes, and says which before
         # it begins.
-        for group in ([recording] for recording in wanted) if careful else [wanted]:
+        for group in ([one] for one in wanted) if careful else [reading_order(wanted)]:
             if careful:
                 self._tools.journal.write(self._job.name, group[0].id)
             for decoding in self._tools.decoder.decode(group):
@@ -114,6 +115,20 @@ class Shard:
             if careful:
                 yield from self._finished(self._packer.drain())
         yield from self._finished(self._packer.drain())
+
+    def _in_order(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Rows as planned. They come as files are read, so one whose file's segments are not in
+        order waits, as codes, for those before it."""
+        planned = [recording.id for recording in self._job.recordings]
+        waiting: dict[str, Row] = {}
+        at = 0
+        for row in rows:
+            waiting[row.id] = row
+            while at < len(planned) and (planned[at] in waiting or planned[at] in self._failures):
+                if (ready := waiting.pop(planned[at], None)) is not None:
+                    yield ready
+                at += 1
+        yield from (waiting[id] for id in planned[at:] if id in waiting)
 
     def _is_quarantined(self, recording: Recording) -> bool:
         if recording.id not in self._job.quarantined:

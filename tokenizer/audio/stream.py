@@ -15,12 +15,14 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from tokenizer.audio.blocks import joined, transposed
 from tokenizer.audio.channels import apply_mapping, mapping_matrix, picked_channel
 from tokenizer.audio.check import check_samples
 from tokenizer.audio.meter import SignalMeter
 from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, trimmed
 from tokenizer.audio.readers.opening import open_reader, require_regular_file
 from tokenizer.audio.readers.second import SecondReader
+from tokenizer.audio.readers.shared import SharedFile
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import LEFT, MIX, RIGHT, Waveform
 
@@ -62,7 +64,7 @@ class AudioStream:
 
     def __init__(
         self,
-        file: str | os.PathLike[str] | BinaryIO,
+        file: str | os.PathLike[str] | BinaryIO | SharedFile,
         sample_rate: int | None,
         channels: int | None,
         *,
@@ -76,7 +78,9 @@ class AudioStream:
         name: str | None = None,
         second: bool = False,
     ) -> None:
-        source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
+        shared = file if isinstance(file, SharedFile) else None
+        own = file.handle() if isinstance(file, SharedFile) else file
+        source: AudioFile = os.fspath(own) if isinstance(own, str | os.PathLike) else own
         self.name = name or (
             source if isinstance(source, str) else str(getattr(source, "name", "audio"))
         )
@@ -84,10 +88,14 @@ class AudioStream:
         self._allow_truncated = allow_truncated or second
         if isinstance(source, str):
             require_regular_file(source)
+        begins = 0.0 if second else start or 0.0
         self._reader: Reader
-        self._reader, self._skipped = open_reader(
-            source, self.name, 0.0 if second else start or 0.0, allow_damaged, stream
-        )
+        if shared is not None and not second:
+            self._reader, self._skipped = shared.open(begins, end, allow_damaged, stream)
+        else:
+            self._reader, self._skipped = open_reader(
+                source, self.name, begins, allow_damaged, stream, end=end
+            )
         if second:
             self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
@@ -153,8 +161,8 @@ class AudioStream:
             rate, self.sample_rate, channels, dtype="float32", quality=_QUALITY
         )
         for block in self._mapped():
-            yield _transposed(stream.resample_chunk(_transposed(block)))
-        yield _transposed(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
+            yield transposed(stream.resample_chunk(transposed(block)))
+        yield transposed(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
 
     def _mapped(self) -> Iterator[NDArray[np.float32]]:
         for block in self._gathered():
@@ -173,10 +181,10 @@ class AudioStream:
             held.append(block)
             count += block.shape[1]
             if count >= enough:
-                yield _joined(held)
+                yield joined(held)
                 held, count = [], 0
         if held:
-            yield _joined(held)
+            yield joined(held)
 
     def _cut(self) -> Iterator[NDArray[np.float32]]:
         """The samples from `start` to `end`."""
@@ -199,7 +207,7 @@ class AudioStream:
         facts = self._reader.facts
         if not facts.trims or facts.declared is None or facts.declared == CUT_OFF:
             return self._reader.blocks()
-        return trimmed(self._reader.blocks(), facts.declared)
+        return trimmed(self._reader.blocks(), facts.declared - self._skipped)
 
     def _judge_length(self, samples: int, wanted: int | None) -> None:
         """The file has ended after `samples`: is that where it, or the segment, should have
@@ -286,7 +294,7 @@ class AudioStream:
 
 
 def stream_audio(
-    file: str | os.PathLike[str] | BinaryIO,
+    file: str | os.PathLike[str] | BinaryIO | SharedFile,
     sample_rate: int | None = None,
     channels: int | None = None,
     *,
@@ -303,7 +311,7 @@ def stream_audio(
     """Open a recording for reading in bounded memory, however long it is.
 
     Args:
-        file: local path, or a seekable binary file.
+        file: local path, a seekable binary file, or a file that is open for several segments.
         sample_rate: Hz to resample to; None keeps the source's.
         channels: 1 or 2; None keeps the source's, or 1 where `channel` asks for one. Mono goes to
             both as it is, stereo to its mean.
@@ -376,20 +384,3 @@ def read_audio(
         name=name,
     )
     return Waveform(np.concatenate(list(found), axis=1), found.sample_rate)
-
-
-def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-
-
-def _transposed(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`[a, b]` to `[b, a]` without gaps, one of the two being a few channels: row by row is the
-    fast way."""
-    result = np.empty(block.shape[::-1], np.float32)
-    if block.shape[0] < block.shape[1]:
-        for i, row in enumerate(block):
-            result[:, i] = row
-    else:
-        for i, row in enumerate(result):
-            row[:] = block[:, i]
-    return result

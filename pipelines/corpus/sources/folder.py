@@ -102,10 +102,21 @@ class FolderSource(Source):
         yield from map(of_file, audio)
 
     def open(self, recording: Recording) -> str | BinaryIO:
+        if MEMBER in recording.locator:
+            return self._member(recording)
         return open_file(self._place(recording))
 
     def open_head(self, recording: Recording) -> str | BinaryIO:
+        if MEMBER in recording.locator:
+            return self._member(recording)
         return open_head(self._place(recording))
+
+    def _member(self, recording: Recording) -> BinaryIO:
+        """A recording that lies in a tar of the folder."""
+        refuse_rejected(recording)
+        if not (is_remote(recording.uri) or self.follow_links):
+            require_inside(recording.uri, self.home)
+        return open_member(recording, self.check_versions)
 
     def _place(self, recording: Recording) -> str:
         """Where a recording's file is.
@@ -114,10 +125,6 @@ class FolderSource(Source):
             RecordingError: it is not to be opened.
         """
         refuse_rejected(recording)
-        if MEMBER in recording.locator:
-            if not (is_remote(recording.uri) or self.follow_links):
-                require_inside(recording.uri, self.home)
-            return open_member(recording, self.check_versions)
         raw = recording.locator.get("name_hex")
         place = recording.uri
         listed = bool(recording.locator.get(LISTED))

@@ -147,3 +147,13 @@ def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[ND
         if at - declared > PADDING:
             yield from beyond
             beyond = []
+
+
+def reason_of(error: BaseException) -> str:
+    """What FFmpeg says is wrong, in a line."""
+    log = getattr(error, "log", None)
+    if log and "whitelist" in log[2]:
+        return f"a {log[1]} file is no container of audio"
+    if log:
+        return str(log[2]).strip() or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -17,6 +17,7 @@ from tokenizer.audio.readers.base import (
     require_track,
 )
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.jumping import Jumps
 from tokenizer.audio.readers.pyav import NotOpened, PyAVReader
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
 from tokenizer.errors import FailureKind, RecordingError
@@ -26,10 +27,25 @@ SEEK_SECONDS = 5.0
 
 
 def open_reader(
-    file: AudioFile, name: str, start: float, allow_damaged: bool, stream: int | None = None
+    file: AudioFile,
+    name: str,
+    start: float,
+    allow_damaged: bool,
+    stream: int | None = None,
+    *,
+    end: float | None = None,
+    jumps: Jumps | None = None,
 ) -> tuple[Reader, int]:
     """A reader of one track of sound (`PyAVReader`), and the sample at which it begins: `start`
-    (seconds) where that can be reached without decoding what is before.
+    (seconds), or one shortly before it, where that can be reached without decoding what is before.
+
+    Args:
+        file: to read.
+        name: what errors call it.
+        start: seconds at which what is wanted begins.
+        allow_damaged, stream: as `PyAVReader` has them.
+        end: seconds at which it ends.
+        jumps: what earlier calls on the same file have found out.
 
     Raises:
         RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be
@@ -46,9 +62,16 @@ def open_reader(
     if reader.facts.container == "ogg":
         return _paged(file, reader, name, allow_damaged, stream), 0
     first = round(start * reader.facts.sample_rate)
-    if start > SEEK_SECONDS:
-        return _seek(file, reader, name, first)
-    return reader, 0
+    if start <= SEEK_SECONDS:
+        return reader, 0
+    if reader.facts.container == "mp3":
+        at = (jumps or Jumps()).jump(reader, file, start, end)
+        if at is not None:
+            return reader, at
+        reader.close()
+        _rewind(file)
+        return PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream), 0
+    return _seek(file, reader, name, first)
 
 
 def count_channels(file: AudioFile, name: str, stream: int | None = None) -> int:
