@@ -13,8 +13,6 @@ from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
-from pipelines.corpus.sources import open_source
-from pipelines.corpus.tables.hints import parse_hints
 from pipelines.output.card import write_card
 from pipelines.output.config import (
     RunOptions,
@@ -29,6 +27,7 @@ from pipelines.output.manifest.names import CONFIG
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
+from pipelines.planning.corpus import open_corpus
 from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
@@ -109,17 +108,7 @@ class _Run:
                 "--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower "
                 "there"
             )
-        self._source = open_source(
-            config.source,
-            follow_links=config.follow_links,
-            hints=parse_hints(
-                layout=config.layout,
-                layout_split=config.layout_split,
-                map=config.map,
-                audio_root=config.audio_root,
-                delimiter=config.delimiter,
-            ),
-        )
+        self._source = open_corpus(config)
         self._config = TokenizeConfig.from_dict(
             {**config.to_dict(), "source": self._source.address}
         )
@@ -150,7 +139,7 @@ class _Run:
     def _begin(self, wanted: StoredRun) -> None:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is
         known to work."""
-        self._display.message(f"listing {self._source.spec} …")
+        self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
         self._require_gpus_there()
         plan = make_plan(
             self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split
