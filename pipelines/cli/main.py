@@ -18,8 +18,10 @@ from pipelines.system.words import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 
 COMMANDS = {
+    "plan": "what a corpus is, and what it would become; writes nothing",
     "tokenize": "audio in, shards of codes out; run it again to resume",
     "inspect": "what is in an output folder",
+    "ls": "the recordings of an output folder, a line each",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
