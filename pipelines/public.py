@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import RunResult, tokenize_corpus
 from pipelines.system.compute import DECODE_TIMEOUT
 
 
 def tokenize(
-    source: str,
+    source: str | Sequence[str],
     out: str,
     *,
     codec: str = "facebook/encodec_48khz",
@@ -47,7 +49,8 @@ def tokenize(
     `codecshards inspect OUT --failures` says which and why.
 
     Args:
-        source: a folder, a table of files, tars, Parquet files, or `hf:NAME[:config]:split`.
+        source: a folder, an audio file, a table of files, tars, Parquet files, or
+            `hf:NAME[:config]:split`; a list of several is one corpus.
         out: folder or URL of the output.
         codec: hub id, folder written by `save_pretrained`, or a codec that ships with the package.
         revision: hub commit, tag or branch.
@@ -89,7 +92,7 @@ def tokenize(
         OutputError: `out` cannot be written, or holds another run's output.
     """
     config = TokenizeConfig(
-        source,
+        source if isinstance(source, str) else tuple(source),
         codec=codec,
         revision=revision,
         bandwidth=bandwidth,

@@ -14,8 +14,6 @@ from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.by_channel import planned
 from pipelines.corpus.reader import DecodeSettings
-from pipelines.corpus.sources import open_source
-from pipelines.corpus.tables.hints import SAID, parse_hints
 from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig, with_device
 from pipelines.output.formats import shard_format
@@ -26,6 +24,7 @@ from pipelines.output.manifest.names import CONFIG
 from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
+from pipelines.planning.corpus import open_corpus
 from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
@@ -106,11 +105,7 @@ class _Run:
                 "--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower "
                 "there"
             )
-        self._source = open_source(
-            config.source,
-            follow_links=config.follow_links,
-            hints=parse_hints(**{name: getattr(config, name) for name in SAID}),
-        )
+        self._source = open_corpus(config)
         self._config = TokenizeConfig.from_dict(
             {**config.to_dict(), "source": self._source.address}
         )
@@ -141,7 +136,7 @@ class _Run:
     def _begin(self, wanted: StoredRun) -> None:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is
         known to work."""
-        self._display.message(f"listing {self._source.spec} …")
+        self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
         self._require_gpus_there()
         config, patience = self._config, self._options.decode_timeout
         recordings = planned(self._source, config.channels, config.stream, patience)

@@ -6,6 +6,7 @@ how fast and where; changing it never changes a row.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -24,8 +25,8 @@ class TokenizeConfig:
     """Source, codec, layout and policies of one output folder. A field without a default is an
     argument of the command by its place."""
 
-    source: str
-    """as `pipelines.corpus.sources.open_source` reads it"""
+    source: str | tuple[str, ...]
+    """as `pipelines.corpus.sources.open_source` reads it; several are one corpus"""
     codec: str = setting(
         "facebook/encodec_48khz",
         "hub id, save_pretrained folder, or a codec that ships with the package (default: "
@@ -129,9 +130,21 @@ class TokenizeConfig:
             raise UsageError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
+        object.__setattr__(self, "source", _one_or_several(self.source))
         # 24 and 24.0 are one setting, and must not be two in what is stored and hashed.
         for name in ("bandwidth", "shard_hours", "max_chunk_seconds"):
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All of them, also where it is one."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    def named_sources(self, most: int = 8) -> list[str]:
+        """The same for people, who need not see all of a thousand."""
+        shown = list(self.sources[:most])
+        more = len(self.sources) - most
+        return [*shown, f"… and {more:,} more"] if more > 0 else shown
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -185,6 +198,22 @@ class RunOptions:
     def compute(self) -> Compute:
         """The part that an audit has too."""
         return Compute.of(self)
+
+
+def _one_or_several(source: Any) -> str | tuple[str, ...]:
+    """A SOURCE as it is stored: of one in a list, that one.
+
+    Raises:
+        UsageError: none at all, or what is no name.
+    """
+    given = list(source) if isinstance(source, list | tuple) else [source]
+    try:
+        found = tuple(os.fspath(each) for each in given)
+    except TypeError as error:
+        raise UsageError(f"SOURCE {source!r}: give a path or URL, or a list of them") from error
+    if not found or not all(isinstance(each, str) and each for each in found):
+        raise UsageError("SOURCE is empty: give a folder, a file, or what else names a corpus")
+    return found[0] if len(found) == 1 else found
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:

@@ -231,7 +231,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     codec, config = summary.stored.codec, summary.stored.config
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
-        ("source", config.source),
+        *[("source", each) for each in config.named_sources()],
         (
             "codec",
             f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "

@@ -36,7 +36,7 @@ class ShardWorker:
         self._settings = settings
         self._encoder = encoder
         self._journal = Journal(self._storage)
-        absence = Absence(settings.decode.source.spec, settings.missing_allowed)
+        absence = Absence(settings.decode.source.places, settings.missing_allowed)
         self._tools = Tools(settings, self.decoder, encoder, self._journal, absence)
 
     def run(self, job: ShardJob) -> ShardResult:

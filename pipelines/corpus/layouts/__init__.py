@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import cast
 
 from pipelines.corpus.layouts.base import Folder, Layout
-from pipelines.corpus.tables.hints import PLAIN
-from tokenizer.errors import SourceError, UsageError
+from pipelines.corpus.tables.hints import PLAIN, NotLaidOut
+from tokenizer.errors import UsageError
 
 __all__ = ["LAYOUTS", "layout_by_name", "recognise"]
 
@@ -50,7 +50,7 @@ def recognise(folder: Folder, asked: str | None) -> tuple[Layout | None, list[st
     looks like.
 
     Raises:
-        SourceError: it does not have the layout that was asked for.
+        NotLaidOut: it does not have the layout that was asked for.
     """
     if asked == PLAIN:
         return None, []
@@ -58,7 +58,7 @@ def recognise(folder: Folder, asked: str | None) -> tuple[Layout | None, list[st
         layout = layout_by_name(asked)
         fit = layout.fits(folder)
         if not fit.yes:
-            raise SourceError(
+            raise NotLaidOut(
                 f"--layout {asked}: {folder.spec} is not laid out so"
                 f"{': ' + fit.why_not if fit.why_not else ''}"
             )

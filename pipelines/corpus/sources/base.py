@@ -19,6 +19,7 @@ from tokenizer.types import Recording
 
 __all__ = [
     "AUDIO_EXTENSIONS",
+    "Guess",
     "Source",
     "estimate_seconds",
     "extension",
@@ -94,6 +95,11 @@ class Source(ABC):
         """Add a line to `notes`."""
         self.notes = (*self.notes, text)
 
+    layout: str = ""
+    """after `scan`: the title of the layout that was recognised; empty where it has none"""
+    is_one_file: bool = False
+    """a file that the user named, not a place where files lie"""
+
     prefix: str = ""
     """what it was asked for by, as in `tar:SPEC`, where its spec alone would mean another source"""
 
@@ -106,9 +112,19 @@ class Source(ABC):
         return False
 
     @property
-    def address(self) -> str:
+    def address(self) -> str | tuple[str, ...]:
         """What opens this very source again."""
         return f"{self.prefix}:{self.spec}" if self.prefix else self.spec
+
+    @property
+    def name(self) -> str:
+        """The last part of its spec."""
+        return self.spec.rstrip("/").rpartition("/")[2]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Specs of what is away as a whole where a disk is not mounted."""
+        return (self.spec,)
 
     @abstractmethod
     def scan(self) -> Iterator[Recording]:
@@ -165,9 +181,14 @@ def is_audio(name: str) -> bool:
     return extension(name) in AUDIO_EXTENSIONS
 
 
-def estimate_seconds(name: str, size: int) -> float:
+class Guess(float):
+    """Seconds that a file's size suggests, told from those that are known; the plan stores a
+    number."""
+
+
+def estimate_seconds(name: str, size: int) -> Guess:
     """Length of a recording as its size and format suggest; only shards are sized by it."""
-    return size / _BYTES_A_SECOND.get(extension(name), _OTHERS)
+    return Guess(size / _BYTES_A_SECOND.get(extension(name), _OTHERS))
 
 
 def open_file(uri: str) -> str | BinaryIO:

@@ -35,9 +35,10 @@ from pipelines.corpus.sources.listing import (
 )
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.corpus.sources.tar import MEMBER, open_member
+from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
-from tokenizer.errors import FailureKind, SourceError, UsageError
+from tokenizer.errors import FailureKind, SourceError
 from tokenizer.types import Recording
 
 _TABLES = re.compile(r".*\.(jsonl|ndjson|tsv|csv|parquet|trans\.txt)|wav\.scp|segments|utt2spk")
@@ -83,6 +84,7 @@ class FolderSource(Source):
         layout, halves = recognise(folder, self.hints.layout)
         if layout is not None:
             folder.used.clear()
+            self.layout = layout.title
             laid = LaidOut(folder, layout, self.hints, of_file, self.follow_links, audio)
             yield from laid.recordings()
             self.notes = (
@@ -143,16 +145,16 @@ class FolderSource(Source):
             if flag not in ("--layout", "--encoding")
         ]
         if given:
-            raise UsageError(
+            raise NotLaidOut(
                 f"{given[0]}: {self.spec} is a folder of audio files without a layout that is known"
             )
 
     def _recording(self, name: str, entry: Entry, sidecars: list[str]) -> Recording:
-        shown, locator = _printable(name)
+        shown, locator = printable_name(name)
         uri = f"{self.home.rstrip('/')}/{shown}"
         if entry.outside is not None:
             message = (
-                f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; "
+                f"{uri}: a link that leaves the source, to {printable_name(entry.outside)[0]}; "
                 "--follow-links follows it"
             )
             return rejected(shown, uri, FailureKind.UNREADABLE, message)
@@ -206,7 +208,7 @@ def _unused(
 ) -> Iterator[str]:
     """A line for each kind of file that is no recording and beside none, and was not `used`."""
     stems = {_stem(name) for name in audio}
-    shown = {name: _printable(name)[0] for name in listing.files}
+    shown = {name: printable_name(name)[0] for name in listing.files}
     rest = [
         name
         for name in listing.files
@@ -239,7 +241,7 @@ def _unused(
         )
 
 
-def _printable(name: str) -> tuple[str, dict[str, Any]]:
+def printable_name(name: str) -> tuple[str, dict[str, Any]]:
     """A name that every format can store; one that is not UTF-8 keeps its bytes in the locator."""
     raw = os.fsencode(name)
     try:

@@ -53,6 +53,7 @@ class ListSource(FolderSource):
         def of_file(name: str) -> Recording:
             return self._recording(name, folder.files[name], [])
 
+        self.layout = layout.title
         laid = LaidOut(folder, layout, self.hints, of_file, self.follow_links, [])
         yield from laid.recordings()
         self.notes = tuple(laid.notes())

@@ -4,10 +4,10 @@ for."""
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from tokenizer.errors import UsageError
+from tokenizer.errors import SourceError, UsageError
 
 MAPPED = ("path", "id", "text", "speaker", "language", "start", "end", "duration")
 """fields that `--map` may give a column to"""
@@ -15,6 +15,14 @@ SAID = ("layout", "layout_split", "map", "audio_root", "delimiter", "encoding")
 """settings of a run that are arguments of `parse_hints`"""
 PLAIN = "folder"
 """the name for no layout: audio files, and sidecars beside them"""
+_FIELD_OF = {
+    "--layout": "layout",
+    "--layout-split": "layout_split",
+    "--map": "columns",
+    "--audio-root": "audio_root",
+    "--delimiter": "delimiter",
+    "--encoding": "encoding",
+}
 _DELIMITERS = {
     "tab": "\t",
     "\\t": "\t",
@@ -24,6 +32,11 @@ _DELIMITERS = {
     "bar": "|",
     "space": " ",
 }
+
+
+class NotLaidOut(SourceError):
+    """A folder that does not have the layout that was asked for, or none to which what was said
+    could mean something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,17 @@ class Hints:
             "--layout-split": self.layout_split,
         }
         return [flag for flag, value in given.items() if value]
+
+    @property
+    def as_given(self) -> list[str]:
+        """All flags that were given."""
+        return [*self.of_layouts, *self.of_tables]
+
+    def only(self, flags: Collection[str]) -> Hints:
+        """These flags, and no others of those that were given."""
+        dropped = {_FIELD_OF[flag] for flag in self.as_given if flag not in flags}
+        plain = Hints()
+        return replace(self, **{name: getattr(plain, name) for name in dropped})
 
     @property
     def numbered(self) -> bool:

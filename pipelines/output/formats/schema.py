@@ -38,6 +38,14 @@ ARROW_SCHEMA = pa.schema(
 )
 
 
+def scalars(schema: pa.Schema) -> pa.Schema:
+    """The columns that hold one value a row."""
+    return pa.schema([one for one in schema if not pa.types.is_nested(one.type)])
+
+
+SCALARS = scalars(ARROW_SCHEMA)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One tokenized recording."""
