@@ -66,7 +66,7 @@ def make_estimate(
         CodecLoadError: to be measured, and the codec is not to be had.
     """
     if spec is None:
-        basis = f"not estimated: nothing is known of {config.codec} here without its checkpoint"
+        basis = f"not estimated: {config.codec} is not on this machine"
         return Estimate(None, None, None, None, cores, basis)
     codes = survey.frames * spec.n_q
     cost, basis = _measured(config, cores) if measure else _benchmarked(spec, config.codec)
