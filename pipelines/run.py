@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 
 from pipelines.auditing.choose.share import limit
@@ -18,10 +18,11 @@ from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig, with_device
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
-from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
-from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.manifest.records import Totals
+from pipelines.output.plan import Plan, PlannedShard, make_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.planning.corpus import open_corpus
@@ -120,7 +121,13 @@ class _Run:
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
         self._fingerprint = self._stored.fingerprint
-        self._plan = self._manifest.read_plan()
+        self._names = self._manifest.planned_names()
+        self._totals: Totals | None = None  # once all was found committed
+
+    @cached_property
+    def _plan(self) -> Plan:
+        """Read when there is work to do."""
+        return self._manifest.read_plan()
 
     def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
@@ -139,9 +146,12 @@ class _Run:
         self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
         self._require_gpus_there()
         config, patience = self._config, self._options.decode_timeout
-        recordings = planned(self._source, config.channels, config.stream, patience)
-        plan = make_plan(recordings, shard_hours=config.shard_hours, split=config.split)
-        plan = replace(plan, notes=self._source.notes)
+        plan = make_plan(
+            planned(self._source, config.channels, config.stream, patience),
+            shard_hours=config.shard_hours,
+            split=config.split,
+            notes=lambda: self._source.notes,
+        )
         if not self._manifest.begin(wanted, plan):
             self._display.message(
                 f"another run has just begun on {self._out}: joining it, if it was asked for the "
@@ -149,7 +159,7 @@ class _Run:
             )
             return
         self._display.message(
-            f"{sum(1 for _ in plan.recordings)} recordings, about "
+            f"{plan.count} recordings, about "
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
@@ -183,28 +193,25 @@ class _Run:
             OutputError: OUT was deleted or replaced meanwhile.
         """
         self._recover()
-        missing = self._todo()
-        records = self._manifest.committed()
-        # An outage is no fate: its recordings are tried again, once a run.
-        hopeful = {name for name, record in records.items() if record.is_hopeful}
-        again = [shard for shard in self._plan.shards if shard.name in hopeful]
-        todo = [*missing, *again]
-        earlier = sum(
-            len(record.failures) for name, record in records.items() if name not in hopeful
-        )
+        missing = self._missing()
+        before = Totals.over(self._manifest.records())
         refuse_more_failures(
-            RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures
+            RunProgress(0.0, 0, earlier_failures=before.settled), self._options.max_failures
         )
-        if not todo:
+        if not missing and not before.hopeful:
+            self._totals = before
             self._display.message(
-                f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do"
+                f"{self._out}: all {len(self._names)} shards are committed, nothing to do"
             )
             return
-        if len(missing) < len(self._plan.shards):
+        # An outage is no fate: its recordings are tried again, once a run.
+        again = self._shards(before.hopeful)
+        todo = [*self._shards(missing), *again]
+        if len(missing) < len(self._names):
             for note in self._plan.notes:
                 self._display.message(note)
             self._display.message(
-                f"resuming: {len(self._plan.shards) - len(missing)} of {len(self._plan.shards)} "
+                f"resuming: {len(self._names) - len(missing)} of {len(self._names)} "
                 "shards are committed"
             )
         if again:
@@ -212,7 +219,7 @@ class _Run:
                 f"{many(len(again), 'shard')} with recordings that were unavailable: tried again"
             )
         progress = RunProgress(
-            sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier
+            sum(shard.seconds for shard in todo), len(todo), earlier_failures=before.settled
         )
         while todo:
             if self._options.workers == 0:
@@ -222,7 +229,7 @@ class _Run:
             # Nothing is left, unless a worker of an earlier run got in the way of this one's
             # commits.
             self._recover()
-            todo = self._todo()
+            todo = self._shards(self._missing())
         self._display.update(progress)
         self._display.message(f"{describe(progress)}, in {format_duration(progress.elapsed)}")
 
@@ -233,26 +240,28 @@ class _Run:
             OutputError: less is there than was committed: OUT was changed or deleted meanwhile.
         """
         self._manifest.require(self._fingerprint)
-        records = self._manifest.committed().values()
-        if len(records) < len(self._plan.shards):
-            gone = len(self._plan.shards) - len(records)
+        totals = self._totals or Totals.over(self._manifest.records())
+        if totals.shards < len(self._names):
+            gone = len(self._names) - totals.shards
             raise OutputError(
                 f"{self._out}: {gone} shards were removed during the run: run the same command "
                 "again"
             )
-        write_card(self._storage, self._stored, records)
+        write_card(self._storage, self._stored, totals)
         result = RunResult(
-            shards=len(records),
-            recordings=sum(record.rows for record in records),
-            failures=sum(len(record.failures) for record in records),
-            seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
+            shards=totals.shards,
+            recordings=totals.rows,
+            failures=totals.failures,
+            seconds=totals.num_samples / self._spec.sample_rate,
         )
         self._display.message(
             f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of "
             f"audio, {result.shards} shards"
         )
         if result.failures and not result.recordings:
-            print(f"codecshards: {_nothing(records)}", file=sys.stderr)  # whatever --quiet says
+            print(
+                f"codecshards: {totals.describe_failures()}", file=sys.stderr
+            )  # whatever --quiet says
         if result.failures:
             self._display.message(
                 f"{result.failures} recordings failed; `codecshards inspect {self._out} "
@@ -262,9 +271,9 @@ class _Run:
 
     def how_to_resume(self) -> str:
         """What to tell someone who has interrupted the run."""
-        done = len(self._plan.shards) - len(self._todo())
+        done = len(self._names) - len(self._missing())
         return (
-            f"stopped: {done} of {len(self._plan.shards)} shards are committed; run the same "
+            f"stopped: {done} of {len(self._names)} shards are committed; run the same "
             "command again to go on"
         )
 
@@ -273,9 +282,12 @@ class _Run:
         for line in self._manifest.recover(self._format):
             self._display.message(line)
 
-    def _todo(self) -> list[PlannedShard]:
-        committed = set(self._manifest.committed_names())
-        return [shard for shard in self._plan.shards if shard.name not in committed]
+    def _missing(self) -> set[str]:
+        """Names of shards that are not committed."""
+        return {*self._names} - {*self._manifest.committed_names()}
+
+    def _shards(self, names: Collection[str]) -> list[PlannedShard]:
+        return [shard for shard in self._plan.shards if shard.name in names] if names else []
 
     def _work_here(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
         keep_freed_memory()
@@ -373,16 +385,5 @@ class _Run:
     def _observer(self) -> ObserverSettings | None:
         if self._options.audit is None:
             return None
-        ids = [recording.id for recording in self._plan.recordings]
-        return PassingSettings.over(limit(self._options.audit, ids), ids, AuditOptions())
-
-
-def _nothing(records: Collection[CommitRecord]) -> str:
-    """What to say of a run that made no row at all."""
-    failures = [failure for record in records for failure in record.failures]
-    kinds = Counter(failure.kind for failure in failures).most_common()
-    counted = ", ".join(f"{kind} {count}" for kind, count in kinds)
-    return (
-        f"not one of {len(failures)} recordings could be tokenized ({counted}); the first: "
-        f"{failures[0].message}"
-    )
+        below = limit(self._options.audit, self._plan.ids())
+        return PassingSettings.over(below, self._plan.ids(), AuditOptions())

@@ -10,7 +10,7 @@ import sys
 from pipelines.cli import EXIT_OK, SOURCE_HELP
 from pipelines.cli.flags import add_flags, from_flags
 from pipelines.output.config import TokenizeConfig
-from tokenizer.errors import UsageError
+from tokenizer.errors import SourceError, UsageError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +36,17 @@ def run(given: argparse.Namespace) -> int:
 
     if given.workers is not None and given.workers < 0:
         raise UsageError(f"--workers {given.workers}: give 0 or more")
-    report = plan(
-        from_flags(TokenizeConfig, given, source=tuple(given.source)),
-        cores=None if given.workers is None else max(given.workers, 1),
-        measure=given.measure,
-        quiet=given.quiet,
-    )
+    try:
+        report = plan(
+            from_flags(TokenizeConfig, given, source=tuple(given.source)),
+            cores=None if given.workers is None else max(given.workers, 1),
+            measure=given.measure,
+            quiet=given.quiet,
+        )
+    except SourceError as error:
+        if len(given.source) > 1 and str(error).startswith(f"source {given.source[-1]}: no such"):
+            raise SourceError(f"{error}; plan takes no OUT") from error
+        raise
     if given.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
         return EXIT_OK

@@ -3,7 +3,6 @@ be."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import yaml
@@ -12,7 +11,7 @@ from datasets import Features
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import ARROW_SCHEMA
-from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.manifest.records import Totals
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
@@ -34,26 +33,24 @@ _COLUMNS = (
 )
 
 
-def write_card(storage: Storage, stored: StoredRun, records: Collection[CommitRecord]) -> None:
-    """Write the card from the stored configuration and the committed records."""
-    storage.write(CARD, make_card(stored, records).encode())
+def write_card(storage: Storage, stored: StoredRun, totals: Totals) -> None:
+    """Write the card from the stored configuration and what is committed."""
+    storage.write(CARD, make_card(stored, totals).encode())
 
 
-def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
+def make_card(stored: StoredRun, totals: Totals) -> str:
     """The card's text: YAML for the Hub, then a page for people."""
     config, codec = stored.config, stored.codec
-    rows = sum(record.rows for record in records)
-    failures = sum(len(record.failures) for record in records)
-    hours = sum(record.num_samples for record in records) / codec.sample_rate / 3600
-    front = yaml.safe_dump(_front_matter(config, rows), sort_keys=False)
+    hours = totals.num_samples / codec.sample_rate / 3600
+    front = yaml.safe_dump(_front_matter(config, totals.rows), sort_keys=False)
     chunks = (
         f"chunks of {codec.chunk_length} samples, one every {codec.chunk_stride}"
         if codec.chunk_length
         else "a recording is one chunk"
     )
     what = (
-        f"{many(rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
-        f"codec{_failed(failures)}."
+        f"{many(totals.rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
+        f"codec{_failed(totals.failures)}."
     )
     return f"""---
 {front}---

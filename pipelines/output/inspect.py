@@ -137,9 +137,9 @@ def inspect(out: str) -> Summary:
     return Summary(
         out=out,
         stored=stored,
-        shards_planned=len(plan.shards),
+        shards_planned=len(manifest.planned_names()),
         shards=len(records),
-        recordings_planned=sum(1 for _ in plan.recordings),
+        recordings_planned=plan.count,
         recordings=sum(record.rows for record in records),
         hours=sum(record.num_samples for record in records) / stored.codec.sample_rate / 3600,
         frames=frames,

@@ -160,8 +160,8 @@ class Report:
         survey = self.survey
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(survey.rejected.items()))
         yield from _line("rejected", kinds, width)
-        for id, _, message in survey.first_rejected:
-            yield from _line("", message if id in message else f"{id}: {message}", width)
+        for _, _, message in survey.first_rejected:
+            yield from _line("", message, width)
         more = survey.rejected.total() - len(survey.first_rejected)
         if more:
             yield from _line("", f"… and {more:,} more", width)
@@ -190,13 +190,11 @@ def _audio(survey: Survey) -> str:
     how = {
         "known": survey.stated,
         "estimated from file sizes": survey.guessed,
-        f"not known, taken for {UNKNOWN_SECONDS:g} s": survey.assumed,
+        f"unknown and taken for {UNKNOWN_SECONDS:g} s": survey.assumed,
     }
     said = [(what, count) for what, count in how.items() if count]
-    if len(said) == 1:
-        sure = f"all lengths {said[0][0]}" if survey.stated else f"lengths {said[0][0]}"
-    else:
-        sure = "lengths " + ", ".join(f"{what} for {count:,}" for what, count in said)
+    one = len(said) == 1
+    sure = "lengths " + ", ".join(what if one else f"{what} for {n:,}" for what, n in said)
     spread = (
         f"{format_length(lengths.shortest)} to {format_length(lengths.longest)}, "
         f"{format_length(lengths.mean)} on average"

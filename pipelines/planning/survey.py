@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from pipelines.corpus.by_channel import planned
 from pipelines.corpus.sources import SOURCES, Source, source_kind, source_names
 from pipelines.corpus.sources.base import Guess
 from pipelines.corpus.sources.forms.several import OF, SeveralSources
+from pipelines.corpus.sources.identity import VERSION
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.plan import estimated, place_in_shards
 from pipelines.planning.lengths import Histogram
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.facts import code_frames
+from tokenizer.errors import FailureKind, UsageError
 from tokenizer.types import Recording
 
 HEADER_SECONDS = 60.0
@@ -87,11 +90,12 @@ class Survey:
 
     def add(self, recording: Recording, spec: CodecSpec | None) -> None:
         """Count one."""
-        if "rejected" in recording.locator:
-            kind, message = recording.locator["rejected"]
-            self.rejected[str(kind)] += 1
+        refused = _refused(recording)
+        if refused is not None:
+            kind, message = refused
+            self.rejected[kind] += 1
             if len(self.first_rejected) < FIRST:
-                self.first_rejected.append((recording.id, str(kind), str(message)))
+                self.first_rejected.append((recording.id, kind, message))
             return
         seconds = estimated(recording)
         self._length(recording, seconds, spec)
@@ -167,6 +171,18 @@ def take_survey(
     return survey
 
 
+def _refused(recording: Recording) -> tuple[str, str] | None:
+    """Kind and message of a recording that is known to fail."""
+    if "rejected" in recording.locator:
+        kind, message = recording.locator["rejected"]
+        return str(kind), str(message)
+    # A file that has no version was not there as it was listed, or is not on this machine.
+    unseen = VERSION not in recording.locator and recording.uri.startswith("/")
+    if unseen and not os.path.exists(recording.uri):  # noqa: PTH110
+        return str(FailureKind.NOT_FOUND), f"{recording.uri}: no such file"
+    return None
+
+
 def _parts(source: Source) -> dict[str, Part]:
     labels = source.labels if isinstance(source, SeveralSources) else ("",)
     return {
@@ -191,8 +207,6 @@ def _kind(source: Source) -> str:
 
 
 def _is_of(source: Source, name: str) -> bool:
-    from tokenizer.errors import UsageError
-
     try:
         return type(source) is source_kind(name)
     except UsageError:

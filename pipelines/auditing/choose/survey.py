@@ -90,13 +90,14 @@ def take_survey(
     entries: list[Entry] = []
     remarks: list[Remark] = []
     totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
-    committed = manifest.committed()
+    committed = {record.shard: record.sha256 for record in manifest.records()}
     shards = 0
+    wanted = plan.holding(ids)
     for shard in plan.shards:
-        record = committed.get(shard.name)
-        if record is None or record.sha256 is None:
+        sha256 = committed.get(shard.name)
+        if sha256 is None:
             continue
-        if ids and not any(recording.id in ids for recording in shard.recordings):
+        if ids and shard.number not in wanted:
             continue
         shards += 1
         name = data_name(shard.name, form)
@@ -107,7 +108,7 @@ def take_survey(
             for row, recording in _rows(manifest, form, shard, name):
                 entries.append(_entry(row, recording, shard.name))
                 totals.add(row.codes)
-            if hash_stored(manifest.storage, name) != record.sha256:
+            if hash_stored(manifest.storage, name) != sha256:
                 remarks.append(
                     _damaged(
                         shard.name, f"{name} is not the file that was committed (SHA-256 differs)"

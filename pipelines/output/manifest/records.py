@@ -6,7 +6,8 @@ from __future__ import annotations
 import base64
 import builtins
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -92,6 +93,49 @@ class CommitRecord:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
             ) from error
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over commit records, which are read one at a time."""
+
+    shards: int = 0
+    rows: int = 0
+    failures: int = 0
+    num_samples: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """failures by kind"""
+    first: str = ""
+    """what the first failure says"""
+    hopeful: set[str] = field(default_factory=set)
+    """shards with recordings that may be had another day"""
+    settled: int = 0
+    """failures in the others"""
+
+    @classmethod
+    def over(cls, records: Iterable[CommitRecord]) -> Totals:
+        totals = cls()
+        for record in records:
+            totals.shards += 1
+            totals.rows += record.rows
+            totals.num_samples += record.num_samples
+            totals.failures += len(record.failures)
+            totals.kinds.update(failure.kind for failure in record.failures)
+            if record.failures and not totals.first:
+                totals.first = record.failures[0].message
+            if record.is_hopeful:
+                totals.hopeful.add(record.shard)
+            else:
+                totals.settled += len(record.failures)
+        return totals
+
+    def describe_failures(self) -> str:
+        """What to say of a run that made no row at all."""
+        counted = ", ".join(f"{kind} {count}" for kind, count in self.kinds.most_common())
+        return (
+            f"not one of {self.failures} recordings could be tokenized ({counted}); the first: "
+            f"{self.first}"
+        )
 
 
 def pack_counts(counts: NDArray[np.int64] | None) -> str | None:

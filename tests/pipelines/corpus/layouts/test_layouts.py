@@ -19,6 +19,7 @@ from pipelines.corpus.sources import open_source
 from pipelines.corpus.tables.hints import Hints
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.stored_run import StoredRun
+from pipelines.planning.dry_run import plan
 from pipelines.run import tokenize_corpus
 from tokenizer.audio import read_audio
 from tokenizer.errors import SourceError, UsageError
@@ -66,6 +67,13 @@ def test_text_speakers_segments_and_splits_reach_the_shards(tmp_path: Path, name
         found = (row["text"], row["speaker"], row["language"], row["num_samples"])
         assert found == (want.text, want.speaker, want.language, want.samples)
         assert meta.get("split") == want.split and want.meta.items() <= meta.items()
+    config = TokenizeConfig(source=str(source), codec="mulaw")
+    planned = plan(config, quiet=True).to_json()
+    assert planned["sources"][0]["layout"] == layout_by_name(layout).title
+    assert planned["recordings"] == len(wanted) and not planned["rejected"]["count"]
+    texts = [want.text for want in wanted.values() if want.text is not None]
+    assert planned["text"] == {"recordings": len(texts), "characters": sum(map(len, texts))}
+    assert planned["speakers"]["distinct"] == len({w.speaker for w in wanted.values()} - {None})
 
 
 @pytest.mark.parametrize("name", ALL)
