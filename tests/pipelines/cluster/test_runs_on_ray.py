@@ -150,6 +150,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         # working folder.
         paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        # A node that was killed refuses connections: Ray asks ten times, at its own pace for half a
+        # minute. One that is only busy has as long as ever.
+        patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_health_check_failure_threshold", "10")
         cluster = Cluster(
             initialize_head=True, head_node_args={**head, "ray_client_server_port": port}
         )
