@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipelines.output.config import RunOptions, TokenizeConfig
-from pipelines.run import RunResult, tokenize_corpus
+from pipelines.run import tokenize_corpus
 from pipelines.system.compute import DECODE_TIMEOUT
+from pipelines.tokenizing.outcome import RunResult
 
 
 def tokenize(
@@ -28,6 +29,8 @@ def tokenize(
     map: str | None = None,
     audio_root: str | None = None,
     delimiter: str | None = None,
+    quality: str = "basic",
+    keep: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     address: str | None = None,
@@ -63,6 +66,8 @@ def tokenize(
         map: columns of a table, as in "text=sentence,speaker=client_id".
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
+        quality: columns that say how good a recording is: "basic", "none", or names.
+        keep: condition on the columns of a row, and `seconds`; the others are `filtered`.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
         gpus: encoders that hold a GPU each; None is all there are.
         address: Ray cluster to join, "auto" or "ray://host:port"; None starts one here.
@@ -101,6 +106,8 @@ def tokenize(
         map=map,
         audio_root=audio_root,
         delimiter=delimiter,
+        quality=quality,
+        keep=keep,
     )
     options = RunOptions(
         workers=workers,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 
 from pipelines.auditing.choose.share import limit
@@ -23,10 +21,12 @@ from pipelines.output.config import (
 )
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
-from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.quality import require_measures
+from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.devices import usable_gpu
@@ -34,6 +34,7 @@ from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import ObserverSettings
+from pipelines.tokenizing.outcome import RunResult, add_up, complain_of_nothing, said_of
 from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
@@ -43,21 +44,10 @@ from pipelines.tokenizing.progress import (
 )
 from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
+from tokenizer.audio.quality import described
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What an output folder holds after a run: totals of committed records, earlier runs
-    included."""
-
-    shards: int
-    recordings: int
-    failures: int
-    seconds: float
-    """of audio"""
 
 
 def tokenize_corpus(
@@ -96,6 +86,9 @@ class _Run:
         self._options = options
         self._display = display
         self._out = out
+        require_measures(config.measures)
+        if config.keep is not None:
+            Keep(config.keep, config.measures)
         self._spec = describe_codec(
             config.codec,
             bandwidth=config.bandwidth,
@@ -203,9 +196,7 @@ class _Run:
         hopeful = {name for name, record in records.items() if record.is_hopeful}
         again = [shard for shard in self._plan.shards if shard.name in hopeful]
         todo = [*missing, *again]
-        earlier = sum(
-            len(record.failures) for name, record in records.items() if name not in hopeful
-        )
+        earlier = sum(len(record.errors) for name, record in records.items() if name not in hopeful)
         refuse_more_failures(
             RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures
         )
@@ -255,23 +246,10 @@ class _Run:
                 "again"
             )
         write_card(self._storage, self._stored, records)
-        result = RunResult(
-            shards=len(records),
-            recordings=sum(record.rows for record in records),
-            failures=sum(len(record.failures) for record in records),
-            seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
-        )
-        self._display.message(
-            f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of "
-            f"audio, {result.shards} shards"
-        )
-        if result.failures and not result.recordings:
-            print(f"codecshards: {_nothing(records)}", file=sys.stderr)  # whatever --quiet says
-        if result.failures:
-            self._display.message(
-                f"{result.failures} recordings failed; `codecshards inspect {self._out} "
-                "--failures` says which and why"
-            )
+        result = add_up(records, self._spec.sample_rate)
+        for line in said_of(result, self._out, self._config.keep):
+            self._display.message(line)
+        complain_of_nothing(result, records, self._config.keep)
         return result
 
     def how_to_resume(self) -> str:
@@ -365,7 +343,7 @@ class _Run:
             out=self._storage.root,
             format=config.format,
             spec=spec,
-            footer=make_footer(spec, self._version),
+            footer=make_footer(spec, self._version, described(config.measures)),
             fingerprint=self._fingerprint,
             decode=DecodeSettings(
                 source=self._source,
@@ -375,8 +353,10 @@ class _Run:
                 allow_truncated=config.allow_truncated,
                 allow_damaged=config.allow_damaged,
                 timeout=self._options.decode_timeout,
+                quality=config.measures,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
+            keep=config.keep,
             observe=self._observer(),
             missing_allowed=self._options.max_failures is not None,
             run=self._run,
@@ -387,14 +367,3 @@ class _Run:
             return None
         ids = [recording.id for recording in self._plan.recordings]
         return PassingSettings.over(limit(self._options.audit, ids), ids, AuditOptions())
-
-
-def _nothing(records: Collection[CommitRecord]) -> str:
-    """What to say of a run that made no row at all."""
-    failures = [failure for record in records for failure in record.failures]
-    kinds = Counter(failure.kind for failure in failures).most_common()
-    counted = ", ".join(f"{kind} {count}" for kind, count in kinds)
-    return (
-        f"not one of {len(failures)} recordings could be tokenized ({counted}); the first: "
-        f"{failures[0].message}"
-    )

@@ -27,6 +27,7 @@ from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import stream_audio
+from tokenizer.audio.quality.meter import QualityMeter
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
@@ -116,9 +117,12 @@ class _Worker:
                 name=_name(recording),
                 second=self._settings.second,
             )
+            meter = QualityMeter(self._settings.quality, _name(recording))
+            stream.listener = meter.add
             for block in stream:
                 self._send(BLOCK, block.tobytes())
-            return DecodeReport(stream.report, digest, time.process_time() - began)
+            quality = meter.result()
+            return DecodeReport(stream.report, digest, time.process_time() - began, quality)
         finally:
             if not isinstance(file, str):
                 file.close()

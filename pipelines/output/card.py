@@ -11,8 +11,9 @@ from datasets import Features
 
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import ARROW_SCHEMA
+from pipelines.output.formats.schema import arrow_schema
 from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.quality.figures import spreads
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
@@ -43,7 +44,8 @@ def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
     """The card's text: YAML for the Hub, then a page for people."""
     config, codec = stored.config, stored.codec
     rows = sum(record.rows for record in records)
-    failures = sum(len(record.failures) for record in records)
+    failures = sum(len(record.errors) for record in records)
+    filtered = sum(record.filtered for record in records)
     hours = sum(record.num_samples for record in records) / codec.sample_rate / 3600
     front = yaml.safe_dump(_front_matter(config, rows), sort_keys=False)
     chunks = (
@@ -53,7 +55,7 @@ def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
     )
     what = (
         f"{many(rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
-        f"codec{_failed(failures)}."
+        f"codec{_failed(failures)}{_filtered(filtered, config.keep)}."
     )
     return f"""---
 {front}---
@@ -73,7 +75,7 @@ def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
 | written by | codecshards {stored.version} |
 
 {_COLUMNS}
-
+{_quality(records)}
 ```python
 {shard_format(config.format).usage(config.split)}
 ```
@@ -91,6 +93,27 @@ def _failed(failures: int) -> str:
         f"; {many(failures, 'recording')} of the source could not be tokenized: "
         "`manifest/commits/` says which and why"
     )
+
+
+def _filtered(filtered: int, keep: str | None) -> str:
+    if not filtered:
+        return ""
+    return f"; {many(filtered, 'recording')} of the source left out, as not `{keep}`"
+
+
+def _quality(records: Collection[CommitRecord]) -> str:
+    """A table of the quality columns; nothing where there are none."""
+    about: dict[str, Any] = {}
+    for record in records:
+        about |= record.footer.get("quality", {})
+    lines = []
+    for name, spread in spreads(records).items():
+        found = " | ".join(spread.words() if spread else ["", "", ""])
+        lines.append(f"| `{name}` | {about[name]['unit']} | {found} | {about[name]['what']} |")
+    if not lines:
+        return ""
+    head = "| quality | unit | lowest | median | highest | what it is |\n|---|---|---|---|---|---|"
+    return "\n".join(["", head, *lines, ""])
 
 
 def _precision(codec: CodecSpec) -> str:
@@ -116,7 +139,7 @@ def _front_matter(config: TokenizeConfig, rows: int) -> dict[str, Any]:
         ],
     }
     if config.format == "parquet":
-        features = Features.from_arrow_schema(ARROW_SCHEMA)._to_yaml_list()
+        features = Features.from_arrow_schema(arrow_schema(config.measures))._to_yaml_list()
         front["dataset_info"] = {
             "features": features,
             "splits": [{"name": config.split, "num_examples": rows}],

@@ -7,7 +7,7 @@ file ──reader──▶ source blocks ──cut──▶ start..end ──che
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -90,6 +90,9 @@ class AudioStream:
         self._matrix = mapping_matrix(self.name, facts.layout, self.channels, downmix)
         self._copies = self.channels if facts.channels == 1 else 1
         self._meter = SignalMeter(self._copies)
+        self.listener: Callable[[NDArray[np.float32], int], None] | None = None
+        """is given the samples that are used, block by block, and their rate, which is the
+        source's: its one or two channels, or what more are mixed down to"""
         self._truncated = False
         self._used = 0
         self._given = 0
@@ -152,6 +155,9 @@ class AudioStream:
             check_samples(block, self.name)
             mapped = block if self._copies > 1 else apply_mapping(block, self._matrix)
             self._meter.add(mapped)
+            if self.listener is not None:
+                heard = block if block.shape[0] <= 2 else mapped
+                self.listener(heard, self._reader.facts.sample_rate)
             yield mapped
 
     def _gathered(self) -> Iterator[NDArray[np.float32]]:

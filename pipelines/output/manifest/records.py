@@ -53,11 +53,29 @@ class CommitRecord:
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    """how the columns of quality are spread: `pipelines.output.quality.figures`"""
 
     @property
     def failed(self) -> frozenset[str]:
         """Ids of the recordings that are no rows."""
         return frozenset(failure.id for failure in self.failures)
+
+    @property
+    def errors(self) -> tuple[Failure, ...]:
+        """Those that are errors: not what `--keep` leaves out."""
+        return tuple(failure for failure in self.failures if failure.kind != FailureKind.FILTERED)
+
+    @property
+    def filtered(self) -> int:
+        """Recordings that `--keep` leaves out."""
+        return len(self.failures) - len(self.errors)
+
+    def betters(self, other: CommitRecord) -> bool:
+        """Whether fewer recordings have failed than in another record of the shard, and none that
+        was a row there is none here."""
+        errors, before = (frozenset(failure.id for failure in one.errors) for one in (self, other))
+        return errors < before and self.failed <= other.failed
 
     @property
     def is_hopeful(self) -> bool:
