@@ -7,7 +7,7 @@ import numpy as np
 from tokenizer.audio.quality.base import Block, Measure
 
 BELOW_MAXIMUM = 75.0
-"""dB below the spectrum's maximum, under which there is nothing. What resamplers leave above half of
+"""dB below the spectrum's maximum, under which there is nothing. What resamplers leave above half
 the old rate is lower, and so is what lossy codecs leave above their low-pass"""
 FLOOR = -90.0
 """dBFS: noise of this power over the whole spectrum is nothing either; 16-bit audio with dither has
