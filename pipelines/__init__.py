@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from pipelines.loader.crop import Crop
     from pipelines.loader.dataset import CodesDataset
     from pipelines.loader.loader import CodesLoader
-    from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Parallel, Pattern
+    from pipelines.loader.patterns import (
+        CoarseFirst,
+        Delay,
+        EachChannel,
+        Flatten,
+        Parallel,
+        Pattern,
+    )
     from pipelines.loader.sample import Sample, Span
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
@@ -31,6 +38,7 @@ __all__ = [
     "CodesLoader",
     "Crop",
     "Delay",
+    "EachChannel",
     "Flatten",
     "Mixture",
     "Pack",
@@ -57,6 +65,7 @@ _HOMES = {
     "CodesLoader": "loader.loader",
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
+    "EachChannel": "loader.patterns",
     "Flatten": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
     "Pack": "loader.batching",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 from pipelines.system.compute import DECODE_TIMEOUT
@@ -9,7 +11,7 @@ from pipelines.tokenizing.outcome import RunResult
 
 
 def tokenize(
-    source: str,
+    source: str | Sequence[str],
     out: str,
     *,
     codec: str = "facebook/encodec_48khz",
@@ -19,6 +21,8 @@ def tokenize(
     shard_hours: float = 2.0,
     split: str = "train",
     downmix: bool = False,
+    channels: str | None = None,
+    stream: int | None = None,
     allow_truncated: bool = False,
     allow_damaged: bool = False,
     max_chunk_seconds: float = 300.0,
@@ -29,7 +33,8 @@ def tokenize(
     map: str | None = None,
     audio_root: str | None = None,
     delimiter: str | None = None,
-    quality: str = "basic",
+    encoding: str | None = None,
+    quality: str = "none",
     keep: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
@@ -47,7 +52,8 @@ def tokenize(
     `codecshards inspect OUT --failures` says which and why.
 
     Args:
-        source: a folder, a table of files, tars, Parquet files, or `hf:NAME[:config]:split`.
+        source: a folder, an audio file, a table of files, tars, Parquet files, or
+            `hf:NAME[:config]:split`; a list of several is one corpus.
         out: folder or URL of the output.
         codec: hub id, folder written by `save_pretrained`, or a codec that ships with the package.
         revision: hub commit, tag or branch.
@@ -56,6 +62,8 @@ def tokenize(
         shard_hours: audio hours that a shard is planned to hold.
         split: first part of the shards' names.
         downmix: mix more than two channels down (ITU); False makes them failures.
+        channels: "mix" to mono, "left", "right", or "split", a row for each; None is all channels.
+        stream: track of sound in files with several, from 0; None is the file's default.
         allow_truncated: keep what is there of files that end early, flagged in `meta`.
         allow_damaged: keep files in which something is missing, with silence there.
         max_chunk_seconds: longest recording for codecs without windows.
@@ -66,7 +74,8 @@ def tokenize(
         map: columns of a table, as in "text=sentence,speaker=client_id".
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
-        quality: columns that say how good a recording is: "basic", "none", or names.
+        encoding: of tables and transcripts; None is UTF-8, or what a byte order mark says.
+        quality: columns that say how good a recording is: "none", "basic" (all), or names.
         keep: condition on the columns of a row, and `seconds`; the others are `filtered`.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
         gpus: encoders that hold a GPU each; None is all there are.
@@ -88,7 +97,7 @@ def tokenize(
         OutputError: `out` cannot be written, or holds another run's output.
     """
     config = TokenizeConfig(
-        source,
+        source if isinstance(source, str) else tuple(source),
         codec=codec,
         revision=revision,
         bandwidth=bandwidth,
@@ -96,6 +105,8 @@ def tokenize(
         shard_hours=shard_hours,
         split=split,
         downmix=downmix,
+        channels=channels,
+        stream=stream,
         allow_truncated=allow_truncated,
         allow_damaged=allow_damaged,
         max_chunk_seconds=max_chunk_seconds,
@@ -106,6 +117,7 @@ def tokenize(
         map=map,
         audio_root=audio_root,
         delimiter=delimiter,
+        encoding=encoding,
         quality=quality,
         keep=keep,
     )

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 
 from pipelines.auditing.choose.share import limit
 from pipelines.auditing.options import AuditOptions
 from pipelines.auditing.while_tokenizing import PassingSettings
+from pipelines.corpus.by_channel import planned
 from pipelines.corpus.reader import DecodeSettings
-from pipelines.corpus.sources import open_source
-from pipelines.corpus.tables.hints import parse_hints
 from pipelines.output.card import write_card
-from pipelines.output.config import (
-    RunOptions,
-    TokenizeConfig,
-    with_device,
-)
+from pipelines.output.config import RunOptions, TokenizeConfig, with_device
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import make_footer
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
-from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.manifest.records import Totals
+from pipelines.output.plan import Plan, PlannedShard, make_plan
 from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
+from pipelines.planning.corpus import open_corpus
 from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
@@ -102,17 +99,7 @@ class _Run:
                 "--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower "
                 "there"
             )
-        self._source = open_source(
-            config.source,
-            follow_links=config.follow_links,
-            hints=parse_hints(
-                layout=config.layout,
-                layout_split=config.layout_split,
-                map=config.map,
-                audio_root=config.audio_root,
-                delimiter=config.delimiter,
-            ),
-        )
+        self._source = open_corpus(config)
         self._config = TokenizeConfig.from_dict(
             {**config.to_dict(), "source": self._source.address}
         )
@@ -127,7 +114,13 @@ class _Run:
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
         self._fingerprint = self._stored.fingerprint
-        self._plan = self._manifest.read_plan()
+        self._names = self._manifest.planned_names()
+        self._totals: Totals | None = None  # once all was found committed
+
+    @cached_property
+    def _plan(self) -> Plan:
+        """Read when there is work to do."""
+        return self._manifest.read_plan()
 
     def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
@@ -143,12 +136,15 @@ class _Run:
     def _begin(self, wanted: StoredRun) -> None:
         """List the corpus, plan it, and write both down. Nothing is written before all of it is
         known to work."""
-        self._display.message(f"listing {self._source.spec} …")
+        self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
         self._require_gpus_there()
+        config, patience = self._config, self._options.decode_timeout
         plan = make_plan(
-            self._source.scan(), shard_hours=self._config.shard_hours, split=self._config.split
+            planned(self._source, config.channels, config.stream, patience),
+            shard_hours=config.shard_hours,
+            split=config.split,
+            notes=lambda: self._source.notes,
         )
-        plan = replace(plan, notes=self._source.notes)
         if not self._manifest.begin(wanted, plan):
             self._display.message(
                 f"another run has just begun on {self._out}: joining it, if it was asked for the "
@@ -156,7 +152,7 @@ class _Run:
             )
             return
         self._display.message(
-            f"{sum(1 for _ in plan.recordings)} recordings, about "
+            f"{plan.count} recordings, about "
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
@@ -190,26 +186,25 @@ class _Run:
             OutputError: OUT was deleted or replaced meanwhile.
         """
         self._recover()
-        missing = self._todo()
-        records = self._manifest.committed()
-        # An outage is no fate: its recordings are tried again, once a run.
-        hopeful = {name for name, record in records.items() if record.is_hopeful}
-        again = [shard for shard in self._plan.shards if shard.name in hopeful]
-        todo = [*missing, *again]
-        earlier = sum(len(record.errors) for name, record in records.items() if name not in hopeful)
+        missing = self._missing()
+        before = Totals.over(self._manifest.records())
         refuse_more_failures(
-            RunProgress(0.0, 0, earlier_failures=earlier), self._options.max_failures
+            RunProgress(0.0, 0, earlier_failures=before.settled), self._options.max_failures
         )
-        if not todo:
+        if not missing and not before.hopeful:
+            self._totals = before
             self._display.message(
-                f"{self._out}: all {len(self._plan.shards)} shards are committed, nothing to do"
+                f"{self._out}: all {len(self._names)} shards are committed, nothing to do"
             )
             return
-        if len(missing) < len(self._plan.shards):
+        # An outage is no fate: its recordings are tried again, once a run.
+        again = self._shards(before.hopeful)
+        todo = [*self._shards(missing), *again]
+        if len(missing) < len(self._names):
             for note in self._plan.notes:
                 self._display.message(note)
             self._display.message(
-                f"resuming: {len(self._plan.shards) - len(missing)} of {len(self._plan.shards)} "
+                f"resuming: {len(self._names) - len(missing)} of {len(self._names)} "
                 "shards are committed"
             )
         if again:
@@ -217,7 +212,7 @@ class _Run:
                 f"{many(len(again), 'shard')} with recordings that were unavailable: tried again"
             )
         progress = RunProgress(
-            sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier
+            sum(shard.seconds for shard in todo), len(todo), earlier_failures=before.settled
         )
         while todo:
             if self._options.workers == 0:
@@ -227,7 +222,7 @@ class _Run:
             # Nothing is left, unless a worker of an earlier run got in the way of this one's
             # commits.
             self._recover()
-            todo = self._todo()
+            todo = self._shards(self._missing())
         self._display.update(progress)
         self._display.message(f"{describe(progress)}, in {format_duration(progress.elapsed)}")
 
@@ -238,25 +233,25 @@ class _Run:
             OutputError: less is there than was committed: OUT was changed or deleted meanwhile.
         """
         self._manifest.require(self._fingerprint)
-        records = self._manifest.committed().values()
-        if len(records) < len(self._plan.shards):
-            gone = len(self._plan.shards) - len(records)
+        totals = self._totals or Totals.over(self._manifest.records())
+        if totals.shards < len(self._names):
+            gone = len(self._names) - totals.shards
             raise OutputError(
                 f"{self._out}: {gone} shards were removed during the run: run the same command "
                 "again"
             )
-        write_card(self._storage, self._stored, records)
-        result = add_up(records, self._spec.sample_rate)
+        write_card(self._storage, self._stored, totals)
+        result = add_up(totals, self._spec.sample_rate)
         for line in said_of(result, self._out, self._config.keep):
             self._display.message(line)
-        complain_of_nothing(result, records, self._config.keep)
+        complain_of_nothing(totals, self._config.keep)
         return result
 
     def how_to_resume(self) -> str:
         """What to tell someone who has interrupted the run."""
-        done = len(self._plan.shards) - len(self._todo())
+        done = len(self._names) - len(self._missing())
         return (
-            f"stopped: {done} of {len(self._plan.shards)} shards are committed; run the same "
+            f"stopped: {done} of {len(self._names)} shards are committed; run the same "
             "command again to go on"
         )
 
@@ -265,9 +260,12 @@ class _Run:
         for line in self._manifest.recover(self._format):
             self._display.message(line)
 
-    def _todo(self) -> list[PlannedShard]:
-        committed = set(self._manifest.committed_names())
-        return [shard for shard in self._plan.shards if shard.name not in committed]
+    def _missing(self) -> set[str]:
+        """Names of shards that are not committed."""
+        return {*self._names} - {*self._manifest.committed_names()}
+
+    def _shards(self, names: Collection[str]) -> list[PlannedShard]:
+        return [shard for shard in self._plan.shards if shard.name in names] if names else []
 
     def _work_here(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
         keep_freed_memory()
@@ -350,6 +348,8 @@ class _Run:
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,
+                chosen=config.channels,
+                stream=config.stream,
                 allow_truncated=config.allow_truncated,
                 allow_damaged=config.allow_damaged,
                 timeout=self._options.decode_timeout,
@@ -365,5 +365,5 @@ class _Run:
     def _observer(self) -> ObserverSettings | None:
         if self._options.audit is None:
             return None
-        ids = [recording.id for recording in self._plan.recordings]
-        return PassingSettings.over(limit(self._options.audit, ids), ids, AuditOptions())
+        below = limit(self._options.audit, self._plan.ids())
+        return PassingSettings.over(below, self._plan.ids(), AuditOptions())

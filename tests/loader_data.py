@@ -9,10 +9,10 @@ import numpy as np
 
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import Row, make_footer
+from pipelines.output.formats.schema import Row, ShardStats, make_footer
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import COMMITS, DATA, hash_file
-from pipelines.output.plan import Plan, PlannedShard, shard_name
+from pipelines.output.plan import write_plan
 from pipelines.output.storage import LocalStorage
 from pipelines.output.stored_run import StoredRun
 from tokenizer.chunking import chunk_spans, frames_of
@@ -87,12 +87,8 @@ def write_output(
             recordings[len(rows) * n // shards : len(rows) * (n + 1) // shards]
             for n in range(shards)
         ]
-        names = [shard_name("train", number, shards) for number in range(shards)]
-        plan = Plan(
-            "train",
-            tuple(PlannedShard(name, tuple(part)) for name, part in zip(names, parts, strict=True)),
-        )
-        Manifest(storage).begin(stored, plan)
+        placed = ((number, one) for number, part in enumerate(parts) for one in part)
+        Manifest(storage).begin(stored, write_plan(placed, "train"))
         stored = Manifest(storage).require_config()
     for number in range(shards):
         here = rows[len(rows) * number // shards : len(rows) * (number + 1) // shards]
@@ -108,6 +104,13 @@ def write_output(
     return root
 
 
+def _groups(rows: Sequence[Row]) -> tuple[int, ...]:
+    stats = ShardStats()
+    for row in rows:
+        stats.place(row.meta)
+    return stats.groups
+
+
 def _record(shard: str, form: str, print_of: str, rows: Sequence[Row], path: Path) -> CommitRecord:
     return CommitRecord(
         shard=shard,
@@ -121,4 +124,5 @@ def _record(shard: str, form: str, print_of: str, rows: Sequence[Row], path: Pat
         sha256=hash_file(str(path)),
         staged=None,
         failures=(),
+        groups=_groups(rows),
     )

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from tokenizer.errors import ShapeError
 
+MIX, LEFT, RIGHT, SPLIT = CHANNEL_CHOICES = ("mix", "left", "right", "split")
+"""which channels of a recording are meant, where it is not all of them: their mean, one of a pair,
+or each in a row of its own"""
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:

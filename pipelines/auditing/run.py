@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -41,6 +42,8 @@ from pipelines.corpus.sources import open_source
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.records import Totals
+from pipelines.output.plan import Plan
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
@@ -150,17 +153,21 @@ class _Audit:
         # What a measure needs is looked for before hours of work, not after.
         open_windowed(options.metrics, self._spec.sample_rate, self._spec.sample_rate)
 
+    @cached_property
+    def _plan(self) -> Plan:
+        return self._manifest.read_plan()
+
     def work(self) -> AuditReport:
         self._display.message(f"reading the shards of {self._out} …")
         survey = take_survey(
             self._manifest,
-            self._manifest.read_plan(),
+            self._plan,
             self._form,
             self._stored,
             set(self._options.ids),
         )
         chosen = self._chosen(survey)
-        shards = {name: record.sha256 for name, record in self._manifest.committed().items()}
+        shards = {record.shard: record.sha256 for record in self._manifest.records()}
         parts = Parts(self._storage, self._fingerprint(self._options), shards)
         recordings = self._results(survey, chosen, parts, shards)
         report = self._publish(survey, recordings)
@@ -180,9 +187,7 @@ class _Audit:
                 ids=options.ids,
                 all=options.all,
             )
-        return choose_share(
-            survey.entries, self._share, [one.id for one in self._manifest.read_plan().recordings]
-        )
+        return choose_share(survey.entries, self._share, self._plan.ids())
 
     def _results(
         self,
@@ -232,8 +237,8 @@ class _Audit:
             return PassingSettings.over(
                 ALL, [one.entry.recording.id for one in chosen], self._options
             )
-        ids = [recording.id for recording in self._manifest.read_plan().recordings]
-        return PassingSettings.over(limit(self._share, ids), ids, self._options)
+        below = limit(self._share, self._plan.ids())
+        return PassingSettings.over(below, self._plan.ids(), self._options)
 
     def _found_in_passing(
         self, chosen: Sequence[Chosen], options: AuditOptions
@@ -325,6 +330,8 @@ class _Audit:
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,
+                chosen=config.channels,
+                stream=config.stream,
                 allow_truncated=config.allow_truncated,
                 allow_damaged=config.allow_damaged,
                 timeout=options.decode_timeout,
@@ -358,12 +365,12 @@ class _Audit:
         return report
 
     def _corpus(self, survey: Survey, recordings: Sequence[RecordingAudit]) -> Corpus:
-        records = self._manifest.committed().values()
+        totals = Totals.over(self._manifest.records())
         use = counted_use(survey.counts)
         return Corpus(
-            recordings=sum(record.rows for record in records),
-            seconds=sum(record.num_samples for record in records) / self._spec.sample_rate,
-            shards=len(records),
+            recordings=totals.rows,
+            seconds=totals.num_samples / self._spec.sample_rate,
+            shards=totals.shards,
             surveyed=survey.shards,
             findings=tuple(
                 of_corpus(CorpusEvidence(survey, use, self._spec.codebook_size, recordings))

@@ -17,7 +17,8 @@ EXIT_OK, EXIT_WRONG, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_TERMIN
 )
 
 SOURCE_HELP = (
-    "a folder of audio; a manifest (.jsonl, .csv, .parquet with a path column); "
+    "a folder of audio; an audio file; a manifest (.jsonl, .csv, .parquet with a path column); "
     "hf:NAME[:config]:split; "
-    "a data set folder written by save_to_disk; WebDataset tars (a folder, or data-{000..012}.tar)"
+    "a data set folder written by save_to_disk; WebDataset tars (a folder, or "
+    "data-{000..012}.tar); several are one corpus"
 )

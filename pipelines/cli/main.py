@@ -18,8 +18,10 @@ from pipelines.system.words import printable
 from tokenizer.errors import CodecshardsError, RecordingError, ShardError
 
 COMMANDS = {
+    "plan": "what a corpus is, and what it would become; writes nothing",
     "tokenize": "audio in, shards of codes out; run it again to resume",
     "inspect": "what is in an output folder",
+    "ls": "the recordings of an output folder, a line each",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
@@ -31,7 +33,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    options = _parser(given).parse_args(given)
+    options = _parsed(given)
     with outlived_readers():
         return _run(options)
 
@@ -54,6 +56,24 @@ def _run(options: argparse.Namespace) -> int:
 def _say(text: str, code: int) -> int:
     print(f"codecshards: {printable(text)}", file=sys.stderr)
     return code
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was asked for. Of several SOURCEs some may stand behind flags (`A --codec small B OUT`),
+    which argparse leaves over: `words` of a command names its arguments by place, first those that
+    may be many."""
+    parser = _parser(arguments)
+    options, left = parser.parse_known_args(arguments)
+    words: tuple[str, ...] = getattr(options, "words", ())
+    if left and (not words or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        many, last = words[0], words[1:]
+        given = [*getattr(options, many), *(getattr(options, name) for name in last), *left]
+        setattr(options, many, given[: len(given) - len(last)])
+        for name, word in zip(last, given[len(given) - len(last) :], strict=True):
+            setattr(options, name, word)
+    return options
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ from pipelines.output.config import RunOptions, TokenizeConfig
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser this command's arguments."""
-    parser.set_defaults(run=run)
-    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    parser.set_defaults(run=run, words=("source", "out"))
+    parser.add_argument("source", metavar="SOURCE", nargs="+", help=SOURCE_HELP)
     parser.add_argument(
         "out", metavar="OUT", help="output folder, local or anything fsspec writes to"
     )
@@ -25,7 +25,7 @@ def run(given: argparse.Namespace) -> int:
     """Do what was asked for; the exit code."""
     from pipelines.run import tokenize_corpus
 
-    config = from_flags(TokenizeConfig, given, source=given.source)
+    config = from_flags(TokenizeConfig, given, source=tuple(given.source))
     options = from_flags(RunOptions, given)
     result = tokenize_corpus(config, given.out, options)
     if result.recordings and not _audited_well(given.out, config, options):

@@ -12,8 +12,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser this command's arguments."""
     from tokenizer.training.command import add_options
 
-    parser.set_defaults(run=run)
-    parser.add_argument("source", metavar="CORPUS", help=SOURCE_HELP)
+    parser.set_defaults(run=run, words=("source", "run_dir"))
+    parser.add_argument("source", metavar="CORPUS", nargs="+", help=SOURCE_HELP)
     parser.add_argument(
         "run_dir", metavar="RUN_DIR", help="local folder; RUN_DIR/checkpoint is the codec"
     )
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     from tokenizer.training.command import run_training
 
     config = PackConfig(
-        source=options.source,
+        source=options.source[0] if len(options.source) == 1 else tuple(options.source),
         music=tuple(options.music or ["music/*"]),
         speech=tuple(options.speech or ["speech/*"]),
         hold_out=tuple(options.hold_out),

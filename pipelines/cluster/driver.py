@@ -95,13 +95,13 @@ class Driver:
         self._counted = 0.0
 
     def run(self, shards: Sequence[PlannedShard], progress: RunProgress) -> None:
-        """Do every shard.
+        """Do every shard; what a shard holds is read as a runner is given it.
 
         Raises:
             UsageError: the codec cannot be loaded where it runs, OUT cannot be written, too many
                 failures.
         """
-        todo = deque(ShardJob.of(shard) for shard in shards)
+        todo: deque[PlannedShard | ShardJob] = deque(shards)
         planned = {shard.name: shard.seconds for shard in shards}
         self._count(len(todo))
         encoders = len(self._encoders.members)
@@ -112,7 +112,8 @@ class Driver:
             self._tend(len(todo))
             for runner in self._idle() if self._feed.actors else ():
                 if todo:
-                    job = todo.popleft()
+                    first = todo.popleft()
+                    job = first if isinstance(first, ShardJob) else ShardJob.of(first)
                     self._busy[runner.actor.run.remote(job)] = _Task(runner, job)
             for answer in self._done():
                 retry = self._settle(answer, self._busy.pop(answer), progress, planned)

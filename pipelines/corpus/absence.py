@@ -17,13 +17,13 @@ IN_A_ROW = 10
 class Absence:
     """Watches which recordings are not there."""
 
-    def __init__(self, source: str, allowed: bool) -> None:
+    def __init__(self, places: Sequence[str], allowed: bool) -> None:
         """
         Args:
-            source: what names the corpus (`Source.spec`).
+            places: where the corpus lies (`Source.places`).
             allowed: whoever runs this has said how many failures are all right, and is not asked.
         """
-        self._source = source
+        self._places = places
         self._allowed = allowed
         self._in_a_row = 0
 
@@ -43,9 +43,11 @@ class Absence:
         self._in_a_row = self._in_a_row + 1 if missing else 0
         if not missing or self._allowed:
             return
-        away = away_folder(self._source, neighbours)
-        if away is not None:
-            raise SourceUnavailable(f"{away}: {_ASK}")
+        for place in self._places:
+            near = [uri for uri in neighbours if len(self._places) == 1 or uri.startswith(place)]
+            away = away_folder(place, near)
+            if away is not None:
+                raise SourceUnavailable(f"{away}: {_ASK}")
         if self._in_a_row >= IN_A_ROW:
             raise SourceUnavailable(
                 f"{self._in_a_row} recordings in a row are not there ({error.message}): {_ASK}"

@@ -46,6 +46,13 @@ class DecodeSettings:
     sample_rate: int
     channels: int
     downmix: bool = False
+    chosen: str | None = None
+    """one of `tokenizer.types.CHANNEL_CHOICES`, for recordings that do not say which channel they
+    are; None is all channels"""
+    stream: int | None = None
+    """the file's track of sound, from 0; None is its default"""
+    only_channels: bool = False
+    """decode nothing, and report how many channels there are"""
     allow_truncated: bool = False
     allow_damaged: bool = False
     quality: tuple[str, ...] = ()

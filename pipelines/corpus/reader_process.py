@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import pickle
 import queue
@@ -14,26 +12,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import BinaryIO
 
 from av.error import FFmpegError
 
+from pipelines.corpus.open_files import OpenFiles, name_of
 from pipelines.corpus.reader import BEAT, BEGUN, BLOCK, END, FAILED, DecodeReport, DecodeSettings
 from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
 from tokenizer.allocator import keep_freed_memory
-from tokenizer.audio import stream_audio
+from tokenizer.audio import AudioReport, stream_audio
 from tokenizer.audio.quality.meter import QualityMeter
+from tokenizer.audio.readers.opening import count_channels
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
-_HASH_BLOCK = 1 << 20
 _BEAT_EVERY = 2.0
-"""seconds between signs of life while hashing a large file"""
+"""seconds between signs of life while a large file is hashed, or decoded up to a segment"""
 _WATCH_EVERY = 1.0
 
 
@@ -60,13 +56,20 @@ class _Worker:
     def __init__(self, connection: Connection, settings: DecodeSettings) -> None:
         self._connection = connection
         self._settings = settings
-        self._hashed: tuple[object, str] | None = None
+        self._files = OpenFiles(settings.source, self._now_and_then)
+        self._last_beat = 0.0
         self._sending = threading.Lock()
 
     def beat(self) -> None:
         """Say that work goes on; also from another thread, while this one waits for a store."""
         with suppress(OSError):  # the parent has gone: whoever sends next notices
             self._send(BEAT, b"")
+
+    def _now_and_then(self) -> None:
+        """Beat, unless that was done just now."""
+        if time.monotonic() - self._last_beat > _BEAT_EVERY:
+            self.beat()
+            self._last_beat = time.monotonic()
 
     def work(self, recording: Recording) -> None:
         try:
@@ -101,40 +104,52 @@ class _Worker:
             self._send(FAILED, pickle.dumps(RecordingError(FailureKind.DAMAGED, message, "decode")))
 
     def _decode(self, recording: Recording) -> DecodeReport:
+        if self._settings.only_channels:
+            return self._count_channels(recording)
         began = time.process_time()
-        file = self._settings.source.open(recording)
-        try:
-            digest = self._hash(recording, file)
+        with self._files.opened(recording) as file:
             stream = stream_audio(
-                file,
+                file.audio,
                 self._settings.sample_rate,
                 self._settings.channels,
                 start=recording.start,
                 end=recording.end,
                 downmix=self._settings.downmix,
+                channel=recording.channel
+                if recording.channel is not None
+                else self._settings.chosen,
+                stream=self._settings.stream,
                 allow_truncated=self._settings.allow_truncated,
                 allow_damaged=self._settings.allow_damaged,
-                name=_name(recording),
+                name=file.name,
                 second=self._settings.second,
             )
-            meter = QualityMeter(self._settings.quality, _name(recording))
+            meter = QualityMeter(self._settings.quality, file.name)
             stream.listener = meter.add
             for block in stream:
                 self._send(BLOCK, block.tobytes())
             quality = meter.result()
-            return DecodeReport(stream.report, digest, time.process_time() - began, quality)
+            seconds = time.process_time() - began
+            return DecodeReport(stream.report, file.sha256, seconds, quality)
+
+    def _count_channels(self, recording: Recording) -> DecodeReport:
+        file = self._settings.source.open_head(recording)
+        try:
+            count = count_channels(file, name_of(recording), self._settings.stream)
         finally:
             if not isinstance(file, str):
                 file.close()
-
-    def _hash(self, recording: Recording, file: str | BinaryIO) -> str:
-        """SHA-256 of the source's bytes; segments of one file hash it once."""
-        status = Path(file).stat() if isinstance(file, str) else None
-        version = (status.st_size, status.st_mtime_ns) if status else ()
-        key = (recording.uri, json.dumps(dict(recording.locator), sort_keys=True), version)
-        if self._hashed is None or self._hashed[0] != key:
-            self._hashed = (key, _sha256(file, self.beat))
-        return self._hashed[1]
+        found = AudioReport(
+            source_sample_rate=0,
+            source_channels=count,
+            source_samples=0,
+            num_samples=0,
+            container="",
+            codec="",
+            decoder="",
+            flags=(),
+        )
+        return DecodeReport(found, "")
 
     def _send(self, kind: bytes, body: bytes) -> None:
         with self._sending:
@@ -160,28 +175,6 @@ def _input_output(recording: Recording, error: OSError) -> RecordingError | Usag
     return RecordingError(
         FailureKind.UNREADABLE, f"{recording.uri}: {type(error).__name__}: {reason}", "decode"
     )
-
-
-def _name(recording: Recording) -> str:
-    member = recording.locator.get("member")
-    return f"{recording.uri}/{member}" if member else recording.uri
-
-
-def _sha256(file: str | BinaryIO, beat: Callable[[], None]) -> str:
-    digest, last = hashlib.sha256(), time.monotonic()
-    handle = Path(file).open("rb") if isinstance(file, str) else file  # noqa: SIM115
-    try:
-        while block := handle.read(_HASH_BLOCK):
-            digest.update(block)
-            if time.monotonic() - last > _BEAT_EVERY:
-                beat()
-                last = time.monotonic()
-    finally:
-        if isinstance(file, str):
-            handle.close()
-        else:
-            handle.seek(0)
-    return digest.hexdigest()
 
 
 def _take_requests(connection: Connection, requests: queue.SimpleQueue[Recording | None]) -> None:

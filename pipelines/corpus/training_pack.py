@@ -28,8 +28,8 @@ Say = Callable[[str], None]
 class PackConfig:
     """What a pack is made from."""
 
-    source: str
-    """as `pipelines.corpus.sources.open_source` reads it"""
+    source: str | tuple[str, ...]
+    """as `pipelines.corpus.sources.open_source` reads it; several are one corpus"""
     music: tuple[str, ...] = ("music/*",)
     """patterns of ids that are music; the mixing strategies of training tell music from the rest"""
     speech: tuple[str, ...] = ("speech/*",)

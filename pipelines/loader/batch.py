@@ -56,7 +56,7 @@ class Batch(_Moves):
 
     codes: torch.Tensor
     """int64 `[B, n_q, steps]`, or `[B, steps]` for flattened codes; the pattern's padding where
-    there is no code"""
+    there is no code. Of data sets with `channels`, `[B, channels * n_q, steps]`"""
     mask: torch.Tensor
     """bool, the shape of `codes`: where there is a code"""
     frames: torch.Tensor
@@ -68,7 +68,8 @@ class Batch(_Moves):
     """int64 `[B]`: number of each row's data set in the mix"""
     ids: tuple[str, ...]
     scales: torch.Tensor | None
-    """float32 `[B, chunks]`, zero after a row's last chunk; None unless asked for"""
+    """float32 `[B, chunks]`, zero after a row's last chunk; None unless asked for. Of data sets
+    with `channels`, `[B, channels, chunks]`"""
     fields: Mapping[str, tuple[Any, ...]]
     """whatever else was asked for, an entry a row"""
 
@@ -193,9 +194,9 @@ def _value(sample: Sample, name: str) -> Any:
 def _pad_scales(samples: Sequence[Sample]) -> torch.Tensor | None:
     if any(sample.scales is None for sample in samples):
         return None
-    scales = np.zeros(
-        (len(samples), max((len(sample.chunk_frames) for sample in samples), default=0)), np.float32
-    )
+    longest = max((len(sample.chunk_frames) for sample in samples), default=0)
+    channels = next(((len(sample.channels),) for sample in samples if sample.channels), ())
+    scales = np.zeros((len(samples), *channels, longest), np.float32)
     for row, sample in zip(scales, samples, strict=True):
-        row[: len(sample.chunk_frames)] = sample.scales
+        row[..., : len(sample.chunk_frames)] = sample.scales
     return torch.from_numpy(scales)

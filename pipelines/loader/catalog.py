@@ -42,6 +42,8 @@ class ShardEntry:
     """bytes"""
     identity: str
     """changes when the shard's content does: its hash, or its size where nothing better is known"""
+    groups: tuple[int, ...] | None = None
+    """`CommitRecord.groups`; None where no record says"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,11 @@ def _from_records(
             storage, name, record.bytes, record.sha256 if verify == "shards" else None, cache
         )
         if record.rows:
-            entries.append(ShardEntry(record.shard, blob, record.rows, record.bytes, record.sha256))
+            entries.append(
+                ShardEntry(
+                    record.shard, blob, record.rows, record.bytes, record.sha256, record.groups
+                )
+            )
     return tuple(entries)
 
 

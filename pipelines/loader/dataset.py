@@ -19,7 +19,9 @@ from pipelines.loader.sample import (
     Span,
     check_fields,
     cut_alignment,
+    id_of,
     parse_meta,
+    together,
     units_per_second,
 )
 from pipelines.output.cache import ByteCache
@@ -41,6 +43,10 @@ class CodesDataset:
             fetched on disk).
         n_q: how many codebooks, from the first; None is all. Residual codebooks nest: the first 4
             of a 24 kbps set are its 6 kbps encoding.
+        channels: give recordings of which each channel is a row (`tokenize --channels split`) as
+            one sample of so many, of codes `[channels * n_q, frames]` and one cut for all. Others
+            are left out: those of more or fewer channels, and those of which a channel failed
+            (`left_out` counts their rows).
         split: the one to read where a folder without manifest holds several.
         verify: "shards" compares each shard with its committed SHA-256 when it is first touched,
             and page checksums at every read; "pages" is the latter alone, which leaves footers
@@ -60,6 +66,7 @@ class CodesDataset:
         root: str | PathLike[str],
         n_q: int | None = None,
         *,
+        channels: int | None = None,
         split: str | None = None,
         verify: str = "shards",
         partial: bool = False,
@@ -69,7 +76,10 @@ class CodesDataset:
             raise UsageError(f"verify={verify!r}: choose shards or pages")
         if cache_mb < 0:
             raise UsageError(f"cache_mb={cache_mb}: give 0 or more")
-        self._arguments = (fspath(root), n_q, split, verify, partial, cache_mb)
+        if channels is not None and channels < 2:
+            raise UsageError(f"channels={channels}: give 2 or more, or None")
+        self._arguments = (fspath(root), n_q, channels, split, verify, partial, cache_mb)
+        self.channels = channels
         limit = cache_mb << 20
         self._parts: ByteCache[Part] = ByteCache(limit, lambda part: part.nbytes)
         self._catalog: Catalog = read_catalog(
@@ -81,12 +91,15 @@ class CodesDataset:
             )
         self.n_q = self.spec.n_q if n_q is None else n_q
         self._parts.expect(_unpacked(self._catalog))
-        self._first_rows: list[int] = [
-            0,
-            *np.cumsum([shard.rows for shard in self._catalog.shards]).tolist(),
-        ]
         self._readers: list[ShardReader | None] = [None] * len(self._catalog.shards)
         self._locks = [Lock() for _ in self._catalog.shards]
+        self._rows = self._group(channels)
+        self._first_rows: list[int] = [0, *np.cumsum([len(rows) for rows in self._rows]).tolist()]
+        if not len(self):
+            raise UsageError(
+                f"{fspath(root)} has no recording with {channels} rows, one a channel: tokenize it "
+                "with --channels split, or leave channels out"
+            )
         self._ids: dict[str, int] = {}
         self._ids_known = 0
 
@@ -107,7 +120,27 @@ class CodesDataset:
     @property
     def shard_rows(self) -> tuple[int, ...]:
         """Recordings of each shard."""
-        return tuple(shard.rows for shard in self._catalog.shards)
+        return tuple(len(rows) for rows in self._rows)
+
+    @property
+    def codebooks(self) -> int:
+        """Rows of a sample's codes: `n_q`, of each channel."""
+        return self.n_q * (self.channels or 1)
+
+    @property
+    def left_out(self) -> int:
+        """Rows that no sample has."""
+        return self._catalog.rows - len(self) * (self.channels or 1)
+
+    def _group(self, channels: int | None) -> list[Sequence[int]]:
+        """The first row of every sample of each shard."""
+        if channels is None:
+            return [range(shard.rows) for shard in self._catalog.shards]
+        groups = [
+            self._reader(number).groups() if shard.groups is None else shard.groups
+            for number, shard in enumerate(self._catalog.shards)
+        ]
+        return [first_rows(sizes, channels) for sizes in groups]
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -120,7 +153,7 @@ class CodesDataset:
     def __repr__(self) -> str:
         return (
             f"CodesDataset({self.root!r}, {len(self)} recordings, {len(self._readers)} shards, "
-            f"n_q={self.n_q})"
+            f"n_q={self.n_q}{f', channels={self.channels}' if self.channels else ''})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,7 +163,8 @@ class CodesDataset:
     def identity(self) -> str:
         """Changes when any row may have: a hash over the shards' hashes (16 hex digits)."""
         lines = [[shard.name, shard.rows, shard.identity] for shard in self._catalog.shards]
-        return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
+        of = lines if self.channels is None else [self.channels, *lines]
+        return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
 
     def __getitem__(self, number: int) -> Sample:
         """A whole recording, with its texts and scales; negative numbers count from the end."""
@@ -148,9 +182,10 @@ class CodesDataset:
         """
         while id not in self._ids and self._ids_known < len(self._readers):
             first, shard = self._first_rows[self._ids_known], self._ids_known
+            ids = self._reader(shard).index.ids.to_pylist()
             self._ids.update(
-                (one, first + row)
-                for row, one in enumerate(self._reader(shard).index.ids.to_pylist())
+                (id_of(ids[row]) if self.channels else ids[row], first + number)
+                for number, row in enumerate(self._rows[shard])
             )
             self._ids_known += 1
         return self[self._ids[id]]
@@ -208,8 +243,23 @@ class CodesDataset:
         them elsewhere at once."""
         reader, row = self._find(number)
         start, stop = self._frame_range(reader, row, span)
-        codes = reader.codes(row, start, stop, self.n_q)
-        return _sample(reader, row, span, codes, fields, self.spec)
+        if self.channels is not None:
+            self._require_same_times(reader, row, self.channels)
+        found = []
+        for channel in range(row, row + (self.channels or 1)):
+            codes = reader.codes(channel, start, stop, self.n_q)
+            found.append(_sample(reader, channel, span, codes, fields, self.spec))
+        return found[0] if self.channels is None else together(found)
+
+    def _require_same_times(self, reader: ShardReader, row: int, channels: int) -> None:
+        index = reader.index
+        lengths = index.num_samples[row : row + channels]
+        if (lengths != lengths[0]).any():
+            ids = index.ids[row : row + channels].to_pylist()
+            raise ShardError(
+                f"{reader.blob.name}: {', '.join(ids)} are channels of one recording, of "
+                f"{', '.join(map(str, lengths.tolist()))} samples"
+            )
 
     def _frame_range(self, reader: ShardReader, row: int, span: Span | None) -> tuple[int, int]:
         index = reader.index
@@ -226,7 +276,7 @@ class CodesDataset:
         if not 0 <= number < len(self):
             raise IndexError(f"{self.root} has {len(self)} recordings, not a number {number}")
         shard = bisect_right(self._first_rows, number) - 1
-        return self._reader(shard), number - self._first_rows[shard]
+        return self._reader(shard), self._rows[shard][number - self._first_rows[shard]]
 
     def _reader(self, shard: int) -> ShardReader:
         found = self._readers[shard]
@@ -253,9 +303,26 @@ def _unpacked(catalog: Catalog) -> int:
     return sum(shard.size for shard in catalog.shards) * 16 // bits
 
 
-def _reopen(arguments: tuple[str, int | None, str | None, str, bool, int]) -> CodesDataset:
-    root, n_q, split, verify, partial, cache_mb = arguments
-    return CodesDataset(root, n_q, split=split, verify=verify, partial=partial, cache_mb=cache_mb)
+def first_rows(sizes: Sequence[int], channels: int) -> list[int]:
+    """Rows at which recordings of so many channels begin; `sizes` is how many rows each has, empty
+    where all have one."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    firsts = ends - np.asarray(sizes, np.int64)
+    found: list[int] = firsts[np.asarray(sizes) == channels].tolist()
+    return found
+
+
+def _reopen(arguments: tuple[Any, ...]) -> CodesDataset:
+    root, n_q, channels, split, verify, partial, cache_mb = arguments
+    return CodesDataset(
+        root,
+        n_q,
+        channels=channels,
+        split=split,
+        verify=verify,
+        partial=partial,
+        cache_mb=cache_mb,
+    )
 
 
 def _sample(

@@ -24,7 +24,7 @@ from pipelines.loader.batching import (
 )
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
-from pipelines.loader.patterns import Parallel, Pattern
+from pipelines.loader.patterns import EachChannel, Parallel, Pattern
 from pipelines.loader.ranks import find_rank, find_worker
 from pipelines.loader.sample import check_fields
 from pipelines.loader.sequence.mixing import Mixture, mix
@@ -111,6 +111,9 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             )
         pattern = Parallel() if pattern is None else pattern
         self._stream = stream = Stream(mixture, crop, seed, shuffle, epochs)
+        given = pattern
+        if stream.channels is not None and not pattern.flat:
+            pattern = EachChannel(pattern, stream.channels)
         pattern.check(stream.n_q, stream.spec.codebook_size)
         self._planner = _planner(stream, batch_size, batching, pattern, seed)
         width = batching.tokens if isinstance(batching, Pack) else None
@@ -119,7 +122,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         names = check_fields(fields, stream.measures)
         self._collator = Collator(stream, pattern, names, width)
         self._arguments: dict[str, Any] = {
-            "data": mixture, "batch_size": batch_size, "crop": crop, "pattern": pattern,
+            "data": mixture, "batch_size": batch_size, "crop": crop, "pattern": given,
             "batching": batching, "fields": tuple(fields), "seed": seed, "epochs": epochs,
             "steps": steps, "shuffle": shuffle, "threads": threads, "prefetch": prefetch,
             "workers": workers, "pin_memory": pin_memory,

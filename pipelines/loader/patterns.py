@@ -14,7 +14,7 @@ is widened in the one copy that is made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -209,6 +209,47 @@ class Flatten(Pattern):
                 "codebook's tokens"
             )
         return _as_codes(codes, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class EachChannel(Pattern):
+    """A pattern for the codebooks of each channel alone, for recordings whose channels come
+    together: `[channels * n_q, frames]`, the first channel's codebooks first. What the loader makes
+    of a pattern that keeps codebooks apart; others take all as codebooks of one frame."""
+
+    pattern: Pattern
+    channels: int
+    pad: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.pattern.flat or self.channels < 1:
+            raise UsageError(
+                f"EachChannel({self.pattern}, {self.channels}): give a pattern that keeps "
+                "codebooks apart, and 1 or more channels"
+            )
+        object.__setattr__(self, "pad", self.pattern.pad)
+
+    def check(self, n_q: int, codebook_size: int) -> None:
+        self.pattern.check(n_q // self.channels, codebook_size)
+
+    def steps(self, n_q: int, frames: int) -> int:
+        return self.pattern.steps(n_q // self.channels, frames)
+
+    def write(self, codes: Ints, tokens: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
+        n_q = len(codes) // self.channels
+        for first in range(0, len(codes), n_q):
+            rows = slice(first, first + n_q)
+            self.pattern.write(codes[rows], tokens[rows], mask[rows])
+
+    def invert(self, tokens: Ints, n_q: int | None = None) -> NDArray[np.uint16]:
+        if tokens.ndim != 2 or len(tokens) % self.channels:
+            raise ShapeError(
+                f"tokens of {self.channels} channels are [channels * n_q, steps], not "
+                f"{list(tokens.shape)}"
+            )
+        return np.concatenate(
+            [self.pattern.invert(part, n_q) for part in np.split(tokens, self.channels)]
+        )
 
 
 def _as_codes(tokens: Ints, pad: int) -> NDArray[np.uint16]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class Sample:
 
     id: str
     codes: NDArray[np.uint16]
-    """uint16 `[n_q, frames]`"""
+    """uint16 `[n_q, frames]`; of several channels `[channels * n_q, frames]`, the first channel's
+    codebooks first"""
     chunk_frames: NDArray[np.uint16]
     """uint16 `[chunks]`: valid frames of each chunk; one entry for codecs without windows"""
     start_seconds: float
@@ -45,13 +46,17 @@ class Sample:
     frame_length: int
     """samples per frame"""
     scales: NDArray[np.float32] | None = None
-    """float32 `[chunks]`; None when they were not asked for, or the codec has none"""
+    """float32 `[chunks]`, of several channels `[channels, chunks]`; None when they were not asked
+    for, or the codec has none"""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list
-    of (start, end, text); `quality` a dictionary of what each measure says of the whole recording,
-    a float or None"""
+    of (start, end, text), or of (start, end, text, speaker) where several speak; `quality` a
+    dictionary of what each measure says of the whole recording, a float or None; of several
+    channels a tuple with one of each"""
     last_start: int = 0
     """sample, from the cut's start, at which its last chunk begins"""
+    channels: tuple[Sample, ...] = ()
+    """each channel alone, where they come together"""
 
     @property
     def frames(self) -> int:
@@ -67,7 +72,12 @@ class Sample:
         A cut that ends within the recording ends where its next chunk would begin: the last chunk
         gives up the overlap, which is one frame for EnCodec at 48 kHz. Scales must have been asked
         for if the codec has them.
+
+        Raises:
+            UsageError: several channels, which are decoded each alone.
         """
+        if self.channels:
+            raise UsageError(f"{self.id}: several channels: give those of .channels one by one")
         chunks = self.chunk_frames.astype(np.int64)
         surplus = int(chunks.sum()) - self._frames_to_end()
         chunks[-1] -= surplus
@@ -83,21 +93,43 @@ class Sample:
         return int(before.sum()) + min(int(self.chunk_frames[-1]), last)
 
 
-def cut_alignment(
-    meta: Mapping[str, Any], start: float, end: float
-) -> list[tuple[float, float, str]]:
+def together(channels: Sequence[Sample]) -> Sample:
+    """The channels of a recording, of the same times, as one sample."""
+    first = channels[0]
+    scales = [one.scales for one in channels if one.scales is not None]
+    return replace(
+        first,
+        id=id_of(first.id),
+        codes=np.concatenate([one.codes for one in channels]),
+        scales=np.stack(scales) if scales else None,
+        fields={name: tuple(one.fields[name] for one in channels) for name in first.fields},
+        channels=tuple(channels),
+    )
+
+
+def id_of(row: str) -> str:
+    """The id of a recording, from that of its first channel's row: `call.wav` of `call.wav#0`."""
+    stem, _, number = row.rpartition("#")
+    return stem if stem and number.isdigit() else row
+
+
+def cut_alignment(meta: Mapping[str, Any], start: float, end: float) -> list[tuple[Any, ...]]:
     """`meta["alignment"]`, a list of `[start, end, text]` in seconds, as far as it touches the cut,
-    from the cut's start on."""
+    from the cut's start on: tuples of two floats and a string, and where several speak of the
+    speaker, a string or None."""
     entries = meta.get("alignment") or []
     try:
-        timed = [(float(first), float(last), str(text)) for first, last, text in entries]
+        timed = [
+            (float(first), float(last), str(text), *speaker[:1])
+            for first, last, text, *speaker in entries
+        ]
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"meta alignment must be a list of [start, end, text], not {entries!r:.80}"
         ) from error
     return [
-        (first - start, last - start, text)
-        for first, last, text in timed
+        (first - start, last - start, *rest)
+        for first, last, *rest in timed
         if last > start and first < end
     ]
 

@@ -3,7 +3,6 @@ be."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import yaml
@@ -12,7 +11,7 @@ from datasets import Features
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import arrow_schema
-from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.manifest.records import Totals
 from pipelines.output.quality.figures import spreads
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
@@ -35,27 +34,24 @@ _COLUMNS = (
 )
 
 
-def write_card(storage: Storage, stored: StoredRun, records: Collection[CommitRecord]) -> None:
-    """Write the card from the stored configuration and the committed records."""
-    storage.write(CARD, make_card(stored, records).encode())
+def write_card(storage: Storage, stored: StoredRun, totals: Totals) -> None:
+    """Write the card from the stored configuration and what is committed."""
+    storage.write(CARD, make_card(stored, totals).encode())
 
 
-def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
+def make_card(stored: StoredRun, totals: Totals) -> str:
     """The card's text: YAML for the Hub, then a page for people."""
     config, codec = stored.config, stored.codec
-    rows = sum(record.rows for record in records)
-    failures = sum(len(record.errors) for record in records)
-    filtered = sum(record.filtered for record in records)
-    hours = sum(record.num_samples for record in records) / codec.sample_rate / 3600
-    front = yaml.safe_dump(_front_matter(config, rows), sort_keys=False)
+    hours = totals.num_samples / codec.sample_rate / 3600
+    front = yaml.safe_dump(_front_matter(config, totals.rows), sort_keys=False)
     chunks = (
         f"chunks of {codec.chunk_length} samples, one every {codec.chunk_stride}"
         if codec.chunk_length
         else "a recording is one chunk"
     )
     what = (
-        f"{many(rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
-        f"codec{_failed(failures)}{_filtered(filtered, config.keep)}."
+        f"{many(totals.rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
+        f"codec{_failed(totals.failures)}{_filtered(totals.filtered, config.keep)}."
     )
     return f"""---
 {front}---
@@ -75,7 +71,7 @@ def make_card(stored: StoredRun, records: Collection[CommitRecord]) -> str:
 | written by | codecshards {stored.version} |
 
 {_COLUMNS}
-{_quality(records)}
+{_quality(totals)}
 ```python
 {shard_format(config.format).usage(config.split)}
 ```
@@ -101,13 +97,13 @@ def _filtered(filtered: int, keep: str | None) -> str:
     return f"; {many(filtered, 'recording')} of the source left out, as not `{keep}`"
 
 
-def _quality(records: Collection[CommitRecord]) -> str:
+def _quality(totals: Totals) -> str:
     """A table of the quality columns; nothing where there are none."""
     about: dict[str, Any] = {}
-    for record in records:
-        about |= record.footer.get("quality", {})
+    for columns, _ in totals.measured:
+        about |= columns
     lines = []
-    for name, spread in spreads(records).items():
+    for name, spread in spreads(totals.measured).items():
         found = " | ".join(spread.words() if spread else ["", "", ""])
         lines.append(f"| `{name}` | {about[name]['unit']} | {found} | {about[name]['what']} |")
     if not lines:

@@ -6,6 +6,7 @@ how fast and where; changing it never changes a row.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from pipelines.output.formats import format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
-from tokenizer.audio.quality import BASIC, NONE, chosen
+from tokenizer.audio.quality import NONE, chosen
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import UsageError
+from tokenizer.types import CHANNEL_CHOICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class TokenizeConfig:
     """Source, codec, layout and policies of one output folder. A field without a default is an
     argument of the command by its place."""
 
-    source: str
-    """as `pipelines.corpus.sources.open_source` reads it"""
+    source: str | tuple[str, ...]
+    """as `pipelines.corpus.sources.open_source` reads it; several are one corpus"""
     codec: str = setting(
         "facebook/encodec_48khz",
         "hub id, save_pretrained folder, or a codec that ships with the package (default: "
@@ -40,6 +42,18 @@ class TokenizeConfig:
     split: str = setting("train", "split name in the shards' names (default: %(default)s)")
     downmix: bool = setting(False, "mix more than two channels down instead of failing")
     """as ITU-R BS.775 does"""
+    channels: str | None = setting(
+        None,
+        "mix (to mono), left, right, or split (a row for each channel) (default: all of a "
+        "recording's)",
+        metavar="WHICH",
+    )
+    """one of `tokenizer.types.CHANNEL_CHOICES`"""
+    stream: int | None = setting(
+        None,
+        "track of sound in files with several, from 0 (default: as the file says)",
+        metavar="N",
+    )
     allow_truncated: bool = setting(False, "keep what is there of files that end early")
     """flagged in `meta`"""
     follow_links: bool = setting(
@@ -65,8 +79,8 @@ class TokenizeConfig:
     layout: str | None = setting(
         None,
         "take SOURCE for this layout (ljspeech, librispeech, libritts, vctk, commonvoice, "
-        "audiofolder, kaldi, nemo, lhotse, ytdlp, stems), or for none: folder (default: as "
-        "recognised)",
+        "audiofolder, kaldi, nemo, nemotarred, lhotse, shar, moshi, fma, jamendo, ytdlp, stems), "
+        "or for none: folder (default: as recognised)",
         metavar="NAME",
     )
     """a row of `pipelines.corpus.layouts.LAYOUTS`"""
@@ -85,12 +99,18 @@ class TokenizeConfig:
     delimiter: str | None = setting(
         None, "of a table: a character, tab, comma, semicolon, pipe", metavar="CHAR"
     )
+    encoding: str | None = setting(
+        None,
+        "of tables and transcripts: cp1252, latin-1, shift_jis … (default: UTF-8, or what a byte "
+        "order mark says)",
+        metavar="NAME",
+    )
 
     quality: str = setting(
-        BASIC,
-        "columns that say how good a recording is, measured as it is read: basic, none, or some of "
-        "loudness, peak, dc_offset, bandwidth, snr, silence, clipping, correlation (default: "
-        "%(default)s, which is all of these)",
+        NONE,
+        "columns that say how good a recording is, measured as it is read: basic, which is all of "
+        "these, or some of loudness, peak, dc_offset, bandwidth, snr, silence, clipping, "
+        "correlation (default: %(default)s)",
         metavar="NAME,...",
     )
     """names of `tokenizer.audio.quality`, spelled out and in order, or "none" """
@@ -113,6 +133,12 @@ class TokenizeConfig:
             )
         if not self.bandwidth > 0:
             raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
+        if self.channels not in (None, *CHANNEL_CHOICES):
+            raise UsageError(
+                f"--channels {self.channels}: choose one of {', '.join(CHANNEL_CHOICES)}"
+            )
+        if self.stream is not None and self.stream < 0:
+            raise UsageError(f"--stream {self.stream}: give 0 or more")
         if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
             raise UsageError(
                 f"--split {self.split!r}: use letters, digits and underscores, as the Hub does"
@@ -121,6 +147,7 @@ class TokenizeConfig:
             raise UsageError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
+        object.__setattr__(self, "source", _one_or_several(self.source))
         object.__setattr__(self, "quality", ",".join(chosen(self.quality)) or NONE)
         if self.keep is not None and not self.keep.strip():
             raise UsageError("--keep is empty: give a condition, or leave it out")
@@ -132,6 +159,17 @@ class TokenizeConfig:
     def measures(self) -> tuple[str, ...]:
         """The columns of quality, in their order."""
         return chosen(self.quality)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All of them, also where it is one."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    def named_sources(self, most: int = 8) -> list[str]:
+        """The same for people, who need not see all of a thousand."""
+        shown = list(self.sources[:most])
+        more = len(self.sources) - most
+        return [*shown, f"… and {more:,} more"] if more > 0 else shown
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -185,6 +223,22 @@ class RunOptions:
     def compute(self) -> Compute:
         """The part that an audit has too."""
         return Compute.of(self)
+
+
+def _one_or_several(source: Any) -> str | tuple[str, ...]:
+    """A SOURCE as it is stored: of one in a list, that one.
+
+    Raises:
+        UsageError: none at all, or what is no name.
+    """
+    given = list(source) if isinstance(source, list | tuple) else [source]
+    try:
+        found = tuple(os.fspath(each) for each in given)
+    except TypeError as error:
+        raise UsageError(f"SOURCE {source!r}: give a path or URL, or a list of them") from error
+    if not found or not all(isinstance(each, str) and each for each in found):
+        raise UsageError("SOURCE is empty: give a folder, a file, or what else names a corpus")
+    return found[0] if len(found) == 1 else found
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:

@@ -50,11 +50,10 @@ def find_row(out: str, id: str) -> Row:
     storage = open_storage(out)
     manifest = Manifest(storage)
     form = shard_format(manifest.require_config().config.format)
-    shard = next(
-        (s.name for s in manifest.read_plan().shards if any(r.id == id for r in s.recordings)), None
-    )
-    if shard is None:
+    held = manifest.read_plan().holding([id])
+    if not held:
         raise UsageError(f"{out} has no recording {id!r}")
+    shard = manifest.planned_names()[held.pop()]
     try:
         record = manifest.record(shard)
     except FileNotFoundError as error:

@@ -152,9 +152,9 @@ def inspect(out: str) -> Summary:
     return Summary(
         out=out,
         stored=stored,
-        shards_planned=len(plan.shards),
+        shards_planned=len(manifest.planned_names()),
         shards=len(records),
-        recordings_planned=sum(1 for _ in plan.recordings),
+        recordings_planned=plan.count,
         recordings=sum(record.rows for record in records),
         hours=sum(record.num_samples for record in records) / stored.codec.sample_rate / 3600,
         frames=frames,
@@ -169,7 +169,7 @@ def inspect(out: str) -> Summary:
         precision=manifest.read_precision(),
         audit=last_audit(manifest.storage),
         notes=plan.notes,
-        quality=spreads(records),
+        quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
     )
 
 
@@ -250,7 +250,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     codec, config = summary.stored.codec, summary.stored.config
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
-        ("source", config.source),
+        *[("source", each) for each in config.named_sources()],
         (
             "codec",
             f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "

@@ -1,38 +1,40 @@
 """Recordings to shards: made once, stored, and from then on the truth about which shard holds what,
-and its name."""
+and its name.
+
+A plan is a Parquet file, and a `Plan` reads of it what it is asked for: memory goes with a shard,
+not with the corpus, when one is made and when it is read.
+"""
 
 from __future__ import annotations
 
-import io
+import errno
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from pipelines.output.plans.distinct import DistinctIds
+from pipelines.output.plans.rows import RowWriter, to_recordings
 from pipelines.system.arrow import open_parquet
 from tokenizer.errors import ManifestError, SourceError
 from tokenizer.types import Recording
 
 UNKNOWN_SECONDS = 10.0
 """assumed where a source cannot tell a recording's length"""
-_FIELDS = pa.schema(
-    [
-        ("shard", pa.int32()),
-        ("id", pa.string()),
-        ("uri", pa.string()),
-        ("locator", pa.string()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("seconds", pa.float64()),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("speaker", pa.string()),
-        ("meta", pa.string()),
-        ("channel", pa.int16()),
-    ]
-)
+LEAST_SECONDS = 0.1
+"""that a recording counts, so that shards of very short files stay bounded too"""
+_BLOCK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +43,59 @@ class PlannedShard:
 
     name: str
     """`train-00000-of-00012`, without an ending"""
-    recordings: tuple[Recording, ...]
+    number: int
+    seconds: float
+    """estimated audio"""
+    rows: range
+    """which of the plan's recordings it holds"""
+    _plan: Plan = field(repr=False)
 
     @property
-    def seconds(self) -> float:
-        """Estimated audio."""
-        return sum(estimated(recording) for recording in self.recordings)
+    def recordings(self) -> tuple[Recording, ...]:
+        """Read from the plan each time that it is asked for.
+
+        Raises:
+            ManifestError: the plan cannot be read any more.
+        """
+        return tuple(self._plan.read(self.rows))
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """All shards of a corpus."""
+    """All shards of a corpus, read from the plan's file as they are asked for.
 
-    split: str
-    shards: tuple[PlannedShard, ...]
-    notes: tuple[str, ...] = ()
-    """what the source found and did not use, a line for each kind"""
+    It holds a handle to its file, and belongs to one process and one thread.
+    """
 
-    @property
-    def recordings(self) -> Iterator[Recording]:
-        """Every recording, in order."""
-        return (recording for shard in self.shards for recording in shard.recordings)
+    def __init__(self, file: pa.NativeFile, sha256: str) -> None:
+        """Open the plan that is a file's content.
 
-    def to_bytes(self) -> bytes:
-        """The plan as a Parquet file; the same plan gives the same bytes."""
-        columns: dict[str, list[object]] = {name: [] for name in _FIELDS.names}
-        for number, shard in enumerate(self.shards):
-            for recording in shard.recordings:
-                for name, value in zip(_FIELDS.names, _to_row(number, recording), strict=True):
-                    columns[name].append(value)
-        schema = _FIELDS.with_metadata(
-            {"split": self.split} | ({"notes": json.dumps(self.notes)} if self.notes else {})
-        )
-        sink = io.BytesIO()
-        pq.write_table(pa.table(columns, schema), sink, compression="zstd", store_schema=True)
-        return sink.getvalue()
+        Raises:
+            ManifestError: not a plan.
+        """
+        self._file, self.sha256 = file, sha256
+        self._last: tuple[int, pa.Table] | None = None
+        with _readable():
+            self._parquet = open_parquet(file, checksums=True)
+            meta = self._parquet.metadata
+            facts = meta.metadata or {}
+            self.split: str = facts[b"split"].decode()
+            self.notes: tuple[str, ...] = tuple(json.loads(facts.get(b"notes", b"[]")))
+            """what the source found and did not use, a line for each kind"""
+            rows = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+        self._starts = [0, *np.cumsum(rows).tolist()]
+        """first rows of the row groups, and the number of all"""
+
+    @classmethod
+    def from_path(cls, path: str, sha256: str) -> Plan | None:
+        """The plan in a local file, which may be removed or replaced afterwards; None if it is not
+        the one with this hash.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ManifestError: not a plan.
+        """
+        file = pa.OSFile(path, "rb")
+        return cls(file, sha256) if _hash(file) == sha256 else None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Plan:
@@ -84,82 +104,212 @@ class Plan:
         Raises:
             ManifestError: not a plan.
         """
-        try:
-            table = open_parquet(content).read(use_threads=False)
-            facts = table.schema.metadata or {}
-            split, notes = facts[b"split"].decode(), tuple(json.loads(facts.get(b"notes", b"[]")))
-            shards: list[list[Recording]] = []
-            for batch in table.to_batches(10_000):
-                for row in batch.to_pylist():
-                    if row["shard"] == len(shards):
-                        shards.append([])
-                    elif row["shard"] != len(shards) - 1:
-                        raise ValueError(f"shard {row['shard']} is out of order")
-                    shards[-1].append(_from_row(row))
-        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ManifestError(f"the stored plan cannot be read: {reason}") from error
-        return cls(split, _named(split, shards), notes)
+        file = pa.BufferReader(content)
+        return cls(file, _hash(file))
+
+    def to_bytes(self) -> bytes:
+        """The plan as a Parquet file; the same plan gives the same bytes."""
+        return b"".join(_blocks(self._file))
+
+    def save(self, path: str) -> None:
+        """Write the plan's file to a local path."""
+        with Path(path).open("wb") as file:
+            file.writelines(_blocks(self._file))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    @property
+    def count(self) -> int:
+        """Of recordings."""
+        return int(self._starts[-1])
+
+    @property
+    def recordings(self) -> Iterator[Recording]:
+        """Every recording, in order, a few thousand in memory at a time."""
+        return self.read(range(self.count))
+
+    @cached_property
+    def shards(self) -> tuple[PlannedShard, ...]:
+        """Every shard, in order; its recordings stay in the file until they are asked for."""
+        with _readable():
+            columns = ("shard", "start", "end", "seconds")
+            parts = [_sizes(table) for table in self._columns(*columns)]
+            shards = np.concatenate([part[0] for part in parts])
+            steps = np.diff(shards, prepend=-1)
+            if ((steps != 0) & (steps != 1)).any() or shards[0]:
+                raise ValueError("its shards are out of order")
+        seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
+        ends = np.cumsum(np.bincount(shards)).tolist()
+        return tuple(
+            PlannedShard(
+                shard_name(self.split, number, len(ends)), number, seconds[number], rows, self
+            )
+            for number, rows in enumerate(map(range, [0, *ends], ends))
+        )
+
+    def ids(self) -> Iterator[str]:
+        """Every id, in order; nothing else is read."""
+        for table in self._columns("id"):
+            yield from table["id"].to_pylist()
+
+    def holding(self, ids: Collection[str]) -> set[int]:
+        """Numbers of the shards that hold recordings of these ids; those that are nowhere count
+        for nothing. Reads ids alone, and of those only where they can be."""
+        wanted = sorted({id for id in ids if _is_text(id)})
+        found: set[int] = set()
+        left = len(wanted)
+        for group in range(len(self._starts) - 1):
+            if not left:
+                break
+            if not self._may_hold(group, wanted):
+                continue
+            with _readable():
+                table = self._group(group, ["shard", "id"])
+                there = pc.is_in(table["id"], value_set=pa.array(wanted, table["id"].type))
+                hits = table["shard"].filter(there).to_pylist()
+            found.update(hits)
+            left -= len(hits)
+        return found
+
+    def read(self, rows: range) -> Iterator[Recording]:
+        """Recordings by their places in the plan.
+
+        Raises:
+            ManifestError: the plan cannot be read any more.
+        """
+        first = int(np.searchsorted(self._starts, rows.start, "right")) - 1
+        for group in range(first, len(self._starts) - 1):
+            start = self._starts[group]
+            if start >= rows.stop:
+                break
+            with _readable():
+                if self._last is None or self._last[0] != group:
+                    # Shards are asked for in order: the next one is in this group most often.
+                    self._last = (group, self._group(group))
+                begin = max(rows.start - start, 0)
+                table = self._last[1].slice(begin, rows.stop - start - begin)
+                found = list(to_recordings(table))
+            yield from found
+
+    def _columns(self, *names: str) -> Iterator[pa.Table]:
+        for group in range(len(self._starts) - 1):
+            with _readable():
+                table = self._group(group, names)
+            yield table
+
+    def _group(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        wanted = None if columns is None else list(columns)
+        return self._parquet.read_row_group(group, columns=wanted, use_threads=False)
+
+    def _may_hold(self, group: int, ids: list[str]) -> bool:
+        """Whether one of some sorted ids may be in a row group, by its least and greatest."""
+        meta = self._parquet.metadata.row_group(group)
+        at = self._parquet.schema_arrow.names.index("id")
+        known = meta.column(at).statistics
+        if known is None or not known.has_min_max:
+            return True
+        # Both compare by code point.
+        place = int(np.searchsorted(np.array(ids, object), known.min))
+        return place < len(ids) and ids[place] <= known.max
 
 
-def make_plan(recordings: Iterable[Recording], *, shard_hours: float, split: str = "train") -> Plan:
+def make_plan(
+    recordings: Iterable[Recording],
+    *,
+    shard_hours: float,
+    split: str = "train",
+    notes: Callable[[], Sequence[str]] = tuple,
+) -> Plan:
     """Fill shards in the recordings' order, each with about `shard_hours` of audio as estimated.
+
+    Args:
+        notes: asked for when all recordings are there.
 
     Raises:
         SourceError: no recordings, or two with one id (both are named).
     """
-    shards: list[list[Recording]] = []
-    for number, recording in place_in_shards(recordings, shard_hours=shard_hours):
-        if number == len(shards):
-            shards.append([])
-        shards[number].append(recording)
-    return Plan(split, _named(split, shards))
+    return write_plan(place_in_shards(recordings, shard_hours=shard_hours), split, notes)
+
+
+def write_plan(
+    placed: Iterable[tuple[int, Recording]],
+    split: str,
+    notes: Callable[[], Sequence[str]] = tuple,
+) -> Plan:
+    """A plan of recordings whose shards are known, by number and in order; its file lies in TMPDIR
+    and goes with it.
+
+    Raises:
+        SourceError: TMPDIR is full.
+    """
+    try:
+        handle, path = tempfile.mkstemp(prefix="codecshards-plan-", suffix=".parquet")
+        os.close(handle)
+        try:
+            writer = RowWriter(path)
+            for shard, recording in placed:
+                writer.add(shard, recording)
+            said = tuple(notes())
+            writer.close({"split": split} | ({"notes": json.dumps(said)} if said else {}))
+            file = pa.OSFile(path, "rb")
+            return Plan(file, _hash(file))
+        finally:
+            Path(path).unlink()  # the handle that is open keeps the content
+    except OSError as error:
+        if error.errno in _FULL:
+            raise SourceError(
+                f"{tempfile.gettempdir()} is full: plans are made there; set TMPDIR"
+            ) from error
+        raise
 
 
 def place_in_shards(
     recordings: Iterable[Recording], *, shard_hours: float
 ) -> Iterator[tuple[int, Recording]]:
-    """Each recording with the number of its shard, from 0; the rule that `make_plan` follows.
+    """Each recording with the number of its shard, from 0, as they come; the rule that `make_plan`
+    follows. The channels of one recording (`meta.recording`) stay together. Of what has come only 8
+    bytes a recording are kept in memory.
 
     Raises:
-        SourceError: no recordings, or two with one id (both are named).
+        SourceError: no recordings, or two with one id (both are named); a few thousand more may
+            have come before the second is noticed.
     """
-    shard, filled = 0, 0.0
-    places: dict[str, str] = {}
-    for recording in recordings:
-        if recording.id in places:
+    shard, filled, most = 0, 0.0, shard_hours * 3600
+    before: Recording | None = None
+    with DistinctIds() as ids:
+        for recording in recordings:
+            ids.add(recording.id, recording.uri)
+            seconds = estimated(recording)
+            if filled and filled + seconds > most and not _together(before, recording):
+                shard, filled = shard + 1, 0.0
+            before, filled = recording, filled + seconds
+            yield shard, recording
+        ids.check()
+        if not ids.count:
             raise SourceError(
-                f"two recordings have the id {recording.id!r}: {places[recording.id]} and "
-                f"{recording.uri}"
+                "the source has no recordings (a folder is searched for files with the endings of "
+                "audio)"
             )
-        places[recording.id] = recording.uri
-        seconds = estimated(recording)
-        if filled and filled + seconds > shard_hours * 3600:
-            shard, filled = shard + 1, 0.0
-        filled += seconds
-        yield shard, recording
-    if not places:
-        raise SourceError(
-            "the source has no recordings (a folder is searched for files with the endings of "
-            "audio)"
-        )
+
+
+def _together(one: Recording | None, other: Recording) -> bool:
+    """Whether two are channels of one recording, which lie in one shard."""
+    if one is None or one.channel is None or other.channel is None:
+        return False
+    return "recording" in one.meta and one.meta["recording"] == other.meta.get("recording")
 
 
 def estimated(recording: Recording) -> float:
-    """Seconds to plan a recording with; never nothing, so that shards of very short files stay
-    bounded too."""
+    """Seconds to plan a recording with; never nothing."""
     if recording.seconds is not None:
-        return max(recording.seconds, 0.1)
+        return max(recording.seconds, LEAST_SECONDS)
     if recording.end is not None:
         return recording.end - (recording.start or 0.0)
     return UNKNOWN_SECONDS
-
-
-def _named(split: str, shards: list[list[Recording]]) -> tuple[PlannedShard, ...]:
-    return tuple(
-        PlannedShard(shard_name(split, number, len(shards)), tuple(shard))
-        for number, shard in enumerate(shards)
-    )
 
 
 def shard_name(split: str, number: int, shards: int) -> str:
@@ -167,28 +317,45 @@ def shard_name(split: str, number: int, shards: int) -> str:
     return f"{split}-{number:05d}-of-{shards:05d}"
 
 
-def _to_row(shard: int, recording: Recording) -> tuple[object, ...]:
+def _sizes(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Shard and `estimated` seconds of each row."""
+    start, end, seconds = (
+        table[name].to_numpy().astype(np.float64) for name in ("start", "end", "seconds")
+    )  # null is NaN
+    by_end = np.where(np.isnan(end), UNKNOWN_SECONDS, end - np.nan_to_num(start))
+    known = np.maximum(seconds, LEAST_SECONDS)
     return (
-        shard,
-        recording.id,
-        recording.uri,
-        json.dumps(dict(recording.locator), sort_keys=True) if recording.locator else None,
-        recording.start,
-        recording.end,
-        recording.seconds,
-        recording.text,
-        recording.language,
-        recording.speaker,
-        json.dumps(dict(recording.meta), sort_keys=True, ensure_ascii=False)
-        if recording.meta
-        else None,
-        recording.channel,
+        table["shard"].to_numpy().astype(np.int64),
+        np.where(np.isnan(seconds), by_end, known),
     )
 
 
-def _from_row(row: dict[str, object]) -> Recording:
-    row = {"channel": None, **row}  # plans from before there was one do not have it
-    own = {name: row[name] for name in _FIELDS.names if name not in ("shard", "locator", "meta")}
-    locator = json.loads(str(row["locator"])) if row["locator"] else {}
-    meta = json.loads(str(row["meta"])) if row["meta"] else {}
-    return Recording(locator=locator, meta=meta, **own)  # type: ignore[arg-type]
+def _is_text(id: str) -> bool:
+    """Whether it can be in a plan at all."""
+    try:
+        id.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _blocks(file: pa.NativeFile) -> Iterator[bytes]:
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def _hash(file: pa.NativeFile) -> str:
+    digest = hashlib.sha256()
+    for block in _blocks(file):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ManifestError(f"the stored plan cannot be read: {reason}") from error

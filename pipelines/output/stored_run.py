@@ -29,16 +29,20 @@ UNSAID = {
     "codec.precision": "exact",
     "config.allow_damaged": False,
     "config.follow_links": False,
+    "config.channels": None,
+    "config.stream": None,
     "config.layout": None,
     "config.layout_split": None,
     "config.map": None,
     "config.audio_root": None,
     "config.delimiter": None,
+    "config.encoding": None,
     "config.quality": "none",
     "config.keep": None,
 }
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""
+_SHOWN = 5
 _SAID_BY_THE_CODEC = ("config.codec", "config.revision", "config.precision")
 """A checkpoint may lie in another folder next time, or be given by another name: its weights are
 what matters."""
@@ -118,8 +122,8 @@ class StoredRun:
         agree."""
         before, now = self._identity(), wanted._identity()
         return [
-            f"{name}: {before.get(name, UNSAID.get(name))!r} there, "
-            f"{now.get(name, UNSAID.get(name))!r} now"
+            f"{name}: {_short(before.get(name, UNSAID.get(name)))} there, "
+            f"{_short(now.get(name, UNSAID.get(name)))} now"
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
         ]
@@ -141,3 +145,11 @@ class StoredRun:
             for name, value in self.unknown.items()
             if name.startswith(f"{part}.")
         }
+
+
+def _short(value: Any) -> str:
+    """A value for people: of a long list the beginning."""
+    if isinstance(value, list | tuple) and len(value) > _SHOWN:
+        shown = ", ".join(map(repr, value[:_SHOWN]))
+        return f"({shown}, … {len(value) - _SHOWN:,} more)"
+    return repr(value)

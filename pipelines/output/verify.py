@@ -4,7 +4,7 @@ wrong."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import split
 from tokenizer.errors import ManifestError, ShapeError, ShardError
 from tokenizer.types import Recording
+
+Planned = Sequence[Recording] | None
+"""what was planned for a shard; None where the plan is damaged"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,18 @@ def verify(out: str) -> list[Problem]:
         return [Problem(CONFIG, str(error))]
     problems: list[Problem] = []
     try:
-        planned = list(manifest.read_plan().shards)
+        planned = {shard.name: shard for shard in manifest.read_plan().shards}
     except ManifestError as error:
         problems.append(Problem(PLAN, str(error)))
-        planned = []
+        planned = {}
     try:
         manifest.read_precision()
     except ManifestError as error:
         problems.append(Problem(PRECISION, str(error)))
-    recordings = {shard.name: shard for shard in planned}
-    records = {}
+    staged: dict[str, str] = {}
     for name in manifest.planned_names():
         try:
-            records[name] = manifest.record(name)
+            record = manifest.record(name)
         except FileNotFoundError:
             problems.append(
                 Problem(
@@ -72,8 +74,10 @@ def verify(out: str) -> list[Problem]:
         except ShardError as error:
             problems.append(Problem(name, str(error)))
             continue
-        problems += checker.shard(name, recordings.get(name), records[name])
-    found = strangers(storage, checker.format, manifest.planned_names(), records)
+        if record.staged is not None:
+            staged[record.staged] = name
+        problems += checker.shard(name, planned.get(name), record)
+    found = strangers(storage, checker.format, manifest.planned_names(), staged)
     return problems + [Problem(name, reason) for name, reason in found]
 
 
@@ -90,16 +94,15 @@ class _Checker:
     def shard(self, name: str, planned: PlannedShard | None, record: CommitRecord) -> list[Problem]:
         """Everything wrong with one committed shard; what was planned for it is not compared where
         the plan is damaged."""
-        messages = list(self._problems(name, planned, record))
+        recordings = None if planned is None else planned.recordings
+        messages = list(self._problems(name, recordings, record))
         if messages:
             messages.append(
                 f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again"
             )
         return [Problem(name, message) for message in messages]
 
-    def _problems(
-        self, shard: str, planned: PlannedShard | None, record: CommitRecord
-    ) -> Iterator[str]:
+    def _problems(self, shard: str, planned: Planned, record: CommitRecord) -> Iterator[str]:
         if record.fingerprint != self._fingerprint:
             yield "was committed with another configuration or plan than the stored ones"
         if record.format != self._stored.config.format:
@@ -136,12 +139,10 @@ class _Checker:
         yield from self._content(planned, record, name, failed)
 
     def _content(
-        self, planned: PlannedShard | None, record: CommitRecord, name: str, failed: list[str]
+        self, planned: Planned, record: CommitRecord, name: str, failed: list[str]
     ) -> Iterator[str]:
         stats, ids, flags, quality = ShardStats(), [], Flags(), Values()
-        recordings = (
-            {} if planned is None else {recording.id: recording for recording in planned.recordings}
-        )
+        recordings = {recording.id: recording for recording in planned or ()}
         try:
             with self._storage.open(name) as file:
                 for row in self.format.read(file, name):
@@ -150,6 +151,7 @@ class _Checker:
                     if row.id in recordings:
                         yield from _carried(row, recordings[row.id])
                     flags.add(row, recordings.get(row.id))
+                    stats.place(row.meta)
                     quality.add(row.quality)
                     stats.add(
                         row.codes,
@@ -163,6 +165,8 @@ class _Checker:
         for what in ("rows", "frames", "chunks", "num_samples"):
             if getattr(stats, what) != getattr(record, what):
                 yield f"{getattr(stats, what)} {what}, {getattr(record, what)} were committed"
+        if record.groups and stats.groups != record.groups:
+            yield "its rows are not the channels of recordings that were committed"
         if footer != dict(record.footer):
             yield "its footer is not the one that was committed"
         yield from _counts(stats, record)
@@ -231,18 +235,18 @@ def _carried(row: Row, recording: Recording) -> Iterator[str]:
     ):
         if found != planned:
             yield f"{row.id}: {what} is not the planned one"
-    for name in ("start", "end"):
+    for name in ("start", "end", "channel"):
         planned_at = getattr(recording, name)
         if planned_at is not None and row.meta.get(name) != planned_at:
             yield f"{row.id}: {name} is not the planned one"
 
 
-def _fates(planned: PlannedShard | None, rows: list[str], failed: list[str]) -> Iterator[str]:
+def _fates(planned: Planned, rows: list[str], failed: list[str]) -> Iterator[str]:
     """Each planned recording is a row or a failure, once, in order."""
     if planned is None:
         return
     fates = Counter([*rows, *failed])
-    expected = [recording.id for recording in planned.recordings]
+    expected = [recording.id for recording in planned]
     for id in expected:
         if fates[id] == 0:
             yield f"{id}: neither a row nor a recorded failure"
@@ -252,6 +256,7 @@ def _fates(planned: PlannedShard | None, rows: list[str], failed: list[str]) -> 
     for id in fates:
         if id not in known:
             yield f"{id}: was not planned for this shard"
-    order = [id for id in expected if id in set(rows)]
+    made = set(rows)
+    order = [id for id in expected if id in made]
     if order != [id for id in rows if id in known] and all(fates[id] <= 1 for id in fates):
         yield "its rows are not in the plan's order"

@@ -15,6 +15,8 @@ class OutlivedReader:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.gone = False
+        """whether nobody reads it any more: what is long may stop"""
 
     def write(self, text: str) -> int:
         try:
@@ -35,6 +37,7 @@ class OutlivedReader:
     def _give_up(self) -> None:
         """What is still in the stream's buffer goes nowhere too, so that nothing fails as the
         interpreter ends."""
+        self.gone = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

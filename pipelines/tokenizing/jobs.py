@@ -79,7 +79,7 @@ class ShardJob:
 
     @classmethod
     def of(cls, shard: PlannedShard) -> ShardJob:
-        return cls(shard.name, tuple(shard.recordings))
+        return cls(shard.name, shard.recordings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipelines.output.manifest.commits import CommitRecord
+from pipelines.output.manifest.records import Totals
 from pipelines.system.words import format_hours, many, printable
 
 
@@ -25,14 +24,14 @@ class RunResult:
     """recordings that `keep` left out, which are no failures"""
 
 
-def add_up(records: Collection[CommitRecord], sample_rate: int) -> RunResult:
-    """The totals."""
+def add_up(totals: Totals, sample_rate: int) -> RunResult:
+    """The result of a run over all that is committed."""
     return RunResult(
-        shards=len(records),
-        recordings=sum(record.rows for record in records),
-        failures=sum(len(record.errors) for record in records),
-        seconds=sum(record.num_samples for record in records) / sample_rate,
-        filtered=sum(record.filtered for record in records),
+        shards=totals.shards,
+        recordings=totals.rows,
+        failures=totals.failures,
+        seconds=totals.num_samples / sample_rate,
+        filtered=totals.filtered,
     )
 
 
@@ -54,19 +53,13 @@ def said_of(result: RunResult, out: str, keep: str | None) -> Iterator[str]:
         )
 
 
-def complain_of_nothing(
-    result: RunResult, records: Collection[CommitRecord], keep: str | None
-) -> None:
+def complain_of_nothing(totals: Totals, keep: str | None) -> None:
     """Say, whatever `--quiet` does, that a run made no row at all."""
-    if result.recordings or not (result.failures or result.filtered):
+    if totals.rows or not totals.kinds:
         return
-    failures = [failure for record in records for failure in record.failures]
-    first = next((one for record in records for one in record.errors), failures[0])
-    if result.failures:
-        kinds = Counter(failure.kind for failure in failures).most_common()
-        counted = ", ".join(f"{kind} {count}" for kind, count in kinds)
-        text = f"not one of {len(failures)} recordings could be tokenized ({counted})"
+    if totals.failures:
+        text = totals.describe_failures()
     else:
-        text = f"not one of {many(len(failures), 'recording')} is as --keep {keep!r} asks"
-    text = f"{text}; the first: {first.message}"
+        count = many(totals.filtered, "recording")
+        text = f"not one of {count} is as --keep {keep!r} asks; the first: {totals.first}"
     print(f"codecshards: {printable(text)}", file=sys.stderr)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.corpus.absence import Absence
-from pipelines.corpus.reader import Decoder, Decoding
+from pipelines.corpus.open_files import reading_order
+from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
 from pipelines.output.plan import estimated
@@ -81,7 +82,7 @@ class Shard:
 
     def rows(self) -> Iterator[Row]:
         """Rows of the recordings that could be tokenized, in the plan's order."""
-        return counted(self._rows(), self._stats, self._spec.codebook_size)
+        return counted(self._in_order(self._rows()), self._stats, self._spec.codebook_size)
 
     def record(self, staged: StagedFile | None) -> CommitRecord:
         """What was done, once the rows are written."""
@@ -103,6 +104,7 @@ class Shard:
             timings=self._timings(),
             codebook_counts=pack_counts(self._stats.counts),
             footer=self._tools.settings.footer,
+            groups=self._stats.groups,
             quality=self._quality.figures(),
         )
 
@@ -113,7 +115,7 @@ class Shard:
         ]
         # A careful shard takes one recording at a time, from file to codes, and says which before
         # it begins.
-        for group in ([recording] for recording in wanted) if careful else [wanted]:
+        for group in ([one] for one in wanted) if careful else [reading_order(wanted)]:
             if careful:
                 self._tools.journal.write(self._job.name, group[0].id)
             for decoding in self._tools.decoder.decode(group):
@@ -122,6 +124,20 @@ class Shard:
             if careful:
                 yield from self._finished(self._packer.drain())
         yield from self._finished(self._packer.drain())
+
+    def _in_order(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Rows as planned. They come as files are read, so one whose file's segments are not in
+        order waits, as codes, for those before it."""
+        planned = [recording.id for recording in self._job.recordings]
+        waiting: dict[str, Row] = {}
+        at = 0
+        for row in rows:
+            waiting[row.id] = row
+            while at < len(planned) and (planned[at] in waiting or planned[at] in self._failures):
+                if (ready := waiting.pop(planned[at], None)) is not None:
+                    yield ready
+                at += 1
+        yield from (waiting[id] for id in planned[at:] if id in waiting)
 
     def _is_quarantined(self, recording: Recording) -> bool:
         if recording.id not in self._job.quarantined:
@@ -149,7 +165,8 @@ class Shard:
             pending.num_samples = cutter.num_samples
             self._tools.absence.found()
             if self._tools.keep is not None:
-                self._tools.keep.require(_known(pending, spec))
+                known = _known(pending, spec, self._tools.settings.decode)
+                self._tools.keep.require(known)
             self._send(pending, held.rest() + cutter.finish(), watch)
         except RecordingError as error:
             self._tools.absence.failed(error, self._uris)
@@ -210,7 +227,7 @@ class Shard:
             text=recording.text,
             language=recording.language,
             speaker=recording.speaker,
-            meta=_meta(pending),
+            meta=_meta(pending, self._tools.settings.decode),
             quality=report.quality,
         )
 
@@ -261,7 +278,7 @@ class _Held:
         return chunks
 
 
-def _meta(pending: Pending) -> dict[str, Any]:
+def _meta(pending: Pending, settings: DecodeSettings) -> dict[str, Any]:
     """What the source says of a recording, and what was found out while it was read."""
     recording, audio = pending.recording, pending.facts.audio
     meta = dict(recording.meta)
@@ -271,13 +288,17 @@ def _meta(pending: Pending) -> dict[str, Any]:
         meta["gaps"] = [list(gap) for gap in audio.gaps]
     if audio.tracks > 1:
         meta["audio_tracks"] = audio.tracks
+    if settings.stream is not None:
+        meta["audio_track"] = audio.track
+    if audio.channel is not None:
+        meta["channel"] = audio.channel
     for name in ("start", "end"):
         if getattr(recording, name) is not None:
             meta[name] = getattr(recording, name)
     return meta
 
 
-def _known(pending: Pending, spec: CodecSpec) -> dict[str, Any]:
+def _known(pending: Pending, spec: CodecSpec, settings: DecodeSettings) -> dict[str, Any]:
     """What `--keep` can ask for, of a recording that was read."""
     recording, report = pending.recording, pending.facts
     return {
@@ -293,6 +314,6 @@ def _known(pending: Pending, spec: CodecSpec) -> dict[str, Any]:
         "text": recording.text,
         "language": recording.language,
         "speaker": recording.speaker,
-        "meta": encode_meta(_meta(pending)),
+        "meta": encode_meta(_meta(pending, settings)),
         **report.quality,
     }

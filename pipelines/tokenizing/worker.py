@@ -37,7 +37,7 @@ class ShardWorker:
         self._settings = settings
         self._encoder = encoder
         self._journal = Journal(self._storage)
-        absence = Absence(settings.decode.source.spec, settings.missing_allowed)
+        absence = Absence(settings.decode.source.places, settings.missing_allowed)
         keep = settings.keep and Keep(settings.keep, settings.decode.quality)
         self._tools = Tools(settings, self.decoder, encoder, self._journal, absence, keep or None)
 

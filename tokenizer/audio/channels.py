@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.errors import FailureKind, RecordingError, UsageError
+from tokenizer.types import LEFT, MIX, RIGHT, SPLIT
 
 _HALF_POWER = float(np.sqrt(0.5))
 _ITU: dict[str, tuple[float, float]] = {
@@ -23,6 +24,51 @@ _ITU: dict[str, tuple[float, float]] = {
 }
 """gain of each loudspeaker in the left and right channel: ITU-R BS.775, annex 4, without
 normalisation"""
+
+
+_SIDES = {LEFT: (0, "FL"), RIGHT: (1, "FR")}
+
+
+def picked_channel(name: str, layout: tuple[str, ...], wanted: int | str | None) -> int | None:
+    """The one channel, from 0, that is meant; None where it is not one.
+
+    Args:
+        name: what errors call the file.
+        layout: names of its channels.
+        wanted: a channel's number, or one of `CHANNEL_CHOICES`. The left and the right one of a
+            pair are its first and second, of more than two FL and FR, and mono stands for both.
+            `split` means the only one there is: of several, each is asked for by its number.
+
+    Raises:
+        RecordingError: no such channel (CHANNELS).
+        UsageError: `wanted` is none of these.
+    """
+    count = len(layout)
+    there = f"{count} channels ({' '.join(layout)})" if count > 1 else "1 channel"
+    reason = ""
+    if isinstance(wanted, int):
+        if 0 <= wanted < count:
+            return wanted
+        reason = f"there is no channel {wanted}, it has {there}, counted from 0"
+    elif wanted in _SIDES:
+        place, label = _SIDES[wanted]
+        if count <= 2:
+            return min(place, count - 1)
+        if label in layout:
+            return layout.index(label)
+        reason = f"has {there} and none is called {label}: --channels split takes each"
+    elif wanted == SPLIT:
+        if count == 1:
+            return 0
+        reason = (
+            f"has {there}, which could not be read when the corpus was listed: --channels split "
+            "needs them to plan rows, so choose another OUT"
+        )
+    elif wanted in (None, MIX):
+        return None
+    else:
+        raise UsageError(f"channel={wanted!r}: give a number from 0, left, right or mix")
+    raise RecordingError(FailureKind.CHANNELS, f"{name}: {reason}", "open")
 
 
 def mapping_matrix(

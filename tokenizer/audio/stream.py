@@ -15,14 +15,16 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from tokenizer.audio.channels import apply_mapping, mapping_matrix
+from tokenizer.audio.blocks import joined, transposed
+from tokenizer.audio.channels import apply_mapping, mapping_matrix, picked_channel
 from tokenizer.audio.check import check_samples
 from tokenizer.audio.meter import SignalMeter
 from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, trimmed
 from tokenizer.audio.readers.opening import open_reader, require_regular_file
 from tokenizer.audio.readers.second import SecondReader
+from tokenizer.audio.readers.shared import SharedFile
 from tokenizer.errors import FailureKind, RecordingError
-from tokenizer.types import Waveform
+from tokenizer.types import LEFT, MIX, RIGHT, Waveform
 
 BLOCK_SECONDS = 1.0
 """of audio that is gathered before it is worked on"""
@@ -45,12 +47,16 @@ class AudioReport:
     """ "pyav" or "soundfile"; of a second reading, which way that was
     (`tokenizer.audio.readers.second`)"""
     flags: tuple[str, ...]
-    """of "silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks" """
+    """of "silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks", "mono" """
     gaps: tuple[tuple[float, float], ...] = ()
     """where something is missing or wrong, as seconds from the first sample that was used to the
     end of the silence that stands there; the two are equal where nobody knows how much it is"""
     tracks: int = 1
     """of sound in the file, of which one was read"""
+    track: int = 0
+    """the one that was read"""
+    channel: int | None = None
+    """the one channel of the source that was read, from 0; None is all of them"""
 
 
 class AudioStream:
@@ -58,19 +64,23 @@ class AudioStream:
 
     def __init__(
         self,
-        file: str | os.PathLike[str] | BinaryIO,
+        file: str | os.PathLike[str] | BinaryIO | SharedFile,
         sample_rate: int | None,
         channels: int | None,
         *,
         start: float | None = None,
         end: float | None = None,
         downmix: bool = False,
+        channel: int | str | None = None,
+        stream: int | None = None,
         allow_truncated: bool = False,
         allow_damaged: bool = False,
         name: str | None = None,
         second: bool = False,
     ) -> None:
-        source: AudioFile = os.fspath(file) if isinstance(file, str | os.PathLike) else file
+        shared = file if isinstance(file, SharedFile) else None
+        own = file.handle() if isinstance(file, SharedFile) else file
+        source: AudioFile = os.fspath(own) if isinstance(own, str | os.PathLike) else own
         self.name = name or (
             source if isinstance(source, str) else str(getattr(source, "name", "audio"))
         )
@@ -78,21 +88,28 @@ class AudioStream:
         self._allow_truncated = allow_truncated or second
         if isinstance(source, str):
             require_regular_file(source)
+        begins = 0.0 if second else start or 0.0
         self._reader: Reader
-        self._reader, self._skipped = open_reader(
-            source, self.name, 0.0 if second else start or 0.0, allow_damaged
-        )
+        if shared is not None and not second:
+            self._reader, self._skipped = shared.open(begins, end, allow_damaged, stream)
+        else:
+            self._reader, self._skipped = open_reader(
+                source, self.name, begins, allow_damaged, stream, end=end
+            )
         if second:
             self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
         self.sample_rate = sample_rate or facts.sample_rate
-        self.channels = channels or facts.channels
-        self._matrix = mapping_matrix(self.name, facts.layout, self.channels, downmix)
-        self._copies = self.channels if facts.channels == 1 else 1
+        self._chosen, self._channel = channel, picked_channel(self.name, facts.layout, channel)
+        single = self._channel is not None or channel == MIX
+        self.channels = channels or (1 if single else facts.channels)
+        self._copies = self.channels if single or facts.channels == 1 else 1
+        there = facts.layout if self._channel is None else ("FC",)
+        self._matrix = mapping_matrix(self.name, there, self.channels // self._copies, downmix)
         self._meter = SignalMeter(self._copies)
         self.listener: Callable[[NDArray[np.float32], int], None] | None = None
         """is given the samples that are used, block by block, and their rate, which is the
-        source's: its one or two channels, or what more are mixed down to"""
+        source's: its one or two channels, the one that was chosen, or what they are mixed to"""
         self._truncated = False
         self._used = 0
         self._given = 0
@@ -147,16 +164,18 @@ class AudioStream:
             rate, self.sample_rate, channels, dtype="float32", quality=_QUALITY
         )
         for block in self._mapped():
-            yield _transposed(stream.resample_chunk(_transposed(block)))
-        yield _transposed(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
+            yield transposed(stream.resample_chunk(transposed(block)))
+        yield transposed(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
 
     def _mapped(self) -> Iterator[NDArray[np.float32]]:
         for block in self._gathered():
-            check_samples(block, self.name)
-            mapped = block if self._copies > 1 else apply_mapping(block, self._matrix)
+            chosen = block if self._channel is None else block[self._channel : self._channel + 1]
+            check_samples(chosen, self.name)
+            mapped = apply_mapping(chosen, self._matrix)
             self._meter.add(mapped)
             if self.listener is not None:
-                heard = block if block.shape[0] <= 2 else mapped
+                own = chosen.shape[0] <= 2 and self._chosen != MIX
+                heard = chosen if own else mapped
                 self.listener(heard, self._reader.facts.sample_rate)
             yield mapped
 
@@ -169,10 +188,10 @@ class AudioStream:
             held.append(block)
             count += block.shape[1]
             if count >= enough:
-                yield _joined(held)
+                yield joined(held)
                 held, count = [], 0
         if held:
-            yield _joined(held)
+            yield joined(held)
 
     def _cut(self) -> Iterator[NDArray[np.float32]]:
         """The samples from `start` to `end`."""
@@ -195,7 +214,7 @@ class AudioStream:
         facts = self._reader.facts
         if not facts.trims or facts.declared is None or facts.declared == CUT_OFF:
             return self._reader.blocks()
-        return trimmed(self._reader.blocks(), facts.declared)
+        return trimmed(self._reader.blocks(), facts.declared - self._skipped)
 
     def _judge_length(self, samples: int, wanted: int | None) -> None:
         """The file has ended after `samples`: is that where it, or the segment, should have
@@ -251,6 +270,8 @@ class AudioStream:
             flags=(*self._meter.flags(), *self._marks()),
             gaps=self._gaps(),
             tracks=facts.tracks,
+            track=facts.track,
+            channel=self._channel,
         )
 
     def _marks(self) -> Iterator[str]:
@@ -261,6 +282,8 @@ class AudioStream:
             yield "damaged"
         if self._reader.facts.tracks > 1:
             yield "other_tracks"
+        if self._chosen in (LEFT, RIGHT) and self._reader.facts.channels == 1:
+            yield "mono"
 
     def _gaps(self) -> tuple[tuple[float, float], ...]:
         """Those within what was used; one of unknown length before it may have shifted all of
@@ -278,13 +301,15 @@ class AudioStream:
 
 
 def stream_audio(
-    file: str | os.PathLike[str] | BinaryIO,
+    file: str | os.PathLike[str] | BinaryIO | SharedFile,
     sample_rate: int | None = None,
     channels: int | None = None,
     *,
     start: float | None = None,
     end: float | None = None,
     downmix: bool = False,
+    channel: int | str | None = None,
+    stream: int | None = None,
     allow_truncated: bool = False,
     allow_damaged: bool = False,
     name: str | None = None,
@@ -293,12 +318,17 @@ def stream_audio(
     """Open a recording for reading in bounded memory, however long it is.
 
     Args:
-        file: local path, or a seekable binary file.
+        file: local path, a seekable binary file, or a file that is open for several segments.
         sample_rate: Hz to resample to; None keeps the source's.
-        channels: 1 or 2; None keeps the source's. Mono goes to both as it is, stereo to its mean.
+        channels: 1 or 2; None keeps the source's, or 1 where `channel` asks for one. Mono goes to
+            both as it is, stereo to its mean.
         start: seconds of the source to begin at, rounded to its samples.
         end: seconds of the source to end at.
         downmix: mix more than two channels down (ITU-R BS.775) instead of refusing them.
+        channel: the one channel of the source to read, from 0; "left" or "right", which a mono file
+            stands for itself; "mix", all of them mixed to one; None is all.
+        stream: which of the file's tracks of sound to read, from 0 (FFmpeg's `-map 0:a:N`); None is
+            the first one that the file calls its default, or else the first.
         allow_truncated: keep what is there of a file that ends before its header says; its report
             has the flag "truncated".
         allow_damaged: keep a file in which something is missing or does not decode: silence stands
@@ -308,12 +338,12 @@ def stream_audio(
         second: read it by another way, to hold the first against it; lengths and damage are then
             not judged.
 
-    A file of several tracks of sound gives the one that it calls its default, or else the first.
     Samples begin with the first one of the track, also where the track begins later than the file's
     other ones, and `start` and `end` count from there.
 
     Raises:
-        RecordingError: here or while iterating; its kind says why.
+        RecordingError: here or while iterating; its kind says why. A channel or track that is not
+            there is CHANNELS.
     """
     return AudioStream(
         file,
@@ -322,6 +352,8 @@ def stream_audio(
         start=start,
         end=end,
         downmix=downmix,
+        channel=channel,
+        stream=stream,
         allow_truncated=allow_truncated,
         allow_damaged=allow_damaged,
         name=name,
@@ -337,38 +369,25 @@ def read_audio(
     start: float | None = None,
     end: float | None = None,
     downmix: bool = False,
+    channel: int | str | None = None,
+    stream: int | None = None,
     allow_truncated: bool = False,
     allow_damaged: bool = False,
     name: str | None = None,
 ) -> Waveform:
     """Read a recording whole: the same samples as `stream_audio`, which see for arguments and
-    errors."""
-    stream = stream_audio(
+    errors; `channel` is one channel of the source, `stream` one track of sound."""
+    found = stream_audio(
         file,
         sample_rate,
         channels,
         start=start,
         end=end,
         downmix=downmix,
+        channel=channel,
+        stream=stream,
         allow_truncated=allow_truncated,
         allow_damaged=allow_damaged,
         name=name,
     )
-    return Waveform(np.concatenate(list(stream), axis=1), stream.sample_rate)
-
-
-def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-
-
-def _transposed(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`[a, b]` to `[b, a]` without gaps, one of the two being a few channels: row by row is the
-    fast way."""
-    result = np.empty(block.shape[::-1], np.float32)
-    if block.shape[0] < block.shape[1]:
-        for i, row in enumerate(block):
-            result[:, i] = row
-    else:
-        for i, row in enumerate(result):
-            row[:] = block[:, i]
-    return result
+    return Waveform(np.concatenate(list(found), axis=1), found.sample_rate)

@@ -75,9 +75,10 @@ class Timestamps:
     """For containers that give packets a time: a frame that comes later than the one before it
     ended."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, begin: int = 0) -> None:
+        """`begin` is the number of samples before the first frame that comes."""
         self._rate = rate
-        self._at = 0
+        self._at = begin
         self._due: float | None = None
         """the time, in samples, at which the next frame is due"""
 

@@ -34,6 +34,14 @@ class Checkpoint:
     model_type: object
     """as its config.json has it, whatever that is"""
 
+    @classmethod
+    def at(cls, folder: Path, name: str, revision: str | None = None) -> Checkpoint:
+        """
+        Raises:
+            CodecLoadError: there is no config.json in the folder, or it is no JSON.
+        """
+        return _checkpoint(folder, name, revision)
+
 
 def find_checkpoint(
     name: str, revision: str | None = None, named: Sequence[str] = ()
@@ -57,7 +65,7 @@ def find_checkpoint(
         return _checkpoint(BUNDLED[name], name)
     if folder.is_dir():
         return _checkpoint(folder.resolve(), str(folder.resolve()))
-    if _looks_like_a_path(name):
+    if looks_local(name):
         raise CodecLoadError(
             f"codec {name}: there is no such folder (one written by save_pretrained is "
             f"expected){_meant(name, named)}"
@@ -113,7 +121,8 @@ def _close(name: str, named: Sequence[str]) -> str:
     return f": did you mean {bare.get(close[0], close[0])}?" if close else ""
 
 
-def _looks_like_a_path(name: str) -> bool:
+def looks_local(name: str) -> bool:
+    """Whether a name is a path, and no hub id, also where nothing lies there."""
     return (
         name.startswith((".", "/", "~"))
         or name.count("/") > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ def choose(
     return [Chosen(entries[i], why[i]) for i in sorted(why)]
 
 
-def choose_share(entries: Sequence[Entry], share: float, planned: Sequence[str]) -> list[Chosen]:
+def choose_share(entries: Sequence[Entry], share: float, planned: Iterable[str]) -> list[Chosen]:
     """The recordings that an audit in passing takes, in the corpus's order; at least one, where
     there is one.
 

@@ -23,7 +23,9 @@ from tokenizer.types import Codes, Recording
 
 SILENT_SCALE = 1e-6
 """scales below this are of silent chunks (EnCodec gives them 1e-8)"""
-KNOWN_FLAGS = frozenset({"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks"})
+KNOWN_FLAGS = frozenset(
+    {"silent", "antiphase", "clipped", "truncated", "damaged", "other_tracks", "mono"}
+)
 """those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with
 anything in it"""
 BIN_DB = 3
@@ -50,9 +52,10 @@ class Entry:
     """those that tokenization set"""
 
     @property
-    def content(self) -> tuple[str, float | None, float | None]:
+    def content(self) -> tuple[str, float | None, float | None, int | None]:
         """What two recordings share when they are the same audio."""
-        return (self.source_sha256, self.recording.start, self.recording.end)
+        recording = self.recording
+        return (self.source_sha256, recording.start, recording.end, recording.channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,14 @@ def take_survey(
     entries: list[Entry] = []
     remarks: list[Remark] = []
     totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
-    committed = manifest.committed()
+    committed = {record.shard: record.sha256 for record in manifest.records()}
     shards = 0
+    wanted = plan.holding(ids)
     for shard in plan.shards:
-        record = committed.get(shard.name)
-        if record is None or record.sha256 is None:
+        sha256 = committed.get(shard.name)
+        if sha256 is None:
             continue
-        if ids and not any(recording.id in ids for recording in shard.recordings):
+        if ids and shard.number not in wanted:
             continue
         shards += 1
         name = data_name(shard.name, form)
@@ -104,7 +108,7 @@ def take_survey(
             for row, recording in _rows(manifest, form, shard, name):
                 entries.append(_entry(row, recording, shard.name))
                 totals.add(row.codes)
-            if hash_stored(manifest.storage, name) != record.sha256:
+            if hash_stored(manifest.storage, name) != sha256:
                 remarks.append(
                     _damaged(
                         shard.name, f"{name} is not the file that was committed (SHA-256 differs)"

@@ -6,22 +6,27 @@ from importlib import import_module
 from typing import cast
 
 from pipelines.corpus.layouts.base import Folder, Layout
-from pipelines.corpus.tables.hints import PLAIN
-from tokenizer.errors import SourceError, UsageError
+from pipelines.corpus.tables.hints import PLAIN, NotLaidOut
+from tokenizer.errors import UsageError
 
 __all__ = ["LAYOUTS", "layout_by_name", "recognise"]
 
 _LISTS, _TREES = "pipelines.corpus.layouts.lists", "pipelines.corpus.layouts.trees"
 LAYOUTS: dict[str, str] = {
     "kaldi": f"{_LISTS}.kaldi:Kaldi",
+    "shar": f"{_LISTS}.shar:Shar",
     "lhotse": f"{_LISTS}.lhotse:Lhotse",
     "commonvoice": f"{_LISTS}.common_voice:CommonVoice",
     "ljspeech": f"{_LISTS}.ljspeech:LJSpeech",
     "audiofolder": f"{_LISTS}.audiofolder:AudioFolder",
+    "nemotarred": f"{_LISTS}.nemo_tarred:NeMoTarred",
     "nemo": f"{_LISTS}.nemo:NeMo",
     "librispeech": f"{_TREES}.librispeech:LibriSpeech",
     "libritts": f"{_TREES}.libritts:LibriTTS",
     "vctk": f"{_TREES}.vctk:VCTK",
+    "moshi": f"{_TREES}.moshi:Moshi",
+    "fma": f"{_LISTS}.fma:FMA",
+    "jamendo": f"{_LISTS}.jamendo:Jamendo",
     "ytdlp": f"{_TREES}.ytdlp:YtDlp",
     "stems": f"{_TREES}.stems:Stems",
 }
@@ -45,7 +50,7 @@ def recognise(folder: Folder, asked: str | None) -> tuple[Layout | None, list[st
     looks like.
 
     Raises:
-        SourceError: it does not have the layout that was asked for.
+        NotLaidOut: it does not have the layout that was asked for.
     """
     if asked == PLAIN:
         return None, []
@@ -53,7 +58,7 @@ def recognise(folder: Folder, asked: str | None) -> tuple[Layout | None, list[st
         layout = layout_by_name(asked)
         fit = layout.fits(folder)
         if not fit.yes:
-            raise SourceError(
+            raise NotLaidOut(
                 f"--layout {asked}: {folder.spec} is not laid out so"
                 f"{': ' + fit.why_not if fit.why_not else ''}"
             )

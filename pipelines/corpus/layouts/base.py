@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tarfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -13,14 +14,29 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipelines.corpus.sources.base import is_audio
+from pipelines.corpus.sources.identity import member_version
 from pipelines.corpus.sources.listing import Listing
+from pipelines.corpus.sources.members import Broken, read_members
+from pipelines.corpus.tables.lines import NOT_UTF8, marked_encoding
 from tokenizer.errors import FailureKind, SourceError
 
 _SPLIT = re.compile(r"(train|dev|test|valid|validation|validated|eval)([-_].*)?", re.IGNORECASE)
 """folders that are called like parts of a corpus: `train`, `train-clean-100`, `dev_other`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A member of a tar."""
+
+    name: str
+    offset: int
+    """of its content"""
+    size: int
+    version: str
+    """`pipelines.corpus.sources.identity`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,10 @@ class Row:
     end: float | None = None
     seconds: float | None = None
     split: str | None = None
+    channel: int | None = None
+    """the one channel of the file that is meant, from 0; None is all of them"""
+    member: Packed | None = None
+    """where `path` is a tar of the folder: the member of it that is the audio"""
     base: str | None = None
     """where a relative path of a list begins (a folder's name in the folder, "" is the folder
     itself); None: `path` is a name in the folder"""
@@ -78,8 +98,20 @@ def half(why: str) -> Fit:
 class Folder:
     """The files below a folder, as layouts look at them."""
 
-    def __init__(self, spec: str, listing: Listing, read: Callable[[str], bytes]) -> None:
-        """`read` gives a file's content by its name in the folder."""
+    def __init__(
+        self,
+        spec: str,
+        listing: Listing,
+        read: Callable[[str], bytes],
+        encoding: str | None = None,
+        open_binary: Callable[[str], BinaryIO] | None = None,
+    ) -> None:
+        """`read` gives a file's content by its name in the folder, `open_binary` the file;
+        `encoding` is that of its texts, None for UTF-8."""
+        self.encoding = encoding
+        self._open = open_binary
+        self.notes: list[str] = []
+        """lines that a layout has to say about what it did not use"""
         self.spec = spec
         self.files = listing.files
         self._read = read
@@ -131,14 +163,51 @@ class Folder:
         self.used.add(name)
         return content
 
+    def packed(self, name: str) -> Iterator[Packed | Broken]:
+        """Members of a tar, in its order.
+
+        Raises:
+            SourceError: it is none, or cannot be read.
+        """
+        self.used.add(name)
+        if self._open is None or name not in self.files:
+            raise SourceError(f"{self.spec}/{name}: no such file")
+        try:
+            with self._open(name) as file:
+                for each in read_members(file):
+                    if isinstance(each, Broken):
+                        yield each
+                        continue
+                    version = member_version(file, each.offset, each.size)
+                    yield Packed(each.name, each.offset, each.size, version)
+        except (OSError, tarfile.TarError) as error:
+            raise SourceError(f"{self.spec}/{name}: not a readable tar: {error}") from error
+
+    def text(self, name: str) -> str:
+        """A text file.
+
+        Raises:
+            SourceError: it cannot be read.
+            ValueError: it is not written in the encoding that it should be.
+        """
+        content = self.content(name)
+        try:
+            return content.decode(marked_encoding(content) or self.encoding or "utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(NOT_UTF8) from error
+
     def lines(self, name: str) -> Iterator[tuple[str, str | BadRow]]:
         """Place and text of each line that is not blank."""
-        for number, raw in enumerate(self.content(name).split(b"\n"), 1):
+        content = self.content(name)
+        known = marked_encoding(content) or self.encoding
+        if known is not None and known.startswith(("utf-16", "utf-32")):
+            content, known = content.decode(known, "replace").encode(), None
+        for number, raw in enumerate(content.split(b"\n"), 1):
             place = f"{name}, line {number}"
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
-            except UnicodeDecodeError as error:
-                yield place, BadRow(place, f"not UTF-8: {error.reason} at byte {error.start}")
+                line = raw.decode(known or ("utf-8-sig" if number == 1 else "utf-8")).rstrip("\r")
+            except UnicodeDecodeError:
+                yield place, BadRow(place, NOT_UTF8)
                 continue
             if line.strip():
                 yield place, line
@@ -182,6 +251,9 @@ class Layout(ABC):
     """as people call it"""
     reads: str
     """where text and the rest come from, for the line that is said: `text from metadata.csv`"""
+
+    is_table: bool = False
+    """whether columns of a table are what rows are made of, so that one may have been overlooked"""
 
     @abstractmethod
     def fits(self, folder: Folder) -> Fit:

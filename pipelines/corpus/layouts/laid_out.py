@@ -8,9 +8,10 @@ import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Row
-from pipelines.corpus.sources.base import is_remote, rejected
+from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row
+from pipelines.corpus.sources.base import estimate_seconds, is_remote, rejected
 from pipelines.corpus.sources.identity import VERSION, file_version
+from pipelines.corpus.tables.columns import UnusedColumns
 from pipelines.corpus.tables.hints import Hints
 from pipelines.corpus.tables.values import clean, take_fields
 from pipelines.system.places import local_path, scheme, spelled
@@ -46,6 +47,7 @@ class LaidOut:
     _left: int = 0
     _elsewhere: int = 0
     _first: str = ""
+    _unused: UnusedColumns = field(default_factory=UnusedColumns)
 
     def recordings(self) -> Iterator[Recording]:
         """Every recording: those of rows, rows that are none, and audio without a row.
@@ -103,6 +105,9 @@ class LaidOut:
             yield f"{self._lost:,} rows name files that are not there: they are failures"
         if self._bad:
             yield f"{self._bad:,} lines are no rows: they are failures"
+        yield from self.folder.notes
+        for note in self._unused.notes():
+            yield note.replace("--map", "give the table as SOURCE, with --map")
 
     def _without_row(self) -> Iterator[Recording]:
         for name in self.audio:
@@ -129,8 +134,13 @@ class LaidOut:
             ValueError, RecordingError: it cannot be one.
         """
         values = dict(row.values) | ({"split": row.split} if row.split else {})
+        if self.layout.is_table:
+            self._unused.add(row.values)
         fields, meta = take_fields(values)
-        plain = self._listed(row) if row.listed else self._own(row.path)
+        if row.member is not None:
+            plain = self._member(row.path, row.member)
+        else:
+            plain = self._listed(row) if row.listed else self._own(row.path)
         id = clean(row.id or plain.id)
         if id in self._ids:
             raise ValueError(f"{id} is there already, in {self._ids[id]}")
@@ -142,6 +152,7 @@ class LaidOut:
             id=id,
             start=row.start,
             end=row.end,
+            channel=row.channel,
             seconds=_seconds(row, plain),
             meta={**plain.meta, **meta},
             text=fields["text"] or plain.text,
@@ -154,6 +165,21 @@ class LaidOut:
             raise RecordingError(FailureKind.NOT_FOUND, f"{name}: no such file", "list")
         self._seen.add(name)
         return self.of_file(name)
+
+    def _member(self, tar: str, member: Packed) -> Recording:
+        """The audio that is packed in a tar of the folder."""
+        name = clean(member.name)
+        return Recording(
+            id=f"{tar.removesuffix('.tar')}/{name}",
+            uri=f"{self.folder.spec.rstrip('/')}/{tar}",
+            locator={
+                "member": name,
+                "offset": member.offset,
+                "size": member.size,
+                VERSION: member.version,
+            },
+            seconds=estimate_seconds(name, member.size),
+        )
 
     def _listed(self, row: Row) -> Recording:
         """A file that a list names: one of the folder where it is there, else any local one."""

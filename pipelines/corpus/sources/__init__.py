@@ -1,19 +1,21 @@
 """Corpora by name. A new kind of source is one file and one row in `SOURCES`, or an entry point of
 another package in `codecshards.sources`.
 
-The first row whose `fits` says yes opens the source; a prefix (`folder:`, `manifest:`, `tar:`,
-`parquet:`, `hf:`, or the name of an entry point) says it outright. A folder is looked into: a data
-set saved to disk, Parquet files with audio, tars, and audio files otherwise. Sources of other
-packages are asked last, so that no package changes what a SOURCE has meant before.
+The first row whose `fits` says yes opens the source; a prefix (`file:`, `folder:`, `manifest:`,
+`tar:`, `parquet:`, `hf:`, or the name of an entry point) says it outright. A folder is looked
+into: a data set saved to disk, Parquet files with audio, tars, and audio files otherwise. Sources
+of other packages are asked last, so that no package changes what a SOURCE has meant before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
+from pipelines.corpus.sources.forms.several import SeveralSources
 from pipelines.corpus.tables.hints import PLAIN, Hints
 from pipelines.system.places import local_path
 from tokenizer import plugins
@@ -22,6 +24,7 @@ from tokenizer.errors import SourceError, UsageError
 __all__ = ["SOURCES", "Source", "open_source", "source_kind", "source_names"]
 
 SOURCES: dict[str, str] = {
+    "file": "pipelines.corpus.sources.forms.single:FileSource",
     "hf": "pipelines.corpus.sources.hub:HubSource",
     "parquet": "pipelines.corpus.sources.parquet:ParquetSource",
     "list": "pipelines.corpus.sources.list_file:ListSource",
@@ -30,6 +33,7 @@ SOURCES: dict[str, str] = {
     "folder": "pipelines.corpus.sources.folder:FolderSource",
 }
 """prefix → `module:class`, asked in this order"""
+_WORKBOOKS = ("xlsx", "xls", "xlsm", "xlsb", "ods", "numbers")
 
 
 def source_names() -> list[str]:
@@ -38,7 +42,7 @@ def source_names() -> list[str]:
 
 
 def open_source(
-    spec: str,
+    spec: str | Sequence[str],
     *,
     follow_links: bool = False,
     check_versions: bool = True,
@@ -47,25 +51,50 @@ def open_source(
     """The source that a spec names.
 
     Args:
-        spec: a folder, file, pattern or URL; `file://` and `~` are local paths.
+        spec: a folder, file, pattern or URL; `file://` and `~` are local paths. Of several, all
+            are one corpus: `SeveralSources`.
         follow_links: `Source.follow_links`.
         check_versions: `Source.check_versions`.
         hints: `Source.hints`.
 
     Raises:
         SourceError: there is no such thing, in one line.
-        UsageError: a hint that means nothing to it.
+        UsageError: a hint that means nothing to it, or none at all, or one twice.
     """
-    source = _open(spec)
+    specs = [spec] if isinstance(spec, str) else spec
+    sources = [_open(each) for each in specs]
     if hints is not None:
-        source = _told(source, hints)
-    source.follow_links, source.check_versions = follow_links, check_versions
-    return source
+        sources = _told(sources, hints)
+    for source in sources:
+        source.follow_links, source.check_versions = follow_links, check_versions
+    if len(sources) == 1:
+        return sources[0]
+    if not sources:
+        raise UsageError("no SOURCE is given")
+    return SeveralSources(sources)
 
 
-def _told(source: Source, hints: Hints) -> Source:
-    """The source with what the user says about it: a list of a layout is a table like others where
-    columns are named, and a table is a list where a layout is."""
+def _told(sources: Sequence[Source], hints: Hints) -> list[Source]:
+    """The sources with what the user says about them; of several, each with what means something to
+    it.
+
+    Raises:
+        UsageError: a hint that means nothing to any.
+    """
+    alone = len(sources) == 1
+    told = [_as_told(source, hints, alone) for source in sources]
+    for flag in hints.as_given:
+        if not any(flag in source.follows for source in told):
+            names = ", ".join(source.spec for source in told[:3]) + (" …" if told[3:] else "")
+            raise UsageError(f"{flag}: means nothing to {names}")
+    for source in told:
+        source.hints = hints.only(source.follows)
+    return told
+
+
+def _as_told(source: Source, hints: Hints, alone: bool) -> Source:
+    """A list of a layout is a table like others where columns are named, and a table is a list
+    where a layout is; among several sources only where it looks like that too."""
     wants_list = hints.layout not in (None, PLAIN)
     wants_table = not wants_list and bool(hints.columns or hints.delimiter)
     for wanted, other, is_wanted in (
@@ -73,12 +102,10 @@ def _told(source: Source, hints: Hints) -> Source:
         ("manifest", "list", wants_table),
     ):
         if is_wanted and type(source) is source_kind(other):
-            source = source_kind(wanted)(source.spec)
-            source.prefix = wanted
-    for flag in [*hints.of_layouts, *hints.of_tables]:
-        if flag not in source.follows:
-            raise UsageError(f"{flag}: means nothing to {source.spec}")
-    source.hints = hints
+            kind = source_kind(wanted)
+            if alone or kind.fits(source.spec):
+                source = kind(source.spec)
+                source.prefix = wanted
     return source
 
 
@@ -150,6 +177,11 @@ def _advice(spec: str) -> str:
     name = spec.rsplit("/", 1)[-1]
     if extension(name) in ("gz", "bz2", "xz", "zst"):
         return "a compressed file: unpack it first (.jsonl.gz, .csv.gz and .tsv.gz are read)"
+    if extension(name) in _WORKBOOKS:
+        return "a workbook of Excel or the like: save its sheet as CSV (UTF-8) and give that"
     if extension(name) in AUDIO_EXTENSIONS:
-        return "a single audio file: give its folder, or a manifest that names it"
-    return "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar"
+        return "not a regular file"
+    return (
+        "neither a folder nor a manifest (.jsonl, .csv, .tsv, .parquet) nor a tar nor, by its "
+        "ending, audio (file:NAME takes it for audio)"
+    )

@@ -13,12 +13,13 @@ from typing import BinaryIO, cast
 
 from pipelines.corpus.tables.hints import Hints
 from pipelines.system.places import is_remote
-from pipelines.system.remote import MissingBucket, Unanswered, download
+from pipelines.system.remote import MissingBucket, Unanswered, download, open_remote
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 __all__ = [
     "AUDIO_EXTENSIONS",
+    "Guess",
     "Source",
     "estimate_seconds",
     "extension",
@@ -26,6 +27,7 @@ __all__ = [
     "is_audio",
     "is_remote",
     "open_file",
+    "open_head",
     "refuse_rejected",
     "rejected",
 ]
@@ -93,6 +95,11 @@ class Source(ABC):
         """Add a line to `notes`."""
         self.notes = (*self.notes, text)
 
+    layout: str = ""
+    """after `scan`: the title of the layout that was recognised; empty where it has none"""
+    is_one_file: bool = False
+    """a file that the user named, not a place where files lie"""
+
     prefix: str = ""
     """what it was asked for by, as in `tar:SPEC`, where its spec alone would mean another source"""
 
@@ -105,9 +112,19 @@ class Source(ABC):
         return False
 
     @property
-    def address(self) -> str:
+    def address(self) -> str | tuple[str, ...]:
         """What opens this very source again."""
         return f"{self.prefix}:{self.spec}" if self.prefix else self.spec
+
+    @property
+    def name(self) -> str:
+        """The last part of its spec."""
+        return self.spec.rstrip("/").rpartition("/")[2]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Specs of what is away as a whole where a disk is not mounted."""
+        return (self.spec,)
 
     @abstractmethod
     def scan(self) -> Iterator[Recording]:
@@ -128,6 +145,14 @@ class Source(ABC):
             RecordingError: it is not there (NOT_FOUND), cannot be read (UNREADABLE), is another one
                 than when the corpus was listed (CHANGED), or was rejected then.
         """
+
+    def open_head(self, recording: Recording) -> str | BinaryIO:
+        """The same file, to look at its header: where it is remote, what is read of it is fetched.
+
+        Raises:
+            RecordingError: as `open`.
+        """
+        return self.open(recording)
 
 
 def rejected(id: str, uri: str, kind: FailureKind, message: str) -> Recording:
@@ -156,9 +181,14 @@ def is_audio(name: str) -> bool:
     return extension(name) in AUDIO_EXTENSIONS
 
 
-def estimate_seconds(name: str, size: int) -> float:
+class Guess(float):
+    """Seconds that a file's size suggests, told from those that are known; the plan stores a
+    number."""
+
+
+def estimate_seconds(name: str, size: int) -> Guess:
     """Length of a recording as its size and format suggest; only shards are sized by it."""
-    return size / _BYTES_A_SECOND.get(extension(name), _OTHERS)
+    return Guess(size / _BYTES_A_SECOND.get(extension(name), _OTHERS))
 
 
 def open_file(uri: str) -> str | BinaryIO:
@@ -173,6 +203,16 @@ def open_file(uri: str) -> str | BinaryIO:
         require_regular(uri)
         return uri
     return fetch_file(uri)
+
+
+def open_head(uri: str) -> str | BinaryIO:
+    """As `open_file`, but of a remote file only what is read is fetched."""
+    if not is_remote(uri):
+        return open_file(uri)
+    try:
+        return cast(BinaryIO, open_remote(uri))
+    except BaseException as error:
+        raise not_opened(uri, error) from error
 
 
 def fetch_file(uri: str, start: int = 0, size: int | None = None) -> BinaryIO:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.layouts import recognise
 from pipelines.corpus.layouts.base import Folder
@@ -20,6 +20,7 @@ from pipelines.corpus.sources.base import (
     is_audio,
     is_remote,
     open_file,
+    open_head,
     refuse_rejected,
     rejected,
 )
@@ -33,9 +34,11 @@ from pipelines.corpus.sources.listing import (
     list_folder,
 )
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
+from pipelines.corpus.sources.tar import MEMBER, open_member
+from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
-from tokenizer.errors import FailureKind, SourceError, UsageError
+from tokenizer.errors import FailureKind, SourceError
 from tokenizer.types import Recording
 
 _TABLES = re.compile(r".*\.(jsonl|ndjson|tsv|csv|parquet|trans\.txt)|wav\.scp|segments|utt2spk")
@@ -48,7 +51,7 @@ class FolderSource(Source):
     """Every audio file below a folder; the id is its path in the folder, so it stays when the
     folder moves."""
 
-    follows = frozenset({"--layout", "--layout-split", "--audio-root"})
+    follows = frozenset({"--layout", "--layout-split", "--audio-root", "--encoding"})
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -77,10 +80,11 @@ class FolderSource(Source):
         def of_file(name: str) -> Recording:
             return self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
 
-        folder = Folder(self.spec, listing, self._read)
+        folder = Folder(self.spec, listing, self._read, self.hints.encoding, self._open_binary)
         layout, halves = recognise(folder, self.hints.layout)
         if layout is not None:
             folder.used.clear()
+            self.layout = layout.title
             laid = LaidOut(folder, layout, self.hints, of_file, self.follow_links, audio)
             yield from laid.recordings()
             self.notes = (
@@ -100,6 +104,28 @@ class FolderSource(Source):
         yield from map(of_file, audio)
 
     def open(self, recording: Recording) -> str | BinaryIO:
+        if MEMBER in recording.locator:
+            return self._member(recording)
+        return open_file(self._place(recording))
+
+    def open_head(self, recording: Recording) -> str | BinaryIO:
+        if MEMBER in recording.locator:
+            return self._member(recording)
+        return open_head(self._place(recording))
+
+    def _member(self, recording: Recording) -> BinaryIO:
+        """A recording that lies in a tar of the folder."""
+        refuse_rejected(recording)
+        if not (is_remote(recording.uri) or self.follow_links):
+            require_inside(recording.uri, self.home)
+        return open_member(recording, self.check_versions)
+
+    def _place(self, recording: Recording) -> str:
+        """Where a recording's file is.
+
+        Raises:
+            RecordingError: it is not to be opened.
+        """
         refuse_rejected(recording)
         raw = recording.locator.get("name_hex")
         place = recording.uri
@@ -110,30 +136,32 @@ class FolderSource(Source):
             require_inside(place, self.home)
         if self.check_versions:
             require_version(place, recording.locator.get(VERSION))
-        return open_file(place)
+        return place
 
     def _refuse_hints_of_layouts(self) -> None:
         given = [
-            flag for flag in [*self.hints.of_layouts, *self.hints.of_tables] if flag != "--layout"
+            flag
+            for flag in [*self.hints.of_layouts, *self.hints.of_tables]
+            if flag not in ("--layout", "--encoding")
         ]
         if given:
-            raise UsageError(
+            raise NotLaidOut(
                 f"{given[0]}: {self.spec} is a folder of audio files without a layout that is known"
             )
 
     def _recording(self, name: str, entry: Entry, sidecars: list[str]) -> Recording:
-        shown, locator = _printable(name)
+        shown, locator = printable_name(name)
         uri = f"{self.home.rstrip('/')}/{shown}"
         if entry.outside is not None:
             message = (
-                f"{uri}: a link that leaves the source, to {_printable(entry.outside)[0]}; "
+                f"{uri}: a link that leaves the source, to {printable_name(entry.outside)[0]}; "
                 "--follow-links follows it"
             )
             return rejected(shown, uri, FailureKind.UNREADABLE, message)
         readers: dict[str, Callable[[], bytes]] = {
             extension(s): partial(self._read, s) for s in sidecars
         }
-        fields, meta = read_sidecars(readers)
+        fields, meta = read_sidecars(readers, self.hints.encoding)
         if entry.version is not None:
             locator[VERSION] = entry.version
         return Recording(
@@ -144,6 +172,16 @@ class FolderSource(Source):
             meta=meta,
             **fields,
         )
+
+    def _open_binary(self, name: str) -> BinaryIO:
+        path = f"{self.home.rstrip('/')}/{name}"
+        if is_remote(path):
+            return cast(BinaryIO, open_remote(path))
+        if not self.follow_links:
+            require_inside(path, self.home)
+        if not Path(path).is_file():
+            raise OSError("not a regular file")
+        return Path(path).open("rb")
 
     def _read(self, name: str) -> bytes:
         path = f"{self.home.rstrip('/')}/{name}"
@@ -170,7 +208,7 @@ def _unused(
 ) -> Iterator[str]:
     """A line for each kind of file that is no recording and beside none, and was not `used`."""
     stems = {_stem(name) for name in audio}
-    shown = {name: _printable(name)[0] for name in listing.files}
+    shown = {name: printable_name(name)[0] for name in listing.files}
     rest = [
         name
         for name in listing.files
@@ -203,7 +241,7 @@ def _unused(
         )
 
 
-def _printable(name: str) -> tuple[str, dict[str, Any]]:
+def printable_name(name: str) -> tuple[str, dict[str, Any]]:
     """A name that every format can store; one that is not UTF-8 keeps its bytes in the locator."""
     raw = os.fsencode(name)
     try:

@@ -11,6 +11,7 @@ from typing import IO, cast
 from pipelines.corpus.layouts import LAYOUTS, layout_by_name
 from pipelines.corpus.layouts.base import Folder, Layout
 from pipelines.corpus.layouts.laid_out import LaidOut
+from pipelines.corpus.layouts.packed import is_tarred
 from pipelines.corpus.sources.base import is_remote
 from pipelines.corpus.sources.folder import FolderSource
 from pipelines.corpus.sources.listing import Entry, Listing, is_folder, list_folder
@@ -32,7 +33,8 @@ class ListSource(FolderSource):
 
     @staticmethod
     def fits(spec: str) -> bool:
-        if not spec.endswith((".scp", ".jsonl", ".jsonl.gz", ".csv", ".txt")) or is_folder(spec):
+        named = spec.endswith((".scp", ".jsonl", ".jsonl.gz", ".csv", ".txt")) or is_tarred(spec)
+        if not named or is_folder(spec):
             return False
         layout = _layout(spec, None)
         if layout is None:
@@ -51,6 +53,7 @@ class ListSource(FolderSource):
         def of_file(name: str) -> Recording:
             return self._recording(name, folder.files[name], [])
 
+        self.layout = layout.title
         laid = LaidOut(folder, layout, self.hints, of_file, self.follow_links, [])
         yield from laid.recordings()
         self.notes = tuple(laid.notes())
@@ -89,7 +92,7 @@ def _folder(source: ListSource, layout: Layout) -> Folder:
     else:
         there = [each for each in others if _is_there(f"{source.home}/{each}")]
         listing = Listing({each: Entry() for each in sorted({name, *there})})
-    folder = Folder(source.home, listing, source._read)
+    folder = Folder(source.home, listing, source._read, source.hints.encoding, source._open_binary)
     folder.given = {name, *(others or [])} & set(listing.files)
     return folder
 

@@ -8,6 +8,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,7 @@ from pipelines.corpus.sources.base import (
 from pipelines.corpus.sources.identity import VERSION, file_version, require_version
 from pipelines.corpus.sources.listing import is_folder
 from pipelines.corpus.tables.columns import PATH_COLUMNS, UnusedColumns, pick, pick_fields
-from pipelines.corpus.tables.lines import BadLine, Rows
+from pipelines.corpus.tables.lines import NOT_UTF8, BadLine, Rows
 from pipelines.corpus.tables.spans import read_span
 from pipelines.corpus.tables.values import clean, take_fields
 from pipelines.system.places import local_path, scheme, spelled
@@ -31,7 +32,13 @@ from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 ENDINGS = ("jsonl", "ndjson", "csv", "tsv", "parquet")
+_PLAIN = ("txt", "lst", "list")
+"""endings that say nothing of how a table is written"""
 _PACKED = ("jsonl.gz", "ndjson.gz", "json.gz", "csv.gz", "tsv.gz")
+_FIRST = 256
+"""bytes in which something other than spaces is looked for"""
+PLACE = "row"
+"""key of a locator: where the table names a file that was not there when it was listed"""
 _OWN = ("id", "start", "end", "offset", "duration")
 
 
@@ -39,7 +46,7 @@ class ManifestSource(Source):
     """Rows of a table; a relative path is relative to the manifest. The id is `id`, or the path
     (with `#start-end`)."""
 
-    follows = frozenset({"--map", "--audio-root", "--delimiter"})
+    follows = frozenset({"--map", "--audio-root", "--delimiter", "--encoding"})
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
@@ -48,7 +55,7 @@ class ManifestSource(Source):
 
     @staticmethod
     def fits(spec: str) -> bool:
-        fits = extension(spec) in (*ENDINGS, "json") or spec.lower().endswith(_PACKED)
+        fits = extension(spec) in (*ENDINGS, "json", *_PLAIN) or spec.lower().endswith(_PACKED)
         return fits and not is_folder(spec)
 
     def scan(self) -> Iterator[Recording]:
@@ -58,17 +65,23 @@ class ManifestSource(Source):
             self.spec,
             given=self.hints.delimiter,
             path=columns.get("path"),
+            mapped=tuple(columns.values()),
+            encoding=self.hints.encoding,
             numbered=self.hints.numbered,
         )
         unused = UnusedColumns()
         name = self.spec.rsplit("/", 1)[-1]
-        used, first = 0, ""
+        used, lost, first = 0, 0, ""
         for number, row in self._rows(rows):
             place = f"{self.spec}, {rows.word} {number}"
             try:
                 if isinstance(row, BadLine):
                     raise row
                 recording = self._recording(row, unused)
+                if VERSION not in recording.locator and not is_remote(recording.uri):
+                    # It may be there when its turn comes; if not, this is where to look.
+                    lost += 1
+                    recording = replace(recording, locator={PLACE: f"{rows.word} {number}"})
                 used += 1
                 yield recording
             except (ValueError, RecordingError) as error:
@@ -76,8 +89,15 @@ class ManifestSource(Source):
                 message = f"{place}{_called(row)}: {clean(str(error))}"
                 first = first or message
                 yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, message)
+        if lost:
+            self.note(
+                f"{lost:,} of {used:,} rows name files that are not there; if paths begin "
+                "elsewhere, --audio-root says where"
+            )
+        if rows.no_text:
+            self.note(f"{rows.no_text:,} {rows.word}s are {NOT_UTF8}")
         if rows.found:
-            self.note(f"read as a table of {', '.join(rows.found)}")
+            self.note(f"read as {', '.join(rows.found)}")
         for note in unused.notes():
             self.note(note)
         if rows.empty:
@@ -94,7 +114,14 @@ class ManifestSource(Source):
         refuse_rejected(recording)
         if self.check_versions:
             require_version(recording.uri, recording.locator.get(VERSION))
-        return open_file(recording.uri)
+        try:
+            return open_file(recording.uri)
+        except RecordingError as error:
+            place = recording.locator.get(PLACE)
+            if place is None or error.kind is not FailureKind.NOT_FOUND:
+                raise
+            message = f"{self.spec}, {place}: {error}"
+            raise RecordingError(error.kind, message, "open") from error
 
     def _rows(self, rows: Rows) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         import pyarrow as pa
@@ -111,8 +138,8 @@ class ManifestSource(Source):
                 file = gzip.open(raw) if packed else raw  # noqa: SIM115  (closed with `raw`)
                 if ending == "parquet":
                     yield from rows.parquet(file)
-                elif ending in ("csv", "tsv"):
-                    for number, row in rows.delimited(file, "\t" if ending == "tsv" else ","):
+                elif ending in ("csv", "tsv") or (ending in _PLAIN and not _is_json(file)):
+                    for number, row in rows.delimited(file, "," if ending == "csv" else "\t"):
                         if rows.header:
                             self._require_columns(rows.header)
                         yield number, row
@@ -212,6 +239,12 @@ class ManifestSource(Source):
         if self._stated[0] != uri:
             self._stated = (uri, file_version(uri))
         return self._stated[1]
+
+
+def _is_json(file: Any) -> bool:
+    first = file.read(_FIRST).lstrip()[:1]
+    file.seek(0)
+    return first in (b"{", b"[")
 
 
 def _called(row: Mapping[str, Any] | BadLine) -> str:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from braceexpand import braceexpand
 
+from pipelines.corpus.layouts.packed import is_packed
 from pipelines.corpus.sources.base import (
     Source,
     estimate_seconds,
@@ -34,6 +35,8 @@ from pipelines.system.remote import open_remote
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
+MEMBER = "member"
+"""key of a locator: the name of a tar's member"""
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
@@ -48,7 +51,7 @@ class TarSource(Source):
     def fits(spec: str) -> bool:
         if spec.endswith((".tar", *COMPRESSED)):
             return True
-        return is_folder(spec) and holds_only(spec, "tar")
+        return is_folder(spec) and holds_only(spec, "tar") and not is_packed(spec)
 
     def scan(self) -> Iterator[Recording]:
         archives, notes = self._archives()
@@ -71,26 +74,7 @@ class TarSource(Source):
             )
 
     def open(self, recording: Recording) -> str | BinaryIO:
-        refuse_rejected(recording)
-        offset, size = int(recording.locator["offset"]), int(recording.locator["size"])
-        try:
-            if is_remote(recording.uri):  # with its header, by which it is known
-                raw, offset = (
-                    fetch_file(recording.uri, offset - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE),
-                    tarfile.BLOCKSIZE,
-                )
-            else:
-                raw = _open_archive(recording.uri)
-        except OSError as error:
-            raise not_opened(recording.uri, error) from error
-        version = recording.locator.get(VERSION)
-        if self.check_versions and version and member_version(raw, offset, size) != version:
-            raw.close()
-            raise changed(
-                f"{recording.uri}/{recording.locator['member']}", "another member is there"
-            )
-        part = ByteRange(raw, offset, size)
-        return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
+        return open_member(recording, self.check_versions)
 
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
@@ -122,6 +106,28 @@ class TarSource(Source):
             *([f"not read, beside the tars: {by_ending(others)}"] if others else []),
         ]
         return found, notes
+
+
+def open_member(recording: Recording, check_version: bool) -> BinaryIO:
+    """A recording that is a member of a tar; errors as in `Source.open`."""
+    refuse_rejected(recording)
+    offset, size = int(recording.locator["offset"]), int(recording.locator["size"])
+    try:
+        if is_remote(recording.uri):  # with its header, by which it is known
+            raw, offset = (
+                fetch_file(recording.uri, offset - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE),
+                tarfile.BLOCKSIZE,
+            )
+        else:
+            raw = _open_archive(recording.uri)
+    except OSError as error:
+        raise not_opened(recording.uri, error) from error
+    version = recording.locator.get(VERSION)
+    if check_version and version and member_version(raw, offset, size) != version:
+        raw.close()
+        raise changed(f"{recording.uri}/{recording.locator[MEMBER]}", "another member is there")
+    part = ByteRange(raw, offset, size)
+    return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
 
 
 def _open_archive(uri: str) -> BinaryIO:
@@ -236,7 +242,7 @@ class _Archive:
                 id=clean(id),
                 uri=self.uri,
                 locator={
-                    "member": clean(member.name),
+                    MEMBER: clean(member.name),
                     "offset": member.offset,
                     "size": member.size,
                     VERSION: version,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
+from pipelines.corpus.tables.spans import MILLISECONDS, SPAN_COLUMNS
 from pipelines.corpus.tables.values import clean, take_fields
 
 AUDIO_COLUMNS = ("audio", "wav", "flac", "mp3", "sound", "speech", "file")
@@ -19,7 +21,11 @@ PATH_COLUMNS = (
         "audio_file",
         "wav_path",
         "filepath",
+        "file_path",
         "filename",
+        "audio_filename",
+        "wav_filename",
+        "wav_file",
     ),
     *("audio", "file", "wav"),
 )
@@ -30,23 +36,34 @@ TEXT_COLUMNS = (
     "transcript",
     "sentence",
     "normalized_text",
+    "normalized_transcription",
     "raw_text",
     "caption",
 )
-SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
-LANGUAGE_COLUMNS = ("language", "lang", "locale")
+SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id", "spk_id", "spk", "speaker_name")
+LANGUAGE_COLUMNS = ("language", "lang", "locale", "language_id", "lang_id", "language_code")
 ID_COLUMNS = ("id", "segment_id", "utt_id", "utterance_id", "audio_id", "__key__")
 """the narrowest first: `audio_id` may be an episode of many segments"""
 SECONDS_COLUMNS = ("duration", "duration_s", "audio_length", "seconds")
+_TIMES = frozenset(name for names in SPAN_COLUMNS.values() for name in names)
+_USUAL = frozenset((*PATH_COLUMNS, *TEXT_COLUMNS, *SPEAKER_COLUMNS, *LANGUAGE_COLUMNS, *_TIMES)) | {
+    f"{name}{MILLISECONDS}" for name in _TIMES
+}
 _LOOKS_LIKE = {
     "start": re.compile(r"(?i)(^|_)(start|begin|onset|offset|from)(_|$)"),
     "end": re.compile(r"(?i)(^|_)(end|stop|until)(_|$)"),
-    "duration": re.compile(r"(?i)(^|_)(dur|duration|length|seconds)(_|$)"),
+    "duration": re.compile(r"(?i)(^|_)(dur|duration|length|seconds|(n|num)_(frames|samples))(_|$)"),
     "text": re.compile(
         r"(?i)(^|_)(text|transcripts?|transcription|sentence|utterance|caption|lyrics|words)(_|$)"
     ),
 }
 """names of columns that may be a field"""
+_UNIT = re.compile(
+    r"_(?:in_)?(?P<unit>ms|msecs?|millis|millisecs?|milliseconds?|s|secs?|seconds?)$"
+)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NO_UNIT = re.compile(r"(?i)(^|_)(samples?|frames?|us|ns|bytes|ticks|tokens|characters)(_|$)")
+"""in the name of a time that cannot be seconds"""
 UNKNOWN_SECONDS = 10.0
 """assumed length where no column tells"""
 
@@ -55,6 +72,31 @@ def pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
     """The first of `wanted` that is among `names`."""
     there = set(names)
     return next((name for name in wanted if name in there), None)
+
+
+def usual_names(names: Iterable[str], mapped: Iterable[str] = ()) -> dict[str, str]:
+    """Columns whose names mean a usual one, written otherwise → that one: `Path`, `Speaker ID`,
+    `startMs`, `Duration (s)`. A name that is there as it is, or that the user gave, stays."""
+    names = list(names)
+    taken, usual = {*names, *mapped}, {}
+    for name in names:
+        meant = _usual_name(name)
+        if meant is not None and meant != name and meant not in taken and name not in mapped:
+            usual[name] = meant
+            taken.add(meant)
+    return usual
+
+
+@cache
+def _usual_name(name: str) -> str | None:
+    name = re.sub(r"[^0-9a-zA-Z]+", "_", _HUMP.sub("_", name)).strip("_").lower()
+    if name in _USUAL:
+        return name
+    unit = _UNIT.search(name)
+    base = name[: unit.start()] if unit else ""
+    if unit and base in _TIMES:
+        return f"{base}{MILLISECONDS}" if unit["unit"].startswith("m") else base
+    return None
 
 
 def pick_fields(
@@ -95,10 +137,11 @@ class UnusedColumns:
     def notes(self) -> Iterator[str]:
         """A line for each."""
         for name, field in sorted(self._seen.items()):
-            yield (
-                f"not used: column `{name}` (kept in meta); if it is the recording's {field}, "
-                f"--map {field}={name}"
-            )
+            said = f"not used: column `{name}` (kept in meta); "
+            if field != "text" and _NO_UNIT.search(name):
+                yield f"{said}times are read in seconds, or in milliseconds under a name with `_ms`"
+            else:
+                yield f"{said}if it is the recording's {field}, --map {field}={name}"
 
 
 class UniqueColumn:

@@ -3,15 +3,26 @@ for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import codecs
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from tokenizer.errors import UsageError
+from tokenizer.errors import SourceError, UsageError
 
 MAPPED = ("path", "id", "text", "speaker", "language", "start", "end", "duration")
 """fields that `--map` may give a column to"""
+SAID = ("layout", "layout_split", "map", "audio_root", "delimiter", "encoding")
+"""settings of a run that are arguments of `parse_hints`"""
 PLAIN = "folder"
 """the name for no layout: audio files, and sidecars beside them"""
+_FIELD_OF = {
+    "--layout": "layout",
+    "--layout-split": "layout_split",
+    "--map": "columns",
+    "--audio-root": "audio_root",
+    "--delimiter": "delimiter",
+    "--encoding": "encoding",
+}
 _DELIMITERS = {
     "tab": "\t",
     "\\t": "\t",
@@ -21,6 +32,11 @@ _DELIMITERS = {
     "bar": "|",
     "space": " ",
 }
+
+
+class NotLaidOut(SourceError):
+    """A folder that does not have the layout that was asked for, or none to which what was said
+    could mean something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,8 @@ class Hints:
     """folder that relative paths in a table are in; None is the table's own"""
     delimiter: str | None = None
     """one character"""
+    encoding: str | None = None
+    """of tables and transcripts, as Python calls it; None is UTF-8, or what a mark says"""
 
     @property
     def of_tables(self) -> list[str]:
@@ -45,6 +63,7 @@ class Hints:
             "--map": self.columns,
             "--audio-root": self.audio_root,
             "--delimiter": self.delimiter,
+            "--encoding": self.encoding,
         }
         return [flag for flag, value in given.items() if value]
 
@@ -56,6 +75,17 @@ class Hints:
             "--layout-split": self.layout_split,
         }
         return [flag for flag, value in given.items() if value]
+
+    @property
+    def as_given(self) -> list[str]:
+        """All flags that were given."""
+        return [*self.of_layouts, *self.of_tables]
+
+    def only(self, flags: Collection[str]) -> Hints:
+        """These flags, and no others of those that were given."""
+        dropped = {_FIELD_OF[flag] for flag in self.as_given if flag not in flags}
+        plain = Hints()
+        return replace(self, **{name: getattr(plain, name) for name in dropped})
 
     @property
     def numbered(self) -> bool:
@@ -70,6 +100,7 @@ def parse_hints(
     map: str | None = None,
     audio_root: str | None = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Hints:
     """Hints as they are written on the command line.
 
@@ -82,7 +113,23 @@ def parse_hints(
             raise UsageError(
                 f"--delimiter {delimiter!r}: give one character, or tab, comma, semicolon, pipe"
             )
-    return Hints(layout, layout_split, _columns(map), audio_root, delimiter)
+    if encoding is not None:
+        encoding = _codec(encoding)
+    return Hints(layout, layout_split, _columns(map), audio_root, delimiter, encoding)
+
+
+def _codec(name: str) -> str:
+    """An encoding as Python calls it."""
+    try:
+        "".encode(name)
+        b"".decode(name)
+        known = codecs.lookup(name).name
+    except (LookupError, ValueError) as error:
+        raise UsageError(
+            f"--encoding {name}: no encoding of text that is known; utf-8, utf-16, cp1252, "
+            "latin-1, shift_jis … are"
+        ) from error
+    return "utf-8-sig" if known == "utf-8" else known
 
 
 def _columns(text: str | None) -> dict[str, str]:

@@ -7,22 +7,50 @@ import codecs
 import csv
 import io
 import json
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.corpus.sources.base import is_audio
-from pipelines.corpus.tables.columns import PATH_COLUMNS, pick
+from pipelines.corpus.tables.cells import (
+    DELIMITERS,
+    BadLine,
+    Lines,
+    header_names,
+    no_header,
+    split_quoted,
+    split_tabs,
+)
+from pipelines.corpus.tables.columns import PATH_COLUMNS, pick, usual_names
+from pipelines.corpus.tables.documents import BadValue, document_rows
 from tokenizer.errors import SourceError
 
-DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars (`|`)"}
-_MOST_LINES = 10_000
-"""that a quoted field may go over"""
+__all__ = ["NOT_UTF8", "BadLine", "Rows", "marked_encoding"]
 
-
-class BadLine(ValueError):
-    """A line that is no row; the message says why, and does not name the file."""
+_MOST_SHAPES = 1_000
+"""sets of keys that are remembered"""
+_HEAD = 1 << 16
+"""bytes that are looked at to tell how a file is written"""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""marks at a file's beginning, the longer ones first"""
+_UNREADABLE = re.compile("[\udc80-\udcff]")
+"""bytes that are no characters"""
+_OTHERS = {
+    b"PK\x03\x04": "a workbook of Excel, or a zip",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "a file that gzip has packed",
+    b"ARROW1": "an Arrow file",
+}
+"""what is taken for a table by its name, by how it begins"""
+NOT_UTF8 = "not UTF-8; if it is written in another encoding, --encoding names that (cp1252 …)"
 
 
 @dataclass(slots=True)
@@ -35,44 +63,96 @@ class Rows:
     word: str = "line"
     empty: int = 0
     """rows of nothing but separators, which are passed over"""
+    no_text: int = 0
+    """rows that are not in the table's encoding"""
     header: list[str] = field(default_factory=list)
     given: str | None = None
     """delimiter that the user named"""
     path: str | None = None
     """column that the user named for the files"""
+    mapped: tuple[str, ...] = ()
+    """columns that the user named"""
+    encoding: str | None = None
+    """that the user named; a mark at the file's beginning says more"""
     numbered: bool = False
     """there is no header: columns are called 1, 2, 3 …"""
     found: list[str] = field(default_factory=list)
     """what was found out about how it is written, and is not as its ending says"""
+    _shapes: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+    """keys of rows → their usual names"""
     unended: bool = False
     """the last line of a CSV or TSV has no line end: it may have been cut"""
 
     def jsonl(self, file: Any) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
-        """One JSON object a line."""
-        for number, raw in enumerate(_text_or_bytes(file), 1):
+        """One JSON object a line; or an array or object of them (`documents`), which is told from
+        its beginning."""
+        encoding, head = self._open(file)
+        if _is_document(head.decode(encoding, "replace").lstrip("\ufeff"), self.name):
+            yield from self._document(io.TextIOWrapper(file, encoding, _errors(encoding)))
+            return
+        for number, line in enumerate(io.TextIOWrapper(file, encoding, _errors(encoding)), 1):
+            if _UNREADABLE.search(line):
+                yield number, self._no_text()
+                continue
+            if not line.strip():
+                continue
             try:
-                line = (
-                    raw
-                    if isinstance(raw, str)
-                    else raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                )
-                if not line.strip():
-                    continue
                 row = json.loads(line)
-            except UnicodeDecodeError as error:
-                yield number, BadLine(f"not UTF-8: {error.reason} at byte {error.start}")
             except RecursionError:
                 yield number, BadLine("nested too deeply")
             except ValueError as error:
                 yield number, BadLine(f"not JSON: {error}")
             else:
-                is_object = isinstance(row, dict)
-                yield (
-                    number,
-                    row
-                    if is_object
-                    else BadLine(f"a JSON object is expected, not {type(row).__name__}"),
+                yield number, self._usual(row)
+
+    def _document(
+        self, text: io.TextIOWrapper
+    ) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
+        self.word = "item"
+        self.found.append("one JSON document")
+        for number, row in enumerate(document_rows(text.read, self.path), 1):
+            if isinstance(row, BadValue):
+                yield number, BadLine(str(row))
+            else:
+                yield number, self._usual(row)
+
+    def _no_text(self) -> BadLine:
+        self.no_text += 1
+        return BadLine(NOT_UTF8 if self.encoding is None else f"not {self.encoding}")
+
+    def _usual(self, row: Any) -> Mapping[str, Any] | BadLine:
+        """A row with its columns under their usual names, if it is one."""
+        if not isinstance(row, dict):
+            return BadLine(f"a JSON object is expected, not {type(row).__name__}")
+        shape = tuple(row)
+        usual = self._shapes.get(shape)
+        if usual is None:
+            usual = usual_names(shape, self.mapped)
+            if len(self._shapes) < _MOST_SHAPES:
+                self._shapes[shape] = usual
+        return {str(usual.get(name, name)): value for name, value in row.items()} if usual else row
+
+    def _open(self, file: Any) -> tuple[str, bytes]:
+        """How a file is written, and its beginning.
+
+        Raises:
+            SourceError: it is no text.
+        """
+        head = file.read(_HEAD)
+        file.seek(0)
+        marked = marked_encoding(head)
+        if marked is None and self.encoding is None:
+            for magic, what in _OTHERS.items():
+                if head.startswith(magic):
+                    raise SourceError(f"{self.name}: {what}, not a text: save it as CSV in UTF-8")
+            if b"\0" in head[:512]:
+                raise SourceError(
+                    f"{self.name}: holds zero bytes: save it as UTF-8, or say --encoding utf-16-le "
+                    "if that is what it is written in"
                 )
+        if marked and self.encoding is None:
+            self.found.append(marked.upper())
+        return marked or self.encoding or "utf-8-sig", head
 
     def delimited(
         self, file: Any, delimiter: str
@@ -83,11 +163,8 @@ class Rows:
             SourceError: a header that cannot be used.
         """
         csv.field_size_limit(sys.maxsize)
-        encoding = _encoding(file)
-        if encoding == "utf-16":
-            self.found.append("UTF-16")
-        text = io.TextIOWrapper(file, encoding, "surrogateescape", newline="")
-        source = _Lines(text)
+        encoding, _ = self._open(file)
+        source = Lines(io.TextIOWrapper(file, encoding, _errors(encoding), newline=""))
         first = source.take()
         if first is None:
             raise SourceError(f"{self.name}: the table is empty")
@@ -98,17 +175,15 @@ class Rows:
             expected = self.given or delimiter
             self.header, delimiter, quoted = self._read_header(first, expected)
             if delimiter != expected:
-                self.found.append(f"separated by {DELIMITERS[delimiter]}")
-        split = _split_quoted if delimiter != "\t" or quoted else _split_tabs
+                self.found.append(f"columns separated by {DELIMITERS[delimiter]}")
+        split = split_quoted if delimiter != "\t" or quoted else split_tabs
         for number, cells in split(source, delimiter, self.header):
             if isinstance(cells, BadLine):
                 yield number, cells
             elif not any(cells):
                 self.empty += 1
-            elif any(
-                "\udc80" <= char <= "\udcff" for cell in cells for char in cell if char > "\ud7ff"
-            ):
-                yield number, BadLine("not UTF-8")
+            elif any(_UNREADABLE.search(cell) for cell in cells):
+                yield number, self._no_text()
             else:
                 # A CSV has no way to say null but to say nothing.
                 yield (
@@ -131,47 +206,37 @@ class Rows:
         self.header = list(table.schema_arrow.names)
         self._refuse_twice()
         columns = [field.name for field in table.schema_arrow if not holds_bytes(field.type)]
+        usual = usual_names(columns, self.mapped)
+        names = [usual.get(name, name) for name in columns]
         for batch in table.iter_batches(1024, columns=columns, use_threads=False):
-            for row in batch.to_pylist():
+            for row in batch.rename_columns(names).to_pylist():
                 number += 1
                 yield number, row
 
     def _count_columns(self, line: str, delimiter: str) -> str:
         """Name the columns of a table without a header by their numbers; its delimiter."""
         delimiter = self.given or max([delimiter, *DELIMITERS], key=line.count)
-        self.header = [str(n) for n in range(1, len(_header_names(line, delimiter)) + 1)]
-        self.found.append(
-            f"{len(self.header)} columns without a header, by "
-            f"{DELIMITERS.get(delimiter, delimiter)}"
-        )
+        self.header = [str(n) for n in range(1, len(header_names(line, delimiter)) + 1)]
+        shown = DELIMITERS.get(delimiter) or repr(delimiter)
+        columns = f"{len(self.header)} columns without a header, by {shown}"
+        self.found.append(columns if len(self.header) > 1 else "one column without a header")
         return delimiter
 
     def _read_header(self, line: str, delimiter: str) -> tuple[list[str], str, bool]:
         """Column names, what separates them, and whether they are quoted."""
-        if "\udc80" <= max(line, default="") <= "\udcff":
-            raise SourceError(f"{self.name}: the header is not UTF-8: save the table as UTF-8")
+        if _UNREADABLE.search(line):
+            raise SourceError(f"{self.name}: the header is {NOT_UTF8}")
         tried = [delimiter, *(other for other in DELIMITERS if other != delimiter)]
         tried = tried if self.given is None else [self.given]
         for each in tried:
-            names = _header_names(line, each)
+            names = header_names(line, each)
+            usual = usual_names(names, self.mapped)
+            names = [usual.get(name, name) for name in names]
             if pick(names, (self.path,) if self.path else PATH_COLUMNS) is not None:
                 self.header = names
                 self._refuse_twice()
                 return names, each, line.lstrip().startswith('"')
-        names = _header_names(line, delimiter)
-        likely = max(DELIMITERS, key=line.count)
-        why = f"its columns are {', '.join(names[:20])}"
-        if len(names) == 1 and line.count(likely):
-            why = (
-                f"its first line is separated by {DELIMITERS[likely]} and names no column of files"
-            )
-        wanted = f"`{self.path}`" if self.path else f"`path` (or {', '.join(PATH_COLUMNS[1:4])} …)"
-        raise SourceError(
-            f"{self.name}: no header with a column {wanted}: "
-            f"{why}; "
-            "--map path=COLUMN names it, --map path=1,text=2 where the table has no header (as "
-            "LJSpeech's metadata.csv), --delimiter what separates them"
-        )
+        raise SourceError(f"{self.name}: {no_header(line, delimiter, self.path)}")
 
     def _refuse_twice(self) -> None:
         twice = sorted({name for name in self.header if self.header.count(name) > 1})
@@ -181,117 +246,36 @@ class Rows:
             )
 
 
-def _header_names(line: str, delimiter: str) -> list[str]:
-    cells = next(csv.reader([line], delimiter=delimiter), [])
-    return [name.strip() for name in cells]
+def marked_encoding(head: bytes) -> str | None:
+    """The encoding that a byte order mark at a file's beginning says, but for UTF-8's."""
+    return next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
 
 
-def _encoding(file: Any) -> str:
-    """UTF-8, or UTF-16 where a byte order mark says so."""
-    mark = file.read(2)
-    file.seek(0)
-    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-
-
-def _text_or_bytes(file: Any) -> Iterator[str | bytes]:
-    return (
-        iter(io.TextIOWrapper(file, "utf-16", newline=""))
-        if _encoding(file) == "utf-16"
-        else iter(file)
-    )
-
-
-class _Lines:
-    """Lines of a text that can be put back."""
-
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self._text = iter(text)
-        self._back: list[str] = []
-        self.number = 0
-        """of the line taken last"""
-        self.last = ""
-
-    def take(self) -> str | None:
-        line = self._back.pop() if self._back else next(self._text, None)
-        if line is not None:
-            self.number, self.last = self.number + 1, line
-        return line
-
-    def put_back(self, lines: Sequence[str]) -> None:
-        self._back += reversed(lines)
-        self.number -= len(lines)
-
-
-_Cells = Iterator[tuple[int, list[str] | BadLine]]
-
-
-def _split_tabs(source: _Lines, delimiter: str, header: list[str]) -> _Cells:
-    """TSV, a line a row: quotation marks are part of a sentence, unless a whole field is quoted as
-    CSV has it."""
-    while (line := source.take()) is not None:
-        cells = line.rstrip("\r\n").split(delimiter)
-        if len(cells) == len(header):
-            yield source.number, [_unquoted(cell) for cell in cells]
-        elif any(cells):
-            yield source.number, BadLine(f"{len(cells)} columns, the header names {len(header)}")
-
-
-def _unquoted(cell: str) -> str:
-    """A field that a CSV writer has quoted since there are quotes in it; any other stays as it
-    is."""
-    inside = cell[1:-1]
-    written_so = (
-        len(cell) > 2
-        and cell[0] == cell[-1] == '"'
-        and '""' in inside
-        and '"' not in inside.replace('""', "")
-    )
-    return inside.replace('""', '"') if written_so else cell
-
-
-def _split_quoted(source: _Lines, delimiter: str, header: list[str]) -> _Cells:
-    """CSV. A quotation mark that is never closed, or closes where rows have been swallowed, costs
-    its own line only."""
-    while (line := source.take()) is not None:
-        began, taken = source.number, [line]
-        cells = _parse(line, delimiter)
-        while cells is None and len(taken) < _MOST_LINES and (more := source.take()) is not None:
-            taken.append(more)
-            if '"' in more:  # nothing else can close it
-                cells = _parse("".join(taken), delimiter)
-        swallowed = any(_looks_like_a_row(each, delimiter, header) for each in taken[1:])
-        if isinstance(cells, list) and len(cells) == len(header) and not swallowed:
-            yield began, cells
-            continue
-        source.put_back(taken[1:])
-        if isinstance(cells, list) and len(taken) == 1:
-            if any(cells):
-                yield began, BadLine(f"{len(cells)} columns, the header names {len(header)}")
-        else:
-            what = (
-                cells
-                if isinstance(cells, BadLine)
-                else "a quotation mark that is not closed in its row"
-            )
-            yield (
-                began,
-                BadLine(f"{what}; write quotation marks within a field twice, in quotation marks"),
-            )
-
-
-def _parse(text: str, delimiter: str) -> list[str] | BadLine | None:
-    """Cells of one record; None when a quoted field goes on behind its end."""
+def _is_document(head: str, name: str) -> bool:
+    """Whether JSON is one document, and no object a line."""
+    first, _, rest = head.lstrip().partition("\n")
+    rest = rest.lstrip()
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
-    except csv.Error as error:
-        return None if "unexpected end of data" in str(error) else BadLine(str(error))
+        value = json.loads(first)
+    except RecursionError:
+        return False
+    except ValueError:
+        value = None
+    if rest and value is not None:
+        return False
+    if isinstance(value, dict):
+        return not pick(value, PATH_COLUMNS) and any(
+            isinstance(each, dict | list) or is_audio(key) for key, each in value.items()
+        )
+    if first.startswith("["):
+        return True
+    if not rest:
+        return (
+            first.startswith("{") and value is None and ".json" in name and len(first) > _HEAD // 2
+        )
+    return first.startswith("{") and not rest.startswith("{")
 
 
-def _looks_like_a_row(line: str, delimiter: str, header: list[str]) -> bool:
-    cells = line.rstrip("\r\n").split(delimiter)
-    column = pick(header, PATH_COLUMNS)
-    return (
-        column is not None
-        and len(cells) >= len(header)
-        and is_audio(cells[header.index(column)].strip('"'))
-    )
+def _errors(encoding: str) -> str:
+    """What cannot be decoded is kept where an encoding can, and costs its row."""
+    return "strict" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"

@@ -4,20 +4,29 @@ them."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 SPAN_COLUMNS: dict[str, tuple[str, ...]] = {
-    "start": ("start", "start_time", "begin_time", "begin", "start_s", "start_sec"),
+    "start": (
+        *("start", "start_time", "begin_time", "begin", "start_s", "start_sec"),
+        *("segment_start", "time_start", "start_timestamp"),
+    ),
     "offset": ("offset",),
-    "end": ("end", "end_time", "stop", "stop_time", "end_s", "end_sec"),
-    "duration": ("duration", "duration_s", "duration_sec"),
+    "end": (
+        *("end", "end_time", "stop", "stop_time", "end_s", "end_sec"),
+        *("segment_end", "time_end", "end_timestamp"),
+    ),
+    "duration": ("duration", "duration_s", "duration_sec", "dur", "audio_duration"),
 }
 """names for seconds, best first; with `_ms` behind them they are milliseconds"""
 OWN_SPANS = ("start", "end", "offset", "duration")
 """names that say what they are: a value in them that is no time is an error"""
-_MS = "_ms"
+MILLISECONDS = "_ms"
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:[.,]\d+)?)")
+"""`1:02:03.5`, `02:03.5`, and with a comma, as subtitles have it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +94,31 @@ def _find(row: Mapping[str, Any], field: str, given: str | None) -> tuple[float 
 
 def _names(field: str) -> Iterable[str]:
     yield from SPAN_COLUMNS[field]
-    yield from (f"{name}{_MS}" for name in SPAN_COLUMNS[field])
+    yield from (f"{name}{MILLISECONDS}" for name in SPAN_COLUMNS[field])
 
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or value is None:
         return False
+    if isinstance(value, str) and _CLOCK.fullmatch(value.strip()):
+        return True
     try:
         float(value)
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def to_seconds(value: Any, name: str) -> float:
+    """A time that must be there.
+
+    Raises:
+        ValueError: it is none; the message calls it by its name.
+    """
+    seconds = _scaled({name: value}, name)
+    if seconds is None:
+        raise ValueError(f"no `{name}`")
+    return seconds
 
 
 def _scaled(row: Mapping[str, Any], name: str) -> float | None:
@@ -104,10 +127,14 @@ def _scaled(row: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool):
         raise ValueError(f"`{name}` is {value!r}, seconds are expected")
+    clock = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) and ":" in value else None
+    if clock is not None:
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` is {value!r}, seconds are expected") from error
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"`{name}` is {value!r}, seconds from 0 are expected")
-    return seconds / 1000 if name.endswith(_MS) else seconds
+    return seconds / 1000 if name.endswith(MILLISECONDS) else seconds

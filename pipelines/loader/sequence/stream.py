@@ -57,7 +57,8 @@ class Stream:
         self.datasets = mixture.datasets
         self.shares = mixture.shares
         self.spec = self.datasets[0].spec
-        self.n_q = self.datasets[0].n_q
+        self.n_q = self.datasets[0].codebooks
+        self.channels = self.datasets[0].channels
         self.crop = crop
         self._units = None if crop is None else crop.units(self.spec)
         self._seed = seed
@@ -156,6 +157,11 @@ def _require_one_codec(datasets: Sequence[CodesDataset]) -> None:
             raise UsageError(
                 f"{other.root} is read with n_q={other.n_q}, {first.root} with {first.n_q}: give "
                 "both the same n_q"
+            )
+        if other.channels != first.channels:
+            raise UsageError(
+                f"{other.root} is read with channels={other.channels}, {first.root} with "
+                f"{first.channels}: give both the same"
             )
         for name in _SAME:
             one, two = getattr(first.spec, name), getattr(other.spec, name)

@@ -4,10 +4,12 @@ is one subclass and one registry row."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from pipelines.output.formats.schema import Row
+import pyarrow as pa
+
+from pipelines.output.formats.schema import SCALARS, Row
 
 if TYPE_CHECKING:
     from pipelines.output.formats.reading.base import ShardReader
@@ -51,6 +53,28 @@ class ShardFormat(ABC):
         Raises:
             ShardError: damage; it names the shard.
         """
+
+    def columns(self, file: IO[bytes], name: str) -> pa.Schema:
+        """The columns of a shard that hold one value a row, as the shard itself has them.
+
+        Raises:
+            ShardError: damage; it names the shard.
+        """
+        del file, name
+        return SCALARS
+
+    def read_columns(
+        self, file: IO[bytes], name: str, columns: Sequence[str]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Some of `columns` of every row, in order; nothing else is read where the format allows
+        it.
+
+        Raises:
+            ShardError: damage; it names the shard.
+        """
+        for row in self.read(file, name):
+            facts = row.facts()
+            yield {column: facts.get(column) for column in columns}
 
     @abstractmethod
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:

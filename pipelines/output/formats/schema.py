@@ -60,6 +60,14 @@ def measures_in(columns: Iterable[str]) -> tuple[str, ...]:
 _OTHERS = frozenset(ARROW_SCHEMA.names) | {_CHECKSUMS}
 
 
+def scalars(schema: pa.Schema) -> pa.Schema:
+    """The columns that hold one value a row."""
+    return pa.schema([one for one in schema if not pa.types.is_nested(one.type)])
+
+
+SCALARS = scalars(ARROW_SCHEMA)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One tokenized recording."""
@@ -143,6 +151,16 @@ def make_footer(
     return footer | {"quality": dict(quality)} if quality else footer
 
 
+GROUPING = ("recording", "channel", "channels")
+"""keys of `meta` that say which channel of which recording a row is, and of how many"""
+
+
+def recording_of(meta: Mapping[str, Any]) -> str | None:
+    """The id of the recording that a row is one channel of; None where it is all of one."""
+    recording, channel = meta.get("recording"), meta.get("channel")
+    return recording if isinstance(recording, str) and isinstance(channel, int) else None
+
+
 @dataclass(slots=True)
 class ShardStats:
     """Sums over a shard, kept while it is written."""
@@ -153,6 +171,27 @@ class ShardStats:
     num_samples: int = 0
     counts: NDArray[np.int64] | None = None
     """int64 `[n_q, codebook_size]`: how often each code occurs"""
+    recordings: list[tuple[Mapping[str, Any], int]] = field(default_factory=list)
+    """meta of the first row of each, and its rows that follow each other"""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """`CommitRecord.groups`. Rows of a recording that lacks some of its channels are no
+        group."""
+        sizes: list[int] = []
+        for meta, rows in self.recordings:
+            sizes += [rows] if meta.get("channels", rows) == rows else [1] * rows
+        return tuple(sizes) if max(sizes, default=1) > 1 else ()
+
+    def place(self, meta: Mapping[str, Any]) -> None:
+        """Note which recording the next row is of."""
+        recording = recording_of(meta)
+        before, rows = self.recordings[-1] if self.recordings else ({}, 0)
+        if recording is not None and recording == recording_of(before):
+            self.recordings[-1] = (before, rows + 1)
+        else:
+            kept = {} if recording is None else {name: meta.get(name) for name in GROUPING}
+            self.recordings.append(({k: v for k, v in kept.items() if v is not None}, 1))
 
     def add(self, codes: Codes, codebook_size: int) -> None:
         """Count one row."""
@@ -170,4 +209,5 @@ def counted(rows: Iterator[Row], stats: ShardStats, codebook_size: int) -> Itera
     """Rows as they pass, counted."""
     for row in rows:
         stats.add(row.codes, codebook_size)
+        stats.place(row.meta)
         yield row

@@ -37,8 +37,7 @@ refused in one line.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -125,7 +124,8 @@ class Manifest:
             )
 
     def read_plan(self) -> Plan:
-        """The stored plan, the one that the configuration names.
+        """The stored plan, the one that the configuration names. Local files are read in place,
+        others once, to a temporary file.
 
         Raises:
             OutputError: there is none, or it cannot be read.
@@ -136,14 +136,15 @@ class Manifest:
         # It may be moved to its place between two looks.
         for name in (PLAN, staged_plan_name(facts.sha256), PLAN):
             try:
-                content = self.storage.read(name)
+                with self.storage.fetch(name) as path:
+                    plan = Plan.from_path(path, facts.sha256)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise OutputError(f"{self.storage.root}/{name} cannot be read: {error}") from error
+            if plan is not None:
+                return plan
             seen = True
-            if hashlib.sha256(content).hexdigest() == facts.sha256:
-                return Plan.from_bytes(content)
         place = f"{self.storage.root}/{PLAN}"
         if seen:
             raise ManifestError(
@@ -192,11 +193,10 @@ class Manifest:
             raise OutputError(
                 f"{self.storage.root}/{DATA} holds files that no manifest knows: choose another OUT"
             )
-        content = plan.to_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        recordings = sum(1 for _ in plan.recordings)
-        run = replace(run, plan=PlanFacts(digest, plan.split, len(plan.shards), recordings))
-        self.storage.write(staged_plan_name(digest), content)
+        facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count)
+        run = replace(run, plan=facts)
+        with self.storage.stage(staged_plan_name(plan.sha256)) as path:
+            plan.save(path)
         won = self.storage.create(CONFIG, seal(run.to_json(), sort_keys=True))
         self._place_plan()
         return won
@@ -229,7 +229,11 @@ class Manifest:
         Raises:
             ShardError: one is damaged.
         """
-        return {name: self.record(name) for name in self.committed_names()}
+        return {record.shard: record for record in self.records()}
+
+    def records(self) -> Iterator[CommitRecord]:
+        """The same records, one at a time."""
+        return map(self.record, self.committed_names())
 
     def is_committed(self, shard: str) -> bool:
         """Whether there is a record, of whatever content."""

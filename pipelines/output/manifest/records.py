@@ -6,7 +6,8 @@ from __future__ import annotations
 import base64
 import builtins
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,6 +56,9 @@ class CommitRecord:
     footer: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     """how the columns of quality are spread: `pipelines.output.quality.figures`"""
+    groups: tuple[int, ...] = ()
+    """rows of each recording, in order, where channels are rows of their own; empty where every row
+    is a recording"""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -86,7 +90,12 @@ class CommitRecord:
     # full name.
 
     def to_json(self) -> builtins.bytes:
-        return seal(asdict(self))
+        values = asdict(self)
+        if not self.groups:  # as records were before there were any
+            del values["groups"]
+        if not self.quality:
+            del values["quality"]
+        return seal(values)
 
     @classmethod
     def from_json(cls, content: builtins.bytes, name: str) -> CommitRecord:
@@ -98,11 +107,64 @@ class CommitRecord:
         try:
             values = unseal(content)
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
-            return cls(failures=failures, **values)
+            groups = tuple(int(rows) for rows in values.pop("groups", ()))
+            return cls(failures=failures, groups=groups, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
             ) from error
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over commit records, which are read one at a time."""
+
+    shards: int = 0
+    rows: int = 0
+    failures: int = 0
+    filtered: int = 0
+    """recordings that `--keep` left out, which are no failures"""
+    num_samples: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """failures by kind"""
+    first: str = ""
+    """what the first failure says"""
+    hopeful: set[str] = field(default_factory=set)
+    """shards with recordings that may be had another day"""
+    settled: int = 0
+    """failures in the others"""
+    measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
+    """of shards with columns of quality: what these are, and how they are spread"""
+
+    @classmethod
+    def over(cls, records: Iterable[CommitRecord]) -> Totals:
+        totals = cls()
+        for record in records:
+            failed = totals.failures
+            totals.shards += 1
+            totals.rows += record.rows
+            totals.num_samples += record.num_samples
+            totals.failures += len(record.errors)
+            totals.filtered += record.filtered
+            if "quality" in record.footer:
+                totals.measured.append((record.footer["quality"], record.quality))
+            totals.kinds.update(failure.kind for failure in record.failures)
+            of_shard = record.errors or record.failures
+            if of_shard and (not totals.first or (record.errors and not failed)):
+                totals.first = of_shard[0].message
+            if record.is_hopeful:
+                totals.hopeful.add(record.shard)
+            else:
+                totals.settled += len(record.errors)
+        return totals
+
+    def describe_failures(self) -> str:
+        """What to say of a run that made no row at all."""
+        counted = ", ".join(f"{kind} {count}" for kind, count in self.kinds.most_common())
+        return (
+            f"not one of {self.kinds.total()} recordings could be tokenized ({counted}); the "
+            f"first: {self.first}"
+        )
 
 
 def pack_counts(counts: NDArray[np.int64] | None) -> str | None:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.output.formats import ShardFormat
-from pipelines.output.manifest.commits import CommitRecord
 from pipelines.output.manifest.leases import RUNS, half_written, is_over, read_lease
 from pipelines.output.manifest.names import (
     COMMITS,
@@ -31,7 +30,7 @@ def strangers(
     storage: Storage,
     form: ShardFormat,
     planned: Collection[str],
-    records: Mapping[str, CommitRecord],
+    waiting: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
     """Names of strangers, those among the shards relative to `data/`, and what is wrong with each.
 
@@ -39,16 +38,13 @@ def strangers(
         storage: of the output folder.
         form: of its shards.
         planned: names of the shards that were planned.
-        records: those that can be read, by shard.
+        waiting: shards by the names that commit records give their staged files.
     """
     files = {form.file_name(shard) for shard in planned}
     for name in storage.find(DATA):
         if name not in files and not name.startswith(_OF_SYSTEMS):
             yield _shown(name), "no shard of this plan: a file that somebody else put here"
     commits = {f"{shard}.json" for shard in planned}
-    waiting = {
-        record.staged: shard for shard, record in records.items() if record.staged is not None
-    }
     dead = set(half_written(storage))
     for name in storage.find(MANIFEST):
         place = f"{MANIFEST}/{name}"

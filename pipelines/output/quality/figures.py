@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.table import Table
-
-from pipelines.output.manifest.records import CommitRecord
 
 QUANTILES = 20
 """steps from the lowest to the highest value that a commit record keeps"""
@@ -63,14 +62,17 @@ def _figures(values: Sequence[float]) -> list[float]:
     return [len(values), *(float(value) for value in found)]
 
 
-def spreads(records: Iterable[CommitRecord]) -> dict[str, Spread | None]:
-    """Each column's spread over committed shards; None where no row has a value."""
+def spreads(
+    shards: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> dict[str, Spread | None]:
+    """Each column's spread over committed shards, of each what its footer says of the columns, and
+    `Values.figures`; None where no row has a value."""
     columns: dict[str, list[Sequence[float]]] = {}
     units: dict[str, str] = {}
-    for record in records:
-        for name, about in record.footer.get("quality", {}).items():
+    for columns_of, figures in shards:
+        for name, about in columns_of.items():
             units.setdefault(name, about["unit"])
-            columns.setdefault(name, []).append(record.quality.get(name, [0]))
+            columns.setdefault(name, []).append(figures.get(name, [0]))
     return {name: _spread(of_shards, units[name]) for name, of_shards in columns.items()}
 
 

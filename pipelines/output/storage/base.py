@@ -82,6 +82,11 @@ class Storage(ABC):
         """A seekable file to read; `FileNotFoundError` when it is not there."""
 
     @abstractmethod
+    def fetch(self, name: str) -> AbstractContextManager[str]:
+        """A context that gives a local path to a file's content, its own or a copy's;
+        `FileNotFoundError` when it is not there, at the latest as the path is opened."""
+
+    @abstractmethod
     def stage(self, name: str) -> AbstractContextManager[str]:
         """A context that gives a local path to write to, and has the file durable under `name` once
         it ends well."""

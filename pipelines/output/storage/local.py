@@ -133,6 +133,10 @@ class LocalStorage(Storage):
         return self._path(name).open("rb")
 
     @contextmanager
+    def fetch(self, name: str) -> Iterator[str]:
+        yield str(self._path(name))
+
+    @contextmanager
     def stage(self, name: str) -> Iterator[str]:
         with as_output_error(self.root):
             temporary = self._temporary(name)

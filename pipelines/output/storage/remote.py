@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -114,6 +115,14 @@ class RemoteStorage(Storage):
             self._fs.invalidate_cache()
             file: IO[bytes] = self._fs.open(self._path(name))
             return file
+
+    @contextmanager
+    def fetch(self, name: str) -> Iterator[str]:
+        with tempfile.NamedTemporaryFile(prefix="codecshards-") as copy:
+            with self._told("read", name), self.open(name) as file:
+                shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+            yield copy.name
 
     @contextmanager
     def stage(self, name: str) -> Iterator[str]:

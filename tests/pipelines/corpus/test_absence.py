@@ -76,7 +76,7 @@ def test_whoever_names_a_number_of_failures_is_not_asked(
 
 def test_ten_in_a_row_of_a_table_are_asked_about(tmp_path: Path) -> None:
     (tmp_path / "corpus.csv").touch()
-    absence = Absence(str(tmp_path / "corpus.csv"), allowed=False)
+    absence = Absence([str(tmp_path / "corpus.csv")], allowed=False)
     for _ in range(3):
         for error in [GONE] * (IN_A_ROW - 1) + [DAMAGED]:
             absence.failed(error, [])

@@ -151,7 +151,8 @@ def content(source: Source, recording: Recording) -> bytes:
 
 
 def test_every_kind_of_source_is_tested() -> None:
-    assert WRITERS.keys() == SOURCES.keys()
+    of_one = {"file"}  # `test_source_forms`
+    assert WRITERS.keys() == SOURCES.keys() - of_one
 
 
 @pytest.fixture(params=sorted(WRITERS))

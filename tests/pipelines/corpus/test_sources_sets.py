@@ -390,7 +390,7 @@ def test_every_ending_of_what_ffmpeg_may_open_is_audio() -> None:
 
 def test_notes_are_kept_in_the_plan() -> None:
     plan = make_plan([Recording("a", "a.wav")], shard_hours=1)
-    noted = Plan(plan.split, plan.shards, ("2 hidden", "a\x1bb"))
+    noted = make_plan(plan.recordings, shard_hours=1, notes=lambda: ("2 hidden", "a\x1bb"))
     assert (
         Plan.from_bytes(noted.to_bytes()) == noted and Plan.from_bytes(plan.to_bytes()).notes == ()
     )

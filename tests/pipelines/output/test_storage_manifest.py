@@ -463,7 +463,8 @@ def test_what_a_killed_process_was_writing_is_known_from_what_a_live_one_is(
     for path in (old, young, foreign):
         path.write_bytes(b"{")
     os.utime(old, (1e9, 1e9))
-    found = dict(strangers(storage, PARQUET, [SHARD], manifest.committed()))
+    waiting = {record.staged or "": SHARD for record in manifest.records()}
+    found = dict(strangers(storage, PARQUET, [SHARD], waiting))
     for path in (linked, old):
         assert "the next run removes it" in found.pop(f"{COMMITS}/{path.name}")
     assert list(found) == [f"{COMMITS}/{foreign.name}"]

@@ -14,6 +14,7 @@ from pipelines.cli.main import main
 from pipelines.output.card import make_card
 from pipelines.output.inspect import CodebookUse, counted_use
 from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.records import Totals
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import gpus_to_ask_for, require_device
 from pipelines.system.words import fixed, many, printable
@@ -103,7 +104,9 @@ def test_the_card_says_how_many_failed(out: Path) -> None:
         replace(records[0], failures=(Failure("x", "x.wav", "empty", "no samples", "decode"),)),
         *records[1:],
     ]
-    assert "1 recording of the source could not be tokenized" in make_card(stored, failed)
+    assert "1 recording of the source could not be tokenized" in make_card(
+        stored, Totals.over(failed)
+    )
 
 
 @pytest.mark.parametrize(

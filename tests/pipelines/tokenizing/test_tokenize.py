@@ -538,3 +538,28 @@ def test_a_plan_that_comes_too_late_gives_way(
     monkeypatch.setattr(Manifest, "begin", late)
     assert tokenize_corpus(config(corpus), str(out), HERE).recordings == 11
     assert verify(str(out)) == []
+
+
+def test_segments_in_any_order_are_rows_in_the_order_of_the_table(tmp_path: Path) -> None:
+    """Two files take turns, backwards; they are read in their own order."""
+    for name, seed in (("a.flac", 1), ("b.flac", 2)):
+        soundfile.write(tmp_path / name, sound(400_000, seed=seed).samples.T, 48_000)
+    lines, wanted = ["path,id,start,end"], []
+    for number in range(14):
+        name, start = "ab"[number % 2] + ".flac", 7 - number // 2
+        end = start + 1 if number != 6 else 99  # which is behind the file's end: it fails
+        lines.append(f"{name},s{number},{start},{end}")
+        wanted.append((f"s{number}", name, start, end))
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out"
+    asked = config(tmp_path / "list.csv", shard_hours=0.0035)
+    result = tokenize_corpus(asked, str(out), HERE)
+    assert (result.recordings, result.failures) == (13, 1) and result.shards > 1
+    rows, codec = rows_of(out), load_codec("mulaw")
+    assert list(rows) == [id for id, *_ in wanted if id != "s6"]
+    for id, name, start, end in wanted:
+        if id != "s6":
+            alone = read_audio(
+                tmp_path / name, codec.sample_rate, codec.channels, start=start, end=end
+            )
+            assert np.array_equal(rows[id].codes.codes, codec.encode(alone).codes), id

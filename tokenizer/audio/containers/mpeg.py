@@ -33,6 +33,8 @@ class Xing:
     """of all frames, less what FFmpeg takes off in front and behind"""
     exact: bool
     """whether the encoder says how much that is"""
+    frames: int = 0
+    """as declared, without this one"""
 
 
 def read_xing(file: BinaryIO) -> Xing | None:
@@ -46,13 +48,15 @@ def read_xing(file: BinaryIO) -> Xing | None:
     if frame[at : at + 4] not in (b"Xing", b"Info") or not frame[at + 7] & 1:
         return None
     flags = frame[at + 7]
-    samples = struct.unpack(">I", frame[at + 8 : at + 12])[0] * (1_152 if version == 3 else 576)
+    frames = struct.unpack(">I", frame[at + 8 : at + 12])[0]
+    samples = frames * (1_152 if version == 3 else 576)
     tag = at + 12 + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
     if frame[tag : tag + 4] not in _ENCODERS or len(frame) < tag + 24:
-        return Xing(samples, exact=False)
+        return Xing(samples, exact=False, frames=frames)
     delays = int.from_bytes(frame[tag + 21 : tag + 24], "big")
     behind = max(0, (delays & 0xFFF) - _DECODER_DELAY)
-    return Xing(max(0, samples - (delays >> 12) - _DECODER_DELAY - behind), exact=True)
+    samples = max(0, samples - (delays >> 12) - _DECODER_DELAY - behind)
+    return Xing(samples, exact=True, frames=frames)
 
 
 def frame_bytes(frame: bytes, codec: str) -> int | None:

@@ -72,7 +72,8 @@ class Link:
 class _Builder:
     """Collects pages into links."""
 
-    def __init__(self) -> None:
+    def __init__(self, track: int) -> None:
+        self._track, self._tracks = track, 0
         self.links: list[Link] = []
         self._sound: int | None = None
         self._serials: set[int] = set()
@@ -82,6 +83,8 @@ class _Builder:
         self._ended = self._complete = True
         self._end = 0
         """byte behind the last whole page"""
+        self._torn = False
+        """whether bytes that are no page came behind the last page of sound"""
 
     def add(self, page: Page) -> None:
         if page.flags & _FIRST:
@@ -97,14 +100,22 @@ class _Builder:
         elif page.serial == self._sound:
             self._count(link, page)
 
+    def tear(self) -> None:
+        """Bytes that are no page: one of any track is lost there."""
+        self._torn = True
+
     def _begin(self, page: Page) -> None:
         if not self.links or not self._first:
             self.close(page.offset, broken=False)
             self.links.append(Link(page.offset))
             self._sound, self._serials, self._first = None, set(), True
+            self._tracks, self._torn = 0, False
             self._ended = self._complete = True
         self._serials.add(page.serial)
-        if self._sound is None and page.head.startswith(_AUDIO):
+        if not page.head.startswith(_AUDIO):
+            return
+        self._tracks += 1
+        if self._tracks == self._track + 1:
             self._sound, self._number = page.serial, page.sequence - 1
             if page.head.startswith(b"OpusHead") and len(page.head) >= 12:
                 self.links[-1].nominal = struct.unpack("<H", page.head[10:12])[0]
@@ -114,7 +125,7 @@ class _Builder:
         link.granules.append(page.granule)
         link.continued.append(page.flags & _CONTINUED)
         link.missing.append(page.sequence != (self._number + 1) & 0xFFFFFFFF)
-        self._number = page.sequence
+        self._number, self._torn = page.sequence, False
         self._complete = page.complete
         self._ended = bool(page.flags & _LAST)
 
@@ -124,17 +135,19 @@ class _Builder:
         if self.links:
             link = self.links[-1]
             link.stop = stop
-            link.cut = not self._ended and (broken or not self._complete or self._end < stop)
+            torn = broken or self._torn or not self._complete or self._end < stop
+            link.cut = not self._ended and torn
 
 
-def read_links(file: BinaryIO) -> list[Link]:
-    """The links of an Ogg file, in order; empty when no page is whole. Reads the file once; holds
-    18 bytes a page."""
-    builder, broken = _Builder(), False
+def read_links(file: BinaryIO, track: int = 0) -> list[Link]:
+    """The links of an Ogg file, in order, with the pages of one of its tracks of sound; empty when
+    no page is whole. Reads the file once; holds 18 bytes a page."""
+    builder, broken = _Builder(track), False
     end = 0
     for page in pages(file):
         if page is None:
             broken = True
+            builder.tear()
         else:
             broken = False
             builder.add(page)

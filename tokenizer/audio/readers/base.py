@@ -60,7 +60,8 @@ class SourceFacts:
     trims: bool
     """whether up to a packet beyond the declared length is padding that the decoder left on"""
     tracks: int = 1
-    """of sound; the one that the file calls its default is read, or else the first"""
+    """of sound; unless one is asked for, the one that the file calls its default is read, or else
+    the first"""
     track: int = 0
     """the one that is read"""
 
@@ -120,6 +121,17 @@ def check_facts(name: str, sample_rate: int, channels: int) -> None:
         )
 
 
+def require_track(name: str, wanted: int | None, tracks: int) -> None:
+    """Refuse a track of sound that a file does not have.
+
+    Raises:
+        RecordingError: CHANNELS.
+    """
+    if wanted is not None and not 0 <= wanted < tracks:
+        message = f"{name}: there is no track {wanted}, it has {tracks} of sound, counted from 0"
+        raise RecordingError(FailureKind.CHANNELS, message, "open")
+
+
 def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[NDArray[np.float32]]:
     """Blocks without up to a packet of padding behind the declared end; more than that is no
     padding, but sound that follows."""
@@ -135,3 +147,13 @@ def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[ND
         if at - declared > PADDING:
             yield from beyond
             beyond = []
+
+
+def reason_of(error: BaseException) -> str:
+    """What FFmpeg says is wrong, in a line."""
+    log = getattr(error, "log", None)
+    if log and "whitelist" in log[2]:
+        return f"a {log[1]} file is no container of audio"
+    if log:
+        return str(log[2]).strip() or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ class Part(io.RawIOBase):
         self._at += len(content)
         return content
 
+    def readinto(self, buffer: Any) -> int:
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
     def close(self) -> None:
         if self._own:
             self._file.close()
@@ -59,15 +64,22 @@ class ChainReader:
     """All links of a chain, one after the other."""
 
     def __init__(
-        self, file: AudioFile, name: str, links: Sequence[Link], allow_damaged: bool
+        self,
+        file: AudioFile,
+        name: str,
+        links: Sequence[Link],
+        allow_damaged: bool,
+        stream: int | None = None,
     ) -> None:
         """Open the first link.
 
         Raises:
             NotOpened: it has no sound that can be decoded.
-            RecordingError: it has a header that cannot be (BAD_HEADER).
+            RecordingError: it has a header that cannot be (BAD_HEADER), or no such track of sound
+                (CHANNELS).
         """
         self._file, self._name, self._allow_damaged = file, name, allow_damaged
+        self._track = stream
         self._links = list(links)
         self._part: Part | None = None
         self._reader = self._open(self._links[0])
@@ -128,7 +140,12 @@ class ChainReader:
         self._part = Part(self._file, link.start, link.stop)
         part = cast(BinaryIO, self._part)
         return PyAVReader(
-            part, self._name, allow_damaged=self._allow_damaged, link=link, origin=link.start
+            part,
+            self._name,
+            allow_damaged=self._allow_damaged,
+            link=link,
+            origin=link.start,
+            stream=self._track,
         )
 
     def _next(self, link: Link, number: int) -> PyAVReader:

@@ -7,10 +7,17 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from tokenizer.audio.containers.headers import is_plain_wav
+from tokenizer.audio.containers.headers import is_plain_wav, read_wav_header, wav_may_hide
 from tokenizer.audio.containers.ogg import read_links
-from tokenizer.audio.readers.base import AudioFile, Reader, SourceFacts, opened
+from tokenizer.audio.readers.base import (
+    AudioFile,
+    Reader,
+    SourceFacts,
+    opened,
+    require_track,
+)
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.jumping import Jumps
 from tokenizer.audio.readers.pyav import NotOpened, PyAVReader
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
 from tokenizer.errors import FailureKind, RecordingError
@@ -20,29 +27,84 @@ SEEK_SECONDS = 5.0
 
 
 def open_reader(
-    file: AudioFile, name: str, start: float, allow_damaged: bool
+    file: AudioFile,
+    name: str,
+    start: float,
+    allow_damaged: bool,
+    stream: int | None = None,
+    *,
+    end: float | None = None,
+    jumps: Jumps | None = None,
 ) -> tuple[Reader, int]:
-    """A reader, and the sample at which it begins: `start` (seconds) where that can be reached
-    without decoding what is before.
+    """A reader of one track of sound (`PyAVReader`), and the sample at which it begins: `start`
+    (seconds), or one shortly before it, where that can be reached without decoding what is before.
+
+    Args:
+        file: to read.
+        name: what errors call it.
+        start: seconds at which what is wanted begins.
+        allow_damaged, stream: as `PyAVReader` has them.
+        end: seconds at which it ends.
+        jumps: what earlier calls on the same file have found out.
 
     Raises:
         RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be
-            (BAD_HEADER).
+            (BAD_HEADER), no such track (CHANNELS).
     """
     plain = _plain(file, name, start)
     if plain is not None:
-        return plain
+        return _single(plain[0], name, stream), plain[1]
     _rewind(file)
     try:
-        reader = PyAVReader(file, name, allow_damaged=allow_damaged)
+        reader = PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream)
     except NotOpened as error:
-        return _rescue(file, name, str(error)), 0
+        return _single(_rescue(file, name, str(error)), name, stream), 0
     if reader.facts.container == "ogg":
-        return _paged(file, reader, name, allow_damaged), 0
+        return _paged(file, reader, name, allow_damaged, stream), 0
     first = round(start * reader.facts.sample_rate)
-    if start > SEEK_SECONDS:
-        return _seek(file, reader, name, first)
-    return reader, 0
+    if start <= SEEK_SECONDS:
+        return reader, 0
+    if reader.facts.container == "mp3":
+        at = (jumps or Jumps()).jump(reader, file, start, end)
+        if at is not None:
+            return reader, at
+        reader.close()
+        _rewind(file)
+        return PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream), 0
+    return _seek(file, reader, name, first)
+
+
+def count_channels(file: AudioFile, name: str, stream: int | None = None) -> int:
+    """Channels of a track of sound, as `open_reader` finds them, from what stands at a file's
+    beginning and end.
+
+    Raises:
+        RecordingError: as `open_reader`.
+    """
+    with opened(file) as handle:
+        header = read_wav_header(handle)
+        if stream in (None, 0) and header is not None and header.is_plain:
+            hidden = wav_may_hide(handle)
+            if not hidden:
+                return header.channels
+    _rewind(file)
+    reader: Reader
+    try:
+        reader = PyAVReader(file, name, stream=stream)
+    except NotOpened as error:
+        reader = _single(_rescue(file, name, str(error)), name, stream)
+    reader.close()
+    return reader.facts.channels
+
+
+def _single(reader: Reader, name: str, stream: int | None) -> Reader:
+    """A reader of a kind of file that has one track of sound."""
+    try:
+        require_track(name, stream, 1)
+    except RecordingError:
+        reader.close()
+        raise
+    return reader
 
 
 def _plain(file: AudioFile, name: str, start: float) -> tuple[Reader, int] | None:
@@ -61,10 +123,12 @@ def _plain(file: AudioFile, name: str, start: float) -> tuple[Reader, int] | Non
     return reader, first
 
 
-def _paged(file: AudioFile, reader: PyAVReader, name: str, allow_damaged: bool) -> Reader:
+def _paged(
+    file: AudioFile, reader: PyAVReader, name: str, allow_damaged: bool, stream: int | None
+) -> Reader:
     """Ogg, with what its pages say; a chain is read link by link."""
     with opened(file) as handle:
-        links = [link for link in read_links(handle) if link.offsets]
+        links = [link for link in read_links(handle, reader.facts.track) if link.offsets]
     if not links:
         return reader
     if len(links) == 1:
@@ -72,7 +136,7 @@ def _paged(file: AudioFile, reader: PyAVReader, name: str, allow_damaged: bool) 
         return reader
     reader.close()
     try:
-        return ChainReader(file, name, links, allow_damaged)
+        return ChainReader(file, name, links, allow_damaged, stream)
     except NotOpened as error:
         raise RecordingError(
             FailureKind.NOT_AUDIO, f"{name}: no audio that can be decoded ({error})", "open"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizer.audio.containers.digest import FlacDigest
 from tokenizer.audio.containers.extents import is_cut
 from tokenizer.audio.containers.headers import read_wav_header, tagged_seconds, wav_may_hide
-from tokenizer.audio.containers.mpeg import before_tags, frame_bytes, read_xing
+from tokenizer.audio.containers.mpeg import Xing, before_tags, frame_bytes, read_xing
 from tokenizer.audio.containers.ogg import Link
 from tokenizer.audio.readers.base import (
     CUT_OFF,
@@ -23,44 +23,23 @@ from tokenizer.audio.readers.base import (
     SourceFacts,
     check_facts,
     opened,
+    reason_of,
+    require_track,
     usual_layout,
+)
+from tokenizer.audio.readers.formats import (
+    CLOSE,
+    EXACT,
+    FORMATS,
+    FRAMED,
+    SUMMED,
+    TOGETHER,
+    UNTIMED,
 )
 from tokenizer.audio.readers.gathering import Gathered
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
-FORMATS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,"
-    "mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,"
-    "voc,w64,wav,webm,wv"
-)
-"""demuxers that may open a file; a playlist (hls, concat) would read other local files"""
-_EXACT = {"flac", "wv", "tta", "ape"}
-"""containers that count samples"""
-_CLOSE = {"mov,mp4,m4a,3gp,3g2,mj2", "ogg", "avi"}
-"""containers that time-stamp each track's end"""
-_TOGETHER = {"matroska,webm", "asf", "flv"}
-"""containers that say how long all tracks are together"""
-_UNTIMED = {"wav", "w64", "aiff", "caf", "au", "voc", "iff", "nistsphere", "sox"}
-"""containers whose samples lie in a row, without time stamps"""
-_SUMMED = {
-    "flac",
-    "wavpack",
-    "tta",
-    "ape",
-    "tak",
-    "ac3",
-    "eac3",
-    "truehd",
-    "mlp",
-    "mp3",
-    "mp3float",
-    "mp2",
-    "mp2float",
-}
-"""codecs whose packets carry checksums, which FFmpeg looks at only when asked"""
-_FRAMED = {"ac3", "eac3", "mp3", "mp3float", "mp2", "mp2float"}
-"""codecs whose frames say how long they are"""
 _CUT_PACKET = "a packet is cut"
 _XING_FRAMES = 2 * 1_152
 """samples by which encoders that do not say what they put before and behind may miscount"""
@@ -88,6 +67,7 @@ class PyAVReader:
         allow_damaged: bool = False,
         link: Link | None = None,
         origin: int = 0,
+        stream: int | None = None,
     ) -> None:
         """Open a file.
 
@@ -97,15 +77,20 @@ class PyAVReader:
             allow_damaged: fill what is missing with silence, and keep note of it in `gaps`.
             link: what the pages of an Ogg file say.
             origin: byte of that file where `file` begins.
+            stream: the track of sound, from 0; None is the one that the file calls its default.
 
         Raises:
             NotOpened: it is nothing that FFmpeg knows, or has no audio.
-            RecordingError: it has a header that cannot be (BAD_HEADER).
+            RecordingError: it has a header that cannot be (BAD_HEADER), or no such track
+                (CHANNELS).
         """
         av.logging.set_level(av.logging.PANIC)
         self._name = name
         self._allow_damaged, self._link, self._origin = allow_damaged, link, origin
-        self._tags_at: int | None = None
+        self.tags_at: int | None = None
+        self.xing: Xing | None = None
+        self._packets: Iterator[Any] | None = None
+        self._begin = 0
         self.gaps: list[Gap] = []
         options = {"format_whitelist": FORMATS}
         with opened(file) as handle:
@@ -122,9 +107,9 @@ class PyAVReader:
                 file, mode="r", metadata_errors="replace", options=options
             )
         except (FFmpegError, ValueError, OSError) as error:
-            raise NotOpened(_reason(error)) from error
+            raise NotOpened(reason_of(error)) from error
         try:
-            self._stream = self._audio_stream()
+            self._stream = self._audio_stream(stream)
             self.facts = self._facts(file)
         except BaseException:
             self.close()
@@ -144,19 +129,34 @@ class PyAVReader:
         if link.cut:
             self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
 
-    def _audio_stream(self) -> Any:
-        """The track that players choose: the first one that the file calls a default, else the
-        first."""
+    def packets_from(self, byte: int | None) -> Iterator[Any]:
+        """Packets from this byte of the file on, where the container can be entered anywhere."""
+        if byte is not None:
+            self._container.seek(byte, any_frame=True, unsupported_byte_offset=True)
+        packets: Iterator[Any] = self._container.demux(self._stream)
+        return packets
+
+    def begin_at(self, packets: Iterator[Any], samples: int) -> None:
+        """Read these packets, before which so many samples are passed over; before the first
+        block."""
+        self._packets, self._begin = packets, samples
+
+    def _audio_stream(self, wanted: int | None) -> Any:
+        """The track that was asked for, or the one that players choose: the first one that the file
+        calls a default, else the first."""
         streams = self._container.streams.audio
         if not streams:
             raise NotOpened("it has no audio stream")
-        readable = [stream for stream in streams if stream.codec_context is not None]
+        require_track(self._name, wanted, len(streams))
+        asked = streams if wanted is None else [streams[wanted]]
+        readable = [stream for stream in asked if stream.codec_context is not None]
         if not readable:
-            raise NotOpened("no decoder for its audio")
+            which = "" if wanted is None else f" track {wanted}"
+            raise NotOpened(f"no decoder for its audio{which}")
         chosen = next(
             (stream for stream in readable if stream.disposition & Disposition.default), readable[0]
         )
-        if chosen.codec_context.name in _SUMMED:
+        if chosen.codec_context.name in SUMMED:
             chosen.codec_context.options = {"err_detect": "crccheck+explode"}
         return chosen
 
@@ -188,17 +188,18 @@ class PyAVReader:
             return (CUT_OFF, 0) if samples is None and self._wav.is_cut else (samples, 1)
         if self._cut:
             return CUT_OFF, 0
-        if container in _EXACT:
+        if container in EXACT:
             return self._by_time_stamps(rate), 0
-        if container in _CLOSE:
+        if container in CLOSE:
             return self._by_time_stamps(rate), rate // 10
-        if container in _TOGETHER:
+        if container in TOGETHER:
             return self._by_its_own_duration(rate), rate // 10
         return None, 0
 
     def _declared_by_xing(self, file: AudioFile, rate: int) -> tuple[int | None, int]:
         with opened(file) as handle:
-            xing, self._tags_at = read_xing(handle), before_tags(handle)
+            self.xing = xing = read_xing(handle)
+            self.tags_at = before_tags(handle)
         if xing is None:
             return None, 0
         return xing.samples, rate // 100 if xing.exact else _XING_FRAMES
@@ -335,19 +336,21 @@ class PyAVReader:
     def _clock(self) -> Clock:
         if self._link is not None:
             return PageCounts(self._link, self.facts.sample_rate, self._origin)
-        return Untimed() if self.facts.container in _UNTIMED else Timestamps(self.facts.sample_rate)
+        if self.facts.container in UNTIMED:
+            return Untimed()
+        return Timestamps(self.facts.sample_rate, self._begin)
 
     def _decoded(self) -> Iterator[Decoded]:
-        packets = self._container.demux(self._stream)
+        packets = self._packets or self.packets_from(None)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
             except FFmpegError as error:  # the container itself is broken from here on
-                yield Decoded(Nothing(), (), _reason(error))
+                yield Decoded(Nothing(), (), reason_of(error))
                 return
-            if self._tags_at is not None and packet.size and (packet.pos or 0) >= self._tags_at:
+            if self.tags_at is not None and packet.size and (packet.pos or 0) >= self.tags_at:
                 continue
             yield self._decode(packet)
 
@@ -357,15 +360,15 @@ class PyAVReader:
         except FFmpegError as error:
             padding = _is_padding(bytes(packet))
             return Decoded(
-                packet, (), None if padding else f"a packet does not decode: {_reason(error)}"
+                packet, (), None if padding else f"a packet does not decode: {reason_of(error)}"
             )
-        cut = (packet.is_corrupt and self.facts.container not in _UNTIMED) or self._is_short(packet)
+        cut = (packet.is_corrupt and self.facts.container not in UNTIMED) or self._is_short(packet)
         return Decoded(packet, frames, _CUT_PACKET if cut else None)
 
     def _is_short(self, packet: Any) -> bool:
         """Whether a frame breaks off, which decoders make up for."""
         codec = self.facts.codec
-        if codec not in _FRAMED or not packet.size:
+        if codec not in FRAMED or not packet.size:
             return False
         size = frame_bytes(bytes(packet)[:6], codec)
         return size is not None and packet.size < size
@@ -381,12 +384,3 @@ def _names(layout: Any, channels: int) -> tuple[str, ...]:
 
 def _is_padding(packet: bytes) -> bool:
     return len(packet) - packet.count(0) <= len(packet) * _JUNK_SHARE
-
-
-def _reason(error: BaseException) -> str:
-    log = getattr(error, "log", None)
-    if log and "whitelist" in log[2]:
-        return f"a {log[1]} file is no container of audio"
-    if log:
-        return str(log[2]).strip() or type(error).__name__
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

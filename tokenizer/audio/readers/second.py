@@ -54,7 +54,8 @@ class SecondReader:
             )
         self._name, self._kept = name, contextlib.ExitStack()
         self._path = file if isinstance(file, str) else self._copy(file)
-        self._sound = None if facts.decoder == "soundfile" else self._by_libsndfile(facts)
+        known = facts.decoder == "soundfile" or facts.tracks > 1  # libsndfile cannot choose one
+        self._sound = None if known else self._by_libsndfile(facts)
         way = LIBSNDFILE if self._sound else PROGRAM if shutil.which("ffmpeg") else LIBRARY
         self.facts = replace(facts, decoder=way, declared=None, trims=False)
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.checkpoint import load_model
-from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
@@ -86,6 +85,9 @@ def open_network(
     if not reference and not unproven(model.config):
         with suppress(UnknownLayer):  # an architecture that only transformers runs
             if on_cpu:
+                # Its kernels need numba, which takes a second to load, and a GPU does without.
+                from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
+
                 return TiledNetwork(model, modules, spec.n_q)
             if spec.chunk_length is not None:
                 return BatchedNetwork(model, modules, spec.n_q, spec.precision)

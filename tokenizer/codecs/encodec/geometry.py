@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Length = TypeVar("Length", int, torch.Tensor)
 
+LEAST_ROWS = 64
+"""of a tile of a signal, when there are several: more than any layer that is run in tiles
+reflects"""
+
 
 @dataclass(frozen=True, slots=True)
 class ConvolutionGeometry:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenizer.codecs.encodec.cpu.tiles import LEAST_ROWS
-from tokenizer.codecs.encodec.geometry import widest_padding
+from tokenizer.codecs.encodec.geometry import LEAST_ROWS, widest_padding
 
 if TYPE_CHECKING:
     from transformers import EncodecConfig

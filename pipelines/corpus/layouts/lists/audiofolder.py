@@ -35,6 +35,7 @@ class AudioFolder(Layout):
 
     title = "AudioFolder"
     reads = "text and more from metadata files"
+    is_table = True
 
     def fits(self, folder: Folder) -> Fit:
         tables = _tables(folder)
@@ -75,7 +76,7 @@ def _tables(folder: Folder) -> list[str]:
 
 
 def _read(folder: Folder, name: str) -> Iterator[tuple[str, Mapping[str, Any] | BadLine]]:
-    file, rows = io.BytesIO(folder.content(name)), Rows(name)
+    file, rows = io.BytesIO(folder.content(name)), Rows(name, encoding=folder.encoding)
     ending = name.rpartition(".")[2]
     if ending == "parquet":
         found = rows.parquet(file)

@@ -22,6 +22,7 @@ class CommonVoice(Layout):
 
     title = "Common Voice"
     reads = "text from its tables (none for clips that were voted down)"
+    is_table = True
 
     def fits(self, folder: Folder) -> Fit:
         tables = _tables(folder)
@@ -35,7 +36,7 @@ class CommonVoice(Layout):
         for name in _tables(folder):
             lengths = _lengths(folder, parent(name))
             split = name.rpartition("/")[2].removesuffix(".tsv")
-            rows = Rows(name)
+            rows = Rows(name, encoding=folder.encoding)
             for number, row in rows.delimited(io.BytesIO(folder.content(name)), "\t"):
                 place = f"{name}, line {number}"
                 clip = None if isinstance(row, BadLine) else row.get("path")

@@ -18,10 +18,13 @@ from pipelines.corpus.layouts.base import (
     parent,
     split_of,
 )
+from pipelines.corpus.tables.spans import to_seconds
 from tokenizer.errors import FailureKind
 
 _SPLIT_UP = re.compile(r"(^|/)split\d+(utt)?/")
 """copies of a data folder in parts, for parallel jobs"""
+_TO_THE_END = -1
+"""end of a segment that goes on to its recording's"""
 _BESIDE = {"utt2spk": "speaker", "utt2lang": "language"}
 
 
@@ -148,5 +151,7 @@ def _span(text: str) -> tuple[str, float | None, float | None]:
     parts = text.split()
     if len(parts) not in (3, 4):
         raise ValueError("`utterance recording start end` is expected")
-    start, end = float(parts[1]), float(parts[2])
-    return parts[0], start or None, None if end == -1 else end
+    start = to_seconds(parts[1], "start")
+    if float(parts[2]) == _TO_THE_END:
+        return parts[0], start or None, None
+    return parts[0], start or None, to_seconds(parts[2], "end")

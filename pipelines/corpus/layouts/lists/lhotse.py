@@ -3,8 +3,10 @@ lines, and are read as such."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipelines.corpus.layouts.base import (
@@ -19,9 +21,16 @@ from pipelines.corpus.layouts.base import (
     half,
     parent,
 )
+from pipelines.corpus.layouts.packed import is_shar
+from pipelines.corpus.tables.alignment import ALIGNMENT, Word, read_words, stored
+from pipelines.corpus.tables.spans import to_seconds
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
 _KIND = re.compile(r"(^|[-_.])(cuts|recordings|supervisions)([-_.])")
+_WORDS = ("word", "words", "ctm")
+"""kinds of alignments that are of words"""
+_LOOSE = 0.1
+"""seconds that a word may begin before what is said, or end behind it"""
 _CLOSE = 1e-3
 """seconds within which a segment is the whole recording"""
 
@@ -70,7 +79,7 @@ def _named(folder: Folder) -> list[str]:
     return [
         name
         for name in folder.ending_in(*_ENDINGS)
-        if _KIND.search(name.rpartition("/")[2]) or name in folder.given
+        if (_KIND.search(name.rpartition("/")[2]) or name in folder.given) and not is_shar(name)
     ]
 
 
@@ -120,11 +129,17 @@ def _supervised(folder: Folder, kinds: Mapping[str, str]) -> Iterator[Row | BadR
 
 
 def _of_cut(cut: dict[str, Any], place: str, name: str) -> Row | BadRow:
-    recording, said = cut.get("recording"), cut.get("supervisions") or []
-    if not isinstance(recording, dict) or not isinstance(said, list):
+    recording = cut.get("recording")
+    if not isinstance(recording, dict):
         kind = cut.get("type", "cut")
         return BadRow(_at(place, cut), f"a {kind} without a recording is not read")
-    return _row(recording, cut, [each for each in said if isinstance(each, dict)], place, name)
+    return _row(recording, cut, supervisions(cut), place, name)
+
+
+def supervisions(cut: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said in a cut."""
+    said = cut.get("supervisions")
+    return [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
 
 
 def _row(
@@ -135,63 +150,138 @@ def _row(
     name: str,
 ) -> Row | BadRow:
     """A row for a part of a recording, and what is said in it."""
-    place = _at(place, part)
     try:
-        path = _file(recording)
-        start, length = float(part["start"]), float(part["duration"])
-        known = float(recording.get("duration") or 0.0)
-    except (KeyError, TypeError, ValueError) as error:
-        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
-        return BadRow(place, missing)
+        source, channel = _source(recording, part.get("channel"))
+        path = _file(source)
+        row = of_part(recording, part, said, _at(place, part))
+    except (TypeError, ValueError) as error:
+        return BadRow(_at(place, part), str(error))
+    return replace(row, path=path, channel=channel, split=_split(name), base=parent(name))
+
+
+def of_part(
+    recording: Mapping[str, Any], part: dict[str, Any], said: list[dict[str, Any]], place: str
+) -> Row:
+    """What is told of a part of a recording: all of a row but where its audio lies.
+
+    Raises:
+        ValueError, TypeError: it cannot be one.
+    """
+    start = to_seconds(part.get("start"), "start")
+    length = to_seconds(part.get("duration"), "duration")
+    known = float(recording.get("duration") or 0.0)
     if recording.get("transforms"):
-        return BadRow(place, "its recording has transforms, which are not applied")
+        raise ValueError("its recording has transforms, which are not applied")
     whole = not start and abs(length - known) < _CLOSE
     return Row(
-        path,
+        "",
         place,
-        _values(recording, part, said),
+        _values(part, said, start),
         str(part["id"]) if part.get("id") else None,
         None if whole else start,
         None if whole else start + length,
         seconds=length,
-        split=_split(name),
-        base=parent(name),
     )
 
 
-def _file(recording: Mapping[str, Any]) -> str:
-    sources = recording.get("sources") or []
+def _source(recording: Mapping[str, Any], wanted: Any) -> tuple[Mapping[str, Any], int | None]:
+    """The file that the channels of a part are in, and the one channel of it that is meant, from 0;
+    None is all of them."""
+    sources = [each for each in recording.get("sources") or [] if isinstance(each, dict)]
+    asked = wanted if isinstance(wanted, list) else None if wanted is None else [wanted]
+    if len(sources) > 1 and asked is not None and len(asked) == 1:
+        sources = [each for each in sources if asked[0] in (each.get("channels") or [])]
     if len(sources) != 1:
         raise ValueError(f"a recording of {len(sources)} files is not read: one is expected")
-    kind, path = sources[0].get("type"), sources[0].get("source")
+    return sources[0], channel_of(sources[0].get("channels"), asked)
+
+
+def channel_of(there: Any, asked: list[Any] | None) -> int | None:
+    """The place of the one channel that is asked for among those of a file; None is all.
+
+    Raises:
+        ValueError: some of several are asked for, or one that is not there.
+    """
+    if not isinstance(there, list) or asked is None or set(asked) == set(there):
+        return None
+    if len(asked) != 1 or asked[0] not in there:
+        raise ValueError(f"channels {asked} of {there}: one of them is read, or all")
+    return int(there.index(asked[0]))
+
+
+def _file(source: Mapping[str, Any]) -> str:
+    kind, path = source.get("type"), source.get("source")
+    if kind == "shar":
+        raise ValueError("its audio is in a tar that is not beside this list: --layout shar")
     if kind not in ("file", "url") or not isinstance(path, str):
         raise ValueError(f"a source of the type {kind!r} is never run or read: give audio files")
     return path
 
 
-def _values(
-    recording: Mapping[str, Any], part: Mapping[str, Any], said: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _values(part: Mapping[str, Any], said: list[dict[str, Any]], start: float) -> dict[str, Any]:
     """Text, speaker and language, and what else is told. Several people in one cut have no one
-    speaker: who says what stays in `meta.supervisions`."""
-    said = sorted(said, key=lambda each: each.get("start") or 0.0)
+    speaker: who says what stays in `meta.supervisions`, and beside the words' times."""
+    said = sorted(said, key=lambda each: _number(each.get("start")))
     values: dict[str, Any] = {}
     for each in [part, *said]:
-        values |= each["custom"] if isinstance(each.get("custom"), dict) else {}
-    for field in ("speaker", "language", "gender", "alignment"):
+        custom = each["custom"] if isinstance(each.get("custom"), dict) else {}
+        values |= {key: value for key, value in custom.items() if not _is_stored(value)}
+    for field in ("speaker", "language", "gender"):
         found = [each[field] for each in said if each.get(field) is not None]
         if found and all(each == found[0] for each in found):
             values[field] = found[0]
     texts = [each["text"] for each in said if isinstance(each.get("text"), str)]
-    if texts:
-        values["text"] = " ".join(texts)
+    # A text that is none is told as such.
+    wrong = [each["text"] for each in said if isinstance(each.get("text"), list | dict | bool)]
+    if texts or wrong:
+        values["text"] = wrong[0] if wrong else " ".join(texts)
     if len(said) > 1:
-        values["supervisions"] = said
-        values.pop("alignment", None)
-    channels = recording.get("channel_ids") or (recording.get("sources") or [{}])[0].get("channels")
-    if "channel" in part and isinstance(channels, list) and len(channels) > 1:
-        values["channel"] = part["channel"]
-    return values
+        values["supervisions"] = [
+            {key: value for key, value in each.items() if key != ALIGNMENT} for each in said
+        ]
+    words = [word for each in said for word in _words(each, part, start)]
+    return values | ({ALIGNMENT: stored(words)} if words else {})
+
+
+def _words(said: Mapping[str, Any], part: Mapping[str, Any], start: float) -> list[Word]:
+    """Words of a supervision, from the part's start on. Their times are the recording's; where
+    these do not fit what is said, the part's own."""
+    kinds = said.get(ALIGNMENT)
+    items = next((kinds[kind] for kind in _WORDS if kind in kinds), None) if kinds else None
+    if not isinstance(items, list):
+        return []
+    found = read_words([_item(each) for each in items]) or []
+    begins = 0.0 if said is part else _number(said.get("start"))
+    ends = begins + _number(said.get("duration")) + _LOOSE
+    for shift in (start, 0.0):
+        moved = [(word[0] - shift, word[1] - shift, word[2]) for word in found]
+        if all(begins - _LOOSE < first and last < ends for first, last, _ in moved):
+            speaker = said.get("speaker")
+            speaker = speaker if isinstance(speaker, str) else None
+            return [(max(0.0, first), last, text, speaker) for first, last, text in moved]
+    return []
+
+
+def _item(item: Any) -> Any:
+    """A word as `[start, end, text]`; they come as `[symbol, start, duration, score]`."""
+    values = list(item.values()) if isinstance(item, dict) else item
+    if not isinstance(values, list) or len(values) < 3:
+        return None
+    symbol, start, length = values[:3]
+    try:
+        return [start, round(start + length, 8), symbol]
+    except TypeError:
+        return None
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether a custom value is an array or a recording that lies elsewhere."""
+    return isinstance(value, dict) and bool({"storage_type", "array", "sources"} & value.keys())
+
+
+def _number(value: Any) -> float:
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if known else 0.0
 
 
 def _at(place: str, value: Mapping[str, Any]) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
+from pipelines.corpus.layouts.packed import is_tarred
 from pipelines.corpus.tables.columns import pick_fields
 from pipelines.corpus.tables.spans import read_span
 
 _ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_][A-Za-z0-9-]+)*?(?=[-_.]|$)")
-_PATH = "audio_filepath"
+PATH = "audio_filepath"
 
 
 class NeMo(Layout):
@@ -21,14 +22,15 @@ class NeMo(Layout):
 
     title = "NeMo"
     reads = "text from manifests"
+    is_table = True
 
     def fits(self, folder: Folder) -> Fit:
         named = _named(folder)
         if not named:
             return NO
-        wrong = [name for name in named if _PATH not in folder.first_object(name)]
+        wrong = [name for name in named if PATH not in folder.first_object(name)]
         if len(wrong) == len(named):
-            return half(f"{wrong[0]} has no `{_PATH}` in its first line")
+            return half(f"{wrong[0]} has no `{PATH}` in its first line")
         return YES
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
@@ -40,21 +42,30 @@ class NeMo(Layout):
                     yield value
                     continue
                 try:
-                    yield _row(value, place, split, parent(name))
+                    yield manifest_row(value, place, split, parent(name))
                 except ValueError as error:
                     yield BadRow(place, str(error))
 
 
 def _named(folder: Folder) -> list[str]:
-    return [name for name in folder.ending_in(*_ENDINGS) if "manifest" in name.rpartition("/")[2]]
+    return [
+        name
+        for name in folder.ending_in(*_ENDINGS)
+        if "manifest" in name.rpartition("/")[2] and not is_tarred(name)
+    ]
 
 
-def _row(value: dict[str, Any], place: str, split: str | None, base: str) -> Row:
-    path = value.get(_PATH)
+def manifest_row(value: dict[str, Any], place: str, split: str | None, base: str) -> Row:
+    """The row of a line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    path = value.get(PATH)
     if not isinstance(path, str) or not path:
-        raise ValueError(f"no `{_PATH}`")
+        raise ValueError(f"no `{PATH}`")
     span = read_span(value)
-    values = pick_fields(value, (_PATH, "id", *span.used))
+    values = pick_fields(value, (PATH, "id", *span.used))
     id = value.get("id")
     return Row(
         path,
@@ -65,5 +76,5 @@ def _row(value: dict[str, Any], place: str, split: str | None, base: str) -> Row
         span.end,
         span.seconds,
         split,
-        base,
+        base=base,
     )

@@ -32,9 +32,9 @@ class LibriTTS(Layout):
                     continue
                 place = stem + ending
                 try:
-                    texts[ending] = folder.content(place).decode("utf-8-sig").strip()
-                except UnicodeDecodeError as error:
-                    yield BadRow(place, f"not UTF-8: {error.reason} at byte {error.start}")
+                    texts[ending] = folder.text(place).strip()
+                except ValueError as error:
+                    yield BadRow(place, str(error))
             values = {
                 "text": texts.get(_NORMALIZED, texts.get(_ORIGINAL)),
                 "speaker": _speaker(stem),

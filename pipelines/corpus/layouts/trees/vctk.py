@@ -46,9 +46,9 @@ class VCTK(Layout):
             if place is not None:
                 heard.add(key)
                 try:
-                    values["text"] = folder.content(place).decode("utf-8-sig").strip()
-                except UnicodeDecodeError as error:
-                    yield BadRow(place, f"not UTF-8: {error.reason} at byte {error.start}")
+                    values["text"] = folder.text(place).strip()
+                except ValueError as error:
+                    yield BadRow(place, str(error))
             yield Row(name, place or name, values)
         for key, place in texts.items():
             if key not in heard:

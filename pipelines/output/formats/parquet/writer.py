@@ -8,7 +8,7 @@ the limit is far above 1,024 values.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.output.formats.base import ShardFormat
 from pipelines.output.formats.reading.base import ShardReader
-from pipelines.output.formats.schema import FOOTER_KEY, Row, arrow_schema, row_of
+from pipelines.output.formats.schema import FOOTER_KEY, Row, arrow_schema, row_of, scalars
 from pipelines.system.arrow import open_parquet
 from tokenizer.errors import ShapeError, ShardError
 
@@ -102,6 +102,21 @@ class ParquetFormat(ShardFormat):
                         _from_table(shard.read_row_group(number, use_threads=False).slice(at, 1))
                     )
         return None
+
+    def columns(self, file: IO[bytes], name: str) -> pa.Schema:
+        with _damage(name):
+            return scalars(_open(file).schema_arrow)
+
+    def read_columns(
+        self, file: IO[bytes], name: str, columns: Sequence[str]
+    ) -> Iterator[Mapping[str, Any]]:
+        with _damage(name):
+            shard = _open(file)
+            for number in range(shard.num_row_groups):
+                wanted = list(columns)
+                yield from shard.read_row_group(
+                    number, columns=wanted, use_threads=False
+                ).to_pylist()
 
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
         with _damage(name):

@@ -3,6 +3,7 @@ other rows."""
 
 from __future__ import annotations
 
+import json
 import struct
 import tarfile
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
+from pipelines.output.formats.schema import ShardStats
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShapeError, ShardError
 
@@ -133,6 +135,15 @@ class ShardReader(ABC):
     def quality(self, row: int) -> dict[str, float | None]:
         """What each measure says of a row; nothing in formats and shards without such columns."""
         return {}
+
+    def groups(self) -> tuple[int, ...]:
+        """Rows of each recording, in order, from what rows say of themselves."""
+        stats = ShardStats()
+        for row in range(self.index.rows):
+            text = self.field(row, "meta") or ""
+            with damage(self.blob.name):
+                stats.place(json.loads(text) if '"recording"' in text else {})
+        return stats.groups
 
     @abstractmethod
     def _read_index(self) -> ShardIndex: ...

@@ -17,16 +17,17 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.lib import format as npy
 
 from pipelines.output.formats.base import ShardFormat
 from pipelines.output.formats.reading.base import ShardReader
-from pipelines.output.formats.schema import FOOTER_KEY, Row, row_of
+from pipelines.output.formats.schema import FOOTER_KEY, SCALARS, Row, row_of
 from tokenizer.errors import ShapeError, ShardError
 
 FOOTER_MEMBER = f"__{FOOTER_KEY}__"
@@ -80,6 +81,20 @@ class WebDatasetFormat(ShardFormat):
                     return _row(tar, group)
         return None
 
+    def columns(self, file: IO[bytes], name: str) -> pa.Schema:
+        with _damage(name), tarfile.open(fileobj=file, mode="r:") as tar:
+            for group in _samples(tar, name):
+                return _schema_of(json.loads(_content(tar, group["json"])))
+        return SCALARS
+
+    def read_columns(
+        self, file: IO[bytes], name: str, columns: Sequence[str]
+    ) -> Iterator[Mapping[str, Any]]:
+        with _damage(name), tarfile.open(fileobj=file, mode="r:") as tar:
+            for group in _samples(tar, name):
+                facts = json.loads(_content(tar, group["json"]))
+                yield {column: facts.get(column) for column in columns}
+
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
         with _damage(name), tarfile.open(fileobj=file, mode="r:") as tar:
             first = tar.next()
@@ -93,6 +108,18 @@ def key_of(id: str) -> str:
     """A recording's key: its id as far as a key can hold it, and a hash that keeps keys apart."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id)[:_LONGEST_KEY].strip("_")
     return f"{readable}-{hashlib.sha256(id.encode()).hexdigest()[:12]}".lstrip("-_")
+
+
+def _schema_of(facts: Mapping[str, Any]) -> pa.Schema:
+    """Columns as a row's JSON has them; of those that this version does not know, the type is that
+    of the value."""
+    known = [field for field in SCALARS if field.name in facts]
+    more = [
+        pa.field(name, pa.scalar(value).type)
+        for name, value in facts.items()
+        if name not in SCALARS.names and not isinstance(value, dict | list)
+    ]
+    return pa.schema([*known, *more])
 
 
 def _members(row: Row) -> Iterator[tuple[str, bytes]]:

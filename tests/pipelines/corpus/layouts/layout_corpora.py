@@ -32,6 +32,15 @@ class Wanted:
     language: str | None = None
     split: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    part: tuple[int, int, int] | None = None
+    """number and length of the sound that it is a part of, and its first sample there; None: it is
+    the whole of the sound that has its length"""
+
+    @property
+    def audio(self) -> np.ndarray:
+        """What must be heard, as 16 bits hold it."""
+        number, length, start = self.part or ((self.samples - LENGTH) // 240, self.samples, 0)
+        return samples(number, length)[start : start + self.samples]
 
 
 def samples(number: int, length: int | None = None) -> np.ndarray:
@@ -187,9 +196,9 @@ def kaldi(root: Path) -> list[Wanted]:
     lines(data / "utt2spk", "u0 s1", "u1 s2", "u2 s1")
     lines(data / "utt2lang", "u0 en", "u1 de", "u2 en")
     return [
-        Wanted("u0", 1_200, "first words", "s1", "en", "train"),
-        Wanted("u1", 3_600, "second words", "s2", "de", "train"),
-        Wanted("u2", 2_400, None, "s1", "en", "train"),
+        Wanted("u0", 1_200, "first words", "s1", "en", "train", part=(0, 7_200, 0)),
+        Wanted("u1", 3_600, "second words", "s2", "de", "train", part=(0, 7_200, 1_200)),
+        Wanted("u2", 2_400, None, "s1", "en", "train", part=(0, 7_200, 4_800)),
     ]
 
 
@@ -220,8 +229,8 @@ def nemo(root: Path) -> list[Wanted]:
     whole = {"audio_filepath": str(root / "b.wav"), "duration": size(1) / RATE, "text": "t2"}
     lines(root / "dev_manifest.json.gz", whole | {"speaker": "s", "lang": "fr"})
     return [
-        Wanted("talk.wav#0-0.025", 1_200, "t0", split="train"),
-        Wanted("talk.wav#0.025-0.1", 3_600, "t1", split="train"),
+        Wanted("talk.wav#0-0.025", 1_200, "t0", split="train", part=(0, 4_800, 0)),
+        Wanted("talk.wav#0.025-0.1", 3_600, "t1", split="train", part=(0, 4_800, 1_200)),
         Wanted(str(root / "b.wav"), size(1), "t2", "s", "fr", "dev"),
     ]
 
@@ -253,8 +262,8 @@ def lhotse_supervisions(root: Path) -> list[Wanted]:
         ),
     )
     return [
-        Wanted("s0", 1_200, "t0", "spk0", "English", "dev-1"),
-        Wanted("s1", 3_600, "t1", "spk1", "English", "dev-1"),
+        Wanted("s0", 1_200, "t0", "spk0", "English", "dev-1", part=(0, 4_800, 0)),
+        Wanted("s1", 3_600, "t1", "spk1", "English", "dev-1", part=(0, 4_800, 1_200)),
         Wanted("mute", size(1), split="dev-1"),
     ]
 
@@ -278,8 +287,8 @@ def lhotse_cuts(root: Path) -> list[Wanted]:
     ]
     lines(root / "cuts_train.jsonl.gz", *cuts)
     return [
-        Wanted("cut0", 1_200, "before", "a0", split="train"),
-        Wanted("cut1", 3_600, "before after", None, split="train"),
+        Wanted("cut0", 1_200, "before", "a0", split="train", part=(0, 4_800, 0)),
+        Wanted("cut1", 3_600, "before after", None, split="train", part=(0, 4_800, 1_200)),
     ]
 
 

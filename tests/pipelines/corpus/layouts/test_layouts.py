@@ -7,20 +7,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 from layout_corpora import CORPORA, RATE, SPANS, kaldi, lines, ljspeech, samples, size, sound
+from more_corpora import MORE
 
 from pipelines.corpus.layouts import LAYOUTS, layout_by_name
 from pipelines.corpus.sources import open_source
 from pipelines.corpus.tables.hints import Hints
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.stored_run import StoredRun
+from pipelines.planning.dry_run import plan
 from pipelines.run import tokenize_corpus
+from tokenizer.audio import read_audio
 from tokenizer.errors import SourceError, UsageError
 
 HERE = RunOptions(workers=0, quiet=True)
+ALL = CORPORA | MORE
 
 
 def tokenize(source: Path, out: Path, **settings: Any) -> list[dict[str, Any]]:
@@ -43,12 +48,12 @@ def scan(source: Path, **hints: Any) -> tuple[list[Any], list[str], str]:
 
 
 def test_every_layout_has_a_corpus() -> None:
-    assert {layout for layout, _ in CORPORA.values()} == LAYOUTS.keys()
+    assert {layout for layout, _ in ALL.values()} == LAYOUTS.keys()
 
 
-@pytest.mark.parametrize("name", CORPORA)
+@pytest.mark.parametrize("name", ALL)
 def test_text_speakers_segments_and_splits_reach_the_shards(tmp_path: Path, name: str) -> None:
-    layout, write = CORPORA[name]
+    layout, write = ALL[name]
     corpus = tmp_path / "corpus"
     wanted = {row.id: row for row in write(corpus)}
     source = {"kaldi": corpus / "data" / "train"}.get(name, corpus)
@@ -62,6 +67,24 @@ def test_text_speakers_segments_and_splits_reach_the_shards(tmp_path: Path, name
         found = (row["text"], row["speaker"], row["language"], row["num_samples"])
         assert found == (want.text, want.speaker, want.language, want.samples)
         assert meta.get("split") == want.split and want.meta.items() <= meta.items()
+    config = TokenizeConfig(source=str(source), codec="mulaw")
+    planned = plan(config, quiet=True).to_json()
+    assert planned["sources"][0]["layout"] == layout_by_name(layout).title
+    assert planned["recordings"] == len(wanted) and not planned["rejected"]["count"]
+    texts = [want.text for want in wanted.values() if want.text is not None]
+    assert planned["text"] == {"recordings": len(texts), "characters": sum(map(len, texts))}
+    assert planned["speakers"]["distinct"] == len({w.speaker for w in wanted.values()} - {None})
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_heard_is_what_the_row_is_about(tmp_path: Path, name: str) -> None:
+    """Every sound is another noise, so that no sample of another file or part passes."""
+    wanted = {row.id: row for row in ALL[name][1](tmp_path)}
+    source = open_source(str({"kaldi": tmp_path / "data" / "train"}.get(name, tmp_path)))
+    for recording in source.scan():
+        heard = read_audio(source.open(recording), start=recording.start, end=recording.end)
+        assert heard.sample_rate == RATE
+        np.testing.assert_allclose(heard.samples[0], wanted[recording.id].audio, atol=2 / 32_768)
 
 
 def test_the_codes_of_a_segment_are_those_of_its_samples(tmp_path: Path) -> None:
@@ -116,6 +139,11 @@ FRIENDS = {
     "nemo": {"manifest.json": '{"name": "an app"}\n'},
     "lhotse": {"supervisions.jsonl": '{"id": "s", "recording_id": "r", "start": 0}\n'},
     "stems": {"song/mixture.wav": "", "song/vocals.wav": ""},
+    "shar": {"cuts.000000.jsonl": '{"id": "c", "start": 0, "supervisions": []}\n'},
+    "nemotarred": {"tarred_audio_manifest.json": '{"audio_filepath": "x.wav"}\n'},
+    "moshi": {"x.json": '{"alignments": "left"}'},
+    "fma": {"tracks.csv": ",album,artist,set,track\n,title,name,split,title\n"},
+    "jamendo": {"raw_30s.tsv": "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"},
 }
 
 

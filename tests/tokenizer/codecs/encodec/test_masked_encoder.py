@@ -14,6 +14,7 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from tokenizer.codecs.encodec.certainty import FRAME_NOISE
 from tokenizer.codecs.encodec.checkpoint import load_model
+from tokenizer.codecs.encodec.gpu.fused import Fused
 from tokenizer.codecs.encodec.gpu.graphs import fill
 from tokenizer.codecs.encodec.gpu.masked import Convolution, MaskedEncoder, plain
 
@@ -36,6 +37,7 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     spare=st.integers(0, 9),
     elu=st.booleans(),
     channels_last=st.booleans(),
+    fused=st.booleans(),
     seed=st.integers(0, 9),
 )
 def test_each_row_of_a_masked_convolution_equals_upstreams_alone(
@@ -48,6 +50,7 @@ def test_each_row_of_a_masked_convolution_equals_upstreams_alone(
     spare: int,
     elu: bool,
     channels_last: bool,
+    fused: bool,
     seed: int,
 ) -> None:
     dilation = 1 if stride > 1 else dilation
@@ -63,7 +66,8 @@ def test_each_row_of_a_masked_convolution_equals_upstreams_alone(
     for row, length in enumerate(lengths):
         x[row, :, :length] = torch.randn(3, length)
     with torch.inference_mode():
-        signal = Convolution(module, elu, channels_last)(plain(x, torch.tensor(lengths)))
+        ways = Fused(None) if fused else None
+        signal = Convolution(module, elu, channels_last, ways)(plain(x, torch.tensor(lengths)))
         found, frames = signal.whole(), signal.lengths
         assert frames is not None
         for row, length in enumerate(lengths):

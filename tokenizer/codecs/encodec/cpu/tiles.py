@@ -25,15 +25,17 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.encodec.cpu.kernels import moments, read_one, read_two
-from tokenizer.codecs.encodec.geometry import ConvolutionGeometry, TransposedGeometry
+from tokenizer.codecs.encodec.geometry import (
+    LEAST_ROWS,
+    ConvolutionGeometry,
+    TransposedGeometry,
+)
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 TILE_FLOATS = 1 << 17
 """of a tile's input: with what comes of it, about half of a core's second-level cache"""
 WIDE = 2048
 """numbers that an elementwise loop takes at a time"""
-LEAST_ROWS = 64
-"""of a tile, when there are several: more than any layer reflects"""
 GATHER_BELOW = 16
 """channels below which a convolution's taps are gathered into one product"""
 

@@ -32,6 +32,7 @@ from tokenizer.codecs.encodec.gpu.batches import (
     groups,
     rows_that_fit,
 )
+from tokenizer.codecs.encodec.gpu.fused import Fused, inside
 from tokenizer.codecs.encodec.gpu.graphs import (
     EagerRunner,
     GraphRunner,
@@ -41,7 +42,7 @@ from tokenizer.codecs.encodec.gpu.graphs import (
     Work,
     fill,
 )
-from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder, inside
+from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
 from tokenizer.codecs.encodec.networks import Network, check_finite
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize, quantize_quickly
 from tokenizer.codecs.encodec.reference import ReferenceModules
@@ -64,16 +65,22 @@ class BatchedNetwork(Network):
     """
 
     def __init__(
-        self, model: Any, reference: ReferenceModules, n_q: int, precision: str = "exact"
+        self,
+        model: Any,
+        reference: ReferenceModules,
+        n_q: int,
+        precision: str = "exact",
+        fused: Fused | None = None,
     ) -> None:
-        """`reference` has the same modules and does not look at the device.
+        """`reference` has the same modules and does not look at the device. With `fused`, the
+        encoder's operations between convolutions are compiled.
 
         Raises:
             UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
         """
         self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
         self._normalised = bool(model.config.normalize)
-        self._encoding = EncodeWork(model, n_q, precision == "exact")
+        self._encoding = EncodeWork(model, n_q, precision == "exact", fused)
         self._settling, self._decoding = SettleWork(model, reference, n_q), DecodeWork(reference)
         self._precision, self._n_q = precision, n_q
         self._device = next(model.parameters()).device
@@ -171,7 +178,7 @@ def alone(chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[
 class EncodeWork(Work):
     """Samples to codes, and whether they are beyond doubt."""
 
-    def __init__(self, model: Any, n_q: int, exact: bool) -> None:
+    def __init__(self, model: Any, n_q: int, exact: bool, fused: Fused | None = None) -> None:
         """
         Raises:
             UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
@@ -182,7 +189,7 @@ class EncodeWork(Work):
         )
         # Tensor cores, which only "fast" uses, would have every tensor turned around before and
         # after each convolution.
-        self._encoder = MaskedEncoder(model.encoder, channels_last=not exact)
+        self._encoder = MaskedEncoder(model.encoder, channels_last=not exact, fused=fused)
         self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
         self._halves = [half_squares(codebook) for codebook in self._codebooks]
         self._exact = exact
@@ -221,7 +228,9 @@ class EncodeWork(Work):
             codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
             certainty = certainty.view(rows, count)
             if frames is not None:
-                certainty = certainty.masked_fill(~inside(embeddings, frames)[:, 0], torch.inf)
+                certainty = certainty.masked_fill(
+                    ~inside(embeddings.shape[2], frames)[:, 0], torch.inf
+                )
             near = uncertain(certainty.amin(1))
         else:
             codes = quantize_quickly(flat, self._codebooks, self._halves)

@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional
 
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
+from tokenizer.codecs.encodec.gpu.fused import Fused, inside
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 
@@ -61,13 +62,22 @@ class Signal:
         if elu:
             functional.elu_(out)
         if self.lengths is not None:
-            out.masked_fill_(~inside(out, self.lengths), 0.0)
+            out.masked_fill_(~inside(out.shape[2], self.lengths), 0.0)
 
-    def whole(self, elu: bool = False) -> torch.Tensor:
+    @property
+    def parts(
+        self,
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], torch.Tensor | None]:
+        """Terms, scales and shift."""
+        return self.terms, self.scales, self.shift
+
+    def whole(self, elu: bool = False, fused: Fused | None = None) -> torch.Tensor:
         """float32 `[rows, channels, width]`. What is in parts is written over its first term, and
         must not be used again."""
         if self.shift is None and not elu:
             return self.terms[0]
+        if fused is not None:
+            return fused.written(*self.parts, self.lengths, elu)
         out = torch.empty_like(self.terms[0]) if self.shift is None else self.terms[0]
         self.write(out, elu)
         return out
@@ -84,9 +94,11 @@ Step = Callable[[Signal], Signal]
 class MaskedEncoder:
     """Runs transformers' `EncodecEncoder`, whose weights it takes."""
 
-    def __init__(self, module: Any, channels_last: bool = False) -> None:
+    def __init__(
+        self, module: Any, channels_last: bool = False, fused: Fused | None = None
+    ) -> None:
         """With `channels_last` a sample's channels lie side by side: what tensor cores take as it
-        is.
+        is. With `fused`, what lies between convolutions is compiled.
 
         Raises:
             UnknownLayer: a layer that this cannot run.
@@ -98,7 +110,7 @@ class MaskedEncoder:
             if kind == "ELU":
                 elu = True
                 continue
-            self._steps.append(_step(kind, layer, elu, channels_last))
+            self._steps.append(_step(kind, layer, elu, channels_last, fused))
             elu = False
 
     def __call__(
@@ -127,11 +139,11 @@ class MaskedEncoder:
         return signal.whole(), signal.lengths, condition
 
 
-def _step(kind: str, layer: Any, elu: bool, channels_last: bool) -> Step:
+def _step(kind: str, layer: Any, elu: bool, channels_last: bool, fused: Fused | None) -> Step:
     if kind == "EncodecConv1d":
-        return Convolution(layer, elu, channels_last)
+        return Convolution(layer, elu, channels_last, fused)
     if kind == "EncodecResnetBlock":
-        return _Residual(layer, channels_last)
+        return _Residual(layer, channels_last, fused)
     if kind == "EncodecLSTM":
         return _Recurrence(layer.lstm)
     raise UnknownLayer(f"a layer of the kind {kind}")
@@ -140,7 +152,9 @@ def _step(kind: str, layer: Any, elu: bool, channels_last: bool) -> Step:
 class Convolution:
     """transformers' `EncodecConv1d`, with an ELU before it or not."""
 
-    def __init__(self, module: Any, elu: bool, channels_last: bool = False) -> None:
+    def __init__(
+        self, module: Any, elu: bool, channels_last: bool = False, fused: Fused | None = None
+    ) -> None:
         conv = module.conv
         # With weight norm, `weight` is computed from its two factors here, once.
         weight, self._bias = conv.weight.detach()[:, :, None], conv.bias.detach()
@@ -153,7 +167,7 @@ class Convolution:
                 f"a convolution of {self._geometry.taps} taps with a stride of "
                 f"{self._geometry.stride}"
             )
-        self._elu, self._channels_last = elu, channels_last
+        self._elu, self._channels_last, self._fused = elu, channels_last, fused
         self._norm = module.norm if module.norm_type == "time_group_norm" else None
 
     def __call__(self, signal: Signal) -> Signal:
@@ -171,8 +185,23 @@ class Convolution:
         return self._normalised(signal, y, frames if signal.lengths is not None else None)
 
     def _normalised(self, signal: Signal, y: torch.Tensor, lengths: torch.Tensor | None) -> Signal:
-        found = normalised(y, lengths, self._norm)
+        if self._fused is not None:
+            found = self._fused_normalised(self._fused, y, lengths)
+        else:
+            found = normalised(y, lengths, self._norm)
         return replace(found, condition=times(signal.condition, found.condition))
+
+    def _fused_normalised(
+        self, fused: Fused, y: torch.Tensor, lengths: torch.Tensor | None
+    ) -> Signal:
+        """What the convolution left out, its bias, is in the shift."""
+        norm = self._norm
+        if norm is None:
+            return Signal((y,), (y.new_ones(1, 1, 1),), self._bias[None, :, None], lengths)
+        scale, shift, condition = fused.normalisation(
+            y, self._bias, lengths, norm.weight, norm.bias, norm.eps
+        )
+        return Signal((y,), (scale,), shift, lengths, condition)
 
     def _convolve(self, padded: torch.Tensor) -> torch.Tensor:
         # In two dimensions, of which one is 1: only there is the order of a tensor's dimensions in
@@ -180,7 +209,7 @@ class Convolution:
         y = functional.conv2d(
             padded[:, :, None],
             self._weight,
-            self._bias,
+            None if self._fused else self._bias,
             (1, self._geometry.stride),
             dilation=(1, self._geometry.dilation),
         )
@@ -201,7 +230,10 @@ class Convolution:
     def _padded(self, signal: Signal, right: int) -> torch.Tensor:
         left = self._geometry.left
         if not left and not right:
-            return signal.whole(self._elu)
+            return signal.whole(self._elu, self._fused)
+        if self._fused is not None:
+            reflects = self._geometry.reflects
+            return self._fused.padded(*signal.parts, self._elu, left, right, reflects)
         room, inner = self._room(signal, left, right)
         if self._geometry.reflects:
             room[..., :left].copy_(inner[..., 1 : left + 1].flip(2))
@@ -216,7 +248,9 @@ class Convolution:
         every row."""
         left, behind = self._geometry.left, self._geometry.right + self._geometry.stride - 1
         if not left and not behind:
-            return signal.whole(self._elu)
+            return signal.whole(self._elu, self._fused)
+        if self._fused is not None:
+            return self._fused.padded_by_row(*signal.parts, lengths, self._elu, self._geometry)
         room, inner = self._room(signal, left, behind)
         room[..., left + signal.width :].zero_()
         before = torch.arange(-left, 0, device=room.device).expand(room.shape[0], -1)
@@ -237,11 +271,6 @@ class Convolution:
         source = self._geometry.mirrored(places, lengths)
         known = (source >= 0) & (source < lengths) & self._geometry.reflects
         return source.where(known, torch.zeros_like(source)), known
-
-
-def inside(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Which samples of `[rows, channels, width]` belong to their row: bool `[rows, 1, width]`."""
-    return (torch.arange(x.shape[2], device=x.device) < lengths[:, None])[:, None]
 
 
 def normalised(y: torch.Tensor, lengths: torch.Tensor | None, norm: Any) -> Signal:
@@ -268,7 +297,7 @@ def moments(y: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor
     if lengths is None:
         variance, mean = torch.var_mean(y, (1, 2), correction=0, keepdim=True)
         return mean, variance
-    beyond = ~inside(y, lengths)
+    beyond = ~inside(y.shape[2], lengths)
     count = (lengths * y.shape[1]).to(y.dtype)[:, None, None]
     mean = y.masked_fill(beyond, 0.0).sum((1, 2), keepdim=True) / count
     # Not from the sum of squares of a row as it is: of a silent one that would be the difference of
@@ -282,18 +311,21 @@ def moments(y: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor
 class _Residual:
     """Two convolutions beside a shortcut, which is a convolution too or the input itself."""
 
-    def __init__(self, block: Any, channels_last: bool) -> None:
+    def __init__(self, block: Any, channels_last: bool, fused: Fused | None) -> None:
         kinds = [type(layer).__name__ for layer in block.block]
         if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
             raise UnknownLayer(f"a residual block of {kinds}")
         self._first, self._second = (
-            Convolution(block.block[i], True, channels_last) for i in (1, 3)
+            Convolution(block.block[i], True, channels_last, fused) for i in (1, 3)
         )
         identity = isinstance(block.shortcut, torch.nn.Identity)
-        self._shortcut = None if identity else Convolution(block.shortcut, False, channels_last)
+        self._shortcut = (
+            None if identity else Convolution(block.shortcut, False, channels_last, fused)
+        )
+        self._fused = fused
 
     def __call__(self, signal: Signal) -> Signal:
-        x = plain(signal.whole(), signal.lengths)
+        x = plain(signal.whole(fused=self._fused), signal.lengths)
         branch = self._second(self._first(x))
         if self._shortcut is None:
             scales = (*branch.scales, torch.ones_like(branch.scales[0]))
@@ -324,5 +356,5 @@ class _Recurrence:
     def __call__(self, signal: Signal) -> Signal:
         frames = signal.whole().permute(2, 0, 1).contiguous()
         y = (self._lstm(frames)[0] + frames).permute(1, 2, 0)
-        y = y if signal.lengths is None else y.masked_fill(~inside(y, signal.lengths), 0.0)
+        y = y if signal.lengths is None else y.masked_fill(~inside(y.shape[2], signal.lengths), 0.0)
         return replace(plain(y, signal.lengths), condition=signal.condition)

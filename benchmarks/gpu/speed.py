@@ -1,0 +1,163 @@
+"""How many seconds of audio a second encodes and decodes, what memory that takes, and by which
+batches."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks.gpu.bench import (
+    Bench,
+    Chunk,
+    audio_seconds,
+    clip_chunks,
+    encode,
+    equal,
+    full_chunks,
+)
+from benchmarks.gpu.correctness import upstream
+from tokenizer.codecs.base import ChunkCodes
+from tokenizer.codecs.encodec.gpu.batches import ROWS
+
+ROUNDS = 3
+
+
+def run(bench: Bench) -> None:
+    """Ours and transformers' in turns."""
+    feeds = corpora(bench)
+    bench.report.line(
+        f"Seconds of audio in a second, medians of {1 if bench.toy else ROUNDS} rounds, ours and "
+        "transformers' in turns in each. transformers: one chunk at a time, on a sample of them."
+    )
+    bench.report.table(
+        "what", "kbps", "ours exact", "ours fast", "transformers", "ours / transformers"
+    )
+    for name, chunks in feeds.items():
+        for bandwidth in (6.0,) if bench.toy else (24.0, 6.0, 3.0):
+            if bench.left() < 30:
+                bench.report.row(name, bandwidth, *["no time"] * 4)
+                continue
+            _encode_row(bench, name, bandwidth, chunks)
+            bench.forget()
+    _decode_rows(bench)
+
+
+def corpora(bench: Bench) -> dict[str, list[Chunk]]:
+    """What is encoded."""
+    if bench.toy:
+        return {"full chunks": full_chunks(4), "speech-like clips": clip_chunks(1.2, 2, 0.5)}
+    return {
+        "full chunks": full_chunks(2048),
+        "clips of 10 s": clip_chunks(10.0, 160),
+        "speech-like clips of 1 to 8 s": clip_chunks(4.5, 320, 0.78),
+    }
+
+
+def _encode_row(bench: Bench, name: str, bandwidth: float, chunks: Sequence[Chunk]) -> None:
+    some = chunks[: 2 if bench.toy else 48]
+    model = bench.model()
+    arms: dict[str, tuple[Callable[[], object], float]] = {}
+    for label in ("exact", "fast"):
+        network = bench.network(bandwidth, label)
+        arms[label] = (lambda network=network: encode(network, chunks)), audio_seconds(chunks)
+    arms["transformers"] = (
+        (lambda: [upstream(model, chunk, bandwidth) for chunk in some]),
+        audio_seconds(some),
+    )
+    found = in_turns(bench, arms)
+    ratio = found["exact"] / found["transformers"]
+    bench.report.row(
+        name,
+        f"{bandwidth:g}",
+        f"{found['exact']:,.0f}",
+        f"{found['fast']:,.0f}",
+        f"{found['transformers']:,.1f}",
+        f"{ratio:.1f}",
+    )
+
+
+def _decode_rows(bench: Bench) -> None:
+    for bandwidth in (6.0,) if bench.toy else (24.0, 6.0):
+        if bench.left() < 20:
+            return
+        chunks = full_chunks(4 if bench.toy else 1024)
+        network, truth = bench.network(bandwidth), bench.truth(bandwidth)
+        codes: list[ChunkCodes] = encode(network, chunks)
+        some = codes[: 2 if bench.toy else 48]
+        found = in_turns(
+            bench,
+            {
+                "ours": (lambda network=network, codes=codes: network.decode(codes), len(codes)),
+                "transformers": (lambda truth=truth, some=some: truth.decode(some), len(some)),
+            },
+        )
+        bench.report.row(
+            "decoding full chunks",
+            f"{bandwidth:g}",
+            f"{found['ours']:,.0f}",
+            "",
+            f"{found['transformers']:,.1f}",
+            f"{found['ours'] / found['transformers']:.1f}",
+        )
+        bench.forget()
+
+
+def compiled(bench: Bench) -> None:
+    """What lies between convolutions as it is and compiled, in turns; and that the codes are the
+    same."""
+    bench.report.table("what", "as it is", "compiled", "ratio", "codes that differ", "s to compile")
+    chosen = corpora(bench)
+    for name in ["full chunks", list(chosen)[-1]][: 1 if bench.toy else 2]:
+        if bench.left() > 20:
+            _compiled_row(bench, name, chosen[name][:1024])
+
+
+def _compiled_row(bench: Bench, name: str, chunks: Sequence[Chunk]) -> None:
+    plain, fused = bench.network(24.0), bench.network(24.0, compiled=True)
+    expected = encode(plain, chunks)
+    took: list[ChunkCodes] = []
+    compiling = bench.seconds(lambda: took.extend(encode(fused, chunks)))
+    same, total = equal(took, expected)
+    arms: dict[str, tuple[Callable[[], object], float]] = {
+        "plain": (lambda: encode(plain, chunks), audio_seconds(chunks)),
+        "fused": (lambda: encode(fused, chunks), audio_seconds(chunks)),
+    }
+    found = in_turns(bench, arms)
+    bench.report.row(
+        name,
+        f"{found['plain']:,.0f}",
+        f"{found['fused']:,.0f}",
+        f"{found['fused'] / found['plain']:.2f}",
+        f"{total - same} of {total:,}",
+        f"{compiling:.0f}",
+    )
+
+
+def in_turns(bench: Bench, arms: dict[str, tuple[Callable[[], object], float]]) -> dict[str, float]:
+    """Seconds of audio a second of each arm, once warm."""
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for action, _ in arms.values():
+        action()  # captures, and libraries' choices
+    for _ in range(1 if bench.toy else ROUNDS):
+        for name, (action, _) in arms.items():
+            times[name].append(bench.seconds(action))
+    return {name: seconds / statistics.median(times[name]) for name, (_, seconds) in arms.items()}
+
+
+def by_batch(bench: Bench) -> None:
+    """Rows of a batch against speed and memory."""
+    bench.report.table("rows of a batch", "seconds of audio a second", "GB reserved")
+    network = bench.network(6.0)
+    for rows in ROWS[:1] if bench.toy else ROWS:
+        if bench.left() < 10:
+            return
+        chunks = full_chunks(rows * 4)
+        encode(network, chunks, rows)
+        if bench.on_gpu:
+            torch.cuda.reset_peak_memory_stats(bench.device)
+        taken = bench.seconds(lambda chunks=chunks, rows=rows: encode(network, chunks, rows))
+        held = torch.cuda.memory_reserved(bench.device) / 1e9 if bench.on_gpu else 0.0
+        bench.report.row(rows, f"{len(chunks) / taken:,.0f}", f"{held:.2f}")
+    bench.forget()

@@ -1,0 +1,239 @@
+"""What a large corpus costs before its first shard: a manifest of a million rows and a folder of a
+hundred thousand files are listed, planned, stored, looked up and found done.
+
+    python -m benchmarks.planning [--rows 1000000] [--files 100000] [--work FOLDER]
+
+Each stage is a process of its own; the table tells its CPU seconds (user and system, all threads,
+imports included) and its peak memory. The files are empty, and all of them are there. Every shard
+of the last stage has a commit record and an empty file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+
+SECONDS = 5.3
+"""that each row says its file is long"""
+WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "sleeps")
+KINDS = ("jsonl", "csv", "parquet")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--work", help="folder for the inputs, which stay there")
+    parser.add_argument("--stage", nargs=3, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.stage:
+        name, source, out = asked.stage
+        STAGES[name](source, out)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        print(json.dumps([used.ru_utime + used.ru_stime, peak_of_this()]))
+        return 0
+    with tempfile.TemporaryDirectory(dir=asked.work) as scratch:
+        report(Path(asked.work or scratch), Path(scratch), asked.rows, asked.files)
+    return 0
+
+
+def report(inputs: Path, scratch: Path, rows: int, files: int) -> None:
+    """Print the table, as Markdown."""
+    print(f"# Planning\n\n    python -m benchmarks.planning --rows {rows} --files {files}\n")
+    print(f"{machine()}. CPU seconds and peak MiB of a fresh process for each stage, its imports")
+    seconds, peak = measure("import", "-", "-")
+    print(f"among them ({seconds:.1f} s, {peak:.0f} MiB).\n")
+    print("| corpus | list | plan and store | find one recording | nothing to do | plan, MB |")
+    print("|---|---|---|---|---|---|")
+    for kind in KINDS:
+        name = f"manifest, {rows:,} rows, {kind}"
+        print(row(name, str(manifest(inputs, rows, kind)), scratch / kind), flush=True)
+    folder = empty_files(inputs / f"folder-{files}", files)
+    print(row(f"folder, {files:,} files", str(folder), scratch / "folder"), flush=True)
+
+
+def row(name: str, source: str, out: Path) -> str:
+    """One line of the table."""
+    cells = []
+    for stage in ("list", "plan", "find", "commit", "resume"):
+        seconds, peak = measure(stage, source, str(out))
+        if stage != "commit":  # that is preparation
+            cells.append(f"{seconds:.1f} s, {peak:.0f} MiB")
+    size = (out / "manifest" / "plan.parquet").stat().st_size / 1e6
+    return f"| {name} | {' | '.join(cells)} | {size:.1f} |"
+
+
+def measure(stage: str, source: str, out: str) -> tuple[float, float]:
+    """CPU seconds and peak MiB of one stage in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.planning", "--stage", stage, source, out]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    seconds, peak = json.loads(done.stdout.splitlines()[-1])
+    return seconds, peak
+
+
+def peak_of_this() -> float:
+    """MiB that this process had at most. What `getrusage` says counts the parent's before it became
+    this program too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def empty_files(folder: Path, count: int) -> Path:
+    """Names to list, a thousand in a folder."""
+    marker = folder.with_suffix(".done")
+    if not marker.exists():
+        for number in range(count):
+            if number % 1000 == 0:
+                (folder / f"{number // 1000:04d}").mkdir(parents=True, exist_ok=True)
+            os.close(os.open(folder / name_of(number), os.O_CREAT | os.O_WRONLY))
+        marker.touch()
+    return folder
+
+
+def name_of(number: int) -> str:
+    """Of a file, in its folder."""
+    return f"{number // 1000:04d}/{number:07d}.wav"
+
+
+def rows_of(count: int) -> Iterator[dict[str, object]]:
+    """What a table says: path, length, text, speaker, and a field that goes to meta."""
+    for number in range(count):
+        said = " ".join(WORDS[(number * 7 + at) % len(WORDS)] for at in range(8))
+        yield {
+            "path": f"clips-{count}/{name_of(number)}",
+            "duration": SECONDS,
+            "text": f"{said} {number}",
+            "speaker": f"s{number % 5000}",
+            "quality": number % 5,
+        }
+
+
+def manifest(folder: Path, count: int, kind: str) -> Path:
+    """A table of that many rows, and its files."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    empty_files(folder / f"clips-{count}", count)
+    path = folder / f"rows-{count}.{kind}"
+    if path.exists():
+        return path
+    if kind == "jsonl":
+        with path.open("w") as file:
+            file.writelines(json.dumps(each) + "\n" for each in rows_of(count))
+        return path
+    open_writer = pyarrow.csv.CSVWriter if kind == "csv" else pq.ParquetWriter
+    batches = batched(rows_of(count), 100_000)
+    first = pa.Table.from_pylist(list(next(batches)))
+    with open_writer(path, first.schema) as writer:
+        writer.write_table(first)
+        for batch in batches:
+            writer.write_table(pa.Table.from_pylist(list(batch)))
+    return path
+
+
+def batched(rows: Iterator[Any], count: int) -> Iterator[list[Any]]:
+    """So many at a time."""
+    while batch := list(islice(rows, count)):
+        yield batch
+
+
+def list_only(source: str, out: str) -> None:
+    """Every recording of the source, once."""
+    from pipelines.corpus.sources import open_source
+
+    print(sum(1 for _ in open_source(source).scan()), file=sys.stderr)
+
+
+def plan_and_store(source: str, out: str) -> None:
+    """What `tokenize` does before its first shard."""
+    from pipelines.output.config import RunOptions, TokenizeConfig
+    from pipelines.run import _Run
+    from pipelines.tokenizing.progress import open_display
+
+    options = RunOptions(workers=0, quiet=True)
+    with open_display(True) as display:
+        _Run(TokenizeConfig(source, codec="mulaw"), out, options, display)
+
+
+def find(source: str, out: str) -> None:
+    """What `decode` does before it opens a shard."""
+    from pipelines.output.export_audio import find_row
+    from tokenizer.errors import UsageError
+
+    last = middle_id(source)
+    try:
+        find_row(out, last)
+    except UsageError as error:
+        if "not done yet" not in str(error):
+            raise SystemExit(str(error)) from error
+
+
+def middle_id(source: str) -> str:
+    """Of a recording about in the middle of the corpus."""
+    path = Path(source)
+    if path.is_dir():
+        return name_of(int(path.name.rpartition("-")[2]) // 2)
+    count = int(path.stem.rpartition("-")[2])
+    return f"clips-{count}/{name_of(count // 2)}"
+
+
+def commit(source: str, out: str) -> None:
+    """A commit record for every shard, as if each held one row of an empty file."""
+    import hashlib
+
+    import numpy as np
+
+    from pipelines.output.formats import shard_format
+    from pipelines.output.manifest.commits import CommitRecord, Manifest, pack_counts
+    from pipelines.output.storage import open_storage
+
+    form, storage = shard_format("parquet"), open_storage(out)
+    made, empty = Manifest(storage), hashlib.sha256(b"").hexdigest()
+    fingerprint = made.require_config().fingerprint
+    counts = pack_counts(np.random.default_rng(0).integers(0, 5000, (1, 256)))
+    for name in made.planned_names():
+        staged = f"manifest/staging/{name}.0123456789ab.{'0' * 32}.parquet"
+        storage.write(staged, b"")
+        values = (name, "parquet", fingerprint, 1, 1, 1, 1, 0, empty, staged, ())
+        made.publish(CommitRecord(*values, codebook_counts=counts), form)
+
+
+def resume(source: str, out: str) -> None:
+    """The same command again."""
+    from pipelines.output.config import RunOptions, TokenizeConfig
+    from pipelines.run import tokenize_corpus
+
+    config = TokenizeConfig(source, codec="mulaw")
+    done = tokenize_corpus(config, out, RunOptions(workers=0, quiet=True))
+    print(asdict(done), file=sys.stderr)
+
+
+def imports(source: str, out: str) -> None:
+    """Nothing but the program itself."""
+    import pipelines.run  # noqa: F401
+
+
+STAGES: dict[str, Callable[[str, str], None]] = {
+    "import": imports,
+    "list": list_only,
+    "plan": plan_and_store,
+    "find": find,
+    "commit": commit,
+    "resume": resume,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

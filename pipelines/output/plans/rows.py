@@ -1,0 +1,111 @@
+"""A plan's rows: recordings as columns of a Parquet file, a few thousand at a time, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokenizer.types import Recording
+
+GROUP = 4096
+"""rows of a row group: what a reader of one shard reads at least"""
+SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("id", pa.string()),
+        ("uri", pa.string()),
+        ("locator", pa.string()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("seconds", pa.float64()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("speaker", pa.string()),
+        ("meta", pa.string()),
+        ("channel", pa.int16()),
+    ]
+)
+_locator = json.JSONEncoder(sort_keys=True).encode
+_meta = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+_PLAIN = ("id", "uri", "start", "end", "seconds", "text", "language", "speaker", "channel")
+"""columns that hold a field as it is"""
+
+
+class RowWriter:
+    """Writes recordings to a plan's file, row group by row group; the same recordings give the same
+    bytes."""
+
+    def __init__(self, path: str) -> None:
+        self._writer = pq.ParquetWriter(
+            path,
+            SCHEMA,
+            compression="zstd",
+            store_schema=True,
+            write_statistics=["shard", "id"],
+            write_page_checksum=True,
+        )
+        self._empty()
+
+    def add(self, shard: int, recording: Recording) -> None:
+        """One recording; shards come in order."""
+        locator, meta = recording.locator, recording.meta
+        self._shards.append(shard)
+        self._recordings.append(recording)
+        # As text they are small, whatever is in them.
+        self._locators.append(_locator(dict(locator)) if locator else None)
+        self._metas.append(_meta(dict(meta)) if meta else None)
+        if len(self._shards) == GROUP:
+            self._write()
+
+    def close(self, facts: Mapping[str, str]) -> None:
+        """Write what is left, and facts about the whole."""
+        if self._shards:
+            self._write()
+        self._writer.add_key_value_metadata(dict(facts))
+        self._writer.close()
+
+    def _write(self) -> None:
+        kept = self._recordings
+        columns: dict[str, list[Any]] = {
+            name: [getattr(one, name) for one in kept] for name in _PLAIN
+        }
+        columns |= {"shard": self._shards, "locator": self._locators, "meta": self._metas}
+        table = pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
+        self._writer.write_table(table, row_group_size=GROUP)
+        self._empty()
+
+    def _empty(self) -> None:
+        self._shards: list[int] = []
+        self._recordings: list[Recording] = []
+        self._locators: list[str | None] = []
+        self._metas: list[str | None] = []
+
+
+def to_recordings(table: pa.Table) -> Iterable[Recording]:
+    """Recordings from a plan's columns; those of plans from before there was a channel too."""
+    there = set(table.column_names)
+    loads: Callable[[str], Any] = json.loads
+    columns: list[Sequence[Any]] = [
+        table[name].to_pylist() if name in there else [None] * len(table)
+        for name in (*_PLAIN, "locator", "meta")
+    ]
+    for id, uri, start, end, seconds, text, language, speaker, channel, locator, meta in zip(
+        *columns, strict=True
+    ):
+        yield Recording(
+            id,
+            uri,
+            loads(locator) if locator else {},
+            start,
+            end,
+            seconds,
+            text,
+            language,
+            speaker,
+            loads(meta) if meta else {},
+            channel,
+        )

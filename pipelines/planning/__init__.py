@@ -1,0 +1,1 @@
+"""A dry run: what a corpus is, and what it would become."""

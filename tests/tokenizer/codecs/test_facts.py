@@ -1,0 +1,49 @@
+"""What is said of a codec without its weights is what a loaded one says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenizer.chunking import chunk_spans, frames_of
+from tokenizer.codecs import describe_codec
+from tokenizer.codecs.facts import code_frames, codec_facts
+from tokenizer.errors import CodecLoadError
+
+PUBLISHED = {"reduced": "facebook/encodec_48khz", "mono": "facebook/encodec_24khz"}
+
+
+@pytest.mark.parametrize("bandwidth", [3.0, 6.0, 24.0])
+@pytest.mark.parametrize("checkpoint", PUBLISHED)
+def test_the_published_checkpoints_are_known_without_them(
+    checkpoint: str, bandwidth: float, request: pytest.FixtureRequest
+) -> None:
+    """The seeded ones have their configuration, but for the size of the network."""
+    folder: Path = request.getfixturevalue(checkpoint)
+    known = codec_facts(PUBLISHED[checkpoint], bandwidth)
+    loaded = describe_codec(str(folder), bandwidth=bandwidth)
+    assert known is not None
+    same = {"codec": loaded.codec, "weights_sha256": loaded.weights_sha256}
+    assert replace(known, **same) == loaded  # type: ignore[arg-type]
+    assert codec_facts(str(folder), bandwidth) == replace(loaded, weights_sha256="")
+
+
+def test_what_no_codec_offers_is_refused_and_what_is_not_here_is_unknown() -> None:
+    with pytest.raises(CodecLoadError, match="choose one of 3, 6, 12, 24"):
+        codec_facts("facebook/encodec_48khz", 7.0)
+    with pytest.raises(CodecLoadError):
+        codec_facts("./no/such/folder", 6.0)
+    assert codec_facts("nobody/has_this", 6.0) is None
+    assert codec_facts("mulaw", 24.0) == describe_codec("mulaw", bandwidth=24.0)
+
+
+@given(num_samples=st.integers(1, 2_000_000))
+def test_frames_are_counted_as_they_are_cut(num_samples: int) -> None:
+    spec = codec_facts("facebook/encodec_48khz", 6.0)
+    assert spec is not None
+    spans = chunk_spans(num_samples, spec.chunk_length, spec.chunk_stride)
+    assert code_frames(num_samples, spec) == sum(frames_of(b - a, 320) for a, b in spans)
