@@ -15,6 +15,18 @@ from tokenizer.audio.quality import measure_names
 from tokenizer.errors import FailureKind, RecordingError, UsageError
 
 _FLAG = "--keep"
+# fmt: off
+_CHANGING = frozenset({
+    "current_date", "current_time", "current_timestamp", "get_current_time",
+    "get_current_timestamp", "localtime", "localtimestamp", "now", "today",
+    "transaction_timestamp", "age", "random", "setseed", "uuid", "uuidv4", "uuidv7",
+    "gen_random_uuid", "nextval", "currval", "current_connection_id", "current_query_id",
+    "current_transaction_id", "txid_current", "current_setting", "getvariable", "sample",
+    "tablesample", "sleep_ms", "write_log", "getenv",
+})
+# fmt: on
+"""words of SQL whose value is another one at the next try: a shard that is made again must be the
+same shard"""
 _LONGEST = 60
 """characters of a value in a message"""
 
@@ -30,6 +42,7 @@ class Keep:
             UsageError: not a condition on a row, or it names a column that is not there.
         """
         self.expression = expression
+        _refuse_changing(expression)
         schema = _schema(measures)
         try:
             self._where = Where(expression, schema, _FLAG)
@@ -58,6 +71,15 @@ class Keep:
         found = ", ".join(f"{name} {_said(values.get(name))}" for name in self._named)
         message = f"{values['source_uri']}: {found or 'nothing'} ({_FLAG} {self.expression!r})"
         raise RecordingError(FailureKind.FILTERED, message, "keep")
+
+
+def _refuse_changing(expression: str) -> None:
+    outside_of_strings = re.sub(r"'(?:[^']|'')*'", "", expression)
+    for word in re.findall(r"[A-Za-z_]\w*", outside_of_strings):
+        if word.lower() in _CHANGING:
+            raise UsageError(
+                f"{_FLAG} {expression!r}: {word} is another value at the next try: leave it out"
+            )
 
 
 def _schema(measures: Sequence[str]) -> pa.Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokenizer.audio.quality.base import Block, Measure
 
@@ -17,7 +18,8 @@ _EVERY = 2
 
 
 class Bandwidth(Measure):
-    """The long-term spectrum: mean power spectra of Hann-windowed frames of 25 to 50 ms."""
+    """The long-term spectrum: mean power spectra of frames of 25 to 50 ms, in a window that
+    leaks nothing as far down as it is looked."""
 
     unit = "Hz"
     what = (
@@ -28,7 +30,7 @@ class Bandwidth(Measure):
     def __init__(self, sample_rate: int, channels: int) -> None:
         super().__init__(sample_rate, channels)
         self._size = 1 << max(4, int(np.log2(sample_rate / 20)))
-        self._window = np.hanning(self._size + 1)[:-1].astype(np.float32)
+        self._window = _blackman_harris(self._size)
         self._spectrum = np.zeros(self._size // 2 + 1)
         self._frames = 0
 
@@ -56,3 +58,12 @@ class Bandwidth(Measure):
         )
         there = np.flatnonzero(lines > lowest)
         return float(there[-1]) * self.sample_rate / self._size if len(there) else None
+
+
+def _blackman_harris(size: int) -> NDArray[np.float32]:
+    """F. Harris's minimum of four terms (1978), whose side lobes are 92 dB down."""
+    phases = 2.0 * np.pi * np.arange(size) / size
+    terms = (0.35875, -0.48829, 0.14128, -0.01168)
+    return sum((t * np.cos(k * phases) for k, t in enumerate(terms)), np.zeros(size)).astype(
+        np.float32
+    )
