@@ -21,6 +21,8 @@ _LOCAL = ("file", "local")
 def scheme(name: str) -> str | None:
     """All of a URL before its `://`, in lower case; None for a local path, whatever colons are in
     it."""
+    if "://" not in name:
+        return None
     found = _URL.match(name)
     return found.group(0)[:-3].lower() if found else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pipelines.corpus.tables.spans import MILLISECONDS, SPAN_COLUMNS
@@ -70,6 +70,12 @@ UNKNOWN_SECONDS = 10.0
 
 def pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
     """The first of `wanted` that is among `names`."""
+    return _first_there(tuple(names), wanted)
+
+
+@lru_cache(maxsize=1024)
+def _first_there(names: tuple[str, ...], wanted: tuple[str, ...]) -> str | None:
+    """Rows of a table have the same names."""
     there = set(names)
     return next((name for name in wanted if name in there), None)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 SPAN_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -82,9 +83,7 @@ def _find(row: Mapping[str, Any], field: str, given: str | None) -> tuple[float 
     no number is another thing, such as a date, and is passed over."""
     if given is not None:
         return _scaled(row, given), given
-    for name in _names(field):
-        if name not in row:
-            continue
+    for name in _present(tuple(row))[field]:
         if name in OWN_SPANS or _is_number(row[name]):
             seconds = _scaled(row, name)
             if seconds is not None or name in OWN_SPANS:
@@ -92,9 +91,16 @@ def _find(row: Mapping[str, Any], field: str, given: str | None) -> tuple[float 
     return None, ""
 
 
-def _names(field: str) -> Iterable[str]:
-    yield from SPAN_COLUMNS[field]
-    yield from (f"{name}{MILLISECONDS}" for name in SPAN_COLUMNS[field])
+@lru_cache(maxsize=1024)
+def _present(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """By field, its names among a row's columns, best first. Rows of a table have the same ones."""
+    there = set(columns)
+    return {
+        field: tuple(
+            name for name in (*names, *(f"{each}{MILLISECONDS}" for each in names)) if name in there
+        )
+        for field, names in SPAN_COLUMNS.items()
+    }
 
 
 def _is_number(value: Any) -> bool:

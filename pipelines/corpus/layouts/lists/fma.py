@@ -41,7 +41,6 @@ class FMA(Layout):
 
     title = "FMA"
     reads = "title, artist, genre and split from tracks.csv"
-    reads_tags = True
 
     def fits(self, folder: Folder) -> Fit:
         tables = _tables(folder)

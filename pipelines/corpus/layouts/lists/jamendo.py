@@ -28,7 +28,6 @@ class Jamendo(Layout):
 
     title = "MTG-Jamendo"
     reads = "tags, artist and album from its tables"
-    reads_tags = True
 
     def fits(self, folder: Folder) -> Fit:
         tables = _tables(folder)
