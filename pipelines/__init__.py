@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
-    from pipelines.run import RunResult
+    from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
     "AuditOptions",
@@ -73,7 +73,7 @@ _HOMES = {
     "Parallel": "loader.patterns",
     "Pattern": "loader.patterns",
     "RunOptions": "output.config",
-    "RunResult": "run",
+    "RunResult": "tokenizing.outcome",
     "Sample": "loader.sample",
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",

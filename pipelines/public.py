@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.output.config import RunOptions, TokenizeConfig
-from pipelines.run import RunResult, tokenize_corpus
+from pipelines.run import tokenize_corpus
 from pipelines.system.compute import DECODE_TIMEOUT
+from pipelines.tokenizing.outcome import RunResult
 
 
 def tokenize(
@@ -33,6 +34,8 @@ def tokenize(
     audio_root: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    quality: str = "none",
+    keep: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     address: str | None = None,
@@ -72,6 +75,8 @@ def tokenize(
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
         encoding: of tables and transcripts; None is UTF-8, or what a byte order mark says.
+        quality: columns that say how good a recording is: "none", "basic" (all), or names.
+        keep: condition on the columns of a row, and `seconds`; the others are `filtered`.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
         gpus: encoders that hold a GPU each; None is all there are.
         address: Ray cluster to join, "auto" or "ray://host:port"; None starts one here.
@@ -113,6 +118,8 @@ def tokenize(
         audio_root=audio_root,
         delimiter=delimiter,
         encoding=encoding,
+        quality=quality,
+        keep=keep,
     )
     options = RunOptions(
         workers=workers,

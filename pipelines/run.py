@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 
@@ -23,6 +21,8 @@ from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.manifest.records import Totals
 from pipelines.output.plan import Plan, PlannedShard, make_plan
+from pipelines.output.quality import require_measures
+from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.planning.corpus import open_corpus
@@ -31,6 +31,7 @@ from pipelines.system.words import format_duration, format_hours, many
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import ObserverSettings
+from pipelines.tokenizing.outcome import RunResult, add_up, complain_of_nothing, said_of
 from pipelines.tokenizing.progress import (
     Display,
     RunProgress,
@@ -40,21 +41,10 @@ from pipelines.tokenizing.progress import (
 )
 from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
+from tokenizer.audio.quality import described
 from tokenizer.codecs import batch_chunks, describe_codec
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What an output folder holds after a run: totals of committed records, earlier runs
-    included."""
-
-    shards: int
-    recordings: int
-    failures: int
-    seconds: float
-    """of audio"""
 
 
 def tokenize_corpus(
@@ -93,6 +83,9 @@ class _Run:
         self._options = options
         self._display = display
         self._out = out
+        require_measures(config.measures)
+        if config.keep is not None:
+            Keep(config.keep, config.measures)
         self._spec = describe_codec(
             config.codec,
             bandwidth=config.bandwidth,
@@ -248,25 +241,10 @@ class _Run:
                 "again"
             )
         write_card(self._storage, self._stored, totals)
-        result = RunResult(
-            shards=totals.shards,
-            recordings=totals.rows,
-            failures=totals.failures,
-            seconds=totals.num_samples / self._spec.sample_rate,
-        )
-        self._display.message(
-            f"{self._out}: {result.recordings} recordings, {format_hours(result.seconds)} of "
-            f"audio, {result.shards} shards"
-        )
-        if result.failures and not result.recordings:
-            print(
-                f"codecshards: {totals.describe_failures()}", file=sys.stderr
-            )  # whatever --quiet says
-        if result.failures:
-            self._display.message(
-                f"{result.failures} recordings failed; `codecshards inspect {self._out} "
-                "--failures` says which and why"
-            )
+        result = add_up(totals, self._spec.sample_rate)
+        for line in said_of(result, self._out, self._config.keep):
+            self._display.message(line)
+        complain_of_nothing(totals, self._config.keep)
         return result
 
     def how_to_resume(self) -> str:
@@ -363,7 +341,7 @@ class _Run:
             out=self._storage.root,
             format=config.format,
             spec=spec,
-            footer=make_footer(spec, self._version),
+            footer=make_footer(spec, self._version, described(config.measures)),
             fingerprint=self._fingerprint,
             decode=DecodeSettings(
                 source=self._source,
@@ -375,8 +353,10 @@ class _Run:
                 allow_truncated=config.allow_truncated,
                 allow_damaged=config.allow_damaged,
                 timeout=self._options.decode_timeout,
+                quality=config.measures,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
+            keep=config.keep,
             observe=self._observer(),
             missing_allowed=self._options.max_failures is not None,
             run=self._run,

@@ -78,6 +78,7 @@ def test_a_codec_a_source_and_a_format_from_outside_work_end_to_end(
 ) -> None:
     """With one worker through Ray's processes. What is stored is read with pyarrow."""
     out, asked = tmp_path / "out", ["--codec", "alaw", "--bandwidth", "64", "--format", "arrow"]
+    asked += ["--quality", "peak"]
     tokenize = ["tokenize", corpus, out, *asked, "--workers", workers]
     run(site, *tokenize, code=3)  # one line names no file
     run(site, *tokenize, code=3)  # all is done
@@ -90,6 +91,7 @@ def test_a_codec_a_source_and_a_format_from_outside_work_end_to_end(
     for row in rows:
         samples, _ = soundfile.read(corpus.parent / row["id"], dtype="float32")
         assert row["num_samples"] == len(samples)
+        assert row["peak"] == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=1e-4)
         codes = np.array(row["codes"][0][:7_920]).astype(float)
         curve = codes / 127.5 - 1
         assert np.abs(np.sign(curve) - np.sign(samples[:7_920])).mean() < 0.1

@@ -92,6 +92,10 @@ class FailureKind(StrEnum):
     """The shard's process died three times and this recording is at fault."""
     ENCODER = "encoder"
     """The codec refused it or gave non-finite output."""
+    MEASURE = "measure"
+    """A quality measure of another package failed on it."""
+    FILTERED = "filtered"
+    """Read well, and not what `--keep` asks for: no error of the run."""
     UNAVAILABLE = "unavailable"
     """Its store answers, but not for it, however often it was asked; it may be there another
     day."""
@@ -103,7 +107,8 @@ class RecordingError(CodecshardsError):
     Attributes:
         kind: why, as a `FailureKind`.
         message: one readable line; it names the file.
-        stage: where it was noticed: "list", "open", "decode", "check", "encode" or "write".
+        stage: where it was noticed: "list", "open", "decode", "check", "measure", "keep",
+            "encode" or "write".
     """
 
     def __init__(self, kind: FailureKind, message: str, stage: str = "decode") -> None:

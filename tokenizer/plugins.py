@@ -9,6 +9,9 @@
     [project.entry-points."codecshards.formats"]
     arrow = "my_formats:ArrowFormat"         a subclass of `pipelines.output.formats.ShardFormat`
 
+    [project.entry-points."codecshards.quality"]
+    crest = "my_measures:Crest"              a subclass of `tokenizer.audio.quality.Measure`
+
 An entry point is loaded when its name is used, so that a package that fails to import harms nobody
 who does not ask for it. A name that ships with codecshards cannot be taken over.
 """
@@ -21,6 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 from tokenizer.errors import UsageError
 
 CODECS, SOURCES, FORMATS = "codecshards.codecs", "codecshards.sources", "codecshards.formats"
+QUALITY = "codecshards.quality"
 
 
 def plugin_names(group: str, taken: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry",
         action="store_true",
-        help="list codecs, sources and formats, those of other installed packages too",
+        help="list codecs, sources, formats and quality measures, those of other packages too",
     )
 
 

@@ -1,4 +1,5 @@
-"""What there is to choose from: codecs, sources and formats, and the package of each."""
+"""What there is to choose from: codecs, sources, formats and quality measures, and the package of
+each."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from importlib.metadata import entry_points, version
 from pipelines.corpus.sources import SOURCES, source_kind
 from pipelines.output.formats import SHARD_FORMATS, shard_format
 from tokenizer import plugins
+from tokenizer.audio.quality import MEASURES, measure
 from tokenizer.codecs import CODECS
 from tokenizer.codecs.lookup import BUNDLED
 from tokenizer.codecs.registry import FAMILIES, find_builtin
@@ -18,8 +20,14 @@ _SHIPPED: Mapping[str, tuple[str, ...]] = {
     plugins.CODECS: (*CODECS, *BUNDLED),
     plugins.SOURCES: tuple(SOURCES),
     plugins.FORMATS: tuple(SHARD_FORMATS),
+    plugins.QUALITY: tuple(MEASURES),
 }
-_KINDS = {plugins.CODECS: "codec", plugins.SOURCES: "source", plugins.FORMATS: "format"}
+_KINDS = {
+    plugins.CODECS: "codec",
+    plugins.SOURCES: "source",
+    plugins.FORMATS: "format",
+    plugins.QUALITY: "quality",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Entry:
     """A name that can be chosen, or why it cannot."""
 
     kind: str
-    """codec, source or format"""
+    """codec, source, format or quality"""
     name: str
     package: str
     """what it comes from, with its version"""
@@ -67,6 +75,9 @@ def _used_as(group: str, name: str) -> str:
         return f"{name}:SPEC, or what it recognises"
     if group == plugins.FORMATS:
         return f"--format {name}, files *{shard_format(name).suffix}"
+    if group == plugins.QUALITY:
+        kind = measure(name)
+        return f"--quality {name}: {f'{kind.unit}, ' if kind.unit else ''}{kind.what}"
     return f"--codec {name}"
 
 
@@ -76,6 +87,7 @@ def _trouble(group: str, name: str) -> str | None:
         plugins.CODECS: find_builtin,
         plugins.SOURCES: source_kind,
         plugins.FORMATS: shard_format,
+        plugins.QUALITY: measure,
     }
     try:
         use[group](name)

@@ -12,8 +12,8 @@ import pickle
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,8 @@ class DecodeSettings:
     """decode nothing, and report how many channels there are"""
     allow_truncated: bool = False
     allow_damaged: bool = False
+    quality: tuple[str, ...] = ()
+    """measures of `tokenizer.audio.quality`"""
     second: bool = False
     """read each by a second way, to hold the first against it"""
     timeout: float = 120.0
@@ -69,7 +71,9 @@ class DecodeReport:
     audio: AudioReport
     source_sha256: str
     seconds: float = 0.0
-    """of one core: hashing, decoding, resampling, handing over"""
+    """of one core: hashing, decoding, resampling, measuring, handing over"""
+    quality: Mapping[str, float | None] = field(default_factory=dict)
+    """by measure; None where it says nothing of this recording"""
 
 
 class Decoding:

@@ -23,6 +23,7 @@ from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import AudioReport, stream_audio
+from tokenizer.audio.quality.meter import QualityMeter
 from tokenizer.audio.readers.opening import count_channels
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
@@ -123,9 +124,13 @@ class _Worker:
                 name=file.name,
                 second=self._settings.second,
             )
+            meter = QualityMeter(self._settings.quality, file.name)
+            stream.listener = meter.add
             for block in stream:
                 self._send(BLOCK, block.tobytes())
-            return DecodeReport(stream.report, file.sha256, time.process_time() - began)
+            quality = meter.result()
+            seconds = time.process_time() - began
+            return DecodeReport(stream.report, file.sha256, seconds, quality)
 
     def _count_channels(self, recording: Recording) -> DecodeReport:
         file = self._settings.source.open_head(recording)

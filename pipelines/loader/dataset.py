@@ -142,6 +142,11 @@ class CodesDataset:
         ]
         return [first_rows(sizes, channels) for sizes in groups]
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The columns of quality that its shards have."""
+        return self._reader(0).measures
+
     def __len__(self) -> int:
         return self._first_rows[-1]
 
@@ -362,8 +367,11 @@ def _fields(
     """Scales of the whole row, and the other fields."""
     values: dict[str, Any] = {}
     scales = None
-    for name in check_fields(fields):
-        if name == "scales":
+    for name in check_fields(fields, lambda: reader.measures):
+        if name == "quality" or name in reader.measures:
+            found = reader.quality(row)
+            values[name] = found if name == "quality" else found[name]
+        elif name == "scales":
             scales = reader.scales(row)
         elif name in ("meta", "alignment"):
             with damage(reader.blob.name):

@@ -57,8 +57,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         pattern: `Parallel()`, `Delay()`, `Flatten()` or `CoarseFirst()`.
         batching: None, `Pack(tokens)` or `Buckets(tokens)`.
         fields: what to give beside the codes: text, language, speaker, source_uri, meta, scales,
-            alignment. A text is that of a whole recording, and not to be had with a crop; an
-            alignment is cut along.
+            alignment, quality, or a column of quality by its name. A text is that of a whole
+            recording, and not to be had with a crop; an alignment is cut along.
         seed: of order, cuts and buckets.
         epochs: end a loop after every recording has come this often, the last batch being what is
             left; None is endless.
@@ -119,7 +119,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         width = batching.tokens if isinstance(batching, Pack) else None
         if crop is not None and batching is None:
             width = pattern.steps(stream.n_q, crop.max_frames(stream.spec))
-        self._collator = Collator(stream, pattern, check_fields(fields), width)
+        names = check_fields(fields, stream.measures)
+        self._collator = Collator(stream, pattern, names, width)
         self._arguments: dict[str, Any] = {
             "data": mixture, "batch_size": batch_size, "crop": crop, "pattern": given,
             "batching": batching, "fields": tuple(fields), "seed": seed, "epochs": epochs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError
 from tokenizer.types import Codes
 
-FIELDS = ("text", "language", "speaker", "source_uri", "meta", "scales", "alignment")
-"""what can be asked for beside the codes"""
+FIELDS = ("text", "language", "speaker", "source_uri", "meta", "scales", "alignment", "quality")
+"""what can be asked for beside the codes, and so can each column of quality by its name"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,8 @@ class Sample:
     for, or the codec has none"""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """the others that were asked for: strings or None; `meta` is a dictionary, `alignment` a list
-    of (start, end, text), or of (start, end, text, speaker) where several speak; of several
+    of (start, end, text), or of (start, end, text, speaker) where several speak; `quality` a
+    dictionary of what each measure says of the whole recording, a float or None; of several
     channels a tuple with one of each"""
     last_start: int = 0
     """sample, from the cut's start, at which its last chunk begins"""
@@ -133,17 +134,25 @@ def cut_alignment(meta: Mapping[str, Any], start: float, end: float) -> list[tup
     ]
 
 
-def check_fields(fields: Sequence[str]) -> tuple[str, ...]:
+def check_fields(
+    fields: Sequence[str], measures: Callable[[], tuple[str, ...]] = tuple
+) -> tuple[str, ...]:
     """Refuse fields that no shard has.
+
+    Args:
+        fields: that are asked for.
+        measures: the columns of quality that there are, asked where nothing else has such a name.
 
     Raises:
         UsageError: an unknown one.
     """
     unknown = [name for name in fields if name not in FIELDS]
+    there = measures() if unknown and not isinstance(fields, str) else ()
+    unknown = [name for name in unknown if name not in there]
     if isinstance(fields, str) or unknown:
         raise UsageError(
             f"no field {fields if isinstance(fields, str) else unknown[0]!r}: give a tuple of "
-            f"{', '.join(FIELDS)}"
+            f"{', '.join((*FIELDS, *there))}"
         )
     return tuple(fields)
 

@@ -10,8 +10,9 @@ from datasets import Features
 
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import ARROW_SCHEMA
+from pipelines.output.formats.schema import arrow_schema
 from pipelines.output.manifest.records import Totals
+from pipelines.output.quality.figures import spreads
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
@@ -50,7 +51,7 @@ def make_card(stored: StoredRun, totals: Totals) -> str:
     )
     what = (
         f"{many(totals.rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
-        f"codec{_failed(totals.failures)}."
+        f"codec{_failed(totals.failures)}{_filtered(totals.filtered, config.keep)}."
     )
     return f"""---
 {front}---
@@ -70,7 +71,7 @@ def make_card(stored: StoredRun, totals: Totals) -> str:
 | written by | codecshards {stored.version} |
 
 {_COLUMNS}
-
+{_quality(totals)}
 ```python
 {shard_format(config.format).usage(config.split)}
 ```
@@ -88,6 +89,27 @@ def _failed(failures: int) -> str:
         f"; {many(failures, 'recording')} of the source could not be tokenized: "
         "`manifest/commits/` says which and why"
     )
+
+
+def _filtered(filtered: int, keep: str | None) -> str:
+    if not filtered:
+        return ""
+    return f"; {many(filtered, 'recording')} of the source left out, as not `{keep}`"
+
+
+def _quality(totals: Totals) -> str:
+    """A table of the quality columns; nothing where there are none."""
+    about: dict[str, Any] = {}
+    for columns, _ in totals.measured:
+        about |= columns
+    lines = []
+    for name, spread in spreads(totals.measured).items():
+        found = " | ".join(spread.words() if spread else ["", "", ""])
+        lines.append(f"| `{name}` | {about[name]['unit']} | {found} | {about[name]['what']} |")
+    if not lines:
+        return ""
+    head = "| quality | unit | lowest | median | highest | what it is |\n|---|---|---|---|---|---|"
+    return "\n".join(["", head, *lines, ""])
 
 
 def _precision(codec: CodecSpec) -> str:
@@ -113,7 +135,7 @@ def _front_matter(config: TokenizeConfig, rows: int) -> dict[str, Any]:
         ],
     }
     if config.format == "parquet":
-        features = Features.from_arrow_schema(ARROW_SCHEMA)._to_yaml_list()
+        features = Features.from_arrow_schema(arrow_schema(config.measures))._to_yaml_list()
         front["dataset_info"] = {
             "features": features,
             "splits": [{"name": config.split, "num_examples": rows}],

@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.output.formats import format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
+from tokenizer.audio.quality import NONE, chosen
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.errors import UsageError
@@ -105,6 +106,22 @@ class TokenizeConfig:
         metavar="NAME",
     )
 
+    quality: str = setting(
+        NONE,
+        "columns that say how good a recording is, measured as it is read: basic, which is all of "
+        "these, or some of loudness, peak, dc_offset, bandwidth, snr, silence, clipping, "
+        "correlation (default: %(default)s)",
+        metavar="NAME,...",
+    )
+    """names of `tokenizer.audio.quality`, spelled out and in order, or "none" """
+    keep: str | None = setting(
+        None,
+        'keep only recordings of which this is true, as in "bandwidth > 7000 and clipping < '
+        '0.001": SQL over the columns of a row, and seconds; the others are no failures',
+        metavar="EXPR",
+    )
+    """`pipelines.output.quality.keep`"""
+
     def __post_init__(self) -> None:
         if self.format not in format_names():
             raise UsageError(
@@ -131,9 +148,17 @@ class TokenizeConfig:
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
         object.__setattr__(self, "source", _one_or_several(self.source))
+        object.__setattr__(self, "quality", ",".join(chosen(self.quality)) or NONE)
+        if self.keep is not None and not self.keep.strip():
+            raise UsageError("--keep is empty: give a condition, or leave it out")
         # 24 and 24.0 are one setting, and must not be two in what is stored and hashed.
         for name in ("bandwidth", "shard_hours", "max_chunk_seconds"):
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The columns of quality, in their order."""
+        return chosen(self.quality)
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.output.quality.figures import Spread, quality_table, spreads
 from pipelines.output.storage import Storage, open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, printable
 from tokenizer.codecs.precision import PrecisionReport
+from tokenizer.errors import FailureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,17 @@ class Summary:
 
     notes: tuple[str, ...] = ()
     """what the source held that was not used, a line for each kind"""
+    quality: Mapping[str, Spread | None] = field(default_factory=dict)
+    """how each column of quality is spread; None where it has no value"""
+
+    @property
+    def filtered(self) -> int:
+        """Recordings among the failures that `--keep` left out, which are none."""
+        return self.failure_kinds.get(FailureKind.FILTERED, 0)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures) - self.filtered
 
     @property
     def complete(self) -> bool:
@@ -84,7 +97,8 @@ class Summary:
             "recordings": {
                 "planned": self.recordings_planned,
                 "tokenized": self.recordings,
-                "failed": len(self.failures),
+                "failed": self.failed,
+                "filtered": self.filtered,
             },
             "hours": self.hours,
             "frames": self.frames,
@@ -105,6 +119,7 @@ class Summary:
             "precision": None if self.precision is None else self.precision.to_json(),
             "audit": None if self.audit is None else dict(self.audit),
             "notes": list(self.notes),
+            "quality": {name: one and asdict(one) for name, one in self.quality.items()},
             "failure_kinds": dict(self.failure_kinds),
             "failures": [
                 {
@@ -154,6 +169,7 @@ def inspect(out: str) -> Summary:
         precision=manifest.read_precision(),
         audit=last_audit(manifest.storage),
         notes=plan.notes,
+        quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
     )
 
 
@@ -216,6 +232,8 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
         console.print(printable(f"  {name:<12} {value}"), markup=False)
     if summary.codebooks:
         console.print(_codebook_table(summary))
+    if summary.quality:
+        console.print(quality_table(summary.quality))
     if failures:
         for failure in summary.failures:
             named = "" if failure.id in failure.message else f"{failure.id}: "
@@ -224,7 +242,8 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
                 markup=False,
             )
     elif summary.failures:
-        console.print("  --failures lists the failed recordings", markup=False)
+        kinds = ["failed"] * bool(summary.failed) + ["filtered"] * bool(summary.filtered)
+        console.print(f"  --failures lists the {' and '.join(kinds)} recordings", markup=False)
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
@@ -266,21 +285,29 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         facts.append(
             ("flags", ", ".join(f"{name} {count}" for name, count in summary.flags.items()))
         )
-    if summary.failure_kinds:
-        facts.append(
-            (
-                "failures",
-                ", ".join(f"{kind} {count}" for kind, count in summary.failure_kinds.items()),
-            )
-        )
+    facts += _not_there(summary)
     facts += [("note", note) for note in summary.notes]
     if summary.audit is not None:
         facts.append(("audit", _audit_line(summary.audit)))
     return facts
 
 
+def _not_there(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Recordings that are no rows: those that failed by kind, those that were not wanted."""
+    kinds = [
+        f"{kind} {count}"
+        for kind, count in summary.failure_kinds.items()
+        if kind != FailureKind.FILTERED
+    ]
+    if kinds:
+        yield "failures", ", ".join(kinds)
+    if summary.filtered:
+        yield "filtered", f"{summary.filtered} by --keep {summary.stored.config.keep!r}"
+
+
 def _failed(summary: Summary) -> str:
-    return f", {len(summary.failures)} failed" if summary.failures else ""
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    return failed + (f", {summary.filtered} filtered" if summary.filtered else "")
 
 
 def _time_line(timings: Mapping[str, float]) -> str:

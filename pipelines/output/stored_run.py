@@ -37,6 +37,8 @@ UNSAID = {
     "config.audio_root": None,
     "config.delimiter": None,
     "config.encoding": None,
+    "config.quality": "none",
+    "config.keep": None,
 }
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""
@@ -83,7 +85,8 @@ class StoredRun:
             unknown: dict[str, Any] = {}
             for part, kind in cls._PARTS.items():
                 names = {one.name for one in fields(kind)}
-                known[part] = {k: v for k, v in values[part].items() if k in names}
+                unsaid = {k: UNSAID[f"{part}.{k}"] for k in names if f"{part}.{k}" in UNSAID}
+                known[part] = unsaid | {k: v for k, v in values[part].items() if k in names}
                 unknown |= {f"{part}.{k}": v for k, v in values[part].items() if k not in names}
             plan = values.get("plan")
             return cls(

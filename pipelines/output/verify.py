@@ -15,6 +15,7 @@ from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_cou
 from pipelines.output.manifest.names import COMMITS, CONFIG, PLAN, PRECISION, data_name, hash_stored
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
+from pipelines.output.quality.figures import Values
 from pipelines.output.storage import Storage, open_storage
 from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import split
@@ -140,7 +141,7 @@ class _Checker:
     def _content(
         self, planned: Planned, record: CommitRecord, name: str, failed: list[str]
     ) -> Iterator[str]:
-        stats, ids, flags = ShardStats(), [], Flags()
+        stats, ids, flags, quality = ShardStats(), [], Flags(), Values()
         recordings = {recording.id: recording for recording in planned or ()}
         try:
             with self._storage.open(name) as file:
@@ -151,6 +152,7 @@ class _Checker:
                         yield from _carried(row, recordings[row.id])
                     flags.add(row, recordings.get(row.id))
                     stats.place(row.meta)
+                    quality.add(row.quality)
                     stats.add(
                         row.codes,
                         max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1),
@@ -169,6 +171,8 @@ class _Checker:
             yield "its footer is not the one that was committed"
         yield from _counts(stats, record)
         yield from flags.problems(record.flags)
+        if quality.figures() != record.quality:
+            yield "its columns of quality are not spread as was committed"
         yield from _fates(planned, ids, failed)
 
     def _row(self, row: Row) -> Iterator[str]:

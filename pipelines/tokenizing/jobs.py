@@ -55,6 +55,8 @@ class WorkSettings:
     fingerprint: str
     decode: DecodeSettings
     max_chunk_seconds: float
+    keep: str | None = None
+    """condition under which a recording becomes a row; None is always"""
     observe: ObserverSettings | None = None
     """what looks on while shards are made; None is nothing"""
     missing_allowed: bool = False

@@ -35,10 +35,10 @@ class ShardProgress:
     seconds: float = 0.0
     """audio seconds read so far"""
     planned: float = 0.0
-    """what the plan took the recordings for that were read; for the one at hand, at most what was
-    read of it"""
+    """what the plan took the recordings for that were read; of the last, at most what was read"""
     recordings: int = 0
     failures: int = 0
+    filtered: int = 0
     decode_wait: float = 0.0
     """seconds spent waiting for decoders"""
     encode_wait: float = 0.0
@@ -68,6 +68,7 @@ class RunProgress:
     """audio that they really held"""
     recordings: int = 0
     failures: int = 0
+    filtered: int = 0
     earlier_failures: int = 0
     """recordings that earlier runs on the same folder recorded as failed"""
     under_way: list[ShardProgress] = field(default_factory=list)
@@ -127,6 +128,7 @@ class RunProgress:
         self.done_seconds += shard.seconds
         self.recordings += shard.recordings
         self.failures += shard.failures
+        self.filtered += shard.filtered
         self.decode_wait += shard.decode_wait
         self.encode_wait += shard.encode_wait
         self.wall += shard.wall
@@ -162,6 +164,8 @@ def describe(progress: RunProgress) -> str:
         f"waiting: decode {progress.waiting('decode'):.0%}, encode "
         f"{progress.waiting('encode'):.0%}",
     ]
+    if filtered := progress.filtered + sum(shard.filtered for shard in progress.under_way):
+        parts.insert(5, f"{filtered} filtered")
     if progress.remaining is not None and progress.share < 1:
         parts.insert(3, f"ETA {format_duration(progress.remaining)}")
     return ", ".join(parts)

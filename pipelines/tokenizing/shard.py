@@ -7,23 +7,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.corpus.absence import Absence
 from pipelines.corpus.open_files import reading_order
-from pipelines.corpus.reader import Decoder, Decoding
-from pipelines.output.formats.schema import Row, ShardStats, counted
+from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
+from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
 from pipelines.output.plan import estimated
+from pipelines.output.quality.figures import Values
+from pipelines.output.quality.keep import Keep
 from pipelines.tokenizing.encoders import Chunk, Encoder
 from pipelines.tokenizing.jobs import Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import Observer, Watch
 from pipelines.tokenizing.packing import Packer, Pending
 from pipelines.tokenizing.progress import ShardProgress
 from tokenizer.chunking import ChunkCutter
-from tokenizer.codecs.base import MAX_CHUNK_FRAMES, assemble
+from tokenizer.codecs.base import MAX_CHUNK_FRAMES, CodecSpec, assemble
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Recording
 
+HELD_CHUNKS = 32
+"""of a recording that wait, under `--keep`, until it is known whether they are wanted: 12 MB of
+EnCodec's"""
 TIMINGS = ("wall", "decode", "decode_wait", "encode", "encode_wait", "write")
 """fields of `ShardProgress` that a commit record keeps"""
 
@@ -46,6 +52,7 @@ class Tools:
     encoder: Encoder
     journal: Journal
     absence: Absence
+    keep: Keep | None = None
 
 
 class Shard:
@@ -67,6 +74,7 @@ class Shard:
         self._stats = ShardStats()
         self._failures: dict[str, Failure] = {}
         self._flags: Counter[str] = Counter()
+        self._quality = Values()
         self._uris = [recording.uri for recording in job.recordings]
         self._began = time.perf_counter()
         self._waited_before, self._decoded_before = tools.decoder.waited, tools.decoder.busy
@@ -97,6 +105,7 @@ class Shard:
             codebook_counts=pack_counts(self._stats.counts),
             footer=self._tools.settings.footer,
             groups=self._stats.groups,
+            quality=self._quality.figures(),
         )
 
     def _rows(self) -> Iterator[Row]:
@@ -143,17 +152,22 @@ class Shard:
         watch = self._observer.begin(decoding.recording.id) if self._observer else None
         spec, progress, planned = self._spec, self._progress, self._progress.planned
         cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
+        held = _Held(HELD_CHUNKS if self._tools.keep else 0)
         try:
             for block in decoding:
-                chunks = cutter.push(block)
+                chunks = held.push(cutter.push(block))
                 self._limit(decoding.recording, cutter.num_samples)
                 self._send(pending, chunks, watch)
                 read = cutter.num_samples / spec.sample_rate
                 progress.planned = planned + min(read, estimated(decoding.recording))
                 self._advance(block.shape[1])
             pending.facts = decoding.report
-            self._send(pending, cutter.finish(), watch)
+            pending.num_samples = cutter.num_samples
             self._tools.absence.found()
+            if self._tools.keep is not None:
+                known = _known(pending, spec, self._tools.settings.decode)
+                self._tools.keep.require(known)
+            self._send(pending, held.rest() + cutter.finish(), watch)
         except RecordingError as error:
             self._tools.absence.failed(error, self._uris)
             pending.fail(error)
@@ -196,25 +210,12 @@ class Shard:
             row = self._row(pending)
             if self._observer:
                 self._observer.end(row, self._job.name, pending.facts, pending.chunks)
+            self._quality.add(row.quality)
             yield row
 
     def _row(self, pending: Pending) -> Row:
         recording, report = pending.recording, pending.facts
-        meta = dict(recording.meta)
-        if report.audio.flags:
-            meta["flags"] = list(report.audio.flags)
-            self._flags.update(report.audio.flags)
-        if report.audio.gaps:
-            meta["gaps"] = [list(gap) for gap in report.audio.gaps]
-        if report.audio.tracks > 1:
-            meta["audio_tracks"] = report.audio.tracks
-        if self._tools.settings.decode.stream is not None:
-            meta["audio_track"] = report.audio.track
-        if report.audio.channel is not None:
-            meta["channel"] = report.audio.channel
-        for name in ("start", "end"):
-            if getattr(recording, name) is not None:
-                meta[name] = getattr(recording, name)
+        self._flags.update(report.audio.flags)
         return Row(
             id=recording.id,
             codes=assemble(pending.in_order(), pending.num_samples, self._spec),
@@ -226,14 +227,18 @@ class Shard:
             text=recording.text,
             language=recording.language,
             speaker=recording.speaker,
-            meta=meta,
+            meta=_meta(pending, self._tools.settings.decode),
+            quality=report.quality,
         )
 
     def _fail(self, recording: Recording, error: RecordingError) -> None:
         self._failures[recording.id] = Failure(
             recording.id, recording.uri, str(error.kind), error.message, error.stage
         )
-        self._progress.failures += 1
+        if error.kind == FailureKind.FILTERED:
+            self._progress.filtered += 1
+        else:
+            self._progress.failures += 1
 
     def _advance(self, samples: int) -> None:
         self._progress.seconds += samples / self._spec.sample_rate
@@ -250,3 +255,65 @@ class Shard:
 
     def _timings(self) -> dict[str, float]:
         return {name: round(getattr(self._progress, name), 3) for name in TIMINGS}
+
+
+class _Held:
+    """The first chunks of a recording, for as long as it has no more of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._chunks: list[Chunk] = []
+
+    def push(self, chunks: list[Chunk]) -> list[Chunk]:
+        """What is to go on its way now."""
+        self._chunks += chunks
+        if len(self._chunks) <= self._most:
+            return []
+        self._most = 0
+        return self.rest()
+
+    def rest(self) -> list[Chunk]:
+        """All that is held."""
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+
+def _meta(pending: Pending, settings: DecodeSettings) -> dict[str, Any]:
+    """What the source says of a recording, and what was found out while it was read."""
+    recording, audio = pending.recording, pending.facts.audio
+    meta = dict(recording.meta)
+    if audio.flags:
+        meta["flags"] = list(audio.flags)
+    if audio.gaps:
+        meta["gaps"] = [list(gap) for gap in audio.gaps]
+    if audio.tracks > 1:
+        meta["audio_tracks"] = audio.tracks
+    if settings.stream is not None:
+        meta["audio_track"] = audio.track
+    if audio.channel is not None:
+        meta["channel"] = audio.channel
+    for name in ("start", "end"):
+        if getattr(recording, name) is not None:
+            meta[name] = getattr(recording, name)
+    return meta
+
+
+def _known(pending: Pending, spec: CodecSpec, settings: DecodeSettings) -> dict[str, Any]:
+    """What `--keep` can ask for, of a recording that was read."""
+    recording, report = pending.recording, pending.facts
+    return {
+        "id": recording.id,
+        "num_samples": pending.num_samples,
+        "seconds": pending.num_samples / spec.sample_rate,
+        "sample_rate": spec.sample_rate,
+        "channels": spec.channels,
+        "source_uri": recording.uri,
+        "source_sample_rate": report.audio.source_sample_rate,
+        "source_channels": report.audio.source_channels,
+        "source_sha256": report.source_sha256,
+        "text": recording.text,
+        "language": recording.language,
+        "speaker": recording.speaker,
+        "meta": encode_meta(_meta(pending, settings)),
+        **report.quality,
+    }

@@ -13,6 +13,7 @@ from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import hash_file, staged_name
+from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.encoders import Encoder, EncoderCodec
 from pipelines.tokenizing.jobs import Journal, ShardJob, ShardResult, WorkSettings
@@ -37,7 +38,8 @@ class ShardWorker:
         self._encoder = encoder
         self._journal = Journal(self._storage)
         absence = Absence(settings.decode.source.places, settings.missing_allowed)
-        self._tools = Tools(settings, self.decoder, encoder, self._journal, absence)
+        keep = settings.keep and Keep(settings.keep, settings.decode.quality)
+        self._tools = Tools(settings, self.decoder, encoder, self._journal, absence, keep or None)
 
     def run(self, job: ShardJob) -> ShardResult:
         """Do one shard and commit it.

@@ -7,7 +7,7 @@ file ──reader──▶ source blocks ──cut──▶ start..end ──che
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -107,6 +107,9 @@ class AudioStream:
         there = facts.layout if self._channel is None else ("FC",)
         self._matrix = mapping_matrix(self.name, there, self.channels // self._copies, downmix)
         self._meter = SignalMeter(self._copies)
+        self.listener: Callable[[NDArray[np.float32], int], None] | None = None
+        """is given the samples that are used, block by block, and their rate, which is the
+        source's: its one or two channels, the one that was chosen, or what they are mixed to"""
         self._truncated = False
         self._used = 0
         self._given = 0
@@ -170,6 +173,10 @@ class AudioStream:
             check_samples(chosen, self.name)
             mapped = apply_mapping(chosen, self._matrix)
             self._meter.add(mapped)
+            if self.listener is not None:
+                own = chosen.shape[0] <= 2 and self._chosen != MIX
+                heard = chosen if own else mapped
+                self.listener(heard, self._reader.facts.sample_rate)
             yield mapped
 
     def _gathered(self) -> Iterator[NDArray[np.float32]]:

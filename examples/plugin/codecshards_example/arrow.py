@@ -14,7 +14,8 @@ from pipelines.output.blobs import Blob
 from pipelines.output.config import spec_from_dict
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.reading.base import ShardIndex, ShardReader, damage, make_index
-from pipelines.output.formats.schema import ARROW_SCHEMA, FOOTER_KEY, Row, row_of
+from pipelines.output.formats.schema import FOOTER_KEY, Row, arrow_schema, measures_in, row_of
+from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError
 
@@ -32,7 +33,8 @@ class ArrowFormat(ShardFormat):
         return ArrowReader
 
     def write(self, path: str, rows: Iterable[Row], footer: Mapping[str, Any]) -> None:
-        schema = ARROW_SCHEMA.with_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True)})
+        columns = arrow_schema(footer.get("quality", ()))
+        schema = columns.with_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True)})
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             batch: list[dict[str, Any]] = []
             for row in rows:
@@ -62,6 +64,7 @@ class ArrowReader(ShardReader):
     def _read_index(self) -> ShardIndex:
         with self.blob.open() as file:
             self._rows = _table(file)
+        self.measures = measures_in(self._rows.schema.names)
         frames = self._rows["chunk_frames"].combine_chunks()
         lengths = self._rows["num_samples"].to_numpy().astype(np.int64)
         counts = frames.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -83,6 +86,9 @@ class ArrowReader(ShardReader):
     def field(self, row: int, name: str) -> str | None:
         value: str | None = self._rows[name][row].as_py()
         return value
+
+    def quality(self, row: int) -> dict[str, float | None]:
+        return {name: as_float32(self._rows[name][row].as_py()) for name in self.measures}
 
     @classmethod
     def count(cls, blob: Blob) -> tuple[int, CodecSpec]:

@@ -114,6 +114,13 @@ class Stream:
         block, at = divmod(position, _BLOCK)
         return self._block_of(block)[at]
 
+    def measures(self) -> tuple[str, ...]:
+        """The columns of quality that all data sets have."""
+        others = [set(dataset.measures) for dataset in self.datasets[1:]]
+        return tuple(
+            name for name in self.datasets[0].measures if all(name in other for other in others)
+        )
+
     def frames(self, pick: Pick) -> int:
         return self.datasets[pick.source].frames(pick.number, pick.span)
 

@@ -4,7 +4,7 @@ format."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.types import Codes
 
@@ -36,6 +37,27 @@ ARROW_SCHEMA = pa.schema(
         pa.field("meta", pa.string()),
     ]
 )
+"""of every shard; columns of quality follow"""
+_CHECKSUMS = "crc32"
+"""of arrays that lie in files of their own, among a row's facts in some formats"""
+
+
+def quality_fields(names: Iterable[str]) -> list[pa.Field]:
+    """The columns of quality measures."""
+    return [pa.field(name, pa.float32()) for name in names]
+
+
+def arrow_schema(names: Iterable[str]) -> pa.Schema:
+    """The columns of a shard with these quality measures: the keys of its footer's "quality"."""
+    return pa.schema([*ARROW_SCHEMA, *quality_fields(names)])
+
+
+def measures_in(columns: Iterable[str]) -> tuple[str, ...]:
+    """The quality measures among the columns, or facts, of a shard."""
+    return tuple(name for name in columns if name not in _OTHERS)
+
+
+_OTHERS = frozenset(ARROW_SCHEMA.names) | {_CHECKSUMS}
 
 
 def scalars(schema: pa.Schema) -> pa.Schema:
@@ -62,6 +84,8 @@ class Row:
     language: str | None = None
     speaker: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, float | None] = field(default_factory=dict)
+    """what each measure says, as a float32 holds it; None where it says nothing"""
 
     def facts(self) -> dict[str, Any]:
         """Everything but the arrays, as the columns have it."""
@@ -78,6 +102,7 @@ class Row:
             "language": self.language,
             "speaker": self.speaker,
             "meta": encode_meta(self.meta),
+            **self.quality,
         }
 
 
@@ -108,17 +133,22 @@ def row_of(
         language=facts["language"],
         speaker=facts["speaker"],
         meta=json.loads(facts["meta"] or "{}"),
+        quality={name: as_float32(facts[name]) for name in measures_in(facts)},
         **own,
     )
 
 
-def make_footer(spec: CodecSpec, version: str) -> dict[str, Any]:
-    """What every shard says of its codes."""
-    return {
+def make_footer(
+    spec: CodecSpec, version: str, quality: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
+    """What every shard says of its codes, and of its columns of quality: unit and meaning of
+    each."""
+    footer: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "codecshards_version": version,
         "codec": {**asdict(spec), "frame_rate": spec.frame_rate},
     }
+    return footer | {"quality": dict(quality)} if quality else footer
 
 
 GROUPING = ("recording", "channel", "channels")

@@ -260,7 +260,8 @@ class Manifest:
 
     def supersede(self, record: CommitRecord, form: ShardFormat) -> bool:
         """Commit a shard that was done again in place of its old record, if recordings that failed
-        then have become rows now and none the other way; False when the old one stays.
+        then have become rows now, or are filtered, and no row has gone; False when the old one
+        stays.
 
         A process that is killed on its way leaves the old record, or none, or the new one: with
         none the shard is done once more.
@@ -270,7 +271,7 @@ class Manifest:
         except FileNotFoundError:  # another run has withdrawn it
             return self.publish(record, form)
         before = self._parsed(record.shard, content)
-        if record.failed < before.failed:
+        if record.betters(before):
             self.storage.remove_if(record_name(record.shard), content)
             return self.publish(record, form)
         if record.staged is not None:

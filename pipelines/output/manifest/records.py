@@ -54,6 +54,8 @@ class CommitRecord:
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    """how the columns of quality are spread: `pipelines.output.quality.figures`"""
     groups: tuple[int, ...] = ()
     """rows of each recording, in order, where channels are rows of their own; empty where every row
     is a recording"""
@@ -62,6 +64,22 @@ class CommitRecord:
     def failed(self) -> frozenset[str]:
         """Ids of the recordings that are no rows."""
         return frozenset(failure.id for failure in self.failures)
+
+    @property
+    def errors(self) -> tuple[Failure, ...]:
+        """Those that are errors: not what `--keep` leaves out."""
+        return tuple(failure for failure in self.failures if failure.kind != FailureKind.FILTERED)
+
+    @property
+    def filtered(self) -> int:
+        """Recordings that `--keep` leaves out."""
+        return len(self.failures) - len(self.errors)
+
+    def betters(self, other: CommitRecord) -> bool:
+        """Whether fewer recordings have failed than in another record of the shard, and none that
+        was a row there is none here."""
+        errors, before = (frozenset(failure.id for failure in one.errors) for one in (self, other))
+        return errors < before and self.failed <= other.failed
 
     @property
     def is_hopeful(self) -> bool:
@@ -75,6 +93,8 @@ class CommitRecord:
         values = asdict(self)
         if not self.groups:  # as records were before there were any
             del values["groups"]
+        if not self.quality:
+            del values["quality"]
         return seal(values)
 
     @classmethod
@@ -102,6 +122,8 @@ class Totals:
     shards: int = 0
     rows: int = 0
     failures: int = 0
+    filtered: int = 0
+    """recordings that `--keep` left out, which are no failures"""
     num_samples: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     """failures by kind"""
@@ -111,30 +133,37 @@ class Totals:
     """shards with recordings that may be had another day"""
     settled: int = 0
     """failures in the others"""
+    measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
+    """of shards with columns of quality: what these are, and how they are spread"""
 
     @classmethod
     def over(cls, records: Iterable[CommitRecord]) -> Totals:
         totals = cls()
         for record in records:
+            failed = totals.failures
             totals.shards += 1
             totals.rows += record.rows
             totals.num_samples += record.num_samples
-            totals.failures += len(record.failures)
+            totals.failures += len(record.errors)
+            totals.filtered += record.filtered
+            if "quality" in record.footer:
+                totals.measured.append((record.footer["quality"], record.quality))
             totals.kinds.update(failure.kind for failure in record.failures)
-            if record.failures and not totals.first:
-                totals.first = record.failures[0].message
+            of_shard = record.errors or record.failures
+            if of_shard and (not totals.first or (record.errors and not failed)):
+                totals.first = of_shard[0].message
             if record.is_hopeful:
                 totals.hopeful.add(record.shard)
             else:
-                totals.settled += len(record.failures)
+                totals.settled += len(record.errors)
         return totals
 
     def describe_failures(self) -> str:
         """What to say of a run that made no row at all."""
         counted = ", ".join(f"{kind} {count}" for kind, count in self.kinds.most_common())
         return (
-            f"not one of {self.failures} recordings could be tokenized ({counted}); the first: "
-            f"{self.first}"
+            f"not one of {self.kinds.total()} recordings could be tokenized ({counted}); the "
+            f"first: {self.first}"
         )
 
 

@@ -155,6 +155,7 @@ def test_the_json_is_what_is_documented(out: Path) -> None:
         "planned": 11,
         "tokenized": 10,
         "failed": 1,
+        "filtered": 0,
     }
     (failure,) = values["failures"]
     assert list(failure) == ["id", "source_uri", "kind", "message", "stage"]

@@ -15,7 +15,8 @@ from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.storage import open_storage
 from pipelines.output.verify import verify
-from pipelines.run import RunResult, tokenize_corpus
+from pipelines.run import tokenize_corpus
+from pipelines.tokenizing.outcome import RunResult
 
 HERE = RunOptions(workers=0, device="cpu", quiet=True)
 NAMES = ("0.wav", "1.wav", "2.wav", "3.wav")

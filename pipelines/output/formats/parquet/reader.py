@@ -16,8 +16,9 @@ from pipelines.output.blobs import Blob
 from pipelines.output.config import spec_from_dict
 from pipelines.output.formats.parquet.pages import ColumnPlace, PagedColumn, Unsupported
 from pipelines.output.formats.reading.base import Part, ShardIndex, ShardReader, damage, make_index
-from pipelines.output.formats.schema import FOOTER_KEY
+from pipelines.output.formats.schema import FOOTER_KEY, measures_in
 from pipelines.system.arrow import open_parquet
+from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
 
 _CODES = "codes."
@@ -40,6 +41,7 @@ class ParquetReader(ShardReader):
         self._places: list[ColumnPlace | None] = []
         with self.blob.open() as file:
             shard = _open(file)
+            self.measures = measures_in(shard.schema_arrow.names)
             table = shard.read(columns=["id", "num_samples", "chunk_frames"], use_threads=False)
             lists = _one(table["chunk_frames"])
             _refuse_nulls(lists, lists.flatten(), _one(table["id"]), _one(table["num_samples"]))
@@ -154,6 +156,10 @@ class ParquetReader(ShardReader):
         with damage(self.blob.name):
             value: str | None = self._column(name)[row].as_py()
             return value
+
+    def quality(self, row: int) -> dict[str, float | None]:
+        with damage(self.blob.name):
+            return {name: as_float32(self._column(name)[row].as_py()) for name in self.measures}
 
     def _column(self, name: str) -> Any:
         """A small column of the whole shard, read when it is first asked for."""

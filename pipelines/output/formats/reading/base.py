@@ -114,6 +114,8 @@ class ShardReader(ABC):
         self.blob = blob
         self.spec = spec
         self.cache = cache
+        self.measures: tuple[str, ...] = ()
+        """columns of quality that the shard has, known once its index was read"""
         with damage(blob.name):
             self.index = self._read_index()
 
@@ -129,6 +131,10 @@ class ShardReader(ABC):
     @abstractmethod
     def field(self, row: int, name: str) -> str | None:
         """A text column of a row: text, language, speaker, source_uri, or meta (JSON)."""
+
+    def quality(self, row: int) -> dict[str, float | None]:
+        """What each measure says of a row; nothing in formats and shards without such columns."""
+        return {}
 
     def groups(self) -> tuple[int, ...]:
         """Rows of each recording, in order, from what rows say of themselves."""

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from pipelines.output.blobs import Blob
 from pipelines.output.config import spec_from_dict
 from pipelines.output.formats.reading.base import ShardIndex, ShardReader, damage, make_index
+from pipelines.output.formats.schema import measures_in
 from pipelines.output.formats.webdataset.writer import FOOTER_MEMBER
+from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
 
 _BLOCK = 512
@@ -44,6 +46,7 @@ class WebDatasetReader(ShardReader):
         self._facts: dict[str, list[str | None]] = {name: [] for name in self.fields}
         self._scales: list[NDArray[np.float32] | None] = []
         self._checked: set[int] = set()
+        self._quality: list[list[float | None]] = []
         ids, lengths, chunks = [], [], []
         with self.blob.open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for group in _groups(tar):
@@ -62,6 +65,7 @@ class WebDatasetReader(ShardReader):
                 chunks.append(frames)
                 for name, values in self._facts.items():
                     values.append(facts[name])
+                self._quality.append([as_float32(facts[name]) for name in self._named(facts)])
             _require_end(file, tar.offset)
         self._columns = {
             name: pa.array(values, pa.string()) for name, values in self._facts.items()
@@ -74,6 +78,12 @@ class WebDatasetReader(ShardReader):
             counts,
             np.concatenate([np.zeros(0, np.int64), *chunks]),
         )
+
+    def _named(self, facts: dict[str, Any]) -> tuple[str, ...]:
+        """The quality measures, which all rows of a shard have in common."""
+        if not self._quality:
+            self.measures = measures_in(facts)
+        return self.measures
 
     def _matrix(
         self, file: Any, member: tarfile.TarInfo, facts: dict[str, Any], frames: int
@@ -117,6 +127,9 @@ class WebDatasetReader(ShardReader):
     def field(self, row: int, name: str) -> str | None:
         value: str | None = self._columns[name][row].as_py()
         return value
+
+    def quality(self, row: int) -> dict[str, float | None]:
+        return dict(zip(self.measures, self._quality[row], strict=True))
 
     @classmethod
     def count(cls, blob: Blob) -> tuple[int, CodecSpec]:
