@@ -206,3 +206,9 @@ def test_the_loader_needs_neither_ray_nor_a_codec() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest would collect the first of them and stumble over the next."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
