@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--at-once", type=int, default=2, help="processes side by side (default: %(default)s)"
     )
+    parser.add_argument("--only", help="commands whose name begins so (default: all)")
     options = parser.parse_args()
     print("# Exit codes\n\n    python -m benchmarks.exits", *sys.argv[1:])
     print(f"\n{machine()}, {options.at_once} processes side by side.\n")
@@ -38,6 +39,8 @@ def main() -> int:
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="exits-") as folder:
         for name, expected, arguments in commands(Path(folder)):
+            if not name.startswith(options.only or ""):
+                continue
             found = count(arguments, options.times, options.at_once)
             others = {code: n for code, n in found.items() if code != expected}
             wrong += sum(others.values())
