@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--work", help="folder for the inputs, which stay there")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="default: %(default)s")
     parser.add_argument("--stage", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.stage:
@@ -45,19 +46,21 @@ def main() -> int:
         print(json.dumps([used.ru_utime + used.ru_stime, peak_of_this()]))
         return 0
     with tempfile.TemporaryDirectory(dir=asked.work) as scratch:
-        report(Path(asked.work or scratch), Path(scratch), asked.rows, asked.files)
+        report(Path(asked.work or scratch), Path(scratch), asked)
     return 0
 
 
-def report(inputs: Path, scratch: Path, rows: int, files: int) -> None:
+def report(inputs: Path, scratch: Path, asked: argparse.Namespace) -> None:
     """Print the table, as Markdown."""
-    print(f"# Planning\n\n    python -m benchmarks.planning --rows {rows} --files {files}\n")
+    rows, files = asked.rows, asked.files
+    print(f"# Planning\n\n    python -m benchmarks.planning --rows {rows} --files {files}", end="")
+    print(f" --kinds {asked.kinds}\n")
     print(f"{machine()}. CPU seconds and peak MiB of a fresh process for each stage, its imports")
     seconds, peak = measure("import", "-", "-")
     print(f"among them ({seconds:.1f} s, {peak:.0f} MiB).\n")
     print("| corpus | list | plan and store | find one recording | nothing to do | plan, MB |")
     print("|---|---|---|---|---|---|")
-    for kind in KINDS:
+    for kind in asked.kinds.split(","):
         name = f"manifest, {rows:,} rows, {kind}"
         print(row(name, str(manifest(inputs, rows, kind)), scratch / kind), flush=True)
     folder = empty_files(inputs / f"folder-{files}", files)

@@ -36,7 +36,8 @@ def main() -> int:
     for _ in range(options.rounds):
         for arm, wanted in arms.items():
             least[arm] = min(least[arm], read(files, wanted)[0])
-    print("# Quality beside the codes\n\n    python -m benchmarks.quality AUDIO\n")
+    print("# Quality beside the codes\n\n    python -m benchmarks.quality AUDIO", end="")
+    print(f" --rounds {options.rounds} --most {options.most}\n")
     print(
         f"{machine()}; {len(files)} files, {seconds:.0f} s of audio, decoded and resampled to "
         f"{RATE} Hz stereo; the least CPU seconds of {options.rounds} rounds in turns.\n"

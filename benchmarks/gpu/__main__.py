@@ -1,7 +1,7 @@
 """The GPU path from correctness to kernels, on a machine with torch, transformers and NumPy; of the
 project nothing needs to be installed.
 
-    PYTHONPATH=. python -m benchmarks.gpu [--minutes 8]
+    PYTHONPATH=.:tests python -m benchmarks.gpu [--minutes 8]
 
 Each part is printed as it ends, and stands in `benchmarks/results/gpu.md` by then: a run that is
 cut off is of use. `--device cpu --toy` goes the same way on any machine, in a minute; its figures
@@ -83,7 +83,7 @@ def everything(bench: Bench, arguments: list[str], folder: Path) -> None:
     from benchmarks.gpu import correctness, inside, repeatable, speed
 
     line = bench.report.line
-    line("# On a GPU\n\n    PYTHONPATH=. python -m benchmarks.gpu " + " ".join(arguments))
+    line("# On a GPU\n\n    PYTHONPATH=.:tests python -m benchmarks.gpu " + " ".join(arguments))
     line(
         f"\n{bench.card}; torch {torch.__version__}, CUDA {torch.version.cuda}, transformers "
         f"{transformers.__version__}, Python {sys.version.split()[0]}; "

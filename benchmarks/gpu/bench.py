@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sounds import sound
 
 from benchmarks.machine import machine
 from tokenizer.codecs.base import ChunkCodes
@@ -138,30 +139,7 @@ class Bench:
 
 def music(samples: int, seed: int) -> Chunk:
     """Tones and noise with a moving level, float32 `[2, samples]`."""
-    rng, at = np.random.default_rng(seed), np.arange(samples) / RATE
-    tones = sum(np.sin(2 * np.pi * f * at + rng.uniform(0, 6)) for f in rng.uniform(60, 4000, 4))
-    level = 0.02 + 0.1 * np.abs(np.sin(3 * at + seed))
-    noise = rng.standard_normal((2, samples))
-    return np.asarray(level * (tones + 0.5 * noise), np.float32)
-
-
-def structured(samples: int, seed: int) -> dict[str, Chunk]:
-    """Sounds whose rounding errors all point one way."""
-    rng, at = np.random.default_rng(seed), np.arange(samples)
-    noise = 0.1 * rng.standard_normal((2, samples))
-    mono = {
-        "silence": np.zeros(samples),
-        "DC": np.full(samples, rng.uniform(0.01, 0.9)),
-        "impulse": rng.uniform(0.1, 1) * (at == rng.integers(samples)),
-        "square": 0.5 * np.sign(np.sin(2 * np.pi * rng.integers(50, 1000) * at / RATE)),
-    }
-    stereo = {
-        "one channel silent": noise * [[1], [0]],
-        "level of 1e-6": 1e-5 * noise,
-        "clipped": np.clip(30 * noise, -1, 1),
-    }
-    both = {name: np.stack([one, one]) for name, one in mono.items()} | stereo
-    return {name: one.astype(np.float32) for name, one in both.items()}
+    return sound(samples, seed=seed).samples
 
 
 def full_chunks(count: int) -> list[Chunk]:
@@ -175,12 +153,12 @@ def clip_chunks(seconds: float, clips: int, spread: float = 0.0, seed: int = 0) 
     """The chunks of clips of some length, or of lengths that vary by a share of it."""
     rng = np.random.default_rng(seed)
     chunks: list[Chunk] = []
-    sound = music(WIDTH * 4, seed)
+    long = music(WIDTH * 4, seed)
     for _ in range(clips):
         samples = int(seconds * RATE * rng.uniform(1 - spread, 1 + spread))
         for start in range(0, samples, 47_520):
             count, at = min(WIDTH, samples - start), int(rng.integers(0, WIDTH * 3))
-            chunks.append(np.ascontiguousarray(sound[:, at : at + count]))
+            chunks.append(np.ascontiguousarray(long[:, at : at + count]))
             if start + WIDTH >= samples:
                 break
     return chunks

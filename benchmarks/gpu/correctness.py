@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from sounds import structured
 
-from benchmarks.gpu.bench import HOP, N_Q, WIDTH, Bench, Chunk, encode, equal, music, structured
+from benchmarks.gpu.bench import HOP, N_Q, WIDTH, Bench, Chunk, encode, equal, music
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.gpu.batches import PARTS
@@ -62,8 +63,8 @@ def kinds(bench: Bench) -> dict[str, list[Chunk]]:
         ],
     }
     for seed in range(some):
-        for name, chunk in structured(WIDTH if seed % 2 else 20_000 + seed, seed).items():
-            chosen.setdefault(name, []).append(chunk)
+        for name, one in structured(WIDTH if seed % 2 else 20_000 + seed, seed).items():
+            chosen.setdefault(name, []).append(one.samples)
     return chosen
 
 

@@ -8,7 +8,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.gpu.bench import Bench, Chunk, clip_chunks, encode, full_chunks, structured
+from sounds import structured
+
+from benchmarks.gpu.bench import Bench, Chunk, clip_chunks, encode, full_chunks
 
 ROOT = Path(__file__).resolve().parents[2]
 _TESTS = ("test_batched_network.py", "test_graphs.py", "test_fast_codes.py")
@@ -18,7 +20,7 @@ def digest(bench: Bench, precision: str) -> str:
     """Of all codes and scales of a fixed set of sounds."""
     chunks: list[Chunk] = full_chunks(3 if bench.toy else 300)
     chunks += clip_chunks(0.7, 2 if bench.toy else 200, 0.6)
-    chunks += list(structured(9_000, 1).values())
+    chunks += [one.samples for one in structured(9_000, 1).values()]
     found = hashlib.sha256()
     for one in encode(bench.network(24.0, precision), chunks):
         found.update(one.codes.tobytes() + repr(one.scale).encode())

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu.wheels                            # there: what is missing
     python -m benchmarks.gpu.wheels --fetch FOLDER --missing numba,llvmlite   # here: its wheels
-    PYTHONPATH=.:FOLDER python -m benchmarks.gpu               # there, with FOLDER carried along
+    PYTHONPATH=.:tests:FOLDER python -m benchmarks.gpu         # there, with FOLDER carried along
 
 torch, transformers and NumPy must be there: they are too large to be carried, and torch has to fit
 the driver.
@@ -18,7 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-THERE = {"torch": (2, 11), "transformers": (5, 17), "numpy": (2, 0)}
+from packaging.version import Version
+
+THERE = {"torch": "2.11", "transformers": "5.17", "numpy": "2.0"}
 """and the least versions that are known to do"""
 CARRIED = {
     "safetensors": "weights",
@@ -49,10 +51,9 @@ def check() -> tuple[list[str], bool]:
     lines, complete = [], True
     for name, least in THERE.items():
         found = installed(name)
-        enough = found is not None and numbers(found) >= least
+        enough = found is not None and Version(found) >= Version(least)
         complete &= enough
-        wanted = ".".join(map(str, least))
-        lines.append(f"{name:16} {found or 'missing':12} {'' if enough else f'{wanted} needed'}")
+        lines.append(f"{name:16} {found or 'missing':12} {'' if enough else f'{least} needed'}")
     for name, purpose in CARRIED.items():
         there = find_spec(name) is not None
         complete &= there or "tests" in purpose
@@ -67,12 +68,6 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def numbers(said: str) -> tuple[int, ...]:
-    """The first two of a version."""
-    parts = said.split("+")[0].split(".")[:2]
-    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in parts)
 
 
 def fetch(folder: Path, names: list[str], python: str = "3.12") -> int:

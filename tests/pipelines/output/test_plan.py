@@ -39,7 +39,7 @@ recordings = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(corpus=recordings, hours=st.floats(0.05, 3))
 def test_every_recording_is_planned_once_in_order_and_shards_are_full(
     corpus: list[Recording], hours: float
@@ -56,7 +56,7 @@ def test_every_recording_is_planned_once_in_order_and_shards_are_full(
         )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(corpus=recordings)
 def test_a_plan_survives_storage_and_always_has_the_same_bytes(corpus: list[Recording]) -> None:
     plan = make_plan(corpus, shard_hours=1.0, split="test")
