@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -34,7 +35,14 @@ def run(bench: Bench, arguments: list[str]) -> None:
         mine = [digest(bench, precision) for _ in range(2)]
         bench.forget()
         command = [sys.executable, "-m", "benchmarks.gpu", *arguments, "--digest", precision]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            check=False,
+        )
         lines = done.stdout.split() or [f"failed: {done.stderr[-200:]}"]
         other = lines[-1]
         verdict = "yes" if {*mine, other} == {mine[0]} else "**no**"
