@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from importlib.metadata import version
 
-from pipelines.auditing.choose.share import limit
-from pipelines.auditing.options import AuditOptions
-from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.by_channel import planned
-from pipelines.corpus.reader import DecodeSettings
 from pipelines.output.card import write_card
-from pipelines.output.config import RunOptions, TokenizeConfig, with_device
+from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import make_footer
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.manifest.records import Totals
-from pipelines.output.plan import Plan, PlannedShard, make_plan
+from pipelines.output.plan import PlannedShard, make_plan
 from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.planning.corpus import open_corpus
+from pipelines.running.work import Work
 from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours, many
-from pipelines.tokenizing.encoders import LocalEncoder
-from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
-from pipelines.tokenizing.observer import ObserverSettings
 from pipelines.tokenizing.outcome import RunResult, add_up, complain_of_nothing, said_of
 from pipelines.tokenizing.progress import (
     Display,
@@ -39,11 +31,7 @@ from pipelines.tokenizing.progress import (
     open_display,
     refuse_more_failures,
 )
-from pipelines.tokenizing.worker import ShardWorker
-from tokenizer.allocator import keep_freed_memory
-from tokenizer.audio.quality import described
-from tokenizer.codecs import batch_chunks, describe_codec
-from tokenizer.codecs.precision import PrecisionReport
+from tokenizer.codecs import describe_codec
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 
@@ -114,13 +102,19 @@ class _Run:
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
         self._fingerprint = self._stored.fingerprint
+        self._work = Work(
+            config=self._config,
+            options=options,
+            spec=self._spec,
+            source=self._source,
+            manifest=self._manifest,
+            display=display,
+            run=self._run,
+            version=self._version,
+            fingerprint=self._fingerprint,
+        )
         self._names = self._manifest.planned_names()
         self._totals: Totals | None = None  # once all was found committed
-
-    @cached_property
-    def _plan(self) -> Plan:
-        """Read when there is work to do."""
-        return self._manifest.read_plan()
 
     def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
@@ -201,7 +195,7 @@ class _Run:
         again = self._shards(before.hopeful)
         todo = [*self._shards(missing), *again]
         if len(missing) < len(self._names):
-            for note in self._plan.notes:
+            for note in self._work.plan.notes:
                 self._display.message(note)
             self._display.message(
                 f"resuming: {len(self._names) - len(missing)} of {len(self._names)} "
@@ -215,10 +209,7 @@ class _Run:
             sum(shard.seconds for shard in todo), len(todo), earlier_failures=before.settled
         )
         while todo:
-            if self._options.workers == 0:
-                self._work_here(todo, progress)
-            else:
-                self._work_on_ray(todo, progress)
+            self._work.do(todo, progress)
             # Nothing is left, unless a worker of an earlier run got in the way of this one's
             # commits.
             self._recover()
@@ -265,105 +256,4 @@ class _Run:
         return {*self._names} - {*self._manifest.committed_names()}
 
     def _shards(self, names: Collection[str]) -> list[PlannedShard]:
-        return [shard for shard in self._plan.shards if shard.name in names] if names else []
-
-    def _work_here(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
-        keep_freed_memory()
-        codec = self._codec_settings(self._options.device).load()
-        encoder = LocalEncoder(codec, codec.batch_chunks)
-        worker = ShardWorker(self._work_settings(codec.spec.device), encoder)
-        worker.on_progress = lambda: self._show(worker, progress)
-        try:
-            for shard in todo:
-                result = worker.run(ShardJob.of(shard))
-                progress.under_way = []
-                progress.finish(shard.seconds, result.progress)
-                refuse_more_failures(progress, self._options.max_failures)
-        finally:
-            worker.close()
-            encoder.close()
-        self._record_precision(codec.precision_report())
-
-    def _show(self, worker: ShardWorker, progress: RunProgress) -> None:
-        progress.under_way = [worker.progress]
-        self._display.update(progress)
-
-    def _work_on_ray(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
-        from pipelines.cluster.connect import connect
-        from pipelines.cluster.driver import Driver
-
-        options = self._options
-        with connect(options.address, options.workers, options.compute.ray_gpus) as cluster:
-            options.compute.require_on(cluster.gpus)
-            device = "cuda" if cluster.gpus and options.device != "cpu" else "cpu"
-            if self._spec.precision == "fast" and device == "cpu":
-                raise UsageError(
-                    "--precision fast: needs GPUs, and Ray sees none; choose another OUT with "
-                    "--precision exact"
-                )
-            settings, codec = self._work_settings(device), self._codec_settings(device)
-            driver = Driver(
-                cluster,
-                settings,
-                codec,
-                Journal(self._storage),
-                self._display,
-                options.max_failures,
-            )
-            driver.run(todo, progress)
-            self._record_precision(driver.precision_report())
-
-    def _record_precision(self, report: PrecisionReport | None) -> None:
-        """Write down how "fast" codes compare with exact ones, together with what earlier runs on
-        this folder found."""
-        if report is None:
-            return
-        earlier = self._manifest.read_precision()
-        report = report if earlier is None else earlier + report
-        self._manifest.write_precision(report)
-        self._display.message(f"--precision fast: {report.describe()}")
-
-    def _codec_settings(self, device: str) -> CodecSettings:
-        config = self._config
-        return CodecSettings(
-            codec=config.codec,
-            revision=config.revision,
-            bandwidth=config.bandwidth,
-            device=device,
-            batch_chunks=batch_chunks(device),
-            reference=self._options.reference,
-            precision=self._spec.precision,
-        )
-
-    def _work_settings(self, device: str) -> WorkSettings:
-        config, spec = self._config, with_device(self._spec, device)
-        return WorkSettings(
-            out=self._storage.root,
-            format=config.format,
-            spec=spec,
-            footer=make_footer(spec, self._version, described(config.measures)),
-            fingerprint=self._fingerprint,
-            decode=DecodeSettings(
-                source=self._source,
-                sample_rate=spec.sample_rate,
-                channels=spec.channels,
-                downmix=config.downmix,
-                chosen=config.channels,
-                stream=config.stream,
-                allow_truncated=config.allow_truncated,
-                allow_damaged=config.allow_damaged,
-                timeout=self._options.decode_timeout,
-                quality=config.measures,
-            ),
-            max_chunk_seconds=config.max_chunk_seconds,
-            keep=config.keep,
-            observe=self._observer(),
-            missing_allowed=self._options.max_failures is not None,
-            run=self._run,
-        )
-
-    def _observer(self) -> ObserverSettings | None:
-        if self._options.audit is None:
-            return None
-        below = limit(self._options.audit, self._plan.ids())
-        return PassingSettings.over(below, self._plan.ids(), AuditOptions())
+        return [shard for shard in self._work.plan.shards if shard.name in names] if names else []

@@ -47,7 +47,7 @@ sys.exit(main())
 
 ABORTING = """
 import os
-from pipelines import run
+from pipelines.running.work import Work
 
 class Abort:
     def begin(self, id):
@@ -62,7 +62,7 @@ class Aborting:
     def observer(self, storage, codec):
         return Abort()
 
-run._Run._observer = lambda self: Aborting()
+Work._observer = lambda self: Aborting()
 """
 """something that looks on, and ends the process over one recording"""
 BUSY = {"runner": "Runner.run", "encoder": "EncodeActor.encode"}

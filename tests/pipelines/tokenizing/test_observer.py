@@ -14,7 +14,8 @@ from pipelines.corpus.reader import DecodeReport
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats.schema import Row
 from pipelines.output.storage import Storage
-from pipelines.run import _Run, tokenize_corpus
+from pipelines.run import tokenize_corpus
+from pipelines.running.work import Work
 from pipelines.tokenizing.encoders import Chunk
 from pipelines.tokenizing.observer import ObserverSettings
 from tokenizer.codecs.base import ChunkCodes, Codec
@@ -81,7 +82,7 @@ def test_an_observer_from_outside_sees_every_recording_and_changes_none(
     here = RunOptions(workers=0, quiet=True, device="cpu")
     tokenize_corpus(config, str(tmp_path / "plain"), here)
     settings: ObserverSettings = pickle.loads(pickle.dumps(CounterSettings()))
-    monkeypatch.setattr(_Run, "_observer", lambda self: settings)
+    monkeypatch.setattr(Work, "_observer", lambda self: settings)
     tokenize_corpus(config, str(tmp_path / "seen"), here)
     for path in (tmp_path / "plain" / "data").iterdir():
         assert path.read_bytes() == (tmp_path / "seen" / "data" / path.name).read_bytes()

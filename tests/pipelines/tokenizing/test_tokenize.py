@@ -360,7 +360,7 @@ def test_progress_ends_at_what_was_planned(
     from 0 to 1."""
     seen: list[float] = []
     monkeypatch.setattr(
-        "pipelines.run._Run._show",
+        "pipelines.running.work.Work._show",
         lambda run, worker, progress: seen.append(worker.progress.planned),
     )
     tokenize_corpus(config(make_corpus(), shard_hours=2.0), str(tmp_path / "out"), HERE)
@@ -456,7 +456,7 @@ def test_an_output_that_is_deleted_during_a_run_is_no_success(
         if len(seen) == 9:
             shutil.rmtree(out)
 
-    monkeypatch.setattr("pipelines.run._Run._show", delete)
+    monkeypatch.setattr("pipelines.running.work.Work._show", delete)
     with pytest.raises(OutputError) as caught:
         tokenize_corpus(config(corpus), str(out), HERE)
     assert len(seen) >= 9 and "\n" not in str(caught.value)
