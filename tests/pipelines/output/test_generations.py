@@ -73,13 +73,16 @@ def go_on(root: Path, *later: tuple[str, ...]) -> None:
     manifest, run = begun(root), new_run()
     with Lease(manifest.storage, run, CONFIG, redoes=False):
         for ids in ((), *later):
-            known = set(manifest.read_plans().ids())
-            if set(ids) - known:
-                manifest.begin_generation(APPEND, plan_of(*ids), run)
-            missing = set(manifest.settle(PARQUET).missing)
-            for shard in manifest.read_plans().shards:
-                if shard.name in missing:
-                    commit(manifest, shard, run)
+            there = False
+            while not there:
+                plans = manifest.read_plans()
+                there = set(ids) <= set(plans.ids())
+                if not there:
+                    manifest.begin_generation(APPEND, plan_of(*ids), len(plans.parts), run)
+                missing = set(manifest.settle(PARQUET).missing)
+                for shard in manifest.read_plans().shards:
+                    if shard.name in missing:
+                        commit(manifest, shard, run)
     manifest.tidy(run)
 
 
@@ -115,11 +118,11 @@ def _die(root: Path, step: int) -> None:
     Mortal.last = step
     manifest, run = Manifest(Mortal(str(root))), new_run()
     with Lease(manifest.storage, run, CONFIG, redoes=False):
-        manifest.begin_generation(APPEND, plan_of(*SECOND), run)
+        manifest.begin_generation(APPEND, plan_of(*SECOND), 1, run)
         for shard in manifest.read_plans().shards:
             if not manifest.is_committed(shard.name):
                 commit(manifest, shard, run)
-        manifest.begin_generation(APPEND, plan_of(*THIRD), run)
+        manifest.begin_generation(APPEND, plan_of(*THIRD), 2, run)
         manifest.settle(PARQUET)
     manifest.tidy(run)
 
@@ -231,7 +234,7 @@ def _supersede(storage: Storage, shard: PlannedShard) -> None:
 
 
 def test_what_a_retry_has_planned_is_not_done_in_its_old_place_too(failed: Manifest) -> None:
-    assert failed.begin_generation(RETRY, plan_of("b"), new_run(), retried=1)
+    assert failed.begin_generation(RETRY, plan_of("b"), 1, new_run(), retried=1)
     assert [failure.id for record in failed.records() for failure in record.failures] == []
     old = failed.read_plans().shards[1]
     _supersede(failed.storage, old)
