@@ -32,7 +32,17 @@ from typing import IO, Any, BinaryIO, Literal, TypeVar, cast
 import fsspec
 from fsspec.utils import get_protocol
 
-from pipelines.system.outages import SETTINGS, Verdict, causes, judge, one_line, origin, status_of
+from pipelines.system.outages import (
+    SETTINGS,
+    Verdict,
+    causes,
+    has_no_conditions,
+    is_refused,
+    judge,
+    one_line,
+    origin,
+    status_of,
+)
 from tokenizer.errors import (
     CodecshardsError,
     OutputError,
@@ -250,6 +260,24 @@ class RemoteFileSystem:
             if name in _LISTING and isinstance(error, MissingBucket | PermissionError):
                 raise self._blame.setup(f"{self._uri}: {_refusal(error)}") from error
             raise
+
+    def remove_tagged(self, path: str, tag: str | None) -> bool:
+        """Remove an object if it still has this ETag; whether it is gone by this. S3's conditional
+        delete, where the store has one; others know no condition, and remove whatever is there."""
+        fs = self._fs()
+        fs.invalidate_cache(path)
+        if tag is not None and get_protocol(self._uri) in ("s3", "s3a"):
+            bucket, key, _ = fs.split_path(path)
+            try:
+                self._call("call_s3", "delete_object", Bucket=bucket, Key=key, IfMatch=tag)
+                return True
+            except OSError as error:
+                if is_refused(error):
+                    return False
+                if not has_no_conditions(error):
+                    raise
+        self._call("rm_file", path)
+        return True
 
     @property
     def path(self) -> str:
