@@ -544,6 +544,7 @@ def test_samples_from_s3_are_the_file_s(bucket: Bucket, tmp_path: Path, ending: 
 
 def test_files_of_any_length_arrive_whole(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.system.remote.PIECE", 1000)
+    monkeypatch.setattr("pipelines.corpus.sources.downloads.PIECE", 1000)
     for length in (0, 1, 999, 1000, 1001, 2000, 4321):
         content = random.Random(length).randbytes(length)
         bucket.put("x", content)
