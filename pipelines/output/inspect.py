@@ -92,6 +92,7 @@ class Summary:
             "config": dict(sorted(stored["config"].items())),
             "codec": dict(sorted(stored["codec"].items())),
             "version": self.stored.version,
+            "derived": stored.get("derived"),
             "complete": self.complete,
             "shards": {"planned": self.shards_planned, "committed": self.shards},
             "recordings": {
@@ -251,6 +252,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
         *[("source", each) for each in config.named_sources()],
+        *_made(summary.stored.derived),
         (
             "codec",
             f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "
@@ -290,6 +292,17 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     if summary.audit is not None:
         facts.append(("audit", _audit_line(summary.audit)))
     return facts
+
+
+def _made(derived: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """How a folder was made from others."""
+    if derived is not None:
+        flags = [
+            f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
+            for name, value in derived["arguments"].items()
+        ]
+        parents = ", ".join(one["path"] for one in derived["parents"])
+        yield "made", f"{' '.join([derived['command'], *flags])}, from {parents}"
 
 
 def _not_there(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -79,6 +79,7 @@ class Plan:
             meta = self._parquet.metadata
             facts = meta.metadata or {}
             self.split: str = facts[b"split"].decode()
+            self._splits: list[tuple[str, int]] = json.loads(facts.get(b"splits", b"[]"))
             self.notes: tuple[str, ...] = tuple(json.loads(facts.get(b"notes", b"[]")))
             """what the source found and did not use, a line for each kind"""
             rows = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
@@ -142,14 +143,20 @@ class Plan:
             steps = np.diff(shards, prepend=-1)
             if ((steps != 0) & (steps != 1)).any() or shards[0]:
                 raise ValueError("its shards are out of order")
-        seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
-        ends = np.cumsum(np.bincount(shards)).tolist()
+            seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
+            ends = np.cumsum(np.bincount(shards)).tolist()
+            names = shard_names(self._splits or [(self.split, len(ends))])
+            if len(names) != len(ends):
+                raise ValueError("its splits are not of its shards")
         return tuple(
-            PlannedShard(
-                shard_name(self.split, number, len(ends)), number, seconds[number], rows, self
-            )
+            PlannedShard(names[number], number, seconds[number], rows, self)
             for number, rows in enumerate(map(range, [0, *ends], ends))
         )
+
+    @property
+    def splits(self) -> tuple[tuple[str, int], ...]:
+        """Each split and the number of its shards, in order; empty where there is one."""
+        return tuple((name, count) for name, count in self._splits)
 
     def ids(self) -> Iterator[str]:
         """Every id, in order; nothing else is read."""
@@ -239,9 +246,14 @@ def write_plan(
     placed: Iterable[tuple[int, Recording]],
     split: str,
     notes: Callable[[], Sequence[str]] = tuple,
+    splits: Callable[[], Sequence[tuple[str, int]]] = tuple,
 ) -> Plan:
     """A plan of recordings whose shards are known, by number and in order; its file lies in TMPDIR
     and goes with it.
+
+    Args:
+        splits: where the shards are of several, each with the number of its shards; asked for, as
+            `notes` are, when all recordings are there.
 
     Raises:
         SourceError: TMPDIR is full.
@@ -253,8 +265,10 @@ def write_plan(
             writer = RowWriter(path)
             for shard, recording in placed:
                 writer.add(shard, recording)
-            said = tuple(notes())
-            writer.close({"split": split} | ({"notes": json.dumps(said)} if said else {}))
+            said, several = tuple(notes()), tuple(splits())
+            facts = {"notes": said, "splits": several}
+            written = {name: json.dumps(value) for name, value in facts.items() if value}
+            writer.close({"split": split} | written)
             file = pa.OSFile(path, "rb")
             return Plan(file, _hash(file))
         finally:
@@ -284,7 +298,7 @@ def place_in_shards(
         for recording in recordings:
             ids.add(recording.id, recording.uri)
             seconds = estimated(recording)
-            if filled and filled + seconds > most and not _together(before, recording):
+            if filled and filled + seconds > most and not are_together(before, recording):
                 shard, filled = shard + 1, 0.0
             before, filled = recording, filled + seconds
             yield shard, recording
@@ -296,7 +310,7 @@ def place_in_shards(
             )
 
 
-def _together(one: Recording | None, other: Recording) -> bool:
+def are_together(one: Recording | None, other: Recording) -> bool:
     """Whether two are channels of one recording, which lie in one shard."""
     if one is None or one.channel is None or other.channel is None:
         return False
@@ -315,6 +329,11 @@ def estimated(recording: Recording) -> float:
 def shard_name(split: str, number: int, shards: int) -> str:
     """`train-00000-of-00012`, the first of twelve."""
     return f"{split}-{number:05d}-of-{shards:05d}"
+
+
+def shard_names(splits: Iterable[tuple[str, int]]) -> list[str]:
+    """Names of all shards of some splits, in order."""
+    return [shard_name(split, at, count) for split, count in splits for at in range(count)]
 
 
 def _sizes(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -82,7 +82,7 @@ class Manifest(StoredManifest):
             raise OutputError(
                 f"{self.storage.root}/{DATA} holds files that no manifest knows: choose another OUT"
             )
-        facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count)
+        facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count, plan.splits)
         run = replace(run, plan=facts)
         with self.storage.stage(staged_plan_name(plan.sha256)) as path:
             plan.save(path)

@@ -16,7 +16,7 @@ from pipelines.output.manifest.names import (
 )
 from pipelines.output.manifest.records import CommitRecord
 from pipelines.output.manifest.sealing import unseal
-from pipelines.output.plan import Plan, shard_name
+from pipelines.output.plan import Plan, shard_names
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
@@ -140,8 +140,7 @@ class StoredManifest:
         stored = self.read_config()
         if stored is None or stored.plan is None:
             return []
-        facts = stored.plan
-        return [shard_name(facts.split, number, facts.shards) for number in range(facts.shards)]
+        return shard_names(stored.plan.named_splits)
 
     def committed_names(self) -> list[str]:
         """Names of the planned shards that have a commit record, in order."""

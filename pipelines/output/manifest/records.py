@@ -135,6 +135,8 @@ class Totals:
     """failures in the others"""
     measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
     """of shards with columns of quality: what these are, and how they are spread"""
+    splits: Counter[str] = field(default_factory=Counter)
+    """rows by split"""
 
     @classmethod
     def over(cls, records: Iterable[CommitRecord]) -> Totals:
@@ -143,6 +145,7 @@ class Totals:
             failed = totals.failures
             totals.shards += 1
             totals.rows += record.rows
+            totals.splits[record.shard.rsplit("-", 3)[0]] += record.rows
             totals.num_samples += record.num_samples
             totals.failures += len(record.errors)
             totals.filtered += record.filtered
