@@ -30,19 +30,26 @@ _FEW = 64
 
 
 def planned(
-    source: Source, channels: str | None, stream: int | None, timeout: float
+    source: Source,
+    channels: str | None,
+    stream: int | None,
+    timeout: float,
+    recordings: Iterable[Recording] | None = None,
 ) -> Iterator[Recording]:
     """What a source lists, by channel where `channels` says so; the source's notes then say what
     was done.
+
+    Args:
+        recordings: those of them that are meant; None is all.
 
     Raises:
         UsageError: it cannot be listed, or its files cannot be opened from here.
     """
     if channels != SPLIT:
-        yield from source.scan()
+        yield from source.scan() if recordings is None else recordings
         return
     by_channel = ByChannel(source, stream, timeout)
-    yield from by_channel.rows(source.scan())
+    yield from by_channel.rows(source.scan() if recordings is None else recordings)
     source.note(by_channel.note())
 
 

@@ -49,6 +49,8 @@ class PlannedShard:
     rows: range
     """which of the plan's recordings it holds"""
     _plan: Plan = field(repr=False)
+    fingerprint: str = ""
+    """of its generation, which its commit record will bear; empty where it is the first plan's"""
 
     @property
     def recordings(self) -> tuple[Recording, ...]:
@@ -66,13 +68,13 @@ class Plan:
     It holds a handle to its file, and belongs to one process and one thread.
     """
 
-    def __init__(self, file: pa.NativeFile, sha256: str) -> None:
-        """Open the plan that is a file's content.
+    def __init__(self, file: pa.NativeFile, sha256: str, first: int = 0) -> None:
+        """Open the plan that is a file's content; `first` is the number of its first shard.
 
         Raises:
             ManifestError: not a plan.
         """
-        self._file, self.sha256 = file, sha256
+        self._file, self.sha256, self.first = file, sha256, first
         self._last: tuple[int, pa.Table] | None = None
         with _readable():
             self._parquet = open_parquet(file, checksums=True)
@@ -87,7 +89,7 @@ class Plan:
         """first rows of the row groups, and the number of all"""
 
     @classmethod
-    def from_path(cls, path: str, sha256: str) -> Plan | None:
+    def from_path(cls, path: str, sha256: str, first: int = 0) -> Plan | None:
         """The plan in a local file, which may be removed or replaced afterwards; None if it is not
         the one with this hash.
 
@@ -96,7 +98,7 @@ class Plan:
             ManifestError: not a plan.
         """
         file = pa.OSFile(path, "rb")
-        return cls(file, sha256) if _hash(file) == sha256 else None
+        return cls(file, sha256, first) if _hash(file) == sha256 else None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Plan:
@@ -138,19 +140,19 @@ class Plan:
         """Every shard, in order; its recordings stay in the file until they are asked for."""
         with _readable():
             columns = ("shard", "start", "end", "seconds")
-            parts = [_sizes(table) for table in self._columns(*columns)]
+            parts = [_sizes(table) for table in self.columns(*columns)]
             shards = np.concatenate([part[0] for part in parts])
             steps = np.diff(shards, prepend=-1)
             if ((steps != 0) & (steps != 1)).any() or shards[0]:
                 raise ValueError("its shards are out of order")
             seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
             ends = np.cumsum(np.bincount(shards)).tolist()
-            names = shard_names(self._splits or [(self.split, len(ends))])
+            names = shard_names(self._splits or [(self.split, len(ends))], self.first)
             if len(names) != len(ends):
                 raise ValueError("its splits are not of its shards")
         return tuple(
-            PlannedShard(names[number], number, seconds[number], rows, self)
-            for number, rows in enumerate(map(range, [0, *ends], ends))
+            PlannedShard(names[at], self.first + at, seconds[at], rows, self)
+            for at, rows in enumerate(map(range, [0, *ends], ends))
         )
 
     @property
@@ -160,7 +162,7 @@ class Plan:
 
     def ids(self) -> Iterator[str]:
         """Every id, in order; nothing else is read."""
-        for table in self._columns("id"):
+        for table in self.columns("id"):
             yield from table["id"].to_pylist()
 
     def holding(self, ids: Collection[str]) -> set[int]:
@@ -178,7 +180,7 @@ class Plan:
                 table = self._group(group, ["shard", "id"])
                 there = pc.is_in(table["id"], value_set=pa.array(wanted, table["id"].type))
                 hits = table["shard"].filter(there).to_pylist()
-            found.update(hits)
+            found.update(self.first + hit for hit in hits)
             left -= len(hits)
         return found
 
@@ -202,7 +204,9 @@ class Plan:
                 found = list(to_recordings(table))
             yield from found
 
-    def _columns(self, *names: str) -> Iterator[pa.Table]:
+    def columns(self, *names: str) -> Iterator[pa.Table]:
+        """Columns as they are stored (`pipelines.output.plans.rows.SCHEMA`), row group by row
+        group."""
         for group in range(len(self._starts) - 1):
             with _readable():
                 table = self._group(group, names)
@@ -331,9 +335,13 @@ def shard_name(split: str, number: int, shards: int) -> str:
     return f"{split}-{number:05d}-of-{shards:05d}"
 
 
-def shard_names(splits: Iterable[tuple[str, int]]) -> list[str]:
-    """Names of all shards of some splits, in order."""
-    return [shard_name(split, at, count) for split, count in splits for at in range(count)]
+def shard_names(splits: Iterable[tuple[str, int]], first: int = 0) -> list[str]:
+    """Names of all shards of some splits, in order; `first` is how many of each came before."""
+    return [
+        shard_name(split, number, first + count)
+        for split, count in splits
+        for number in range(first, first + count)
+    ]
 
 
 def _sizes(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

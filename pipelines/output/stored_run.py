@@ -137,6 +137,18 @@ class StoredRun:
         return values if self.plan is None else values | {"plan": self.plan.to_json()}
 
     @property
+    def made(self) -> list[str]:
+        """How it was made from others, for people: a line; none where a corpus was tokenized."""
+        if self.derived is None:
+            return []
+        flags = [
+            f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
+            for name, value in self.derived["arguments"].items()
+        ]
+        parents = ", ".join(one["path"] for one in self.derived["parents"])
+        return [f"{' '.join([self.derived['command'], *flags])}, from {parents}"]
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that decides rows and names, the plan included (16 hex digits)."""
         identity = self._identity()

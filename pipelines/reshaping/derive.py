@@ -101,7 +101,12 @@ class Task:
             "command": self.command,
             "arguments": dict(self.arguments),
             "parents": [
-                {"path": one.root, "fingerprint": one.stored.fingerprint, "state": one.state}
+                {
+                    "path": one.root,
+                    "fingerprint": one.stored.fingerprint,
+                    "generations": len(one.manifest.generations()),
+                    "state": one.state,
+                }
                 for one in self.parents
             ],
         }

@@ -18,6 +18,7 @@ from pipelines.output.formats.schema import SCALARS, Row
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
 from pipelines.output.plan import PlannedShard
+from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.system.places import is_remote
 from tokenizer.errors import OutputError, ShardError, UsageError
@@ -69,17 +70,23 @@ class Parent:
         return self._storage.root
 
     @cached_property
-    def _planned(self) -> tuple[PlannedShard, ...]:
-        return self.manifest.read_plan().shards
+    def _plans(self) -> Plans:
+        return self.manifest.read_plans()
 
     @cached_property
+    def _planned(self) -> list[tuple[PlannedShard, frozenset[str]]]:
+        """Every shard, and ids of which a later generation gives the verdict."""
+        return [(shard, part.void) for part in self._plans.parts for shard in part.plan.shards]
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        return self.manifest.read_plan().notes
+        """What the source found and did not use."""
+        return self._plans.notes
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of its splits, in order."""
-        return tuple(name for name, _ in self.manifest.plan_facts().named_splits)
+        return tuple(dict.fromkeys(name.rsplit("-", 3)[0] for name in self.names))
 
     def split_of(self, shard: int) -> str:
         """The split of a shard."""
@@ -87,7 +94,7 @@ class Parent:
 
     def ids(self) -> Iterator[str]:
         """Every planned id."""
-        return self.manifest.read_plan().ids()
+        return self._plans.ids()
 
     def failures(self) -> Iterator[tuple[str, str]]:
         """Id and kind of every recording without a row."""
@@ -134,7 +141,10 @@ class Parent:
         failed = {failure.id: failure for failure in record.failures}
         rows = self._facts(record)
         at = 0
-        for recording in self._planned[shard].recordings:
+        planned, void = self._planned[shard]
+        for recording in planned.recordings:
+            if recording.id in failed and recording.id in void:
+                continue
             if recording.id in failed:
                 failure = failed[recording.id]
                 said = {name: getattr(failure, name) for name in failure.__slots__}

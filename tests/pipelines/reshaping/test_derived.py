@@ -395,3 +395,34 @@ def test_a_plan_of_one_split_says_nothing_of_splits(out: Path):
     config = json.loads((out / "manifest/config.json").read_bytes())
     assert "splits" not in config["plan"] and "derived" not in config
     assert b"splits" not in (pq.read_metadata(out / "manifest/plan.parquet").metadata or {})
+
+
+def test_a_folder_that_grew_is_copied_with_what_counts_last(tmp_path: Path):
+    corpus, out = tmp_path / "corpus", tmp_path / "out"
+    corpus.mkdir()
+    for number in range(6):
+        samples = np.random.default_rng(number).standard_normal((9_000, 2)).astype(np.float32)
+        soundfile.write(corpus / f"{number}.wav", samples * 0.1, 48_000)
+    (corpus / "3.wav").rename(tmp_path / "later.wav")
+    (corpus / "4.wav").write_bytes(b"")
+    tokenize(str(corpus), str(out), codec="mulaw", workers=0, quiet=True)
+    (tmp_path / "later.wav").rename(corpus / "3.wav")
+    tokenize(str(corpus), str(out), codec="mulaw", workers=0, quiet=True, append=True)
+    soundfile.write(corpus / "4.wav", np.full((9_000, 2), 0.1, np.float32), 48_000)
+    tokenize(
+        str(corpus),
+        str(out),
+        codec="mulaw",
+        workers=0,
+        quiet=True,
+        retry_failed=("not_audio", "empty"),
+    )
+    assert inspect(str(out)).generations[1:] and len(by_id(out)) == 6
+    for command in (
+        lambda new: reshard_codes(str(out), new, shard_hours=1),
+        lambda new: filter_codes(str(out), new, where="true"),
+    ):
+        new = tmp_path / f"new{len(list(tmp_path.iterdir()))}"
+        command(str(new))
+        assert by_id(new) == by_id(out) and verify(str(new)) == []
+        assert not inspect(str(new)).failures
