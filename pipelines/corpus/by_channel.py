@@ -14,6 +14,7 @@ from itertools import islice
 
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
+from pipelines.corpus.tables.word_times import WordCount
 from pipelines.system.machine import usable_cores
 from pipelines.system.words import many
 from tokenizer.errors import RecordingError
@@ -38,12 +39,16 @@ def planned(
     Raises:
         UsageError: it cannot be listed, or its files cannot be opened from here.
     """
+    words = WordCount()
+    listed = words.watch(source.scan())
     if channels != SPLIT:
-        yield from source.scan()
-        return
-    by_channel = ByChannel(source, stream, timeout)
-    yield from by_channel.rows(source.scan())
-    source.note(by_channel.note())
+        yield from listed
+    else:
+        by_channel = ByChannel(source, stream, timeout)
+        yield from by_channel.rows(listed)
+        source.note(by_channel.note())
+    for note in words.notes():
+        source.note(note)
 
 
 class ByChannel:
