@@ -263,6 +263,10 @@ class Shard:
         return {name: round(getattr(self._progress, name), 3) for name in TIMINGS}
 
 
+TAGS, FILE_TAGS = "tags", "file_tags"
+"""keys in `meta`"""
+
+
 class _Held:
     """The first chunks of a recording, for as long as it has no more of them."""
 
@@ -288,6 +292,8 @@ def _meta(pending: Pending, settings: DecodeSettings) -> dict[str, Any]:
     """What the source says of a recording, and what was found out while it was read."""
     recording, audio = pending.recording, pending.facts.audio
     meta = dict(recording.meta)
+    if pending.facts.tags:  # a corpus may have tags of its own
+        meta[FILE_TAGS if TAGS in meta else TAGS] = dict(pending.facts.tags)
     if audio.flags:
         meta["flags"] = list(audio.flags)
     if audio.gaps:
