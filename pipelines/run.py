@@ -123,6 +123,12 @@ class _Run:
     def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
         stored = self._manifest.require_config()
+        if stored.derived is not None:
+            parents = ", ".join(one["path"] for one in stored.derived["parents"])
+            raise OutputError(
+                f"{self._out} was made by `codecshards {stored.derived['command']}` from "
+                f"{parents}: tokenize there, and make it anew; or choose another OUT, and merge"
+            )
         changed = stored.differences(wanted)
         if changed:
             raise OutputError(

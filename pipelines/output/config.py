@@ -107,6 +107,10 @@ class TokenizeConfig:
         metavar="NAME",
     )
 
+    tags: bool = setting(
+        False, "carry what files are tagged with (artist, title, album, genre …) as meta.tags"
+    )
+    """`tokenizer.audio.tags`"""
     quality: str = setting(
         NONE,
         "columns that say how good a recording is, measured as it is read: basic, which is all of "

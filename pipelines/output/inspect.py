@@ -95,6 +95,7 @@ class Summary:
             "config": dict(sorted(stored["config"].items())),
             "codec": dict(sorted(stored["codec"].items())),
             "version": self.stored.version,
+            "derived": stored.get("derived"),
             "complete": self.complete,
             "shards": {"planned": self.shards_planned, "committed": self.shards},
             "recordings": {
@@ -110,15 +111,7 @@ class Summary:
             "bits_per_code": self.bits_per_code,
             "flags": dict(self.flags),
             "timings": dict(self.timings),
-            "codebooks": [
-                {
-                    "level": use.level,
-                    "perplexity": use.perplexity,
-                    "used": use.used,
-                    "entropy_bits": use.entropy_bits,
-                }
-                for use in self.codebooks
-            ],
+            "codebooks": [asdict(use) for use in self.codebooks],
             "precision": None if self.precision is None else self.precision.to_json(),
             "audit": None if self.audit is None else dict(self.audit),
             "notes": list(self.notes),
@@ -264,6 +257,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
         *[("source", each) for each in config.named_sources()],
+        *[("made", each) for each in summary.stored.made],
         (
             "codec",
             f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "

@@ -81,6 +81,7 @@ class Plan:
             meta = self._parquet.metadata
             facts = meta.metadata or {}
             self.split: str = facts[b"split"].decode()
+            self._splits: list[tuple[str, int]] = json.loads(facts.get(b"splits", b"[]"))
             self.notes: tuple[str, ...] = tuple(json.loads(facts.get(b"notes", b"[]")))
             """what the source found and did not use, a line for each kind"""
             rows = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
@@ -144,15 +145,20 @@ class Plan:
             steps = np.diff(shards, prepend=-1)
             if ((steps != 0) & (steps != 1)).any() or shards[0]:
                 raise ValueError("its shards are out of order")
-        seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
-        ends = np.cumsum(np.bincount(shards)).tolist()
-        first, all_of = self.first, self.first + len(ends)
+            seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
+            ends = np.cumsum(np.bincount(shards)).tolist()
+            names = shard_names(self._splits or [(self.split, len(ends))], self.first)
+            if len(names) != len(ends):
+                raise ValueError("its splits are not of its shards")
         return tuple(
-            PlannedShard(
-                shard_name(self.split, first + at, all_of), first + at, seconds[at], rows, self
-            )
+            PlannedShard(names[at], self.first + at, seconds[at], rows, self)
             for at, rows in enumerate(map(range, [0, *ends], ends))
         )
+
+    @property
+    def splits(self) -> tuple[tuple[str, int], ...]:
+        """Each split and the number of its shards, in order; empty where there is one."""
+        return tuple((name, count) for name, count in self._splits)
 
     def ids(self) -> Iterator[str]:
         """Every id, in order; nothing else is read."""
@@ -244,9 +250,14 @@ def write_plan(
     placed: Iterable[tuple[int, Recording]],
     split: str,
     notes: Callable[[], Sequence[str]] = tuple,
+    splits: Callable[[], Sequence[tuple[str, int]]] = tuple,
 ) -> Plan:
     """A plan of recordings whose shards are known, by number and in order; its file lies in TMPDIR
     and goes with it.
+
+    Args:
+        splits: where the shards are of several, each with the number of its shards; asked for, as
+            `notes` are, when all recordings are there.
 
     Raises:
         SourceError: TMPDIR is full.
@@ -258,8 +269,10 @@ def write_plan(
             writer = RowWriter(path)
             for shard, recording in placed:
                 writer.add(shard, recording)
-            said = tuple(notes())
-            writer.close({"split": split} | ({"notes": json.dumps(said)} if said else {}))
+            said, several = tuple(notes()), tuple(splits())
+            facts = {"notes": said, "splits": several}
+            written = {name: json.dumps(value) for name, value in facts.items() if value}
+            writer.close({"split": split} | written)
             file = pa.OSFile(path, "rb")
             return Plan(file, _hash(file))
         finally:
@@ -289,7 +302,7 @@ def place_in_shards(
         for recording in recordings:
             ids.add(recording.id, recording.uri)
             seconds = estimated(recording)
-            if filled and filled + seconds > most and not _together(before, recording):
+            if filled and filled + seconds > most and not are_together(before, recording):
                 shard, filled = shard + 1, 0.0
             before, filled = recording, filled + seconds
             yield shard, recording
@@ -301,7 +314,7 @@ def place_in_shards(
             )
 
 
-def _together(one: Recording | None, other: Recording) -> bool:
+def are_together(one: Recording | None, other: Recording) -> bool:
     """Whether two are channels of one recording, which lie in one shard."""
     if one is None or one.channel is None or other.channel is None:
         return False
@@ -320,6 +333,15 @@ def estimated(recording: Recording) -> float:
 def shard_name(split: str, number: int, shards: int) -> str:
     """`train-00000-of-00012`, the first of twelve."""
     return f"{split}-{number:05d}-of-{shards:05d}"
+
+
+def shard_names(splits: Iterable[tuple[str, int]], first: int = 0) -> list[str]:
+    """Names of all shards of some splits, in order; `first` is how many of each came before."""
+    return [
+        shard_name(split, number, first + count)
+        for split, count in splits
+        for number in range(first, first + count)
+    ]
 
 
 def _sizes(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -134,6 +134,14 @@ def is_refused(error: BaseException) -> bool:
     )
 
 
+def has_no_conditions(error: BaseException) -> bool:
+    """Whether a store says that it does not know the condition that a request came with."""
+    return any(
+        status_of(cause)[0] == 501 or status_of(cause)[1] == "NotImplemented"
+        for cause in causes(error)
+    )
+
+
 def _about_credentials(error: BaseException) -> bool:
     name, home = type(error).__name__, type(error).__module__
     known = ("Credential", "Profile", "Token", "SSO", "Region", "DefaultCredentials")

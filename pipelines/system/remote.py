@@ -22,17 +22,26 @@ import os
 import random
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, BinaryIO, Literal, TypeVar, cast
+from typing import IO, Any, Literal, TypeVar, cast
 
 import fsspec
 from fsspec.utils import get_protocol
 
-from pipelines.system.outages import SETTINGS, Verdict, causes, judge, one_line, origin, status_of
+from pipelines.system.outages import (
+    SETTINGS,
+    Verdict,
+    causes,
+    has_no_conditions,
+    is_refused,
+    judge,
+    one_line,
+    origin,
+    status_of,
+)
 from tokenizer.errors import (
     CodecshardsError,
     OutputError,
@@ -50,12 +59,11 @@ PIECE = 8 << 20
 """bytes that are asked for at a time: what is lost with a connection"""
 PIECE_SECONDS = 600.0
 """that one piece may take while the decoder says that it is alive"""
-ROW_OF_DEAD = 5
-"""web hosts that do not answer, one after the other, until it is no longer the recordings' fault"""
 _PAUSES = (0.25, 8.0)
 """seconds: the first, and the longest"""
 _CLIENT_TRIES = 2
-_WEB = ("http", "https", "ftp")
+WEB = ("http", "https", "ftp")
+"""schemes of hosts, not of stores: many know no ranges"""
 
 _Result = TypeVar("_Result")
 
@@ -74,11 +82,6 @@ AS_OUTPUT = Blame(OutputError, OutputError)
 
 class MissingBucket(FileNotFoundError):
     """Not only the object is missing, but what it should lie in."""
-
-
-class Unanswered(OSError):
-    """A store that answers, but never for this object; or a web host that does not answer at
-    all."""
 
 
 def patience_seconds() -> float:
@@ -148,7 +151,7 @@ def patiently(call: Callable[[], _Result], uri: str, blame: Blame = AS_SOURCE) -
 
 
 def _limit(uri: str, patience: float) -> float:
-    known = origin(uri) in _Process.reached or (_Process.worker and get_protocol(uri) not in _WEB)
+    known = origin(uri) in _Process.reached or (_Process.worker and get_protocol(uri) not in WEB)
     return patience if known else min(patience, FIRST_SECONDS)
 
 
@@ -251,6 +254,24 @@ class RemoteFileSystem:
                 raise self._blame.setup(f"{self._uri}: {_refusal(error)}") from error
             raise
 
+    def remove_tagged(self, path: str, tag: str | None) -> bool:
+        """Remove an object if it still has this ETag; whether it is gone by this. S3's conditional
+        delete, where the store has one; others know no condition, and remove whatever is there."""
+        fs = self._fs()
+        fs.invalidate_cache(path)
+        if tag is not None and get_protocol(self._uri) in ("s3", "s3a"):
+            bucket, key, _ = fs.split_path(path)
+            try:
+                self._call("call_s3", "delete_object", Bucket=bucket, Key=key, IfMatch=tag)
+                return True
+            except OSError as error:
+                if is_refused(error):
+                    return False
+                if not has_no_conditions(error):
+                    raise
+        self._call("rm_file", path)
+        return True
+
     @property
     def path(self) -> str:
         """The URL's path on the file system."""
@@ -267,7 +288,7 @@ class RemoteFileSystem:
 
     def _fs(self) -> Any:
         if self._made is None or self._made[0] != os.getpid():
-            self._made = (os.getpid(), *_connect(self._uri, self._blame))
+            self._made = (os.getpid(), *connect(self._uri, self._blame))
         return self._made[1]
 
 
@@ -279,7 +300,8 @@ def _refusal(error: OSError) -> str:
     return one_line(error)
 
 
-def _connect(uri: str, blame: Blame) -> tuple[Any, str]:
+def connect(uri: str, blame: Blame) -> tuple[Any, str]:
+    """fsspec's `url_to_fs`, without patience."""
     options: dict[str, Any] = {}
     if get_protocol(uri) in ("s3", "s3a") and "::" not in uri:
         asked = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
@@ -330,70 +352,3 @@ def open_remote(uri: str) -> IO[bytes]:
     fs, path = filesystem(uri)
     file: IO[bytes] = fs.open(path)
     return file
-
-
-_dead_in_a_row = 0
-
-
-def download(uri: str, into: BinaryIO, start: int = 0, size: int | None = None) -> None:
-    """Copy a remote file, or `size` bytes of it from `start`, to the beginning of a local one.
-
-    Raises:
-        SourceUnavailable: the store does not answer.
-        Unanswered: it answers, but not for this file; or this one web host does not.
-        OSError: what it says about the file.
-    """
-    global _dead_in_a_row
-    fs, path = filesystem(uri)
-    try:
-        if get_protocol(uri) in _WEB:  # many servers know no ranges
-            patiently(lambda: _copy_whole(fs, path, into, start, size), uri)
-        else:
-            _copy_pieces(fs, path, into, start, size)
-    except SourceUnavailable as error:
-        _dead_in_a_row += 1
-        if _dead_in_a_row < ROW_OF_DEAD and (get_protocol(uri) in _WEB or _answers(uri)):
-            raise Unanswered(errno.EBUSY, f"not to be had now: {error}") from error
-        raise
-    _dead_in_a_row = 0
-    into.seek(0)
-
-
-def _copy_pieces(fs: Any, path: str, into: BinaryIO, start: int, size: int | None) -> None:
-    at = 0
-    while size is None or at < size:
-        wanted = PIECE if size is None else min(PIECE, size - at)
-        try:
-            content = fs.cat_file(path, start=start + at, end=start + at + wanted)
-        except OSError as error:
-            if any(status_of(cause)[0] == 416 for cause in causes(error)):
-                return  # the last piece ended where the file does
-            raise
-        into.write(content)
-        at += len(content)
-        if len(content) < wanted:
-            return
-
-
-def _copy_whole(fs: Any, path: str, into: BinaryIO, start: int, size: int | None) -> None:
-    into.seek(0)
-    into.truncate()
-    left = size
-    with fs.open(path) as file:
-        if start:
-            file.seek(start)
-        while content := file.read(1 << 20 if left is None else min(1 << 20, left)):
-            into.write(content)
-            left = None if left is None else left - len(content)
-
-
-def _answers(uri: str) -> bool:
-    """Whether the store says anything about another file: no matter what, of a name like this one's
-    that nobody has used."""
-    try:
-        fs, path = _connect(uri, AS_SOURCE)
-        folder, _, name = path.rpartition("/")
-        fs.cat_file(f"{folder}/{uuid.uuid4().hex}-{name}", start=0, end=1)
-    except Exception as error:  # whatever a client raises
-        return judge(error, uri).kind != "outage"
-    return True

@@ -40,6 +40,26 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
+class OneOf:
+    """A part of a recording of which a row is one channel; rows of one part have equal ones."""
+
+    recording: str
+    told_in: str
+    """the list: parts in several are not brought together"""
+    span: tuple[float, float]
+    """where it is, in seconds"""
+    whole: bool = True
+    channels: int = 2
+    """how many there are"""
+
+    @property
+    def name(self) -> str:
+        """Of the part."""
+        start, end = self.span
+        return self.recording if self.whole else f"{self.recording}#{start:.12g}-{end:.12g}"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What a corpus says about one recording."""
 
@@ -57,6 +77,9 @@ class Row:
     split: str | None = None
     channel: int | None = None
     """the one channel of the file that is meant, from 0; None is all of them"""
+    number: int | None = None
+    """where there is a row for each channel: which of `one_of` it is, from 0"""
+    one_of: OneOf | None = None
     member: Packed | None = None
     """where `path` is a tar of the folder: the member of it that is the audio"""
     base: str | None = None

@@ -9,17 +9,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row
+from pipelines.corpus.layouts.channels import ChannelRows
 from pipelines.corpus.sources.base import estimate_seconds, is_remote, rejected
 from pipelines.corpus.sources.identity import VERSION, file_version
+from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, within
 from pipelines.corpus.tables.columns import UnusedColumns
 from pipelines.corpus.tables.hints import Hints
 from pipelines.corpus.tables.values import clean, take_fields
+from pipelines.corpus.tables.word_times import SegmentTimes
 from pipelines.system.places import local_path, scheme, spelled
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 LISTED = "listed"
 """key of a locator: the file was named by a list, which may name any local file"""
+_OF_WHOLE = (ALIGNMENT, ALIGNMENTS, "segments")
+"""metadata with times in a whole file"""
 _UP = 3
 """folders above a list in which its relative paths may begin: Kaldi's begin where it was run"""
 
@@ -48,6 +53,8 @@ class LaidOut:
     _elsewhere: int = 0
     _first: str = ""
     _unused: UnusedColumns = field(default_factory=UnusedColumns)
+    _times: SegmentTimes = field(default_factory=SegmentTimes)
+    _channels: ChannelRows = field(default_factory=ChannelRows)
 
     def recordings(self) -> Iterator[Recording]:
         """Every recording: those of rows, rows that are none, and audio without a row.
@@ -56,7 +63,24 @@ class LaidOut:
             SourceError: not one row can be used, or no split is called as asked.
         """
         splits: set[str] = set()
-        for row in self.layout.rows(self.folder):
+        found = self._as_told(splits)
+        yield from self._times.settle(found) if self.layout.is_table else found
+        if self.hints.layout_split is not None and self.hints.layout_split not in splits:
+            raise SourceError(
+                f"--layout-split {self.hints.layout_split}: the {self.layout.title} layout of "
+                f"{self.folder.spec} has {', '.join(sorted(splits - {''})) or 'no splits'}"
+            )
+        if not self.used:
+            raise SourceError(
+                f"{self.folder.spec}: {self.layout.title} layout, and no row of it can be used"
+                f"{'; ' + self._first if self._first else ''}; --layout folder takes audio alone"
+            )
+        if self.hints.layout_split is None:
+            yield from self._without_row()
+
+    def _as_told(self, splits: set[str]) -> Iterator[Recording]:
+        """Recordings of rows, and rows that are none; adds what splits there are."""
+        for row in self._channels.arranged(self.layout.rows(self.folder)):
             if isinstance(row, BadRow):
                 yield self._reject(row)
                 continue
@@ -75,18 +99,6 @@ class LaidOut:
                 self.used += 1
                 self.with_text += recording.text is not None
                 yield recording
-        if self.hints.layout_split is not None and self.hints.layout_split not in splits:
-            raise SourceError(
-                f"--layout-split {self.hints.layout_split}: the {self.layout.title} layout of "
-                f"{self.folder.spec} has {', '.join(sorted(splits - {''})) or 'no splits'}"
-            )
-        if not self.used:
-            raise SourceError(
-                f"{self.folder.spec}: {self.layout.title} layout, and no row of it can be used"
-                f"{'; ' + self._first if self._first else ''}; --layout folder takes audio alone"
-            )
-        if self.hints.layout_split is None:
-            yield from self._without_row()
 
     def notes(self) -> Iterator[str]:
         """What was recognised, in one line, and what is amiss with it in others."""
@@ -105,6 +117,7 @@ class LaidOut:
             yield f"{self._lost:,} rows name files that are not there: they are failures"
         if self._bad:
             yield f"{self._bad:,} lines are no rows: they are failures"
+        yield from self._channels.notes()
         yield from self.folder.notes
         for note in self._unused.notes():
             yield note.replace("--map", "give the table as SOURCE, with --map")
@@ -134,9 +147,9 @@ class LaidOut:
             ValueError, RecordingError: it cannot be one.
         """
         values = dict(row.values) | ({"split": row.split} if row.split else {})
-        if self.layout.is_table:
-            self._unused.add(row.values)
         fields, meta = take_fields(values)
+        if self.layout.is_table:
+            self._unused.add({name: row.values[name] for name in row.values.keys() & meta.keys()})
         if row.member is not None:
             plain = self._member(row.path, row.member)
         else:
@@ -147,6 +160,10 @@ class LaidOut:
         self._ids[id] = row.place
         if "rejected" in plain.locator:
             return replace(plain, id=id)
+        if row.start is not None or row.end is not None:
+            plain = _of_part(plain, row)
+            if ALIGNMENT in plain.meta and ALIGNMENT not in meta:
+                self._times.own.add(id)
         return replace(
             plain,
             id=id,
@@ -231,6 +248,15 @@ class LaidOut:
                 return place
             self._root = found
         return self._root
+
+
+def _of_part(plain: Recording, row: Row) -> Recording:
+    """What lies beside a file, of a part of it: what is said in the whole of it is not said there,
+    but for the words whose times are known."""
+    words = within(plain.meta.get(ALIGNMENT, []), row.start or 0.0, row.end)
+    meta = {name: value for name, value in plain.meta.items() if name not in _OF_WHOLE}
+    text = " ".join(word[2] for word in words) or None
+    return replace(plain, text=text, meta=meta | ({ALIGNMENT: words} if words else {}))
 
 
 def _seconds(row: Row, plain: Recording) -> float | None:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from pipelines.corpus.sources.downloads import Unanswered, download
 from pipelines.corpus.tables.hints import Hints
 from pipelines.system.places import is_remote
-from pipelines.system.remote import MissingBucket, Unanswered, download, open_remote
+from pipelines.system.remote import MissingBucket, open_remote
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from pipelines.corpus.tables.alignment import with_alignment
+
 FIELDS = ("text", "language", "speaker")
 DEEPEST = 50
 """levels of lists and objects that metadata may have"""
@@ -39,12 +41,13 @@ class Fields(TypedDict):
 
 def take_fields(values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
     """Split loose values into a recording's own fields (as strings) and the rest, which goes to
-    `meta`.
+    `meta`, words with their times as `meta["alignment"]`.
 
     Raises:
         ValueError: a field that is a list, an object, a boolean or bytes: it names the field.
     """
     repaired: list[str] = []
+    values = with_alignment(values)
     own = {name: _text(name, values.get(name), repaired) for name in FIELDS}
     rest: dict[str, Any] = {}
     for key, value in values.items():

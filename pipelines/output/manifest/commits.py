@@ -306,4 +306,4 @@ class Manifest(StoredManifest):
 
 
 def _facts(plan: Plan) -> PlanFacts:
-    return PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count)
+    return PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count, plan.splits)

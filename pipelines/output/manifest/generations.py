@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.output.manifest.names import plan_name
 from pipelines.output.manifest.sealing import seal
-from pipelines.output.plan import Plan, shard_name
+from pipelines.output.plan import Plan, shard_names
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.errors import ManifestError
 
@@ -54,8 +54,7 @@ class Generation:
     @property
     def names(self) -> list[str]:
         """Of its shards, in order."""
-        end = self.first + self.plan.shards
-        return [shard_name(self.plan.split, number, end) for number in range(self.first, end)]
+        return shard_names(self.plan.named_splits, self.first)
 
     @property
     def place(self) -> str:
@@ -69,7 +68,7 @@ class Generation:
                 "number": self.number,
                 "kind": self.kind,
                 "of": of,
-                "plan": asdict(self.plan),
+                "plan": self.plan.to_json(),
                 "staged": self.staged,
                 "retried": self.retried,
             }
@@ -105,10 +104,10 @@ def parsed(values: Mapping[str, Any], before: Generation, stored: StoredRun) -> 
         ValueError: not such a file, or another folder's.
     """
     try:
-        found = following(before, values["kind"], PlanFacts(**values["plan"]), stored)
+        found = following(before, values["kind"], PlanFacts.from_json(values["plan"]), stored)
         number, of, staged = values["number"], values["of"], values["staged"]
         retried = int(values["retried"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it lacks something: {error!r}") from error
     if (number, of) != (found.number, stored.fingerprint):
         raise ValueError("it is that of another folder, or of another generation")

@@ -141,6 +141,8 @@ class Totals:
     """failures in the others"""
     measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
     """of shards with columns of quality: what these are, and how they are spread"""
+    splits: Counter[str] = field(default_factory=Counter)
+    """rows by split"""
 
     @classmethod
     def over(cls, records: Iterable[CommitRecord]) -> Totals:
@@ -154,6 +156,7 @@ class Totals:
         failed = self.failures
         self.shards += 1
         self.rows += record.rows
+        self.splits[record.shard.rsplit("-", 3)[0]] += record.rows
         self.num_samples += record.num_samples
         self.failures += len(record.errors)
         self.filtered += record.filtered

@@ -95,15 +95,19 @@ class RemoteStorage(Storage):
                 return
 
     def remove_if(self, name: str, content: bytes) -> bool:
-        # Two requests, since fsspec has no conditional delete: what another writes between them
-        # would go too.
-        try:
-            if self.read(name) != content:
+        with self._told("removed", name):
+            try:
+                self._fs.invalidate_cache()
+                tag = self._fs.info(self._path(name)).get("ETag")
+                # The tag is older than what is read: a content that was not there with it is not
+                # removed with it either.
+                if self.read(name) != content:
+                    return False
+                return bool(self._fs.remove_tagged(self._path(name), tag))
+            except MissingBucket:
+                raise
+            except FileNotFoundError:
                 return False
-        except FileNotFoundError:
-            return False
-        self.remove(name)
-        return True
 
     def list(self, folder: str) -> list[str]:
         with self._told("listed", folder):

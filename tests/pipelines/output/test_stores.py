@@ -159,6 +159,32 @@ def test_a_conflict_of_two_puts_is_tried_again(bucket: Bucket) -> None:
     assert bucket.proxy.faults == 3
 
 
+def test_a_record_is_removed_only_if_nobody_has_replaced_it_meanwhile(bucket: Bucket) -> None:
+    """Another writes just before the request to delete arrives; then an answer is lost, and then a
+    store knows no conditions."""
+    storage = open_storage(f"s3://{bucket.name}/out")
+    storage.write("commits/a.json", b"mine")
+    late: list[Request] = []
+
+    def overtaken(request: Request) -> Fault | None:
+        if request.method == "DELETE" and not late:
+            late.append(request)
+            bucket.put("out/commits/a.json", b"newer")
+        return None
+
+    bucket.proxy.rule = overtaken
+    assert not storage.remove_if("commits/a.json", b"mine") and late
+    assert bucket.get("out/commits/a.json") == b"newer"
+    answers = [Fault(done=True, lost=True)]
+    bucket.proxy.rule = lambda r: answers.pop() if r.method == "DELETE" and answers else None
+    storage.remove_if("commits/a.json", b"newer")
+    assert not answers and not bucket.keys("out/")
+    storage.write("commits/a.json", b"newer")
+    unknown = Fault(status=501, code="NotImplemented")
+    bucket.proxy.rule = lambda r: unknown if "if-match" in r.headers else None
+    assert storage.remove_if("commits/a.json", b"newer") and not bucket.keys("out/")
+
+
 @pytest.mark.parametrize("fault", [LOST["lost"], LOST["503"]], ids=["lost", "503"])
 def test_no_shard_is_missing_where_answers_are_lost(
     bucket: Bucket, corpus: Path, expected: dict[str, Any], fault: Fault
@@ -518,6 +544,7 @@ def test_samples_from_s3_are_the_file_s(bucket: Bucket, tmp_path: Path, ending: 
 
 def test_files_of_any_length_arrive_whole(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.system.remote.PIECE", 1000)
+    monkeypatch.setattr("pipelines.corpus.sources.downloads.PIECE", 1000)
     for length in (0, 1, 999, 1000, 1001, 2000, 4321):
         content = random.Random(length).randbytes(length)
         bucket.put("x", content)
