@@ -26,7 +26,15 @@ from pipelines.corpus.sources.base import (
     rejected,
     require_regular,
 )
-from pipelines.corpus.sources.identity import VERSION, changed, member_version
+from pipelines.corpus.sources.identity import (
+    FILE,
+    VERSION,
+    changed,
+    handle_version,
+    member_version,
+    remote_version,
+    require_same,
+)
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
 from pipelines.corpus.sources.members import Broken, Member, read_members
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
@@ -122,12 +130,30 @@ def open_member(recording: Recording, check_version: bool) -> BinaryIO:
             raw = _open_archive(recording.uri)
     except OSError as error:
         raise not_opened(recording.uri, error) from error
-    version = recording.locator.get(VERSION)
-    if check_version and version and member_version(raw, offset, size) != version:
-        raw.close()
-        raise changed(f"{recording.uri}/{recording.locator[MEMBER]}", "another member is there")
+    if check_version:
+        try:
+            _require_planned(recording, raw, offset, size)
+        except RecordingError:
+            raw.close()
+            raise
     part = ByteRange(raw, offset, size)
     return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
+
+
+def _require_planned(recording: Recording, raw: BinaryIO, offset: int, size: int) -> None:
+    """Refuse a member that is not the one of the plan; `raw` is its archive, or a part of it.
+
+    Raises:
+        RecordingError: CHANGED.
+    """
+    name = f"{recording.uri}/{recording.locator[MEMBER]}"
+    version, archive = (recording.locator.get(key) for key in (VERSION, FILE))
+    if version and member_version(raw, offset, size) != version:
+        raise changed(name, "another member is there")
+    if archive:
+        remote = is_remote(recording.uri)
+        now = remote_version(recording.uri) if remote else handle_version(raw, recording.uri)
+        require_same(name, archive, now)
 
 
 def _open_archive(uri: str) -> BinaryIO:
@@ -176,6 +202,7 @@ class _Archive:
 
     uri: str
     stem: str
+    version: str | None
     audio: list[Member] = field(default_factory=list)
     sidecars: list[Member] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -183,7 +210,7 @@ class _Archive:
 
     @classmethod
     def read(cls, uri: str, stem: str, file: BinaryIO) -> _Archive:
-        archive = cls(uri, stem)
+        archive = cls(uri, stem, handle_version(file, uri))
         for member in read_members(file):
             if isinstance(member, Broken):
                 archive.broken.append(member)
@@ -246,6 +273,7 @@ class _Archive:
                     "offset": member.offset,
                     "size": member.size,
                     VERSION: version,
+                    **({} if self.version is None else {FILE: self.version}),
                 },
                 seconds=estimate_seconds(member.name, member.size),
                 meta=meta,
