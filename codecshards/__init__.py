@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CodesLoader,
         Crop,
         Delay,
+        Derived,
         EachChannel,
         Flatten,
         Mixture,
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
         Span,
         TokenizeConfig,
         audit,
+        filter_codes,
+        merge_codes,
         mix,
+        reshard_codes,
+        split_codes,
         tokenize,
     )
     from tokenizer import (
@@ -78,6 +83,7 @@ __all__ = [
     "CodesLoader",
     "Crop",
     "Delay",
+    "Derived",
     "EachChannel",
     "FailureKind",
     "Flatten",
@@ -100,9 +106,13 @@ __all__ = [
     "UsageError",
     "Waveform",
     "audit",
+    "filter_codes",
     "load_codec",
+    "merge_codes",
     "mix",
     "read_audio",
+    "reshard_codes",
+    "split_codes",
     "tokenize",
 ]
 

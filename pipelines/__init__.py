@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.reshaping.commands import (
+        filter_codes,
+        merge_codes,
+        reshard_codes,
+        split_codes,
+    )
+    from pipelines.reshaping.derive import Derived
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "CodesLoader",
     "Crop",
     "Delay",
+    "Derived",
     "EachChannel",
     "Flatten",
     "Mixture",
@@ -51,7 +59,11 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "audit",
+    "filter_codes",
+    "merge_codes",
     "mix",
+    "reshard_codes",
+    "split_codes",
     "tokenize",
 ]
 
@@ -77,8 +89,13 @@ _HOMES = {
     "Sample": "loader.sample",
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
+    "Derived": "reshaping.derive",
     "audit": "auditing.run",
+    "filter_codes": "reshaping.commands",
+    "merge_codes": "reshaping.commands",
     "mix": "loader.sequence.mixing",
+    "reshard_codes": "reshaping.commands",
+    "split_codes": "reshaping.commands",
     "tokenize": "public",
 }
 

@@ -46,6 +46,9 @@ def tokenize(
     quiet: bool = False,
     reference: bool = False,
     audit: float | None = None,
+    append: bool = False,
+    retry_failed: Sequence[str] | None = None,
+    part: str | None = None,
 ) -> RunResult:
     """Turn a corpus into shards of codes in `out`, or finish what an earlier run began there.
 
@@ -88,6 +91,10 @@ def tokenize(
         quiet: show nothing.
         reference: compute with transformers' own modules.
         audit: share of the recordings that are decoded and measured in passing.
+        append: when all is committed, do what is new in `source`, in new shards.
+        retry_failed: when all is committed, try recordings that failed again, in new shards: of
+            these kinds, or `()` for those that may be mended.
+        part: "K/N": every Nth shard only, from the Kth on; N jobs do all.
 
     Returns:
         Totals of what `out` holds now, earlier runs included.
@@ -134,5 +141,8 @@ def tokenize(
         quiet=quiet,
         reference=reference,
         audit=audit,
+        append=append,
+        retry_failed=None if retry_failed is None else tuple(retry_failed),
+        part=part,
     )
     return tokenize_corpus(config, out, options)

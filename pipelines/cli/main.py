@@ -22,12 +22,17 @@ COMMANDS = {
     "tokenize": "audio in, shards of codes out; run it again to resume",
     "inspect": "what is in an output folder",
     "ls": "the recordings of an output folder, a line each",
+    "filter": "a new folder of the rows for which a condition is true",
+    "split": "a new folder with train, valid and test",
+    "merge": "a new folder of several",
+    "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
-"""each a module of this package"""
+"""each a module of this package, or of one in it: `_FOLDERS`"""
+_FOLDERS = dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,5 +96,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         if name == wanted:
-            import_module(f"pipelines.cli.{name.replace('-', '_')}").add(command)
+            folder = f"{_FOLDERS[name]}." if name in _FOLDERS else ""
+            import_module(f"pipelines.cli.{folder}{name.replace('-', '_')}").add(command)
     return parser

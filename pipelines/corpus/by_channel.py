@@ -31,16 +31,23 @@ _FEW = 64
 
 
 def planned(
-    source: Source, channels: str | None, stream: int | None, timeout: float
+    source: Source,
+    channels: str | None,
+    stream: int | None,
+    timeout: float,
+    recordings: Iterable[Recording] | None = None,
 ) -> Iterator[Recording]:
     """What a source lists, by channel where `channels` says so; the source's notes then say what
     was done.
+
+    Args:
+        recordings: those of them that are meant; None is all.
 
     Raises:
         UsageError: it cannot be listed, or its files cannot be opened from here.
     """
     words = WordCount()
-    listed = words.watch(source.scan())
+    listed = words.watch(source.scan() if recordings is None else recordings)
     if channels != SPLIT:
         yield from listed
     else:

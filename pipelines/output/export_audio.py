@@ -50,7 +50,7 @@ def find_row(out: str, id: str) -> Row:
     storage = open_storage(out)
     manifest = Manifest(storage)
     form = shard_format(manifest.require_config().config.format)
-    held = manifest.read_plan().holding([id])
+    held = manifest.read_plans().holding([id])
     if not held:
         raise UsageError(f"{out} has no recording {id!r}")
     shard = manifest.planned_names()[held.pop()]

@@ -92,7 +92,7 @@ class Shard:
         return CommitRecord(
             shard=self._job.name,
             format=self._tools.settings.format,
-            fingerprint=self._tools.settings.fingerprint,
+            fingerprint=self._job.fingerprint or self._tools.settings.fingerprint,
             rows=self._stats.rows,
             frames=self._stats.frames,
             chunks=self._stats.chunks,
