@@ -187,10 +187,11 @@ class LaidOut:
         )
 
     def _own(self, name: str) -> Recording:
-        if name not in self.folder.files:
+        found = self.folder.find(name)
+        if found is None:
             raise RecordingError(FailureKind.NOT_FOUND, f"{name}: no such file", "list")
-        self._seen.add(name)
-        return self.of_file(name)
+        self._seen.add(found)
+        return self.of_file(found)
 
     def _member(self, tar: str, member: Packed) -> Recording:
         """The audio that is packed in a tar of the folder."""
@@ -215,14 +216,16 @@ class LaidOut:
             inside = [path.removeprefix(f"{spec}/")]
         else:
             inside = [posixpath.normpath(f"{home}{path}") for home in _above_in(row.base or "")]
-        own = next((name for name in inside if name in self.folder.files), None)
+        exact = (name for name in inside if name in self.folder.files)
+        own = next(exact, None) or next(filter(None, map(self.folder.find, inside)), None)
         if own is not None and self.hints.audio_root is None:
             return self._own(own)
         if self.tar:
             raise RecordingError(FailureKind.NOT_FOUND, f"{path}: not in the tar", "list")
         uri = self._resolve(path, row.base or "")
-        if uri.startswith(f"{spec}/") and uri.removeprefix(f"{spec}/") in self.folder.files:
-            return self._own(uri.removeprefix(f"{spec}/"))
+        for name in _in_folder(uri, spec):
+            if name in self.folder.files:
+                return self._own(name)
         if not is_remote(uri) and not os.path.lexists(uri):
             raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "list")
         version = None if is_remote(uri) else file_version(uri)
@@ -262,6 +265,13 @@ class LaidOut:
                 return place
             self._root = found
         return self._root
+
+
+def _in_folder(uri: str, spec: str) -> Iterator[str]:
+    """What a file may be called in a folder, which a list may name by links that lead there."""
+    for path in [uri] if is_remote(uri) else [uri, os.path.realpath(uri)]:
+        if path.startswith(f"{spec}/"):
+            yield path.removeprefix(f"{spec}/")
 
 
 def _above_in(base: str) -> Iterator[str]:
