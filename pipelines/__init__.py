@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
+    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
     from pipelines.loader.crop import Crop
@@ -39,6 +41,7 @@ __all__ = [
     "Crop",
     "Delay",
     "EachChannel",
+    "ExportResult",
     "Flatten",
     "Mixture",
     "Pack",
@@ -50,7 +53,10 @@ __all__ = [
     "Sample",
     "Span",
     "TokenizeConfig",
+    "Tokens",
     "audit",
+    "codes_from_tokens",
+    "export",
     "mix",
     "tokenize",
 ]
@@ -66,6 +72,7 @@ _HOMES = {
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
     "EachChannel": "loader.patterns",
+    "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
     "Pack": "loader.batching",
@@ -77,7 +84,10 @@ _HOMES = {
     "Sample": "loader.sample",
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
+    "Tokens": "exporting.inverse",
     "audit": "auditing.run",
+    "codes_from_tokens": "exporting.inverse",
+    "export": "exporting.export",
     "mix": "loader.sequence.mixing",
     "tokenize": "public",
 }

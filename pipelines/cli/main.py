@@ -25,10 +25,12 @@ COMMANDS = {
     "ls": "the recordings of an output folder, a line each",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
+    "export": "token ids for training language models: Megatron-LM or Arrow",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
-"""each a module of this package"""
+"""each a module of this package, or of one in it: `_FOLDERS`"""
+_FOLDERS = {"export": "publishing"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,5 +102,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         if name == wanted:
-            import_module(f"pipelines.cli.{name.replace('-', '_')}").add(command)
+            folder = f"{_FOLDERS[name]}." if name in _FOLDERS else ""
+            import_module(f"pipelines.cli.{folder}{name.replace('-', '_')}").add(command)
     return parser
