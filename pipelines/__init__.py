@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.publishing.push import Pushed, push
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -56,6 +57,7 @@ __all__ = [
     "PackedBatch",
     "Parallel",
     "Pattern",
+    "Pushed",
     "RunOptions",
     "RunResult",
     "Sample",
@@ -68,6 +70,7 @@ __all__ = [
     "filter_codes",
     "merge_codes",
     "mix",
+    "push",
     "reshard_codes",
     "split_codes",
     "tokenize",
@@ -91,6 +94,7 @@ _HOMES = {
     "PackedBatch": "loader.batch",
     "Parallel": "loader.patterns",
     "Pattern": "loader.patterns",
+    "Pushed": "publishing.push",
     "RunOptions": "output.config",
     "RunResult": "tokenizing.outcome",
     "Sample": "loader.sample",
@@ -104,6 +108,7 @@ _HOMES = {
     "codes_from_tokens": "exporting.inverse",
     "export": "exporting.export",
     "mix": "loader.sequence.mixing",
+    "push": "publishing.push",
     "reshard_codes": "reshaping.commands",
     "split_codes": "reshaping.commands",
     "tokenize": "public",

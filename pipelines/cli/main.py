@@ -30,13 +30,14 @@ COMMANDS = {
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
     "export": "token ids for training language models: Megatron-LM or Arrow",
+    "push": "publish the rows as a data set on the Hugging Face Hub",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
 _FOLDERS = {
     **dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping"),
-    "export": "publishing",
+    **dict.fromkeys(("export", "push"), "publishing"),
 }
 
 

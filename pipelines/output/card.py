@@ -3,12 +3,15 @@ be."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 from datasets import Features
 
 from pipelines.output.config import TokenizeConfig
+from pipelines.output.edited_card import BEGIN, END, updated
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import arrow_schema
 from pipelines.output.manifest.records import Totals
@@ -34,61 +37,101 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a card says where nothing lies beside it but shards."""
+
+    license: str | None = None
+    languages: Sequence[str] = ()
+    """ISO 639 codes"""
+    coverage: Mapping[str, str] = field(default_factory=dict)
+    """more rows of the table of properties"""
+    bytes: Mapping[str, int] = field(default_factory=dict)
+    """of the shards, by split"""
+    audit: str | None = None
+    """what an audit found, in a line"""
+    codec: str | None = None
+    """what the codec is called; None is as it was named"""
+
+
 def write_card(storage: Storage, stored: StoredRun, totals: Totals) -> None:
-    """Write the card from the stored configuration and what is committed."""
-    storage.write(CARD, make_card(stored, totals).encode())
+    """Write the card from the stored configuration and what is committed; what people have put into
+    it stays."""
+    try:
+        before = storage.read(CARD).decode("utf-8", "replace")
+    except FileNotFoundError:
+        before = None
+    storage.write(CARD, updated(before, make_card(stored, totals)).encode())
 
 
-def make_card(stored: StoredRun, totals: Totals) -> str:
+def make_card(stored: StoredRun, totals: Totals, published: Published | None = None) -> str:
     """The card's text: YAML for the Hub, then a page for people."""
     config, codec = stored.config, stored.codec
+    front = yaml.safe_dump(
+        _front_matter(config, totals, published), sort_keys=False, allow_unicode=True
+    )
+    beside = "" if published else ": `manifest/commits/` says which and why"
     hours = totals.num_samples / codec.sample_rate / 3600
-    front = yaml.safe_dump(_front_matter(config, totals), sort_keys=False)
-    chunks = (
-        f"chunks of {codec.chunk_length} samples, one every {codec.chunk_stride}"
-        if codec.chunk_length
-        else "a recording is one chunk"
-    )
     what = (
-        f"{many(totals.rows, 'recording')}, {_length(hours)}, as discrete codes of a neural audio "
-        f"codec{_failed(totals.failures)}{_filtered(totals.filtered, config.keep)}."
+        f"{many(totals.rows, 'recording')}, {_length(hours)}, "
+        f"as discrete codes of a neural audio codec{_failed(totals.failures, beside)}"
+        f"{_filtered(totals.filtered, config.keep)}."
     )
+    facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(stored, published).items())
     return f"""---
 {front}---
 
 # Audio codes
 
+{BEGIN}
 {what}
 
 | property | value |
 |---|---|
-| codec | `{codec.codec}`{f" at revision `{codec.revision}`" if codec.revision else ""} |
-| weights | SHA-256 `{codec.weights_sha256}` |
-| bandwidth | {codec.bandwidth:g} kbps: {codec.n_q} codebooks of {codec.codebook_size} codes |
-| precision | {_precision(codec)} |
-| audio | {codec.sample_rate} Hz, {codec.channels} channel{"s" if codec.channels > 1 else ""} |
-| frames | {codec.frame_length} samples each; {chunks} |
-| written by | codecshards {stored.version} |
+{facts}
 
 {_COLUMNS}
 {_quality(totals)}
 ```python
 {shard_format(config.format).usage(config.split)}
 ```
+{END}
 """
+
+
+def _facts(stored: StoredRun, published: Published | None) -> dict[str, str]:
+    """The table of properties."""
+    codec = stored.codec
+    chunks = (
+        f"chunks of {codec.chunk_length} samples, one every {codec.chunk_stride}"
+        if codec.chunk_length
+        else "a recording is one chunk"
+    )
+    said = published or Published()
+    name, revision = said.codec or codec.codec, codec.revision
+    facts = {
+        "codec": f"`{name}`{f' at revision `{revision}`' if revision else ''}",
+        "weights": f"SHA-256 `{codec.weights_sha256}`",
+        "bandwidth": f"{codec.bandwidth:g} kbps: {codec.n_q} codebooks of {codec.codebook_size} "
+        "codes",
+        "precision": _precision(codec, beside=published is None),
+        "audio": f"{codec.sample_rate} Hz, {many(codec.channels, 'channel')}",
+        "frames": f"{codec.frame_length} samples each; {chunks}",
+        **said.coverage,
+    }
+    if said.audit is not None:
+        facts["audit"] = said.audit
+    return facts | {"written by": f"codecshards {stored.version}"}
 
 
 def _length(hours: float) -> str:
     return f"{hours:.2f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def _failed(failures: int) -> str:
+def _failed(failures: int, why: str) -> str:
     if not failures:
         return ""
-    return (
-        f"; {many(failures, 'recording')} of the source could not be tokenized: "
-        "`manifest/commits/` says which and why"
-    )
+    return f"; {many(failures, 'recording')} of the source could not be tokenized{why}"
 
 
 def _filtered(filtered: int, keep: str | None) -> str:
@@ -112,19 +155,22 @@ def _quality(totals: Totals) -> str:
     return "\n".join(["", head, *lines, ""])
 
 
-def _precision(codec: CodecSpec) -> str:
+def _precision(codec: CodecSpec, beside: bool) -> str:
     if codec.precision == "exact":
         return "exact float32"
-    return (
-        "fast: TF32 but for the quantizer; `manifest/precision.json` says how many codes differ "
-        "from exact ones"
-    )
+    more = "; `manifest/precision.json` says how many codes differ from exact ones"
+    return f"fast: TF32 but for the quantizer{more if beside else ''}"
 
 
-def _front_matter(config: TokenizeConfig, totals: Totals) -> dict[str, Any]:
+def _front_matter(
+    config: TokenizeConfig, totals: Totals, published: Published | None
+) -> dict[str, Any]:
     suffix, rows = shard_format(config.format).suffix, totals.rows
     splits = dict(totals.splits) or {config.split: 0}
+    said = published or Published()
     front: dict[str, Any] = {
+        **({"license": said.license} if said.license else {}),
+        **({"language": list(said.languages)} if said.languages else {}),
         "pretty_name": "Audio codes",
         "tags": ["audio", "codec", "encodec", "codecshards"],
         "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
@@ -141,6 +187,14 @@ def _front_matter(config: TokenizeConfig, totals: Totals) -> dict[str, Any]:
         features = Features.from_arrow_schema(arrow_schema(config.measures))._to_yaml_list()
         front["dataset_info"] = {
             "features": features,
-            "splits": [{"name": split, "num_examples": of} for split, of in splits.items()],
+            "splits": [
+                {"name": split, "num_bytes": said.bytes[split], "num_examples": of}
+                if split in said.bytes
+                else {"name": split, "num_examples": of}
+                for split, of in splits.items()
+            ],
         }
+        if said.bytes:
+            size = sum(said.bytes.values())
+            front["dataset_info"] |= {"download_size": size, "dataset_size": size}
     return front

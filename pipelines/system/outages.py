@@ -66,6 +66,7 @@ _BROKEN = {
     "builtins.TimeoutError",
     "http.client.HTTPException",
     "httpx.TransportError",
+    "httpx2.TransportError",
     "requests.exceptions.ChunkedEncodingError",
     "requests.exceptions.ConnectionError",
     "requests.exceptions.Timeout",

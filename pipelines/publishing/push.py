@@ -1,0 +1,192 @@
+"""`push`: an output folder as a data set on the Hub.
+
+Shards go first, some at a time, and the card last, with which the data set becomes visible as what
+it is. A shard that is there already, byte for byte, is not sent again: so a push that was stopped
+is gone on with, and after an append only what is new is sent. The manifest stays here; a shard is
+written anew on its way, with the same rows, but for paths (`pipelines.publishing.anonymous`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.output.card import CARD, Published, make_card
+from pipelines.output.edited_card import updated
+from pipelines.output.formats import shard_format
+from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.names import data_name, hash_file
+from pipelines.output.manifest.records import CommitRecord, Totals
+from pipelines.output.storage import open_storage
+from pipelines.output.storage.base import as_output_error
+from pipelines.publishing.anonymous import Anonymous
+from pipelines.publishing.facts import audit_figures, spoken
+from pipelines.publishing.hub import Repository
+from pipelines.system.streams import counted
+from pipelines.system.words import many
+from tokenizer.errors import OutputError, ShardError, UsageError
+
+_FILES, _BYTES = 25, 1 << 30
+"""what one commit holds at most"""
+
+
+@dataclass(slots=True)
+class Pushed:
+    """What was done, or with a dry run would be."""
+
+    url: str
+    sent: int = 0
+    """shards"""
+    sent_bytes: int = 0
+    there: int = 0
+    """shards that were there already"""
+    removed: list[str] = field(default_factory=list)
+    card: str = ""
+    """the text of README.md"""
+
+
+def push(
+    out: str,
+    name: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    whole_uris: bool = False,
+    remove_others: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> Pushed:
+    """Publish the rows of `out` on the Hugging Face Hub.
+
+    Args:
+        out: a complete output of `tokenize`, or one that was made of others.
+        name: of the data set, `USER/NAME`; it is created if it is not there.
+        private: create it as private.
+        license: for the card, as the Hub writes it, such as "cc-by-4.0"; None keeps the card's.
+        whole_uris: leave `source_uri` and `meta` as they are, with the paths of this machine.
+        remove_others: take shards away that are there and are not of `out`, in the last commit.
+        dry_run: send nothing, and ask nobody: say what would be sent.
+
+    Raises:
+        UsageError: no right, no Hub, or shards of something else are there.
+        OutputError: not an output of `tokenize`, or an incomplete one.
+        ShardError: a shard is damaged.
+    """
+    work = _Push(out, None if whole_uris else Anonymous)
+    remote = Repository(name)
+    done = Pushed(remote.url)
+    if dry_run:
+        for record in work.records:
+            done.sent, done.sent_bytes = done.sent + 1, done.sent_bytes + record.bytes
+            work.sizes[work.split(record)] += record.bytes
+        done.card = work.card(None, license)
+        return done
+    remote.create(private)
+    there = remote.files()
+    done.removed = work.strangers(there)
+    if done.removed and not remove_others:
+        few = ", ".join(done.removed[:3])
+        raise UsageError(
+            f"{remote.url} holds {many(len(done.removed), 'shard')} that {out} does not have "
+            f"({few}): --remove-others takes them away; or choose another name"
+        )
+    with tempfile.TemporaryDirectory(prefix="codecshards-push-") as folder:
+        for files, size in work.batches(folder, there, done, quiet):
+            remote.commit(f"Add {many(len(files), 'shard')}", files)
+            done.sent, done.sent_bytes = done.sent + len(files), done.sent_bytes + size
+            for path in files.values():
+                Path(path).unlink()
+    before = remote.read(CARD) if CARD in there else None
+    done.card = work.card(before, license)
+    if done.card != before or done.removed:
+        remote.commit("Update the card", {CARD: done.card.encode()}, done.removed)
+    return done
+
+
+class _Push:
+    """An output folder on its way."""
+
+    def __init__(self, out: str, anonymous: type[Anonymous] | None) -> None:
+        self._out = out
+        self._storage = open_storage(out)
+        manifest = Manifest(self._storage)
+        self._stored = manifest.require_config()
+        self._form = shard_format(self._stored.config.format)
+        self._hide = None if anonymous is None else anonymous(self._stored.config.sources)
+        planned = manifest.planned_names()
+        missing = len(planned) - len(manifest.committed_names())
+        if missing:
+            raise OutputError(
+                f"{out}: {missing} of {many(len(planned), 'shard')} are not there yet: run the "
+                "same `tokenize` again first"
+            )
+        self._totals = Totals.over(manifest.records())
+        self.records = [record for record in manifest.records() if record.sha256 is not None]
+        self.sizes: Counter[str] = Counter()
+        """bytes by split, as they are published"""
+
+    def split(self, record: CommitRecord) -> str:
+        return record.shard.rsplit("-", 3)[0]
+
+    def strangers(self, there: dict[str, str | None]) -> list[str]:
+        """Files on the Hub that readers would take for shards of this data set."""
+        own = {data_name(record.shard, self._form) for record in self.records}
+        return sorted(path for path in there if path.startswith("data/") and path not in own)
+
+    def batches(
+        self, folder: str, there: dict[str, str | None], done: Pushed, quiet: bool
+    ) -> Iterator[tuple[dict[str, str], int]]:
+        """Files that are to be sent, by the path that they get there, and their bytes."""
+        files: dict[str, str] = {}
+        waiting = 0
+        total = len(self.records)
+        for record in counted(self.records, total, f"pushing to {done.url}", quiet=quiet):
+            path, name = self._written(record, folder), data_name(record.shard, self._form)
+            size = path.stat().st_size
+            self.sizes[self.split(record)] += size
+            if there.get(name) == hash_file(str(path)):
+                done.there += 1
+                path.unlink()
+                continue
+            files[name], waiting = str(path), waiting + size
+            if len(files) >= _FILES or waiting >= _BYTES:
+                yield files, waiting
+                files, waiting = {}, 0
+        if files:
+            yield files, waiting
+
+    def card(self, before: str | None, license: str | None) -> str:
+        """The card, in which what people have written stays."""
+        about = spoken(self._out)
+        codec = self._stored.codec.codec
+        published = Published(
+            license=license,
+            languages=about.languages,
+            coverage=about.lines(),
+            bytes=dict(self.sizes),
+            audit=audit_figures(self._storage),
+            codec=codec if self._hide is None else self._hide.codec(codec),
+        )
+        return updated(before, make_card(self._stored, self._totals, published))
+
+    def _written(self, record: CommitRecord, folder: str) -> Path:
+        """A shard as it is published: the same rows give the same bytes."""
+        name = data_name(record.shard, self._form)
+        place = f"{self._storage.root}/{name}"
+        path = Path(folder, self._form.file_name(record.shard))
+        try:
+            with self._storage.open(name) as file:
+                footer = self._form.footer(file, place)
+                file.seek(0)
+                rows = self._form.read(file, place)
+                if self._hide is not None:
+                    footer = self._hide.footer(footer)
+                    rows = map(self._hide.row, rows)
+                with as_output_error(folder):
+                    self._form.write(str(path), rows, footer)
+        except FileNotFoundError as error:
+            raise ShardError(f"{place}: not there: run `codecshards verify {self._out}`") from error
+        return path

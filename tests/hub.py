@@ -1,0 +1,184 @@
+"""A stand-in for the Hugging Face Hub, as far as data sets are written and read: its HTTP API from
+its documentation and from what `huggingface_hub` asks for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+TOKEN = "hf_stand_in"
+LARGE = (".parquet", ".tar")
+"""endings that git keeps elsewhere"""
+
+
+@dataclass
+class Hub:
+    """What it holds, and what it was asked."""
+
+    url: str = ""
+    files: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """by data set, by path"""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """large files by SHA-256"""
+    commits: list[tuple[str, list[str], list[str]]] = field(default_factory=list)
+    """message, files and removed files of each"""
+    puts: list[str] = field(default_factory=list)
+    """SHA-256 of large files as they came"""
+    private: dict[str, bool] = field(default_factory=dict)
+    fail_after: int | None = None
+    """puts after which it answers 500"""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        path, body = urlsplit(self.path).path, self._body()
+        if path == "/api/validate-yaml":
+            self._answer({"errors": [], "warnings": []})
+        elif not self._allowed():
+            return
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif match := re.fullmatch(r"/api/datasets/(.+?)/preupload/main", path):
+            files = json.loads(body)["files"]
+            answers = [
+                {
+                    "path": one["path"],
+                    "uploadMode": "lfs" if one["path"].endswith(LARGE) else "regular",
+                    "shouldIgnore": False,
+                }
+                for one in files
+            ]
+            self._answer({"files": answers})
+        elif re.fullmatch(r"/datasets/(.+?)\.git/info/lfs/objects/batch", path):
+            objects = []
+            for one in json.loads(body)["objects"]:
+                known = one["oid"] in self.hub.blobs
+                href = f"{self.hub.url}/blobs/{one['oid']}"
+                actions = {} if known else {"actions": {"upload": {"href": href}}}
+                objects.append({"oid": one["oid"], "size": one["size"], **actions})
+            self._answer({"transfer": "basic", "objects": objects})
+        elif match := re.fullmatch(r"/api/datasets/(.+?)/commit/main", path):
+            self._commit(match[1], [json.loads(line) for line in body.splitlines() if line])
+        else:
+            self._answer({"error": f"no {path}"}, 404)
+
+    def do_PUT(self) -> None:
+        body, hub = self._body(), self.hub
+        digest = hashlib.sha256(body).hexdigest()
+        if hub.fail_after is not None and len(hub.puts) >= hub.fail_after:
+            self._answer({"error": "storage is down"}, 500)
+            return
+        assert self.path == f"/blobs/{digest}", "the content is not what was announced"
+        hub.blobs[digest] = body
+        hub.puts.append(digest)
+        self._answer({})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        if match := re.fullmatch(r"/api/datasets/(.+?)/tree/main", path):
+            tree = [self._entry(*one) for one in sorted(self.hub.files[match[1]].items())]
+            self._answer(tree)
+        elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/main/(.+)", path):
+            content = self.hub.files.get(match[1], {}).get(match[2])
+            if content is None:
+                self._answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
+            else:
+                etag = hashlib.sha1(content).hexdigest()
+                self._send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40})
+        else:
+            self._answer({"error": f"no {path}"}, 404)
+
+    def _create(self, asked: dict[str, Any]) -> None:
+        name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+        there = name in self.hub.files
+        self.hub.files.setdefault(name, {".gitattributes": b"*.parquet filter=lfs"})
+        self.hub.private.setdefault(name, bool(asked.get("private")))
+        url = f"{self.hub.url}/datasets/{name}"
+        self._answer({"url": url, "name": name, "id": name}, 409 if there else 200)
+
+    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
+        files, added, gone = self.hub.files[name], [], []
+        message = ""
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                message = value["summary"]
+            elif line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+                added.append(value["path"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.blobs[value["oid"]]
+                added.append(value["path"])
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
+                gone.append(value["path"])
+        self.hub.commits.append((message, added, gone))
+        url = f"{self.hub.url}/datasets/{name}/commit/{'0' * 40}"
+        answer = {"commitUrl": url, "commitOid": "0" * 40, "pullRequestUrl": None}
+        self._answer({"success": True, "hookOutput": "", **answer})
+
+    def _entry(self, path: str, content: bytes) -> dict[str, Any]:
+        entry = {"type": "file", "path": path, "size": len(content)}
+        entry["oid"] = hashlib.sha1(content).hexdigest()
+        if path.endswith(LARGE):
+            digest = hashlib.sha256(content).hexdigest()
+            entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 130}
+        return entry
+
+    def _allowed(self) -> bool:
+        if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+            return True
+        self._answer({"error": "Invalid username or password."}, 401)
+        return False
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _answer(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self._send(status, json.dumps(value).encode(), headers or {})
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+@contextmanager
+def stand_in() -> Iterator[Hub]:
+    """A Hub of its own, on the loopback address."""
+    hub = Hub()
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    ).start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
