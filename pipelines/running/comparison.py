@@ -36,6 +36,13 @@ _FACTS = """
         [text, language, speaker] as said
     from {source}
 """
+_FILES = """
+    select distinct uri, try(coalesce(
+        json_extract_string(locator, '$.file'), json_extract_string(locator, '$.revision'),
+        json_extract_string(locator, '$.version')))
+    from source
+    where try(json_extract(locator, '$.rejected')) is null
+"""
 _WHOLE = """
     case when channel is not null and contains(meta, '"recording"')
         and ends_with(id, '#' || channel)
@@ -82,6 +89,20 @@ class Said:
     text: str | None
     language: str | None
     speaker: str | None
+
+
+def remembered(plans: Plans) -> dict[str, set[str | None]]:
+    """What the plans say of the files that recordings lie in: versions by URI; more than one where
+    it was planned from at different times."""
+    found: dict[str, set[str | None]] = {}
+    with duckdb.connect(config={"threads": 1, "memory_limit": _MOST_MEMORY}) as database:
+        for part in plans.parts:
+            for table in part.plan.columns("uri", "locator"):
+                database.register("source", table)
+                for uri, version in database.execute(_FILES).fetchall():
+                    found.setdefault(uri, set()).add(version)
+                database.unregister("source")
+    return found
 
 
 class Comparison(AbstractContextManager["Comparison"]):

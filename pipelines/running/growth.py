@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.corpus.by_channel import RECORDING, planned
+from pipelines.corpus.sources.identity import differ
 from pipelines.output.manifest.generations import APPEND, RETRY
 from pipelines.output.manifest.leases import at_work
 from pipelines.output.plan import Plan, make_plan
 from pipelines.output.rows import Rows
-from pipelines.running.comparison import Comparison
+from pipelines.running.comparison import Comparison, remembered
 from pipelines.running.work import Work
 from pipelines.system.words import many
 from tokenizer.errors import MENDABLE, OutputError
@@ -57,6 +58,23 @@ class Growth:
             SourceError: it cannot be listed.
         """
         return Comparison(self._work.source.scan(), self._work.manifest.read_plans())
+
+    def is_untouched(self) -> bool:
+        """Whether a look at the corpus's files says that it is as it was planned; False where none
+        can, or none is cheaper than to list it.
+
+        Raises:
+            SourceError: they cannot be looked at.
+        """
+        files = self._work.source.files()
+        if files is None or any(version is None for version in files.values()):
+            return False
+        planned = remembered(self._work.manifest.read_plans())
+        return planned.keys() == files.keys() and all(
+            version is not None and not differ(version, str(files[uri]))
+            for uri, versions in planned.items()
+            for version in versions
+        )
 
     def append(self) -> Next | None:
         """What is new; None where nothing is.

@@ -25,6 +25,9 @@ class News:
         run that needs nothing of it."""
         done = f"{out}: all {shards} shards are committed"
         try:
+            if growth.is_untouched():
+                display.message(f"{done}, nothing to do")
+                return cls()
             with growth.compare() as comparison:
                 news = cls(comparison.changes(), growth.texts(comparison))
         except SourceError as error:

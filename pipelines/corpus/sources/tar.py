@@ -6,7 +6,7 @@ import io
 import os
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from pipelines.corpus.sources.identity import (
     FILE,
     VERSION,
     changed,
+    file_version,
     handle_version,
     member_version,
     remote_version,
@@ -83,6 +84,9 @@ class TarSource(Source):
 
     def open(self, recording: Recording) -> str | BinaryIO:
         return open_member(recording, self.check_versions)
+
+    def files(self) -> Mapping[str, str | None]:
+        return {archive: file_version(archive) for archive in self._archives()[0]}
 
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
