@@ -81,10 +81,19 @@ class Growth:
 
         Raises:
             SourceError: the corpus cannot be listed, or has an id twice.
+            OutputError: what is there has other ids now.
         """
         with self.compare() as comparison:
             if not comparison.changes().new:
                 return None
+            renamed = comparison.renamed()
+            if renamed is not None:
+                raise OutputError(
+                    f"{self._work.manifest.storage.root}: SOURCE gives "
+                    f"{many(renamed.count, 'recording')} of it another id now ({renamed.before!r} "
+                    f"is {renamed.now!r}), and they would be there twice: name them as they were "
+                    "(`--layout`, `--map`), or choose another OUT"
+                )
             return Next(
                 APPEND, self._plan(self._by_channel(comparison.new())), comparison.generations
             )

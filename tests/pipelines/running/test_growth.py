@@ -452,3 +452,18 @@ def test_an_output_and_a_corpus_on_a_store_grow_too(tmp_path: Path, bucket: s3.B
         "aa.wav",
         "d.wav",
     ]
+
+
+def test_what_has_another_id_now_is_not_new(home: Path, tmp_path: Path) -> None:
+    """A table that got a column of ids."""
+    out, source = tmp_path / "out", as_table(home, FIRST)
+    run(source, out)
+    before = state(out)
+    as_table(home, MORE)
+    rows = [row for row in csv.reader(Path(source).read_text().splitlines()) if row[0] != "path"]
+    lines = [f"{number},{path},{text}" for number, (path, text) in enumerate(rows)]
+    Path(source).write_text("\n".join(["id,path,text", *lines]) + "\n")
+    said = r"gives 3 recordings of it another id now \('a.wav' is '0'\)"
+    with pytest.raises(OutputError, match=said):
+        run(source, out, APPEND)
+    assert state(out) == before
