@@ -18,6 +18,7 @@ from pipelines.system.words import many
 from tokenizer.errors import MENDABLE, OutputError
 from tokenizer.types import SPLIT, Recording
 
+_EXAMPLES = 3
 _MOST_LOOKED_UP = 200_000
 """recordings with another text that are compared with their rows"""
 
@@ -150,15 +151,16 @@ class Growth:
             if row.id in ids or _whole(row) in ids:
                 yield row
 
-    def texts(self, comparison: Comparison) -> int:
-        """Rows of which the corpus says another text, language or speaker now than they have."""
+    def texts(self, comparison: Comparison) -> tuple[int, list[str]]:
+        """Recordings of which the corpus says another text, language or speaker now than their rows
+        have: how many, and the ids of a few."""
         wanted: dict[str, tuple[str | None, ...]] = {}
         for said in comparison.other_text():
             wanted[said.id] = (said.text, said.language, said.speaker)
             if len(wanted) > _MOST_LOOKED_UP:
-                return sum(1 for _ in comparison.other_text())
+                return sum(1 for _ in comparison.other_text()), sorted(wanted)[:_EXAMPLES]
         if not wanted:
-            return 0
+            return 0, []
         differ = set()
         for row in Rows(self._work.manifest.storage.root).rows(
             ["id", "text", "language", "speaker"]
@@ -166,7 +168,7 @@ class Growth:
             id = row["id"] if row["id"] in wanted else _origin(row["id"])
             if id in wanted and wanted[id] != (row["text"], row["language"], row["speaker"]):
                 differ.add(id)
-        return len(differ)
+        return len(differ), sorted(differ)[:_EXAMPLES]
 
     def _by_channel(self, recordings: Iterator[Recording]) -> Iterator[Recording]:
         config, patience = self._config, self._work.options.decode_timeout

@@ -229,7 +229,10 @@ def test_a_second_run_says_what_has_changed_and_offers_what_mends_it(
     assert main([*command, "--shard-hours", str(0.2 / 3600)]) == 4
     said = capsys.readouterr().err
     assert "SOURCE has changed since: 2 new, 2 changed, 1 gone; --append does the new ones" in said
-    assert "text of 1 recording differs in SOURCE" in said and "nothing to do" not in said
+    assert (
+        "text of 1 recording differs in SOURCE (b.wav): `codecshards edit" in said
+        and "nothing to do" not in said
+    )
     assert main([*command, "--shard-hours", str(0.2 / 3600), "--append"]) == 0
     assert rows_of(out)["b.wav"][1] == "two" and len(rows_of(out)) == 5
 
