@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         split_codes,
     )
     from pipelines.reshaping.derive import Derived
+    from pipelines.reshaping.edits.editing import Edited, correct_codes, drop_codes
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Delay",
     "Derived",
     "EachChannel",
+    "Edited",
     "Flatten",
     "Mixture",
     "Pack",
@@ -59,6 +61,8 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "audit",
+    "correct_codes",
+    "drop_codes",
     "filter_codes",
     "merge_codes",
     "mix",
@@ -90,7 +94,10 @@ _HOMES = {
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
     "Derived": "reshaping.derive",
+    "Edited": "reshaping.edits.editing",
     "audit": "auditing.run",
+    "correct_codes": "reshaping.edits.editing",
+    "drop_codes": "reshaping.edits.editing",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",
     "mix": "loader.sequence.mixing",

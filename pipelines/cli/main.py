@@ -23,6 +23,7 @@ COMMANDS = {
     "tokenize": "audio in, shards of codes out; run it again to resume",
     "inspect": "what is in an output folder",
     "ls": "the recordings of an output folder, a line each",
+    "edit": "take recordings out, or correct what rows say, without encoding again",
     "filter": "a new folder of the rows for which a condition is true",
     "split": "a new folder with train, valid and test",
     "merge": "a new folder of several",
@@ -33,7 +34,7 @@ COMMANDS = {
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
-_FOLDERS = dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping")
+_FOLDERS = dict.fromkeys(("edit", "filter", "split", "merge", "reshard"), "reshaping")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from pipelines.output.cache import ByteCache
 from pipelines.output.formats import format_names, shard_format
 from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.edits import next_number
 from pipelines.output.manifest.names import DATA
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from pipelines.output.stored_run import StoredRun
@@ -56,6 +57,8 @@ class Catalog:
     remote: bool
     spec: CodecSpec
     shards: tuple[ShardEntry, ...]
+    history: tuple[int, int] = (0, 0)
+    """how often it was appended to, and edited"""
 
     @property
     def rows(self) -> int:
@@ -85,7 +88,8 @@ def read_catalog(
             form,
             _is_remote(storage),
             spec,
-            _from_records(storage, records, form, verify, cache),
+            _from_records(manifest, records, form, verify, cache),
+            (len(manifest.generations()) - 1, next_number(storage) - 1),
         )
     if not catalog.rows:
         raise UsageError(f"{root} holds no recordings")
@@ -116,20 +120,20 @@ def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
 
 
 def _from_records(
-    storage: Storage,
+    manifest: Manifest,
     records: Sequence[CommitRecord],
     form: str,
     verify: str,
     cache: ByteCache[bytes],
 ) -> tuple[ShardEntry, ...]:
+    storage, shards = manifest.storage, shard_format(form)
     there = set(storage.list(DATA))
     entries = []
     for record in records:
         if record.sha256 is None:
             continue
-        file = shard_format(form).file_name(record.shard)
-        name = f"{DATA}/{file}"
-        if file not in there:
+        name = manifest.place_of(record, shards)
+        if name.startswith(f"{DATA}/") and name.removeprefix(f"{DATA}/") not in there:
             raise ShardError(
                 f"{storage.root}/{name}: is committed and not there: run the same `tokenize` again"
             )

@@ -24,8 +24,6 @@ from pipelines.system.places import is_remote
 from tokenizer.errors import OutputError, ShardError, UsageError
 from tokenizer.types import Recording
 
-DROPPED = "dropped"
-"""kind of a failure that is none: somebody took the recording out"""
 SECONDS = "seconds"
 """a column that shards do not have: their samples over their rate"""
 
@@ -92,6 +90,11 @@ class Parent:
         """The split of a shard."""
         return self.names[shard].rsplit("-", 3)[0]
 
+    def planned(self, shard: int) -> Iterator[Recording]:
+        """What was planned for a shard and has its verdict there."""
+        planned, void = self._planned[shard]
+        return (one for one in planned.recordings if one.id not in void)
+
     def ids(self) -> Iterator[str]:
         """Every planned id."""
         return self._plans.ids()
@@ -141,10 +144,7 @@ class Parent:
         failed = {failure.id: failure for failure in record.failures}
         rows = self._facts(record)
         at = 0
-        planned, void = self._planned[shard]
-        for recording in planned.recordings:
-            if recording.id in failed and recording.id in void:
-                continue
+        for recording in self.planned(shard):
             if recording.id in failed:
                 failure = failed[recording.id]
                 said = {name: getattr(failure, name) for name in failure.__slots__}
@@ -184,7 +184,7 @@ class Parent:
     def _fetched(self, record: CommitRecord, whole: bool = False) -> Iterator[str]:
         """A local path to a shard's file; one whose commit was cut short waits under the name it
         was staged by."""
-        final = data_name(record.shard, self.form)
+        final = self.manifest.place_of(record, self.form)
         for name in (final, record.staged):
             try:
                 if name is None or self._storage.size(name) != record.bytes:
