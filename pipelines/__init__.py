@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
+    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
     from pipelines.loader.crop import Crop
@@ -49,6 +51,7 @@ __all__ = [
     "Derived",
     "EachChannel",
     "Edited",
+    "ExportResult",
     "Flatten",
     "Mixture",
     "Pack",
@@ -60,9 +63,12 @@ __all__ = [
     "Sample",
     "Span",
     "TokenizeConfig",
+    "Tokens",
     "audit",
+    "codes_from_tokens",
     "correct_codes",
     "drop_codes",
+    "export",
     "filter_codes",
     "merge_codes",
     "mix",
@@ -82,6 +88,7 @@ _HOMES = {
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
     "EachChannel": "loader.patterns",
+    "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
     "Pack": "loader.batching",
@@ -100,6 +107,9 @@ _HOMES = {
     "drop_codes": "reshaping.edits.editing",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",
+    "Tokens": "exporting.inverse",
+    "codes_from_tokens": "exporting.inverse",
+    "export": "exporting.export",
     "mix": "loader.sequence.mixing",
     "reshard_codes": "reshaping.commands",
     "split_codes": "reshaping.commands",

@@ -34,6 +34,7 @@ def tokenize(
     audio_root: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    tags: bool = False,
     quality: str = "none",
     keep: str | None = None,
     workers: int | None = None,
@@ -78,6 +79,7 @@ def tokenize(
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
         encoding: of tables and transcripts; None is UTF-8, or what a byte order mark says.
+        tags: carry what files are tagged with, artist, title and the like, as `meta["tags"]`.
         quality: columns that say how good a recording is: "none", "basic" (all), or names.
         keep: condition on the columns of a row, and `seconds`; the others are `filtered`.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
@@ -125,6 +127,7 @@ def tokenize(
         audio_root=audio_root,
         delimiter=delimiter,
         encoding=encoding,
+        tags=tags,
         quality=quality,
         keep=keep,
     )

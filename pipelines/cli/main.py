@@ -30,11 +30,15 @@ COMMANDS = {
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
+    "export": "token ids for training language models: Megatron-LM or Arrow",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
-_FOLDERS = dict.fromkeys(("edit", "filter", "split", "merge", "reshard"), "reshaping")
+_FOLDERS = {
+    **dict.fromkeys(("edit", "filter", "split", "merge", "reshard"), "reshaping"),
+    "export": "publishing",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from itertools import islice
 
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
+from pipelines.corpus.tables.word_times import WordCount
 from pipelines.system.machine import usable_cores
 from pipelines.system.words import many
 from tokenizer.errors import RecordingError
@@ -45,12 +46,16 @@ def planned(
     Raises:
         UsageError: it cannot be listed, or its files cannot be opened from here.
     """
+    words = WordCount()
+    listed = words.watch(source.scan() if recordings is None else recordings)
     if channels != SPLIT:
-        yield from source.scan() if recordings is None else recordings
-        return
-    by_channel = ByChannel(source, stream, timeout)
-    yield from by_channel.rows(source.scan() if recordings is None else recordings)
-    source.note(by_channel.note())
+        yield from listed
+    else:
+        by_channel = ByChannel(source, stream, timeout)
+        yield from by_channel.rows(listed)
+        source.note(by_channel.note())
+    for note in words.notes():
+        source.note(note)
 
 
 class ByChannel:

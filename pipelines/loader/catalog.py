@@ -7,6 +7,7 @@ folder is listed, and its shards' own footers are read.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import TypeVar
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats import format_names, shard_format
+from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
 from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.edits import next_number
@@ -189,10 +191,15 @@ def _from_files(
     _require_all([file.rsplit(".", 1)[0] for file in files], storage.root, partial)
     blobs = [_blob(storage, f"{folder}/{file}".lstrip("/"), None, None, cache) for file in files]
     found = _in_threads(lambda blob: count_rows(form, blob), blobs)
-    spec = found[0][1]
-    for blob, (_, other) in zip(blobs, found, strict=True):
-        if other != spec:
-            raise ShardError(f"{blob.name}: its footer names another codec than {blobs[0].name}")
+    spec = one_spec([other for _, other in found], [blob.name for blob in blobs])
+    bare = sum(other.codec == UNKNOWN for _, other in found)
+    if bare:
+        warnings.warn(
+            f"{storage.root}: {bare} of {len(found)} files have no footer of codecshards: taken "
+            f"for codes of {spec.n_q} codebooks at {spec.sample_rate} Hz by their rows, unverified "
+            "(`codecshards adopt` writes a manifest)",
+            stacklevel=4,
+        )
     entries = tuple(
         ShardEntry(file, blob, rows, size, f"{file}:{size}")
         for file, blob, (rows, _) in zip(files, blobs, found, strict=True)

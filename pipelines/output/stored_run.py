@@ -39,6 +39,7 @@ UNSAID = {
     "config.audio_root": None,
     "config.delimiter": None,
     "config.encoding": None,
+    "config.tags": False,
     "config.quality": "none",
     "config.keep": None,
 }

@@ -153,6 +153,7 @@ class Work:
                 allow_damaged=config.allow_damaged,
                 timeout=self.options.decode_timeout,
                 quality=config.measures,
+                tags=config.tags,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
             keep=config.keep,
