@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.reshaping.adopting import adopt_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -64,6 +65,7 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "Tokens",
+    "adopt_codes",
     "audit",
     "codes_from_tokens",
     "correct_codes",
@@ -102,6 +104,7 @@ _HOMES = {
     "TokenizeConfig": "output.config",
     "Derived": "reshaping.derive",
     "Edited": "reshaping.edits.editing",
+    "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
     "correct_codes": "reshaping.edits.editing",
     "drop_codes": "reshaping.edits.editing",

@@ -287,8 +287,9 @@ class _Editor:
         size, digest, place = 0, None, None
         if kept:
             place = staged
+            footer = parent.footer_of(old)
             with self._storage.stage(staged) as path:
-                parent.form.write(path, sums.over(self._rows(shard, kept)), old.footer)
+                parent.form.write(path, sums.over(self._rows(shard, kept)), footer)
                 size, digest = Path(path).stat().st_size, hash_file(path)
         stats = sums.stats
         return replace(
@@ -305,6 +306,7 @@ class _Editor:
             codebook_counts=pack_counts(stats.counts),
             groups=stats.groups,
             quality=sums.quality.figures(),
+            footer=parent.footer_of(old) if kept else old.footer,
             edited=tuple(sorted(edited)),
         )
 

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from stored_rows import by_id, codes_of
 
-from codecshards import CodesDataset, CodesLoader
+from codecshards import CodesDataset, CodesLoader, adopt_codes, drop_codes, reshard_codes
+from pipelines.cli.main import main
+from pipelines.output.verify import verify
 from tokenizer import ShardError, UsageError
 
 
@@ -123,3 +125,72 @@ def test_our_own_files_are_read_without_a_word(outs: dict[str, Path]):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CodesDataset(outs["parquet"] / "data")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_adopted_it_is_an_output_like_any(
+    outs: dict[str, Path],
+    tmp_path: Path,
+    program: Callable[[list[Path], Path], None],
+    capsys: pytest.CaptureFixture[str],
+):
+    files = sorted((outs["parquet"] / "data").iterdir())
+    new = tmp_path / "new"
+    new.mkdir()
+    program(files[:2], new / "b.parquet")
+    program(files[2:], new / "a.parquet")
+    content = {path.read_bytes() for path in new.iterdir()}
+    assert main(["adopt", str(new)]) == 2
+    assert "give --codec and --bandwidth, or --like OUT" in capsys.readouterr().err
+    assert main(["adopt", str(new), "--codec", "mulaw", "--bandwidth", "12"]) == 1
+    assert "another codec than what was asked for (mulaw)" in capsys.readouterr().err
+    assert main(["adopt", str(new), "--like", str(outs["parquet"])]) == 0
+    assert {path.read_bytes() for path in (new / "data").iterdir()} == content
+    assert by_id(new) == by_id(outs["parquet"]) and verify(str(new)) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {sample.id for sample in CodesDataset(new)} == set(by_id(new))
+    assert main(["adopt", str(new), "--codec", "mulaw"]) == 2
+    assert "has a manifest" in capsys.readouterr().err
+    drop_codes(str(new), ["003.wav"])
+    reshard_codes(str(new), str(tmp_path / "next"), format="webdataset")
+    assert set(by_id(tmp_path / "next")) == set(by_id(new)) < set(by_id(outs["parquet"]))
+    assert verify(str(new)) == verify(str(tmp_path / "next")) == []
+    assert main(["inspect", str(new)]) == 0
+
+
+@pytest.mark.parametrize("place", ["data", "."])
+def test_a_copy_of_our_own_shards_needs_no_word_on_the_codec(out: Path, tmp_path: Path, place: str):
+    new = tmp_path / "new"
+    (new / place).mkdir(parents=True, exist_ok=True)
+    for path in (out / "data").iterdir():
+        (new / place / path.name).write_bytes(path.read_bytes())
+    adopt_codes(str(new))
+    assert by_id(new) == by_id(out) and verify(str(new)) == []
+    names = {path.name for path in (new / "data").iterdir()}
+    assert names == {path.name for path in (out / "data").iterdir()}
+
+
+def test_what_cannot_be_adopted_is_told_in_a_line(outs: dict[str, Path], tmp_path: Path):
+    new = tmp_path / "new"
+    new.mkdir()
+    with pytest.raises(UsageError, match="holds no shards"):
+        adopt_codes(str(new))
+    files = sorted((outs["parquet"] / "data").iterdir())
+    for name in ("a", "b"):
+        (new / f"{name}.parquet").write_bytes(files[0].read_bytes())
+    with pytest.raises(UsageError, match=r"two recordings have the id '000.wav'"):
+        adopt_codes(str(new))
+    (new / "b.parquet").write_bytes(files[1].read_bytes()[:-50])
+    with pytest.raises(ShardError, match=r"b\.parquet: damaged"):
+        adopt_codes(str(new))
+    duckdb.sql(
+        "copy (select id, codes, chunk_frames, num_samples, sample_rate, channels, scales from "
+        f"'{files[1]}') to '{new / 'b.parquet'}' (format parquet)"
+    )
+    with pytest.raises(ShardError, match=r"b\.parquet: .*source_uri"):
+        adopt_codes(str(new))
+    (new / "b.tar").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"several formats \(\.parquet, \.tar\)"):
+        adopt_codes(str(new))
+    assert not (new / "manifest" / "config.json").exists()
