@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.reshaping.adopting import adopt_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         split_codes,
     )
     from pipelines.reshaping.derive import Derived
+    from pipelines.reshaping.edits.editing import Edited, correct_codes, drop_codes
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Delay",
     "Derived",
     "EachChannel",
+    "Edited",
     "ExportResult",
     "Flatten",
     "Mixture",
@@ -62,8 +65,11 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "Tokens",
+    "adopt_codes",
     "audit",
     "codes_from_tokens",
+    "correct_codes",
+    "drop_codes",
     "export",
     "filter_codes",
     "merge_codes",
@@ -97,7 +103,11 @@ _HOMES = {
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
     "Derived": "reshaping.derive",
+    "Edited": "reshaping.edits.editing",
+    "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
+    "correct_codes": "reshaping.edits.editing",
+    "drop_codes": "reshaping.edits.editing",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",
     "Tokens": "exporting.inverse",

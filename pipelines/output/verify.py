@@ -4,7 +4,7 @@ wrong."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import numpy as np
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
 from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
+from pipelines.output.manifest.edits import EDITS
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
     DATA,
     GENERATIONS,
     PRECISION,
-    data_name,
     generation_name,
     hash_file,
 )
@@ -74,6 +74,10 @@ def verify(out: str) -> list[Problem]:
         manifest.read_precision()
     except ManifestError as error:
         problems.append(Problem(PRECISION, str(error)))
+    try:
+        problems += _pending(manifest)
+    except ManifestError as error:
+        return [*problems, Problem(EDITS, str(error))]
     staged: dict[str, str] = {}
     fingerprints = manifest.fingerprints()
     for name, record in manifest.records_of([*fingerprints]):
@@ -103,6 +107,7 @@ class _Checker:
         self.format: ShardFormat = shard_format(stored.config.format)
         self._storage = storage
         self._stored = stored
+        self._manifest = Manifest(storage)
         self._spec = stored.codec
         self._lying = storage.find(DATA)
 
@@ -118,10 +123,16 @@ class _Checker:
                 0, "was committed with another configuration or plan than the stored ones"
             )
         if messages:
-            messages.append(
-                f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again"
-            )
+            messages.append(self._remedy(record))
         return [Problem(name, message) for message in messages]
+
+    def _remedy(self, record: CommitRecord) -> str:
+        if record.edited or record.dropped:  # done again, it would be as it was before
+            return "to heal it, restore it: it was edited since it was tokenized"
+        command = (self._stored.derived or {"command": "tokenize"})["command"]
+        return (
+            f"to heal it, delete {COMMITS}/{record.shard}.json and run the same `{command}` again"
+        )
 
     def _problems(self, shard: str, planned: Planned, record: CommitRecord) -> Iterator[str]:
         if record.format != self._stored.config.format:
@@ -129,7 +140,7 @@ class _Checker:
                 f"its commit record says {record.format}, the configuration "
                 f"{self._stored.config.format}"
             )
-        name = data_name(shard, self.format)
+        name = self._manifest.place_of(record, self.format)
         failed = [failure.id for failure in record.failures]
         if record.sha256 is None:
             if self.format.file_name(shard) in self._lying:
@@ -169,7 +180,7 @@ class _Checker:
                     ids.append(row.id)
                     yield from self._row(row)
                     if row.id in recordings:
-                        yield from _carried(row, recordings[row.id])
+                        yield from _carried(row, recordings[row.id], record.edited)
                     flags.add(row, recordings.get(row.id))
                     stats.place(row.meta)
                     quality.add(row.quality)
@@ -245,15 +256,30 @@ def _counts(stats: ShardStats, record: CommitRecord) -> Iterator[str]:
         yield "its codes do not occur as often as was committed"
 
 
-def _carried(row: Row, recording: Recording) -> Iterator[str]:
-    """What a row has from its source, against the plan."""
+def _pending(manifest: Manifest) -> list[Problem]:
+    """An edit that was cut short: its records are those that count, and readers know of it."""
+    edit = manifest.pending_edit(now=True)
+    if edit is None:
+        return []
+    return [
+        Problem(
+            f"{EDITS}/{edit.number:05d}.json",
+            "this edit was cut short: `codecshards edit OUT --finish`, or any command that writes "
+            "to OUT, finishes it",
+        )
+    ]
+
+
+def _carried(row: Row, recording: Recording, edited: Collection[str]) -> Iterator[str]:
+    """What a row has from its source, against the plan; columns that were edited since may be
+    others."""
     for what, found, planned in (
         ("source_uri", row.source_uri, recording.uri),
         ("text", row.text, recording.text),
         ("language", row.language, recording.language),
         ("speaker", row.speaker, recording.speaker),
     ):
-        if found != planned:
+        if found != planned and what not in edited:
             yield f"{row.id}: {what} is not the planned one"
     for name in ("start", "end", "channel"):
         planned_at = getattr(recording, name)
