@@ -41,19 +41,20 @@ class BadWords(ValueError):
     """Words with times that cannot be."""
 
 
-def with_alignment(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_alignment(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Metadata with its words' times, if it has some, under `ALIGNMENT` in the form of `stored`;
     with a text made of them where it has none, and the reason under `ERROR` where they cannot
     be."""
-    values = dict(values)
     if _RELATED.isdisjoint(values):
         return values
+    values = dict(values)
     try:
         words, values = take_alignment(values)
     except BadWords as error:
         key = _key_of(values)
-        values = {name: value for name, value in values.items() if name != key}
-        return _slim(values) | {ERROR: str(error)}
+        text = _texts(key, values)
+        values = _slim({name: value for name, value in values.items() if name != key})
+        return values | ({} if values.get("text") else {"text": text}) | {ERROR: str(error)}
     if not words:
         return _without_others(values)
     missing = {name: value for name, value in said(words).items() if not values.get(name)}
@@ -79,6 +80,14 @@ def take_alignment(values: Mapping[str, Any]) -> tuple[list[Word], dict[str, Any
     if key == "tiers":  # how long the file is, as MFA's JSON has it
         rest = {name: value for name, value in rest.items() if name not in ("start", "end")}
     return words, _slim(rest)
+
+
+def _texts(key: str | None, values: Mapping[str, Any]) -> str | None:
+    """What is said in words whose times are wrong, in the order in which they stand."""
+    kinds = _kinds(key, values[key]) if key is not None else {}
+    items = next((items for kind, items in kinds.items() if _WORDS.fullmatch(kind.strip())), None)
+    said = [text for _, _, text, _ in _parsed(_plain(items)) or () if isinstance(text, str)]
+    return " ".join(" ".join(text for text in said if text not in SILENCE).split()) or None
 
 
 def _key_of(values: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,38 @@ def lhotse(root: Path) -> Path:
     return root
 
 
+def librispeech(root: Path) -> Path:
+    """The published alignments: words and silences, and when each ends."""
+    home = root / "dev-clean" / "84" / "121123"
+    talk(home / "84-121123-0000.flac")
+    text = " ".join(word for *_, word in WORDS)
+    (home / "84-121123.trans.txt").write_text(f"84-121123-0000 {text}\n")
+    ends = [f"{time:.3f}" for start, end, _ in WORDS for time in (start, end)]
+    words = ",".join(f",{word}" for *_, word in WORDS)
+    line = f'84-121123-0000 "{words}," "{",".join(ends)},{SECONDS}"\n'
+    (home / "84-121123.alignment.txt").write_text(line)
+    return root
+
+
+def in_a_tar(root: Path) -> Path:
+    talk(root / "x" / "a.wav")
+    (root / "x" / "a.TextGrid").write_text(long_grid(WORDS))
+    with tarfile.open(root / "t.tar", "w") as archive:
+        archive.add(root / "x", "x")
+    shutil.rmtree(root / "x")
+    return root / "t.tar"
+
+
+def hub(root: Path) -> Path:
+    """A data set with bytes of audio, and a list for each column of words."""
+    audio = {"bytes": talk(root / "a.wav").read_bytes(), "path": "a.wav"}
+    told = {"start": [s for s, *_ in WORDS], "end": [e for _, e, _ in WORDS]}
+    told["word"] = [word for *_, word in WORDS]
+    pq.write_table(pa.table({"audio": [audio], "words": [told]}), root / "d.parquet")
+    (root / "a.wav").unlink()
+    return root / "d.parquet"
+
+
 FORMS: tuple[Callable[[Path], Path], ...] = (
     grid_beside,
     grid_short_utf16,
@@ -292,6 +326,9 @@ FORMS: tuple[Callable[[Path], Path], ...] = (
     nemo_manifest,
     moshi,
     lhotse,
+    librispeech,
+    in_a_tar,
+    hub,
 )
 
 
@@ -448,6 +485,12 @@ def test_words_outside_their_segment_cost_themselves(tmp_path: Path) -> None:
 )
 def test_what_is_no_list_of_words_with_times_stays_as_it_is(values: dict[str, Any]) -> None:
     assert with_alignment(values) == values
+
+
+def test_words_with_wrong_times_are_still_what_is_said() -> None:
+    told = with_alignment({"words": [["one", 0.5, 0.1], ["sil", 0.6, 0.7], ["two", 0.8, 0.9]]})
+    assert told["text"] == "one two" and "ends at 0.1 s" in told["alignment_error"]
+    assert with_alignment({"text": "own", "words": [["one", 2, 1]]})["text"] == "own"
 
 
 def test_tiers_without_words_are_kept_by_their_names(tmp_path: Path) -> None:

@@ -132,7 +132,12 @@ class _Timed:
             return {ERROR: f"{self._name}: {error}"}
 
     def note(self, known: set[str]) -> None:
-        """Say which names of the CTM are of nothing that is there."""
+        """Say which names of the CTM are of nothing that is there, and what is no word."""
+        if self._ctm.short:
+            self._folder.notes.append(
+                f"{self._name}: {self._ctm.short:,} lines are not `name channel start duration "
+                "word`: passed over"
+            )
         strangers = sorted(self._ctm.names - known - {file for file, _ in self._called.values()})
         if strangers:
             shown = ", ".join(strangers[:3]) + (" …" if strangers[3:] else "")
