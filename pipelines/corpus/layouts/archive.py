@@ -14,7 +14,7 @@ from pipelines.corpus.layouts import layout_by_name
 from pipelines.corpus.layouts.base import Folder, Layout
 from pipelines.corpus.layouts.laid_out import LaidOut
 from pipelines.corpus.sources.base import estimate_seconds, is_audio, rejected
-from pipelines.corpus.sources.identity import VERSION, member_version
+from pipelines.corpus.sources.identity import FILE, VERSION, handle_version, member_version
 from pipelines.corpus.sources.listing import Entry, Listing
 from pipelines.corpus.sources.members import Broken, Member, read_members
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
@@ -40,6 +40,7 @@ class Archive:
 
     uri: str
     stem: str
+    version: str | None
     audio: list[Member] = field(default_factory=list)
     sidecars: list[Member] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Archive:
 
     @classmethod
     def read(cls, uri: str, stem: str, file: BinaryIO) -> Archive:
-        archive = cls(uri, stem)
+        archive = cls(uri, stem, handle_version(file, uri))
         for member in read_members(file):
             if isinstance(member, Broken):
                 archive.broken.append(member)
@@ -191,6 +192,7 @@ class Archive:
                 "offset": member.offset,
                 "size": member.size,
                 VERSION: version,
+                **({} if self.version is None else {FILE: self.version}),
             },
             seconds=estimate_seconds(member.name, member.size),
             meta=meta,

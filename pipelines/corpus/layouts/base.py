@@ -38,6 +38,8 @@ class Packed:
     size: int
     version: str
     """`pipelines.corpus.sources.identity`"""
+    file: str | None = None
+    """version of the tar"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,8 @@ class Folder:
                         yield each
                         continue
                     version = member_version(file, each.offset, each.size)
-                    yield Packed(each.name, each.offset, each.size, version)
+                    of_tar = self.files[name].version
+                    yield Packed(each.name, each.offset, each.size, version, of_tar)
         except (OSError, tarfile.TarError) as error:
             raise SourceError(f"{self.spec}/{name}: not a readable tar: {error}") from error
 

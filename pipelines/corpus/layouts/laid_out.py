@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row, parent
 from pipelines.corpus.layouts.channels import ChannelRows
 from pipelines.corpus.sources.base import estimate_seconds, is_remote, rejected
-from pipelines.corpus.sources.identity import VERSION, file_version
+from pipelines.corpus.sources.identity import FILE, VERSION, file_version
 from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, within
 from pipelines.corpus.tables.columns import UnusedColumns
 from pipelines.corpus.tables.hints import Hints
@@ -204,6 +204,7 @@ class LaidOut:
                 "offset": member.offset,
                 "size": member.size,
                 VERSION: member.version,
+                **({} if member.file is None else {FILE: member.file}),
             },
             seconds=estimate_seconds(name, member.size),
         )

@@ -21,7 +21,15 @@ from pipelines.corpus.sources.base import (
     refuse_rejected,
     require_regular,
 )
-from pipelines.corpus.sources.identity import VERSION, changed, member_version
+from pipelines.corpus.sources.identity import (
+    FILE,
+    VERSION,
+    changed,
+    handle_version,
+    member_version,
+    remote_version,
+    require_same,
+)
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
 from pipelines.corpus.tables.values import clean
 from pipelines.system.remote import open_remote
@@ -118,12 +126,30 @@ def open_member(recording: Recording, check_version: bool) -> BinaryIO:
             raw = _open_archive(recording.uri)
     except OSError as error:
         raise not_opened(recording.uri, error) from error
-    version = recording.locator.get(VERSION)
-    if check_version and version and member_version(raw, offset, size) != version:
-        raw.close()
-        raise changed(f"{recording.uri}/{recording.locator[MEMBER]}", "another member is there")
+    if check_version:
+        try:
+            _require_planned(recording, raw, offset, size)
+        except RecordingError:
+            raw.close()
+            raise
     part = ByteRange(raw, offset, size)
     return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
+
+
+def _require_planned(recording: Recording, raw: BinaryIO, offset: int, size: int) -> None:
+    """Refuse a member that is not the one of the plan; `raw` is its archive, or a part of it.
+
+    Raises:
+        RecordingError: CHANGED.
+    """
+    name = f"{recording.uri}/{recording.locator[MEMBER]}"
+    version, archive = (recording.locator.get(key) for key in (VERSION, FILE))
+    if version and member_version(raw, offset, size) != version:
+        raise changed(name, "another member is there")
+    if archive:
+        remote = is_remote(recording.uri)
+        now = remote_version(recording.uri) if remote else handle_version(raw, recording.uri)
+        require_same(name, archive, now)
 
 
 def _open_archive(uri: str) -> BinaryIO:
