@@ -532,3 +532,40 @@ def test_text_beside_a_file_is_not_the_text_of_its_segments(tmp_path: Path) -> N
     first, second = open_source(str(tmp_path)).scan()
     assert first.text == " ".join(word for *_, word in WORDS[:3])
     assert [word[2] for word in second.meta["alignment"]] == [word for *_, word in WORDS[3:]]
+
+
+def test_several_speakers_and_channels(tmp_path: Path) -> None:
+    """A tier for each speaker; channels of a CTM that names nobody."""
+    talk(tmp_path / "t" / "a.wav")
+    tiers = {
+        "ann - words": {"entries": [[0.0, 0.5, "one"], [1.0, 1.5, "three"]]},
+        "ann - phones": {"entries": [[0.0, 0.5, "W"]]},
+        "bob - words": {"entries": [[0.5, 1.0, "two"]]},
+    }
+    (tmp_path / "t" / "a.json").write_text(json.dumps({"tiers": tiers}))
+    (found,) = open_source(str(tmp_path / "t")).scan()
+    assert found.text == "one two three" and found.speaker is None
+    assert [word[2:] for word in found.meta["alignment"]] == [
+        ["one", "ann"],
+        ["two", "bob"],
+        ["three", "ann"],
+    ]
+    assert found.meta["alignments"] == {"ann - phones": [[0.0, 0.5, "W"]]}
+    (tmp_path / "k").mkdir()
+    kaldi_whole(tmp_path / "k")
+    (tmp_path / "k" / "reco2file_and_channel").unlink()
+    (tmp_path / "k" / "ctm").write_text(
+        "talk A 0.1 0.2 yes\ntalk B 0.4 0.2 no\nelse A 1 1 x\nx y\n"
+    )
+    source = open_source(str(tmp_path / "k"))
+    (found,) = source.scan()
+    assert [word[2:] for word in found.meta["alignment"]] == [["yes", "A"], ["no", "B"]]
+    said = "\n".join(source.notes)
+    assert "words of 1 name that are neither a recording's nor an utterance's: else" in said
+    assert "passed over 1 line without `name channel start duration word`" in said
+
+
+def test_what_else_lhotse_has_aligned_moves_along(tmp_path: Path) -> None:
+    first, second = open_source(str(lhotse(tmp_path))).scan()
+    assert first.meta["alignments"] == {"phone": [[0.0, 0.1, "AH"]]}
+    assert second.meta["alignments"] == {"phone": [[0.0, 0.1, "AH"]]}
