@@ -487,6 +487,16 @@ def test_what_is_no_list_of_words_with_times_stays_as_it_is(values: dict[str, An
     assert with_alignment(values) == values
 
 
+def test_segments_of_whisper_keep_what_is_said_of_them() -> None:
+    told = whisper(WORDS[:1], avg=-0.2)
+    told["segments"][0]["avg_logprob"] = -0.3
+    found = with_alignment(told)
+    kept = {"id": 0, "temperature": 0.0, "start": 0.0, "end": SECONDS, "avg_logprob": -0.3}
+    assert found["segments"] == [{**kept, "text": " the segment"}] and found["avg"] == -0.2
+    without = {"segments": [{"start": 0, "text": " one", "tokens": [1]}, {"text": " two"}]}
+    assert with_alignment(without)["text"] == "one two"
+
+
 def test_words_with_wrong_times_are_still_what_is_said() -> None:
     told = with_alignment({"words": [["one", 0.5, 0.1], ["sil", 0.6, 0.7], ["two", 0.8, 0.9]]})
     assert told["text"] == "one two" and "ends at 0.1 s" in told["alignment_error"]
