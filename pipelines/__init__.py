@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
-    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.export import ExportResult, export_codes
     from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.reshaping.commands import (
+        filter_codes,
+        merge_codes,
+        reshard_codes,
+        split_codes,
+    )
+    from pipelines.reshaping.derive import Derived
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "CodesLoader",
     "Crop",
     "Delay",
+    "Derived",
     "EachChannel",
     "ExportResult",
     "Flatten",
@@ -56,8 +64,12 @@ __all__ = [
     "Tokens",
     "audit",
     "codes_from_tokens",
-    "export",
+    "export_codes",
+    "filter_codes",
+    "merge_codes",
     "mix",
+    "reshard_codes",
+    "split_codes",
     "tokenize",
 ]
 
@@ -71,6 +83,7 @@ _HOMES = {
     "CodesLoader": "loader.loader",
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
+    "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
@@ -87,8 +100,12 @@ _HOMES = {
     "Tokens": "exporting.inverse",
     "audit": "auditing.run",
     "codes_from_tokens": "exporting.inverse",
-    "export": "exporting.export",
+    "export_codes": "exporting.export",
+    "filter_codes": "reshaping.commands",
+    "merge_codes": "reshaping.commands",
     "mix": "loader.sequence.mixing",
+    "reshard_codes": "reshaping.commands",
+    "split_codes": "reshaping.commands",
     "tokenize": "public",
 }
 

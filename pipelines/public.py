@@ -34,6 +34,7 @@ def tokenize(
     audio_root: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    tags: bool = False,
     quality: str = "none",
     keep: str | None = None,
     workers: int | None = None,
@@ -45,6 +46,9 @@ def tokenize(
     quiet: bool = False,
     reference: bool = False,
     audit: float | None = None,
+    append: bool = False,
+    retry_failed: Sequence[str] | None = None,
+    part: str | None = None,
 ) -> RunResult:
     """Turn a corpus into shards of codes in `out`, or finish what an earlier run began there.
 
@@ -75,6 +79,7 @@ def tokenize(
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
         encoding: of tables and transcripts; None is UTF-8, or what a byte order mark says.
+        tags: carry what files are tagged with, artist, title and the like, as `meta["tags"]`.
         quality: columns that say how good a recording is: "none", "basic" (all), or names.
         keep: condition on the columns of a row, and `seconds`; the others are `filtered`.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
@@ -86,6 +91,10 @@ def tokenize(
         quiet: show nothing.
         reference: compute with transformers' own modules.
         audit: share of the recordings that are decoded and measured in passing.
+        append: when all is committed, do what is new in `source`, in new shards.
+        retry_failed: when all is committed, try recordings that failed again, in new shards: of
+            these kinds, or `()` for those that may be mended.
+        part: "K/N": every Nth shard only, from the Kth on; N jobs do all.
 
     Returns:
         Totals of what `out` holds now, earlier runs included.
@@ -118,6 +127,7 @@ def tokenize(
         audio_root=audio_root,
         delimiter=delimiter,
         encoding=encoding,
+        tags=tags,
         quality=quality,
         keep=keep,
     )
@@ -131,5 +141,8 @@ def tokenize(
         quiet=quiet,
         reference=reference,
         audit=audit,
+        append=append,
+        retry_failed=None if retry_failed is None else tuple(retry_failed),
+        part=part,
     )
     return tokenize_corpus(config, out, options)

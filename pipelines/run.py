@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import version
 
 from pipelines.corpus.by_channel import planned
 from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
-from pipelines.output.manifest.commits import Manifest
+from pipelines.output.manifest.commits import Manifest, Settled
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.manifest.records import Totals
@@ -20,6 +21,8 @@ from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.planning.corpus import open_corpus
+from pipelines.running.growth import Growth, Next
+from pipelines.running.news import News
 from pipelines.running.work import Work
 from pipelines.system.devices import usable_gpu
 from pipelines.system.words import format_duration, format_hours, many
@@ -97,8 +100,7 @@ class _Run:
         self._run = new_run()
         self._version = version("codecshards")
         wanted = StoredRun(self._config, self._spec, self._version)
-        if self._manifest.read_config() is None:
-            self._begin(wanted)
+        self._began = self._manifest.read_config() is None and self._begin(wanted)
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
         self._fingerprint = self._stored.fingerprint
@@ -113,12 +115,20 @@ class _Run:
             version=self._version,
             fingerprint=self._fingerprint,
         )
-        self._names = self._manifest.planned_names()
+        self._names: Sequence[str] = self._manifest.planned_names()
         self._totals: Totals | None = None  # once all was found committed
+        self._news = News()
+        self._grown = False  # this run has begun a generation
 
     def _agree(self, wanted: StoredRun) -> StoredRun:
         """The stored configuration, if it is what was asked for."""
         stored = self._manifest.require_config()
+        if stored.derived is not None:
+            parents = ", ".join(one["path"] for one in stored.derived["parents"])
+            raise OutputError(
+                f"{self._out} was made by `codecshards {stored.derived['command']}` from "
+                f"{parents}: tokenize there, and make it anew; or choose another OUT, and merge"
+            )
         changed = stored.differences(wanted)
         if changed:
             raise OutputError(
@@ -127,9 +137,9 @@ class _Run:
             )
         return stored
 
-    def _begin(self, wanted: StoredRun) -> None:
-        """List the corpus, plan it, and write both down. Nothing is written before all of it is
-        known to work."""
+    def _begin(self, wanted: StoredRun) -> bool:
+        """List the corpus, plan it, and write both down, unless another run has just done so;
+        whether this one did. Nothing is written before all of it is known to work."""
         self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
         self._require_gpus_there()
         config, patience = self._config, self._options.decode_timeout
@@ -144,7 +154,7 @@ class _Run:
                 f"another run has just begun on {self._out}: joining it, if it was asked for the "
                 "same"
             )
-            return
+            return False
         self._display.message(
             f"{plan.count} recordings, about "
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
@@ -152,12 +162,14 @@ class _Run:
         )
         for note in plan.notes:
             self._display.message(note)
+        return True
 
     @contextmanager
     def lease(self) -> Iterator[None]:
         """Tell other runs that this one is at work, and tidy up after it."""
         try:
-            with Lease(self._storage, self._run, while_there=CONFIG):
+            redoes = not self._options.grows
+            with Lease(self._storage, self._run, while_there=CONFIG, redoes=redoes):
                 yield
         finally:
             with suppress(CodecshardsError, OSError):  # what ended the run is told, not this
@@ -174,48 +186,22 @@ class _Run:
                 compute.require_on(cluster.gpus)
 
     def work(self) -> None:
-        """Do every shard that is not committed yet.
+        """Do every shard that is not committed yet, and then what was asked for beyond that.
 
         Raises:
             OutputError: OUT was deleted or replaced meanwhile.
         """
-        self._recover()
-        missing = self._missing()
-        before = Totals.over(self._manifest.records())
-        refuse_more_failures(
-            RunProgress(0.0, 0, earlier_failures=before.settled), self._options.max_failures
-        )
-        if not missing and not before.hopeful:
-            self._totals = before
-            self._display.message(
-                f"{self._out}: all {len(self._names)} shards are committed, nothing to do"
-            )
+        options, growth = self._options, Growth(self._work)
+        all_there = self._finish_planned()
+        if self._elsewhere() or self._began:
             return
-        # An outage is no fate: its recordings are tried again, once a run.
-        again = self._shards(before.hopeful)
-        todo = [*self._shards(missing), *again]
-        if len(missing) < len(self._names):
-            for note in self._work.plan.notes:
-                self._display.message(note)
-            self._display.message(
-                f"resuming: {len(self._names) - len(missing)} of {len(self._names)} "
-                "shards are committed"
-            )
-        if again:
-            self._display.message(
-                f"{many(len(again), 'shard')} with recordings that were unavailable: tried again"
-            )
-        progress = RunProgress(
-            sum(shard.seconds for shard in todo), len(todo), earlier_failures=before.settled
-        )
-        while todo:
-            self._work.do(todo, progress)
-            # Nothing is left, unless a worker of an earlier run got in the way of this one's
-            # commits.
-            self._recover()
-            todo = self._shards(self._missing())
-        self._display.update(progress)
-        self._display.message(f"{describe(progress)}, in {format_duration(progress.elapsed)}")
+        if options.append:
+            self._grow(growth.append, "nothing is new in SOURCE")
+        elif options.retry_failed is not None:
+            kinds = options.retry_failed
+            self._grow(lambda: growth.retry(kinds), "no failure to try again")
+        elif all_there:
+            self._news = News.of(growth, self._display, self._out, len(self._names))
 
     def finish(self) -> RunResult:
         """Write the data set card, and add up what is there.
@@ -225,16 +211,26 @@ class _Run:
         """
         self._manifest.require(self._fingerprint)
         totals = self._totals or Totals.over(self._manifest.records())
-        if totals.shards < len(self._names):
-            gone = len(self._names) - totals.shards
+        names = {*self._own(self._names)}
+        missing = self._missing()
+        if names & missing:
             raise OutputError(
-                f"{self._out}: {gone} shards were removed during the run: run the same command "
-                "again"
+                f"{self._out}: {len(names & missing)} shards were removed during the run: run the "
+                "same command again"
             )
-        write_card(self._storage, self._stored, totals)
-        result = add_up(totals, self._spec.sample_rate)
+        if not missing:
+            write_card(self._storage, self._stored, totals)
+        result = replace(
+            add_up(totals, self._spec.sample_rate), missing=len(missing), **self._news.counts()
+        )
         for line in said_of(result, self._out, self._config.keep):
             self._display.message(line)
+        if missing:
+            part = self._options.part
+            self._display.message(
+                f"part {part} is done; {many(len(missing), 'shard')} of other parts "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
+            )
         complain_of_nothing(totals, self._config.keep)
         return result
 
@@ -246,14 +242,92 @@ class _Run:
             "command again to go on"
         )
 
-    def _recover(self) -> None:
+    def _finish_planned(self) -> bool:
+        """Do what was planned and is not committed, of this run's part; whether all was there."""
+        found = self._settle()
+        before, own = found.totals, self._own(found.names)
+        missing = [name for name in own if name not in found.committed]
+        refuse_more_failures(
+            RunProgress(0.0, 0, earlier_failures=before.settled), self._options.max_failures
+        )
+        # An outage is no fate: its recordings are tried again, once a run. What adds shards leaves
+        # those that are there as they are.
+        again = [] if self._options.grows else self._work.shards(before.hopeful & {*own})
+        if not missing and not again:
+            self._totals = None if found.missing else before
+            return not found.missing
+        todo = [*self._work.shards(missing), *again]
+        if found.committed and not self._grown:
+            self._say_resuming(len(found.committed))
+        if again:
+            self._display.message(
+                f"{many(len(again), 'shard')} with recordings that were unavailable: tried again"
+            )
+        self._do(todo, before.settled)
+        return not found.missing
+
+    def _do(self, todo: Sequence[PlannedShard], earlier_failures: int) -> None:
+        self._totals = None
+        progress = RunProgress(
+            sum(shard.seconds for shard in todo), len(todo), earlier_failures=earlier_failures
+        )
+        while todo:
+            self._work.do(todo, progress)
+            # Nothing is left, unless a worker of an earlier run got in the way of this one's
+            # commits.
+            found = self._settle()
+            todo = self._work.shards({*self._own(found.names)} & {*found.missing})
+            self._totals = None if found.missing else found.totals
+        self._display.update(progress)
+        self._display.message(f"{describe(progress)}, in {format_duration(progress.elapsed)}")
+
+    def _grow(self, plan_next: Callable[[], Next | None], nothing: str) -> None:
+        """Begin a generation and do its shards; where another run has just begun one, that one's
+        first."""
+        while True:
+            self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
+            coming = plan_next()
+            if coming is None:
+                self._display.message(f"{self._out}: {nothing}")
+                return
+            own = self._manifest.begin_generation(
+                coming.kind, coming.plan, coming.number, self._run, coming.retried
+            )
+            if own:
+                self._grown = True
+                self._display.message(str(coming))
+            else:
+                self._display.message("another run has just begun to add shards: joining it")
+            self._work.renew()
+            self._names = self._manifest.planned_names()
+            self._finish_planned()
+            if own or self._elsewhere():
+                return
+
+    def _say_resuming(self, committed: int) -> None:
+        for note in self._work.plans.notes:
+            self._display.message(note)
+        self._display.message(f"resuming: {committed} of {len(self._names)} shards are committed")
+
+    def _settle(self) -> Settled:
         self._manifest.require(self._fingerprint)
-        for line in self._manifest.recover(self._format):
+        found = self._manifest.settle(self._format)
+        for line in found.withdrawn:
             self._display.message(line)
+        if len(found.names) != len(self._names):  # another run has begun to add shards
+            self._work.renew()
+            self._names = found.names
+        return found
+
+    def _own(self, names: Sequence[str]) -> Sequence[str]:
+        """Those of this run's part."""
+        part, of = self._options.parts
+        return names[part - 1 :: of]
 
     def _missing(self) -> set[str]:
         """Names of shards that are not committed."""
         return {*self._names} - {*self._manifest.committed_names()}
 
-    def _shards(self, names: Collection[str]) -> list[PlannedShard]:
-        return [shard for shard in self._work.plan.shards if shard.name in names] if names else []
+    def _elsewhere(self) -> int:
+        """How many shards of other parts are not committed."""
+        return len(self._missing()) if self._options.part is not None else 0

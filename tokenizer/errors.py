@@ -101,6 +101,23 @@ class FailureKind(StrEnum):
     day."""
 
 
+MENDABLE = frozenset(
+    {
+        FailureKind.NOT_FOUND,
+        FailureKind.UNREADABLE,
+        FailureKind.CHANGED,
+        FailureKind.CRASHED,
+        FailureKind.TIMED_OUT,
+        FailureKind.QUARANTINED,
+        FailureKind.ENCODER,
+        FailureKind.MEASURE,
+        FailureKind.UNAVAILABLE,
+    }
+)
+"""Kinds of failures that may be none another day, of the same file: those of stores, machines and
+other packages. The others are of what is in a file."""
+
+
 class RecordingError(CodecshardsError):
     """One recording cannot be tokenized.
 

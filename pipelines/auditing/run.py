@@ -43,7 +43,7 @@ from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.records import Totals
-from pipelines.output.plan import Plan
+from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
@@ -154,8 +154,8 @@ class _Audit:
         open_windowed(options.metrics, self._spec.sample_rate, self._spec.sample_rate)
 
     @cached_property
-    def _plan(self) -> Plan:
-        return self._manifest.read_plan()
+    def _plan(self) -> Plans:
+        return self._manifest.read_plans()
 
     def work(self) -> AuditReport:
         self._display.message(f"reading the shards of {self._out} …")

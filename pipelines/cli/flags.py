@@ -79,7 +79,7 @@ def _arguments(one: Field[Any], flag: Flag, kind: Any) -> Iterator[tuple[str, di
     elif flag.repeated:
         how |= {"action": "append", "default": None}
     elif get_origin(kind) is tuple:
-        how["nargs"] = "+"
+        how["nargs"] = "*" if flag.optional else "+"
     yield spelling(one), how
 
 

@@ -12,7 +12,6 @@ from importlib import import_module
 from importlib.metadata import version
 
 from pipelines.cli import EXIT_INTERRUPTED, EXIT_USAGE, EXIT_WRONG
-from pipelines.system.blame import lacks_memory
 from pipelines.system.signals import Stopped, stoppable
 from pipelines.system.streams import outlived_readers
 from pipelines.system.words import printable
@@ -23,6 +22,10 @@ COMMANDS = {
     "tokenize": "audio in, shards of codes out; run it again to resume",
     "inspect": "what is in an output folder",
     "ls": "the recordings of an output folder, a line each",
+    "filter": "a new folder of the rows for which a condition is true",
+    "split": "a new folder with train, valid and test",
+    "merge": "a new folder of several",
+    "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
     "export": "token ids for training language models: Megatron-LM or Arrow",
@@ -30,7 +33,9 @@ COMMANDS = {
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
-_FOLDERS = {"export": "publishing"}
+_FOLDERS = dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping") | {
+    "export": "publishing"
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,14 +59,6 @@ def _run(options: argparse.Namespace) -> int:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:
         return _say(str(error), EXIT_USAGE)
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        return _say(
-            f"memory ran out ({str(error).splitlines()[0] if str(error) else 'an allocation'}): "
-            "free some, or take a smaller codec; then run the same command again",
-            EXIT_USAGE,
-        )
 
 
 def _say(text: str, code: int) -> int:

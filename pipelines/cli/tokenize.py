@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from pipelines.cli import EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG, SOURCE_HELP
+from pipelines.cli import EXIT_OK, EXIT_OUTDATED, EXIT_SOME_FAILED, EXIT_WRONG, SOURCE_HELP
 from pipelines.cli.flags import add_flags, from_flags
 from pipelines.output.config import RunOptions, TokenizeConfig
 
@@ -30,6 +30,8 @@ def run(given: argparse.Namespace) -> int:
     result = tokenize_corpus(config, given.out, options)
     if result.recordings and not _audited_well(given.out, config, options):
         return EXIT_WRONG
+    if result.outdated:
+        return EXIT_OUTDATED
     return EXIT_SOME_FAILED if result.failures else EXIT_OK
 
 

@@ -14,6 +14,7 @@ from itertools import islice
 
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
+from pipelines.corpus.tables.word_times import WordCount
 from pipelines.system.machine import usable_cores
 from pipelines.system.words import many
 from tokenizer.errors import RecordingError
@@ -30,20 +31,31 @@ _FEW = 64
 
 
 def planned(
-    source: Source, channels: str | None, stream: int | None, timeout: float
+    source: Source,
+    channels: str | None,
+    stream: int | None,
+    timeout: float,
+    recordings: Iterable[Recording] | None = None,
 ) -> Iterator[Recording]:
     """What a source lists, by channel where `channels` says so; the source's notes then say what
     was done.
 
+    Args:
+        recordings: those of them that are meant; None is all.
+
     Raises:
         UsageError: it cannot be listed, or its files cannot be opened from here.
     """
+    words = WordCount()
+    listed = words.watch(source.scan() if recordings is None else recordings)
     if channels != SPLIT:
-        yield from source.scan()
-        return
-    by_channel = ByChannel(source, stream, timeout)
-    yield from by_channel.rows(source.scan())
-    source.note(by_channel.note())
+        yield from listed
+    else:
+        by_channel = ByChannel(source, stream, timeout)
+        yield from by_channel.rows(listed)
+        source.note(by_channel.note())
+    for note in words.notes():
+        source.note(note)
 
 
 class ByChannel:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pipelines.corpus.sources.base import Source
 from tokenizer.audio.readers.shared import SharedFile
+from tokenizer.audio.tags import read_tags
 from tokenizer.types import Recording
 
 MOST_OPEN = 2
@@ -29,14 +30,16 @@ class OpenFile:
     """what errors call it"""
     sha256: str
     """of its bytes"""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    """`tokenizer.audio.tags`, where they are wanted"""
 
 
 class OpenFiles:
     """Opens recordings' files, and keeps those of segments for the next ones."""
 
-    def __init__(self, source: Source, beat: Callable[[], None]) -> None:
-        """`beat` is called again and again while something takes long."""
-        self._source, self._beat = source, beat
+    def __init__(self, source: Source, beat: Callable[[], None], tags: bool = False) -> None:
+        """`beat` is called again and again while something takes long; `tags` reads those too."""
+        self._source, self._beat, self._tags = source, beat, tags
         self._kept: dict[object, OpenFile] = {}
         """by what tells files apart, the one that was used last at the end"""
 
@@ -64,14 +67,15 @@ class OpenFiles:
             return self._use(key)
         try:
             digest, name = self._sha256(opened), name_of(recording)
+            tags = read_tags(opened) if self._tags else {}
         except BaseException:
             _close_handle(opened)
             raise
         if (recording.start, recording.end, recording.channel) == (None, None, None):
-            return OpenFile(opened, name, digest)
+            return OpenFile(opened, name, digest, tags)
         while len(self._kept) >= MOST_OPEN:
             _close(self._kept.pop(next(iter(self._kept))))
-        self._kept[key] = OpenFile(SharedFile(opened, name, self._beat), name, digest)
+        self._kept[key] = OpenFile(SharedFile(opened, name, self._beat), name, digest, tags)
         return self._kept[key]
 
     def _use(self, key: object) -> OpenFile:

@@ -14,6 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,8 @@ class DecodeSettings:
     allow_damaged: bool = False
     quality: tuple[str, ...] = ()
     """measures of `tokenizer.audio.quality`"""
+    tags: bool = False
+    """read what files say of themselves: `tokenizer.audio.tags`"""
     second: bool = False
     """read each by a second way, to hold the first against it"""
     timeout: float = 120.0
@@ -74,6 +77,8 @@ class DecodeReport:
     """of one core: hashing, decoding, resampling, measuring, handing over"""
     quality: Mapping[str, float | None] = field(default_factory=dict)
     """by measure; None where it says nothing of this recording"""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    """of the file, where they were asked for"""
 
 
 class Decoding:

@@ -56,7 +56,7 @@ class _Worker:
     def __init__(self, connection: Connection, settings: DecodeSettings) -> None:
         self._connection = connection
         self._settings = settings
-        self._files = OpenFiles(settings.source, self._now_and_then)
+        self._files = OpenFiles(settings.source, self._now_and_then, settings.tags)
         self._last_beat = 0.0
         self._sending = threading.Lock()
 
@@ -130,7 +130,7 @@ class _Worker:
                 self._send(BLOCK, block.tobytes())
             quality = meter.result()
             seconds = time.process_time() - began
-            return DecodeReport(stream.report, file.sha256, seconds, quality)
+            return DecodeReport(stream.report, file.sha256, seconds, quality, file.tags)
 
     def _count_channels(self, recording: Recording) -> DecodeReport:
         file = self._settings.source.open_head(recording)

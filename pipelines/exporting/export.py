@@ -1,4 +1,4 @@
-"""`export`: an output folder to documents of token ids."""
+"""`export_codes`: an output folder to documents of token ids."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExportResult:
     """documents that have no text, where a tokenizer was given"""
 
 
-def export(
+def export_codes(
     out: str,
     new: str,
     *,

@@ -21,6 +21,7 @@ from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import DATA
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
+from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 
@@ -77,9 +78,7 @@ def read_catalog(
         catalog = _from_files(storage, cache, split, partial)
     else:
         form, spec = stored.config.format, stored.codec
-        records = _records(manifest)
-        if split not in (None, stored.config.split):
-            raise UsageError(f"{root} has no split {split!r}: it is {stored.config.split!r}")
+        records = _records(manifest, _of_split(manifest, stored, split))
         _require_all([record.shard for record in records], root, partial)
         catalog = Catalog(
             root,
@@ -93,8 +92,27 @@ def read_catalog(
     return catalog
 
 
-def _records(manifest: Manifest) -> list[CommitRecord]:
-    return _in_threads(manifest.record, manifest.committed_names())
+def _of_split(manifest: Manifest, stored: StoredRun, split: str | None) -> list[str]:
+    """Names of the committed shards of a split; None is the one that there is.
+
+    Raises:
+        UsageError: no such split, or several and none was chosen.
+    """
+    splits = [name for name, _ in stored.plan.named_splits] if stored.plan else []
+    if split is None and len(splits) > 1:
+        raise UsageError(
+            f"{manifest.storage.root} holds several splits ({', '.join(splits)}): give split="
+        )
+    if split not in (None, *splits):
+        raise UsageError(
+            f"{manifest.storage.root} has no split {split!r}: it is {', '.join(map(repr, splits))}"
+        )
+    names = manifest.committed_names()
+    return names if split is None else [name for name in names if name.startswith(f"{split}-")]
+
+
+def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
+    return _in_threads(manifest.record, names)
 
 
 def _from_records(

@@ -43,7 +43,7 @@ def make_card(stored: StoredRun, totals: Totals) -> str:
     """The card's text: YAML for the Hub, then a page for people."""
     config, codec = stored.config, stored.codec
     hours = totals.num_samples / codec.sample_rate / 3600
-    front = yaml.safe_dump(_front_matter(config, totals.rows), sort_keys=False)
+    front = yaml.safe_dump(_front_matter(config, totals), sort_keys=False)
     chunks = (
         f"chunks of {codec.chunk_length} samples, one every {codec.chunk_stride}"
         if codec.chunk_length
@@ -121,8 +121,9 @@ def _precision(codec: CodecSpec) -> str:
     )
 
 
-def _front_matter(config: TokenizeConfig, rows: int) -> dict[str, Any]:
-    suffix = shard_format(config.format).suffix
+def _front_matter(config: TokenizeConfig, totals: Totals) -> dict[str, Any]:
+    suffix, rows = shard_format(config.format).suffix, totals.rows
+    splits = dict(totals.splits) or {config.split: 0}
     front: dict[str, Any] = {
         "pretty_name": "Audio codes",
         "tags": ["audio", "codec", "encodec", "codecshards"],
@@ -130,7 +131,9 @@ def _front_matter(config: TokenizeConfig, rows: int) -> dict[str, Any]:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": config.split, "path": f"data/{config.split}-*{suffix}"}],
+                "data_files": [
+                    {"split": split, "path": f"data/{split}-*{suffix}"} for split in splits
+                ],
             }
         ],
     }
@@ -138,6 +141,6 @@ def _front_matter(config: TokenizeConfig, rows: int) -> dict[str, Any]:
         features = Features.from_arrow_schema(arrow_schema(config.measures))._to_yaml_list()
         front["dataset_info"] = {
             "features": features,
-            "splits": [{"name": config.split, "num_examples": rows}],
+            "splits": [{"name": split, "num_examples": of} for split, of in splits.items()],
         }
     return front

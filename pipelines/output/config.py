@@ -7,17 +7,18 @@ how fast and where; changing it never changes a row.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipelines.output.formats import format_names
+from pipelines.output.formats import SHARD_FORMATS, format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
 from tokenizer.audio.quality import NONE, chosen
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
-from tokenizer.errors import UsageError
+from tokenizer.errors import FailureKind, UsageError
 from tokenizer.types import CHANNEL_CHOICES
 
 
@@ -106,6 +107,10 @@ class TokenizeConfig:
         metavar="NAME",
     )
 
+    tags: bool = setting(
+        False, "carry what files are tagged with (artist, title, album, genre …) as meta.tags"
+    )
+    """`tokenizer.audio.tags`"""
     quality: str = setting(
         NONE,
         "columns that say how good a recording is, measured as it is read: basic, which is all of "
@@ -123,7 +128,7 @@ class TokenizeConfig:
     """`pipelines.output.quality.keep`"""
 
     def __post_init__(self) -> None:
-        if self.format not in format_names():
+        if self.format not in SHARD_FORMATS and self.format not in format_names():
             raise UsageError(
                 f"--format {self.format}: choose one of {', '.join(sorted(format_names()))}"
             )
@@ -212,8 +217,30 @@ class RunOptions:
         metavar="SHARE",
     )
 
+    append: bool = setting(False, "when all is committed, do what is new in SOURCE, in new shards")
+    retry_failed: tuple[str, ...] | None = setting(
+        None,
+        "when all is committed, try recordings that failed again, in new shards: these kinds, as "
+        "`inspect` counts them, or those that may be mended",
+        metavar="KIND",
+        optional=True,
+    )
+    """() is those of `tokenizer.errors.MENDABLE`"""
+    part: str | None = setting(
+        None,
+        "do every Nth shard, from the Kth on; N jobs with 1/N to N/N, in any order, do all",
+        metavar="K/N",
+    )
+
     def __post_init__(self) -> None:
         Compute.of(self)
+        self.parts  # noqa: B018  (says what is wrong with it)
+        if self.append and self.retry_failed is not None:
+            raise UsageError("--append, --retry-failed: one at a time; run the other afterwards")
+        for kind in self.retry_failed or ():
+            if kind not in set(FailureKind) - {FailureKind.FILTERED}:
+                kinds = ", ".join(one for one in FailureKind if one != FailureKind.FILTERED)
+                raise UsageError(f"--retry-failed {kind}: choose of {kinds}")
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")
         if self.audit is not None and not 0 < self.audit <= 1:
@@ -223,6 +250,26 @@ class RunOptions:
     def compute(self) -> Compute:
         """The part that an audit has too."""
         return Compute.of(self)
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Which part of how many, from 1.
+
+        Raises:
+            UsageError: there is no such part.
+        """
+        if self.part is None:
+            return 1, 1
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.part)
+        part, of = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= part <= of:
+            raise UsageError(f"--part {self.part}: give K/N, as in 1/16 to 16/16")
+        return part, of
+
+    @property
+    def grows(self) -> bool:
+        """Whether it adds shards to what is committed."""
+        return self.append or self.retry_failed is not None
 
 
 def _one_or_several(source: Any) -> str | tuple[str, ...]:

@@ -17,6 +17,7 @@ from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import require_device
+from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.errors import CodecLoadError, OutputError, UsageError
 
 _SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
@@ -50,7 +51,7 @@ def find_row(out: str, id: str) -> Row:
     storage = open_storage(out)
     manifest = Manifest(storage)
     form = shard_format(manifest.require_config().config.format)
-    held = manifest.read_plan().holding([id])
+    held = manifest.read_plans().holding([id])
     if not held:
         raise UsageError(f"{out} has no recording {id!r}")
     shard = manifest.planned_names()[held.pop()]
@@ -95,24 +96,50 @@ def decode_recording(
             written.
         ShardError: the shard is damaged.
     """
-    from tokenizer.codecs import load_codec
-
     require_device(device)
     row = find_row(out, id)
     spec = Manifest(open_storage(out)).require_config().codec
-    revision = spec.revision if codec is None else None
-    loaded = load_codec(
-        codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision
-    )
-    if loaded.spec.weights_sha256 != spec.weights_sha256:
-        raise CodecLoadError(
-            f"codec {loaded.spec.codec} has other weights than the one that wrote {out}"
-        )
+    loaded = load_same_codec(spec, codec, device, of=out)
     sound = Blocks(
         loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels
     )
-    _write(output, sound)
+    write_blocks(output, sound)
     return Written(row.codes.num_samples, loaded.sample_rate)
+
+
+def load_same_codec(
+    spec: CodecSpec,
+    codec: str | None,
+    device: str,
+    threads: int | None = None,
+    of: str = "these codes",
+) -> Codec:
+    """The codec that wrote codes, from where it lies now.
+
+    Args:
+        spec: what the codes' folder says of it.
+        codec: where it lies now; None is where it lay then.
+        device: "auto", "cpu" or "cuda".
+        threads: for torch; None is as it is.
+        of: what it wrote, for what is said of it.
+
+    Raises:
+        CodecLoadError: there is none, or it has other weights.
+    """
+    from tokenizer.codecs import load_codec
+
+    loaded = load_codec(
+        codec or spec.codec,
+        bandwidth=spec.bandwidth,
+        device=device,
+        revision=spec.revision if codec is None else None,
+        threads=threads,
+    )
+    if loaded.spec.weights_sha256 != spec.weights_sha256:
+        raise CodecLoadError(
+            f"codec {loaded.spec.codec} has other weights than the one that wrote {of}"
+        )
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +154,18 @@ class Blocks:
     channels: int
 
 
-def _write(output: str, sound: Blocks) -> None:
-    """Write blocks to a file under a temporary name, and give it its own once it is whole."""
+def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> None:
+    """Write blocks to a file under a temporary name (None is one beside it), and give it its own
+    once it is whole.
+
+    Raises:
+        UsageError: a format that cannot be written.
+        OutputError: the file cannot be written.
+    """
     target = Path(output)
     form, subtype = _format(target, sound)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    if temporary is None:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with soundfile.SoundFile(
             temporary, "w", sound.sample_rate, sound.channels, subtype, format=form

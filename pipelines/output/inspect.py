@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.output.manifest.generations import Generation
 from pipelines.output.quality.figures import Spread, quality_table, spreads
 from pipelines.output.storage import Storage, open_storage
 from pipelines.output.stored_run import StoredRun
-from pipelines.system.words import fixed, format_duration, format_hours, printable
+from pipelines.system.words import fixed, format_duration, format_hours, many, printable
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind
 
@@ -70,6 +71,8 @@ class Summary:
     """what the source held that was not used, a line for each kind"""
     quality: Mapping[str, Spread | None] = field(default_factory=dict)
     """how each column of quality is spread; None where it has no value"""
+    generations: tuple[Generation, ...] = ()
+    """what was planned after the first run"""
 
     @property
     def filtered(self) -> int:
@@ -92,6 +95,7 @@ class Summary:
             "config": dict(sorted(stored["config"].items())),
             "codec": dict(sorted(stored["codec"].items())),
             "version": self.stored.version,
+            "derived": stored.get("derived"),
             "complete": self.complete,
             "shards": {"planned": self.shards_planned, "committed": self.shards},
             "recordings": {
@@ -107,18 +111,19 @@ class Summary:
             "bits_per_code": self.bits_per_code,
             "flags": dict(self.flags),
             "timings": dict(self.timings),
-            "codebooks": [
-                {
-                    "level": use.level,
-                    "perplexity": use.perplexity,
-                    "used": use.used,
-                    "entropy_bits": use.entropy_bits,
-                }
-                for use in self.codebooks
-            ],
+            "codebooks": [asdict(use) for use in self.codebooks],
             "precision": None if self.precision is None else self.precision.to_json(),
             "audit": None if self.audit is None else dict(self.audit),
             "notes": list(self.notes),
+            "generations": [
+                {
+                    "number": one.number,
+                    "kind": one.kind,
+                    "shards": one.plan.shards,
+                    "recordings": one.plan.recordings,
+                }
+                for one in self.generations
+            ],
             "quality": {name: one and asdict(one) for name, one in self.quality.items()},
             "failure_kinds": dict(self.failure_kinds),
             "failures": [
@@ -143,7 +148,7 @@ def inspect(out: str) -> Summary:
     """
     manifest = Manifest(open_storage(out))
     stored = manifest.require_config()
-    plan = manifest.read_plan()
+    plan = manifest.read_plans()
     records = list(manifest.committed().values())
     frames = sum(record.frames for record in records)
     size = sum(record.bytes for record in records)
@@ -170,6 +175,7 @@ def inspect(out: str) -> Summary:
         audit=last_audit(manifest.storage),
         notes=plan.notes,
         quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
+        generations=manifest.generations()[1:],
     )
 
 
@@ -251,6 +257,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     state = "complete" if summary.complete else "unfinished: run the same command again to go on"
     facts = [
         *[("source", each) for each in config.named_sources()],
+        *[("made", each) for each in summary.stored.made],
         (
             "codec",
             f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "
@@ -258,6 +265,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ),
         ("weights", codec.weights_sha256[:16]),
         ("shards", f"{summary.shards} of {summary.shards_planned} {config.format} ({state})"),
+        *_grown(summary),
         ("recordings", f"{summary.recordings} of {summary.recordings_planned}{_failed(summary)}"),
         (
             "audio",
@@ -290,6 +298,19 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     if summary.audit is not None:
         facts.append(("audit", _audit_line(summary.audit)))
     return facts
+
+
+def _grown(summary: Summary) -> Iterator[tuple[str, str]]:
+    """What came after the first run."""
+    if summary.generations:
+        yield (
+            "generations",
+            ", ".join(
+                f"{one.kind} {many(one.plan.recordings, 'recording')} in "
+                f"{many(one.plan.shards, 'shard')}"
+                for one in summary.generations
+            ),
+        )
 
 
 def _not_there(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,8 @@ class PlannedShard:
     rows: range
     """which of the plan's recordings it holds"""
     _plan: Plan = field(repr=False)
+    fingerprint: str = ""
+    """of its generation, which its commit record will bear; empty where it is the first plan's"""
 
     @property
     def recordings(self) -> tuple[Recording, ...]:
@@ -66,19 +68,20 @@ class Plan:
     It holds a handle to its file, and belongs to one process and one thread.
     """
 
-    def __init__(self, file: pa.NativeFile, sha256: str) -> None:
-        """Open the plan that is a file's content.
+    def __init__(self, file: pa.NativeFile, sha256: str, first: int = 0) -> None:
+        """Open the plan that is a file's content; `first` is the number of its first shard.
 
         Raises:
             ManifestError: not a plan.
         """
-        self._file, self.sha256 = file, sha256
+        self._file, self.sha256, self.first = file, sha256, first
         self._last: tuple[int, pa.Table] | None = None
         with _readable():
             self._parquet = open_parquet(file, checksums=True)
             meta = self._parquet.metadata
             facts = meta.metadata or {}
             self.split: str = facts[b"split"].decode()
+            self._splits: list[tuple[str, int]] = json.loads(facts.get(b"splits", b"[]"))
             self.notes: tuple[str, ...] = tuple(json.loads(facts.get(b"notes", b"[]")))
             """what the source found and did not use, a line for each kind"""
             rows = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
@@ -86,7 +89,7 @@ class Plan:
         """first rows of the row groups, and the number of all"""
 
     @classmethod
-    def from_path(cls, path: str, sha256: str) -> Plan | None:
+    def from_path(cls, path: str, sha256: str, first: int = 0) -> Plan | None:
         """The plan in a local file, which may be removed or replaced afterwards; None if it is not
         the one with this hash.
 
@@ -95,7 +98,7 @@ class Plan:
             ManifestError: not a plan.
         """
         file = pa.OSFile(path, "rb")
-        return cls(file, sha256) if _hash(file) == sha256 else None
+        return cls(file, sha256, first) if _hash(file) == sha256 else None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Plan:
@@ -137,23 +140,29 @@ class Plan:
         """Every shard, in order; its recordings stay in the file until they are asked for."""
         with _readable():
             columns = ("shard", "start", "end", "seconds")
-            parts = [_sizes(table) for table in self._columns(*columns)]
+            parts = [_sizes(table) for table in self.columns(*columns)]
             shards = np.concatenate([part[0] for part in parts])
             steps = np.diff(shards, prepend=-1)
             if ((steps != 0) & (steps != 1)).any() or shards[0]:
                 raise ValueError("its shards are out of order")
-        seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
-        ends = np.cumsum(np.bincount(shards)).tolist()
+            seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
+            ends = np.cumsum(np.bincount(shards)).tolist()
+            names = shard_names(self._splits or [(self.split, len(ends))], self.first)
+            if len(names) != len(ends):
+                raise ValueError("its splits are not of its shards")
         return tuple(
-            PlannedShard(
-                shard_name(self.split, number, len(ends)), number, seconds[number], rows, self
-            )
-            for number, rows in enumerate(map(range, [0, *ends], ends))
+            PlannedShard(names[at], self.first + at, seconds[at], rows, self)
+            for at, rows in enumerate(map(range, [0, *ends], ends))
         )
+
+    @property
+    def splits(self) -> tuple[tuple[str, int], ...]:
+        """Each split and the number of its shards, in order; empty where there is one."""
+        return tuple((name, count) for name, count in self._splits)
 
     def ids(self) -> Iterator[str]:
         """Every id, in order; nothing else is read."""
-        for table in self._columns("id"):
+        for table in self.columns("id"):
             yield from table["id"].to_pylist()
 
     def holding(self, ids: Collection[str]) -> set[int]:
@@ -171,7 +180,7 @@ class Plan:
                 table = self._group(group, ["shard", "id"])
                 there = pc.is_in(table["id"], value_set=pa.array(wanted, table["id"].type))
                 hits = table["shard"].filter(there).to_pylist()
-            found.update(hits)
+            found.update(self.first + hit for hit in hits)
             left -= len(hits)
         return found
 
@@ -195,7 +204,9 @@ class Plan:
                 found = list(to_recordings(table))
             yield from found
 
-    def _columns(self, *names: str) -> Iterator[pa.Table]:
+    def columns(self, *names: str) -> Iterator[pa.Table]:
+        """Columns as they are stored (`pipelines.output.plans.rows.SCHEMA`), row group by row
+        group."""
         for group in range(len(self._starts) - 1):
             with _readable():
                 table = self._group(group, names)
@@ -239,9 +250,14 @@ def write_plan(
     placed: Iterable[tuple[int, Recording]],
     split: str,
     notes: Callable[[], Sequence[str]] = tuple,
+    splits: Callable[[], Sequence[tuple[str, int]]] = tuple,
 ) -> Plan:
     """A plan of recordings whose shards are known, by number and in order; its file lies in TMPDIR
     and goes with it.
+
+    Args:
+        splits: where the shards are of several, each with the number of its shards; asked for, as
+            `notes` are, when all recordings are there.
 
     Raises:
         SourceError: TMPDIR is full.
@@ -253,8 +269,10 @@ def write_plan(
             writer = RowWriter(path)
             for shard, recording in placed:
                 writer.add(shard, recording)
-            said = tuple(notes())
-            writer.close({"split": split} | ({"notes": json.dumps(said)} if said else {}))
+            said, several = tuple(notes()), tuple(splits())
+            facts = {"notes": said, "splits": several}
+            written = {name: json.dumps(value) for name, value in facts.items() if value}
+            writer.close({"split": split} | written)
             file = pa.OSFile(path, "rb")
             return Plan(file, _hash(file))
         finally:
@@ -284,7 +302,7 @@ def place_in_shards(
         for recording in recordings:
             ids.add(recording.id, recording.uri)
             seconds = estimated(recording)
-            if filled and filled + seconds > most and not _together(before, recording):
+            if filled and filled + seconds > most and not are_together(before, recording):
                 shard, filled = shard + 1, 0.0
             before, filled = recording, filled + seconds
             yield shard, recording
@@ -296,7 +314,7 @@ def place_in_shards(
             )
 
 
-def _together(one: Recording | None, other: Recording) -> bool:
+def are_together(one: Recording | None, other: Recording) -> bool:
     """Whether two are channels of one recording, which lie in one shard."""
     if one is None or one.channel is None or other.channel is None:
         return False
@@ -315,6 +333,15 @@ def estimated(recording: Recording) -> float:
 def shard_name(split: str, number: int, shards: int) -> str:
     """`train-00000-of-00012`, the first of twelve."""
     return f"{split}-{number:05d}-of-{shards:05d}"
+
+
+def shard_names(splits: Iterable[tuple[str, int]], first: int = 0) -> list[str]:
+    """Names of all shards of some splits, in order; `first` is how many of each came before."""
+    return [
+        shard_name(split, number, first + count)
+        for split, count in splits
+        for number in range(first, first + count)
+    ]
 
 
 def _sizes(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -75,8 +75,7 @@ class Rows:
     def failures(self, where: str | None = None) -> Iterator[Values]:
         """Every recording that failed: the columns of `FAILURES`."""
         condition = None if where is None else Where(where, FAILURES)
-        for name in self._manifest.committed_names():
-            record = self._manifest.record(name)
+        for record in self._manifest.records():
             found: Iterator[Values] = (
                 {
                     "id": failure.id,

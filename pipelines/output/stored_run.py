@@ -5,6 +5,8 @@ the same.
     codec     `CodecSpec`: what the codec was
     version   of codecshards
     plan      `PlanFacts`: which plan belongs to it
+    derived   of a folder that `filter`, `split`, `merge` or `reshard` made: the command, and the
+              folders that it was made from
 
 A setting that this version does not know is kept, and counts: its folder can be read, and is not
 gone on with.
@@ -37,6 +39,7 @@ UNSAID = {
     "config.audio_root": None,
     "config.delimiter": None,
     "config.encoding": None,
+    "config.tags": False,
     "config.quality": "none",
     "config.keep": None,
 }
@@ -57,6 +60,27 @@ class PlanFacts:
     split: str
     shards: int
     recordings: int
+    splits: tuple[tuple[str, int], ...] = ()
+    """each split and the number of its shards, where there are several"""
+
+    @property
+    def named_splits(self) -> tuple[tuple[str, int], ...]:
+        """The same also where there is one."""
+        return self.splits or ((self.split, self.shards),)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PlanFacts:
+        """The inverse of `to_json`."""
+        splits = tuple((str(name), int(count)) for name, count in values.get("splits", ()))
+        return cls(**{**values, "splits": splits})
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that is written: as it was before there were several splits, where there
+        is one."""
+        values = asdict(self)
+        if not self.splits:
+            del values["splits"]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +92,8 @@ class StoredRun:
     version: str
     plan: PlanFacts | None = None
     """None before there is one"""
+    derived: Mapping[str, Any] | None = None
+    """how it was made from other output folders; None where a corpus was tokenized"""
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """what other versions wrote: `config.NAME` or `codec.NAME` to its value"""
 
@@ -93,7 +119,8 @@ class StoredRun:
                 TokenizeConfig.from_dict(known["config"]),
                 spec_from_dict(known["codec"]),
                 values["version"],
-                PlanFacts(**plan) if isinstance(plan, dict) else None,
+                PlanFacts.from_json(plan) if isinstance(plan, dict) else None,
+                values.get("derived"),
                 unknown,
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -106,7 +133,21 @@ class StoredRun:
             "codec": asdict(self.codec) | self._unknown("codec"),
             "version": self.version,
         }
-        return values if self.plan is None else values | {"plan": asdict(self.plan)}
+        if self.derived is not None:
+            values["derived"] = dict(self.derived)
+        return values if self.plan is None else values | {"plan": self.plan.to_json()}
+
+    @property
+    def made(self) -> list[str]:
+        """How it was made from others, for people: a line; none where a corpus was tokenized."""
+        if self.derived is None:
+            return []
+        flags = [
+            f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
+            for name, value in self.derived["arguments"].items()
+        ]
+        parents = ", ".join(one["path"] for one in self.derived["parents"])
+        return [f"{' '.join([self.derived['command'], *flags])}, from {parents}"]
 
     @property
     def fingerprint(self) -> str:

@@ -12,7 +12,15 @@ import numpy as np
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
 from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
-from pipelines.output.manifest.names import COMMITS, CONFIG, PLAN, PRECISION, data_name, hash_stored
+from pipelines.output.manifest.names import (
+    COMMITS,
+    CONFIG,
+    GENERATIONS,
+    PRECISION,
+    data_name,
+    generation_name,
+    hash_stored,
+)
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
 from pipelines.output.quality.figures import Values
@@ -51,16 +59,22 @@ def verify(out: str) -> list[Problem]:
         return [Problem(CONFIG, str(error))]
     problems: list[Problem] = []
     try:
-        planned = {shard.name: shard for shard in manifest.read_plan().shards}
+        generations = manifest.require_generations()
     except ManifestError as error:
-        problems.append(Problem(PLAN, str(error)))
-        planned = {}
+        return [Problem(GENERATIONS, str(error))]
+    planned: dict[str, PlannedShard] = {}
+    for generation in generations:
+        try:
+            planned |= {shard.name: shard for shard in manifest.plan_of(generation).shards}
+        except ManifestError as error:
+            problems.append(Problem(generation.place, str(error)))
     try:
         manifest.read_precision()
     except ManifestError as error:
         problems.append(Problem(PRECISION, str(error)))
     staged: dict[str, str] = {}
-    for name in manifest.planned_names():
+    fingerprints = manifest.fingerprints()
+    for name, fingerprint in fingerprints.items():
         try:
             record = manifest.record(name)
         except FileNotFoundError:
@@ -76,8 +90,9 @@ def verify(out: str) -> list[Problem]:
             continue
         if record.staged is not None:
             staged[record.staged] = name
-        problems += checker.shard(name, planned.get(name), record)
-    found = strangers(storage, checker.format, manifest.planned_names(), staged)
+        problems += checker.shard(name, planned.get(name), record, fingerprint)
+    plans = [place for one in generations[1:] for place in (generation_name(one.number), one.place)]
+    found = strangers(storage, checker.format, [*fingerprints], staged, plans)
     return problems + [Problem(name, reason) for name, reason in found]
 
 
@@ -89,13 +104,18 @@ class _Checker:
         self._storage = storage
         self._stored = stored
         self._spec = stored.codec
-        self._fingerprint = stored.fingerprint
 
-    def shard(self, name: str, planned: PlannedShard | None, record: CommitRecord) -> list[Problem]:
+    def shard(
+        self, name: str, planned: PlannedShard | None, record: CommitRecord, fingerprint: str
+    ) -> list[Problem]:
         """Everything wrong with one committed shard; what was planned for it is not compared where
         the plan is damaged."""
         recordings = None if planned is None else planned.recordings
         messages = list(self._problems(name, recordings, record))
+        if record.fingerprint != fingerprint:
+            messages.insert(
+                0, "was committed with another configuration or plan than the stored ones"
+            )
         if messages:
             messages.append(
                 f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again"
@@ -103,8 +123,6 @@ class _Checker:
         return [Problem(name, message) for message in messages]
 
     def _problems(self, shard: str, planned: Planned, record: CommitRecord) -> Iterator[str]:
-        if record.fingerprint != self._fingerprint:
-            yield "was committed with another configuration or plan than the stored ones"
         if record.format != self._stored.config.format:
             yield (
                 f"its commit record says {record.format}, the configuration "

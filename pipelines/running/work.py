@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,8 @@ from pipelines.corpus.sources.base import Source
 from pipelines.output.config import RunOptions, TokenizeConfig, with_device
 from pipelines.output.formats.schema import make_footer
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.plan import Plan, PlannedShard
+from pipelines.output.plan import PlannedShard
+from pipelines.output.plans.together import Plans
 from pipelines.tokenizing.encoders import LocalEncoder
 from pipelines.tokenizing.jobs import CodecSettings, Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import ObserverSettings
@@ -28,7 +29,7 @@ from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass
 class Work:
     """Does shards, and knows all that they have in common."""
 
@@ -46,9 +47,17 @@ class Work:
     """of what is stored"""
 
     @cached_property
-    def plan(self) -> Plan:
+    def plans(self) -> Plans:
         """Read when there is work to do."""
-        return self.manifest.read_plan()
+        return self.manifest.read_plans()
+
+    def renew(self) -> None:
+        """Forget the plans: there is one more."""
+        self.__dict__.pop("plans", None)
+
+    def shards(self, names: Collection[str]) -> list[PlannedShard]:
+        """Planned shards, by their names."""
+        return [shard for shard in self.plans.shards if shard.name in names] if names else []
 
     def do(self, todo: Sequence[PlannedShard], progress: RunProgress) -> None:
         """Do these shards, each once."""
@@ -144,6 +153,7 @@ class Work:
                 allow_damaged=config.allow_damaged,
                 timeout=self.options.decode_timeout,
                 quality=config.measures,
+                tags=config.tags,
             ),
             max_chunk_seconds=config.max_chunk_seconds,
             keep=config.keep,
@@ -155,5 +165,5 @@ class Work:
     def _observer(self) -> ObserverSettings | None:
         if self.options.audit is None:
             return None
-        below = limit(self.options.audit, self.plan.ids())
-        return PassingSettings.over(below, self.plan.ids(), AuditOptions())
+        below = limit(self.options.audit, self.plans.ids())
+        return PassingSettings.over(below, self.plans.ids(), AuditOptions())

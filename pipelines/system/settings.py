@@ -30,6 +30,8 @@ class Flag:
     """on the command line, where it is another than the field's"""
     commas: bool = False
     """several values are one word, `a,b`; otherwise several words, `--ids a b`"""
+    optional: bool = False
+    """several values may be none: the flag alone says something too"""
     repeated: bool = False
     """several values are several flags, `--music a --music b`"""
     members: Callable[[], Mapping[str, tuple[str, str]]] | None = None

@@ -76,10 +76,12 @@ class ShardJob:
     """one recording at a time, journalled, so that the one that kills the process can be named"""
     quarantined: tuple[str, ...] = ()
     """ids that are known to kill it"""
+    fingerprint: str = ""
+    """of its generation; empty is that of the settings"""
 
     @classmethod
     def of(cls, shard: PlannedShard) -> ShardJob:
-        return cls(shard.name, shard.recordings)
+        return cls(shard.name, shard.recordings, fingerprint=shard.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

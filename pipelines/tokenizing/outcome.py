@@ -22,6 +22,21 @@ class RunResult:
     """of audio"""
     filtered: int = 0
     """recordings that `keep` left out, which are no failures"""
+    missing: int = 0
+    """shards that are not committed yet: those of other parts (`part`)"""
+    new: int = 0
+    """recordings of the source that are not in the output; of a run that found all committed"""
+    changed: int = 0
+    """of which another file, archive member or row is there now; of such a run"""
+    gone: int = 0
+    """that are not in the source any more; of such a run"""
+    other_text: int = 0
+    """of which the source has another text, language or speaker now; of such a run"""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the source has what the output does not."""
+        return bool(self.new or self.changed or self.other_text)
 
 
 def add_up(totals: Totals, sample_rate: int) -> RunResult:

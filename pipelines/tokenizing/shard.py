@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.corpus.absence import Absence
 from pipelines.corpus.open_files import reading_order
 from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
+from pipelines.corpus.tables.word_times import OUTSIDE, beyond, without_words
 from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
 from pipelines.output.plan import estimated
@@ -91,7 +92,7 @@ class Shard:
         return CommitRecord(
             shard=self._job.name,
             format=self._tools.settings.format,
-            fingerprint=self._tools.settings.fingerprint,
+            fingerprint=self._job.fingerprint or self._tools.settings.fingerprint,
             rows=self._stats.rows,
             frames=self._stats.frames,
             chunks=self._stats.chunks,
@@ -215,7 +216,12 @@ class Shard:
 
     def _row(self, pending: Pending) -> Row:
         recording, report = pending.recording, pending.facts
-        self._flags.update(report.audio.flags)
+        meta, flags = _meta(pending, self._tools.settings.decode), list(report.audio.flags)
+        wrong = beyond(meta, pending.num_samples / self._spec.sample_rate)
+        if wrong is not None:
+            flags.append(OUTSIDE)
+            meta = without_words(meta, wrong) | {"flags": flags}
+        self._flags.update(flags)
         return Row(
             id=recording.id,
             codes=assemble(pending.in_order(), pending.num_samples, self._spec),
@@ -227,7 +233,7 @@ class Shard:
             text=recording.text,
             language=recording.language,
             speaker=recording.speaker,
-            meta=_meta(pending, self._tools.settings.decode),
+            meta=meta,
             quality=report.quality,
         )
 
@@ -257,6 +263,10 @@ class Shard:
         return {name: round(getattr(self._progress, name), 3) for name in TIMINGS}
 
 
+TAGS, FILE_TAGS = "tags", "file_tags"
+"""keys in `meta`"""
+
+
 class _Held:
     """The first chunks of a recording, for as long as it has no more of them."""
 
@@ -282,6 +292,8 @@ def _meta(pending: Pending, settings: DecodeSettings) -> dict[str, Any]:
     """What the source says of a recording, and what was found out while it was read."""
     recording, audio = pending.recording, pending.facts.audio
     meta = dict(recording.meta)
+    if pending.facts.tags:  # a corpus may have tags of its own
+        meta[FILE_TAGS if TAGS in meta else TAGS] = dict(pending.facts.tags)
     if audio.flags:
         meta["flags"] = list(audio.flags)
     if audio.gaps:

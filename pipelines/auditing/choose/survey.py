@@ -16,7 +16,8 @@ from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import data_name, hash_stored
-from pipelines.output.plan import Plan, PlannedShard
+from pipelines.output.plan import PlannedShard
+from pipelines.output.plans.together import Plans
 from pipelines.output.stored_run import StoredRun
 from tokenizer.errors import ShardError
 from tokenizer.types import Codes, Recording
@@ -77,7 +78,7 @@ class Survey:
 
 def take_survey(
     manifest: Manifest,
-    plan: Plan,
+    plan: Plans,
     form: ShardFormat,
     stored: StoredRun,
     ids: Collection[str] = (),

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import tarfile
+import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -37,6 +38,28 @@ class Packed:
     size: int
     version: str
     """`pipelines.corpus.sources.identity`"""
+    file: str | None = None
+    """version of the tar"""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A part of a recording of which a row is one channel; rows of one part have equal ones."""
+
+    recording: str
+    told_in: str
+    """the list: parts in several are not brought together"""
+    span: tuple[float, float]
+    """where it is, in seconds"""
+    whole: bool = True
+    channels: int = 2
+    """how many there are"""
+
+    @property
+    def name(self) -> str:
+        """Of the part."""
+        start, end = self.span
+        return self.recording if self.whole else f"{self.recording}#{start:.12g}-{end:.12g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,9 @@ class Row:
     split: str | None = None
     channel: int | None = None
     """the one channel of the file that is meant, from 0; None is all of them"""
+    number: int | None = None
+    """where there is a row for each channel: which of `one_of` it is, from 0"""
+    one_of: OneOf | None = None
     member: Packed | None = None
     """where `path` is a tar of the folder: the member of it that is the audio"""
     base: str | None = None
@@ -133,6 +159,21 @@ class Folder:
             found.setdefault(name.rpartition(".")[0], name)
         return found
 
+    def find(self, name: str) -> str | None:
+        """The file of this name; where there is none, the only one whose name differs in case, or
+        in how its accents are composed, as copies between systems leave them."""
+        if name in self.files:
+            return name
+        alike = self._alike.get(_folded(name), [])
+        return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _alike(self) -> dict[str, list[str]]:
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.files:
+            found[_folded(name)].append(name)
+        return dict(found)
+
     @cached_property
     def by_name(self) -> dict[str, list[str]]:
         """Files that are no audio, by the last part of their names."""
@@ -179,12 +220,16 @@ class Folder:
                         yield each
                         continue
                     version = member_version(file, each.offset, each.size)
-                    yield Packed(each.name, each.offset, each.size, version)
+                    of_tar = self.files[name].version
+                    yield Packed(each.name, each.offset, each.size, version, of_tar)
         except (OSError, tarfile.TarError) as error:
             raise SourceError(f"{self.spec}/{name}: not a readable tar: {error}") from error
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, errors: str = "strict") -> str:
         """A text file.
+
+        Args:
+            errors: "replace" puts U+FFFD for bytes that are no text.
 
         Raises:
             SourceError: it cannot be read.
@@ -192,7 +237,8 @@ class Folder:
         """
         content = self.content(name)
         try:
-            return content.decode(marked_encoding(content) or self.encoding or "utf-8-sig")
+            known = marked_encoding(content) or self.encoding or "utf-8-sig"
+            return content.decode(known, errors)
         except UnicodeDecodeError as error:
             raise ValueError(NOT_UTF8) from error
 
@@ -242,6 +288,10 @@ class Folder:
     def first_object(self, name: str) -> dict[str, Any]:
         """The first line of JSON lines; empty where it is none."""
         return as_object(self.first_line(name))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 class Layout(ABC):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.layouts import recognise
+from pipelines.corpus.layouts.archive import MEMBER
 from pipelines.corpus.layouts.base import Folder
 from pipelines.corpus.layouts.laid_out import LISTED, LaidOut
 from pipelines.corpus.sources.base import (
@@ -33,8 +34,8 @@ from pipelines.corpus.sources.listing import (
     is_folder,
     list_folder,
 )
-from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
-from pipelines.corpus.sources.tar import MEMBER, open_member
+from pipelines.corpus.sources.sidecars import READ_AS, apart, read_sidecars
+from pipelines.corpus.sources.tar import open_member
 from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
@@ -76,9 +77,13 @@ class FolderSource(Source):
             for name, entry in listing.files.items()
             if is_audio(name) or (entry.outside and "." not in name)
         ]
+        elsewhere = apart([name for names in by_stem.values() for name in names], audio)
 
         def of_file(name: str) -> Recording:
-            return self._recording(name, listing.files[name], by_stem.get(_stem(name), []))
+            sidecars = by_stem.get(_stem(name), [])
+            if name in elsewhere:
+                sidecars = [*sidecars, elsewhere[name]]
+            return self._recording(name, listing.files[name], sidecars)
 
         folder = Folder(self.spec, listing, self._read, self.hints.encoding, self._open_binary)
         layout, halves = recognise(folder, self.hints.layout)
@@ -90,11 +95,12 @@ class FolderSource(Source):
             self.notes = (
                 *laid.notes(),
                 *listing.notes(),
-                *_unused(listing, set(audio), by_stem, folder.used),
+                *_unused(listing, set(audio), by_stem, folder.used | set(elsewhere.values())),
             )
             return
         self._refuse_hints_of_layouts()
-        self.notes = (*halves, *listing.notes(), *_unused(listing, set(audio), by_stem))
+        unused = _unused(listing, set(audio), by_stem, elsewhere.values())
+        self.notes = (*halves, *listing.notes(), *unused)
         if not audio:
             said = "".join(f"; {note}" for note in self.notes)
             raise SourceError(

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.sources.base import (
     Source,
@@ -26,6 +26,8 @@ from pipelines.corpus.tables.columns import PATH_COLUMNS, UnusedColumns, pick, p
 from pipelines.corpus.tables.lines import NOT_UTF8, BadLine, Rows
 from pipelines.corpus.tables.spans import read_span
 from pipelines.corpus.tables.values import clean, take_fields
+from pipelines.corpus.tables.word_files import NamedCtms
+from pipelines.corpus.tables.word_times import SegmentTimes
 from pipelines.system.places import local_path, scheme, spelled
 from pipelines.system.remote import open_remote
 from tokenizer.errors import FailureKind, RecordingError, SourceError
@@ -52,6 +54,7 @@ class ManifestSource(Source):
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
         self._folder = self.spec.rsplit("/", 1)[0]
         self._stated: tuple[str, str | None] = ("", None)
+        self._ctms = NamedCtms(self._read_named)
 
     @staticmethod
     def fits(spec: str) -> bool:
@@ -59,6 +62,9 @@ class ManifestSource(Source):
         return fits and not is_folder(spec)
 
     def scan(self) -> Iterator[Recording]:
+        yield from SegmentTimes().settle(self._listed())
+
+    def _listed(self) -> Iterator[Recording]:
         self.notes = ()
         columns = self.hints.columns
         rows = Rows(
@@ -170,9 +176,9 @@ class ManifestSource(Source):
             raise ValueError(_no_path(row, wanted))
         span = read_span(row, columns)
         own = (*_OWN, column, columns.get("id", "id"), *span.used)
-        values = pick_fields(row, own, columns)
-        unused.add(values)
+        values = self._ctms.timed(pick_fields(row, own, columns), path, span.start, span.end)
         fields, meta = take_fields(values)
+        unused.add({name: value for name, value in values.items() if name in meta})
         uri = self._resolve(path)
         version = self._version(uri)
         return Recording(
@@ -223,6 +229,12 @@ class ManifestSource(Source):
         except UnicodeEncodeError as error:
             raise ValueError(f"the path {clean(path)!r} is no text") from error
         return found
+
+    def _read_named(self, path: str) -> bytes:
+        """A file with what is said, which a row names."""
+        uri = self._resolve(path)
+        with cast(BinaryIO, open_remote(uri)) if is_remote(uri) else Path(uri).open("rb") as file:
+            return file.read()
 
     def _root(self) -> str:
         """Where relative paths begin."""

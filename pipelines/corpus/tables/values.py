@@ -12,11 +12,15 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from pipelines.corpus.tables.alignment import with_alignment
+
 FIELDS = ("text", "language", "speaker")
 DEEPEST = 50
 """levels of lists and objects that metadata may have"""
 REPAIRED = "repaired"
 """key in `meta` that names the values which could not be kept as they were"""
+SIDECAR_ERROR = "sidecar_error"
+"""key in `meta`: why a file beside the audio is not in it"""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _AS_TEXT = (
     datetime.date,
@@ -39,12 +43,13 @@ class Fields(TypedDict):
 
 def take_fields(values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
     """Split loose values into a recording's own fields (as strings) and the rest, which goes to
-    `meta`.
+    `meta`, words with their times as `meta["alignment"]`.
 
     Raises:
         ValueError: a field that is a list, an object, a boolean or bytes: it names the field.
     """
     repaired: list[str] = []
+    values = with_alignment(values)
     own = {name: _text(name, values.get(name), repaired) for name in FIELDS}
     rest: dict[str, Any] = {}
     for key, value in values.items():

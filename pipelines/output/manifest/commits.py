@@ -24,6 +24,8 @@ again too, once a run; its record gives way to the new one only if that is bette
     OUT/manifest/plan.parquet     which shard holds which recordings; staged before config.json is
                                   created, under a name that tells its hash, and moved here
                                   afterwards, by whoever comes first
+    OUT/manifest/generations/     what was planned later, and the plans of that
+    OUT/manifest/plans/           (`pipelines.output.manifest.generations`)
     OUT/manifest/commits/*.json   one record a shard; those that bear the names of the plan's
                                   shards, and no others, count
     OUT/manifest/runs/*.json      one for each run that is at work
@@ -37,26 +39,35 @@ refused in one line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from pipelines.output.formats import ShardFormat
+from pipelines.output.manifest.generations import following
 from pipelines.output.manifest.leases import half_written, is_over, remove_dead
 from pipelines.output.manifest.names import (
+    COMMITS,
     CONFIG,
     DATA,
-    PLAN,
     PRECISION,
     STAGED_PLAN,
     STAGING,
     data_name,
+    generation_name,
     hash_stored,
     record_name,
     run_of,
+    staged_generation_name,
     staged_plan_name,
 )
 from pipelines.output.manifest.reading import StoredManifest
-from pipelines.output.manifest.records import CommitRecord, Failure, pack_counts, unpack_counts
+from pipelines.output.manifest.records import (
+    CommitRecord,
+    Failure,
+    Totals,
+    pack_counts,
+    unpack_counts,
+)
 from pipelines.output.manifest.sealing import seal
 from pipelines.output.plan import Plan
 from pipelines.output.stored_run import PlanFacts, StoredRun
@@ -64,6 +75,23 @@ from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import OutputError, ShardError
 
 __all__ = ["CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
+
+
+@dataclass(slots=True)
+class Settled:
+    """What is committed, once all that was cut short is finished."""
+
+    names: list[str]
+    """of the shards that were planned"""
+    committed: set[str] = field(default_factory=set)
+    totals: Totals = field(default_factory=Totals)
+    withdrawn: list[str] = field(default_factory=list)
+    """shards whose records were withdrawn, and why, for a person to read"""
+
+    @property
+    def missing(self) -> list[str]:
+        """Shards that are not committed, in order."""
+        return [name for name in self.names if name not in self.committed]
 
 
 class Manifest(StoredManifest):
@@ -76,26 +104,58 @@ class Manifest(StoredManifest):
     def begin(self, run: StoredRun, plan: Plan) -> bool:
         """Store plan and configuration on a fresh folder, both or neither; False when another run
         has just done so."""
+        holds = self.storage.list(DATA)  # before the other look: another run may commit at once
         if self.storage.exists(CONFIG):
             return False
-        if self.storage.list(DATA):
+        if holds:
             raise OutputError(
                 f"{self.storage.root}/{DATA} holds files that no manifest knows: choose another OUT"
             )
-        facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count)
-        run = replace(run, plan=facts)
+        run = replace(run, plan=_facts(plan))
         with self.storage.stage(staged_plan_name(plan.sha256)) as path:
             plan.save(path)
         won = self.storage.create(CONFIG, seal(run.to_json(), sort_keys=True))
-        self._place_plan()
+        self._place_plans()
         return won
 
-    def _place_plan(self) -> None:
-        """Give the plan that the configuration names its place; others were staged by runs that
-        came too late."""
-        digest = self.plan_facts().sha256
-        self.storage.move(staged_plan_name(digest), PLAN)
-        for name in self.storage.list(STAGING):
+    def begin_generation(
+        self, kind: str, plan: Plan, number: int, run: str, retried: int = 0
+    ) -> bool:
+        """Store the plan of what is done next; False when another run has begun a generation since
+        this one was planned, whose shards come first.
+
+        Args:
+            kind: `APPEND` or `RETRY`.
+            plan: of its recordings, made against the generations before.
+            number: of them, and so its own.
+            run: whose staged file the plan is: it holds a lease.
+            retried: how many recordings of earlier plans it is to give the verdict of.
+        """
+        stored, before = self.require_config(), self.require_generations()
+        if len(before) != number:
+            return False
+        generation = following(before[-1], kind, _facts(plan), stored)
+        staged = staged_generation_name(generation.number, run)
+        with self.storage.stage(staged) as path:
+            plan.save(path)
+        generation = replace(generation, staged=staged, retried=retried)
+        begins = generation.to_json(stored.fingerprint)
+        if not self.storage.create(generation_name(generation.number), begins):
+            self.storage.remove(staged)
+            return False
+        self.storage.move(staged, generation.place)
+        return True
+
+    def _place_plans(self) -> None:
+        """Give the plans of all generations their places. Of first plans others were staged by runs
+        that came too late; the others belong to runs, and go with them (`tidy`)."""
+        generations = self.require_generations()
+        staged = self.storage.list(STAGING)
+        for one in generations:
+            name = one.staged or staged_plan_name(one.plan.sha256)
+            if name.rsplit("/", 1)[-1] in staged:
+                self.storage.move(name, one.place)
+        for name in staged:
             if STAGED_PLAN.fullmatch(name):
                 self.storage.remove(f"{STAGING}/{name}")
 
@@ -122,7 +182,8 @@ class Manifest(StoredManifest):
         except FileNotFoundError:  # another run has withdrawn it
             return self.publish(record, form)
         before = self._parsed(record.shard, content)
-        if record.betters(before):
+        # What a retry has planned since is its own to do: it would be there twice.
+        if record.betters(before) and not self._is_retried(before):
             self.storage.remove_if(record_name(record.shard), content)
             return self.publish(record, form)
         if record.staged is not None:
@@ -130,29 +191,36 @@ class Manifest(StoredManifest):
         return False
 
     def recover(self, form: ShardFormat) -> list[str]:
-        """Finish commits that were cut short, withdraw those that are worth nothing, and throw away
-        what dead runs staged.
+        """As `settle`; what was withdrawn."""
+        return self.settle(form).withdrawn
 
-        Returns:
-            Shards whose records were withdrawn, and why, for a person to read.
-        """
+    def settle(self, form: ShardFormat) -> Settled:
+        """Finish commits that were cut short, withdraw those that are worth nothing, and throw away
+        what dead runs staged. Every record is read once."""
         if self.storage.exists(CONFIG):
-            self._place_plan()
-        staged = self.storage.list(STAGING)
+            self._place_plans()
+        staged = set(self.storage.list(STAGING))
         lying = self.storage.find(DATA)
-        wanted = self._fingerprint()
-        withdrawn = []
-        for name in self.committed_names():
-            try:
-                content = self.storage.read(record_name(name))
-            except FileNotFoundError:  # another run has just withdrawn it
+        generations = self.generations()
+        found = Settled(names=[name for one in generations for name in one.names])
+        void = self._void(generations)
+        of = {name: one for one in generations for name in one.names}
+        there = set(self.storage.list(COMMITS))
+        names = [name for name in found.names if f"{name}.json" in there]
+        for name, content in zip(
+            names, self.storage.read_all(map(record_name, names)), strict=True
+        ):
+            if content is None:  # another run has just withdrawn it
                 continue
-            reason = self._settle(name, content, wanted, form, set(staged), lying)
-            if reason is not None:
+            record = self._settle(name, content, of[name].fingerprint, form, staged, lying)
+            if isinstance(record, str):
                 self.storage.remove_if(record_name(name), content)
-                withdrawn.append(f"{name}: {reason}; it is done again")
+                found.withdrawn.append(f"{name}: {record}; it is done again")
+            else:
+                found.committed.add(name)
+                found.totals.add(record.without(void[of[name].number]))
         self.tidy()
-        return withdrawn
+        return found
 
     def tidy(self, run: str | None = None) -> None:
         """Remove what belongs to runs that are over, or to `run`, and to no record: staged files,
@@ -174,25 +242,25 @@ class Manifest(StoredManifest):
         self,
         shard: str,
         content: bytes,
-        wanted: str | None,
+        wanted: str,
         form: ShardFormat,
-        staged: set[str],
+        staged: Collection[str],
         lying: Mapping[str, int],
-    ) -> str | None:
+    ) -> CommitRecord | str:
         """See that a committed file has its final name; otherwise why the record is worth
         nothing."""
         try:
             record = self._parsed(shard, content)
         except ShardError:
             return "its commit record was damaged"
-        if wanted is not None and record.fingerprint != wanted:
+        if record.fingerprint != wanted:
             return "its commit record was that of another configuration or plan"
         # A file of the right size is the right one where nothing is staged: `verify` looks closer.
         waits = record.staged is not None and record.staged.rsplit("/", 1)[-1] in staged
         size = lying.get(form.file_name(shard))
         if not waits and size == (None if record.sha256 is None else record.bytes):
-            return None
-        return None if self._in_place(record, form) else "its file was gone or cut"
+            return record
+        return record if self._in_place(record, form) else "its file was gone or cut"
 
     def _roll_forward(self, record: CommitRecord, form: ShardFormat) -> bool:
         """See that a committed file has its final name; without the file, withdraw the record."""
@@ -219,9 +287,23 @@ class Manifest(StoredManifest):
         except FileNotFoundError:
             return False
 
+    def _is_retried(self, record: CommitRecord) -> bool:
+        """Whether a later generation gives the verdict of a recording that failed there."""
+        generations = self.require_generations()
+        void = self._void(generations)
+        own = next(one.number for one in generations if record.fingerprint == one.fingerprint)
+        return any(failure.id in void[own] for failure in record.failures)
+
     def _is_recorded(self, name: str) -> bool:
-        """Whether a staged file has been committed since it was listed."""
+        """Whether a staged file has been committed since it was listed, or is a generation's
+        plan."""
+        if name.startswith("generation-"):
+            return any(one.staged == f"{STAGING}/{name}" for one in self.generations())
         try:
             return self.record(name.split(".", 1)[0]).staged == f"{STAGING}/{name}"
         except (FileNotFoundError, ShardError):
             return False
+
+
+def _facts(plan: Plan) -> PlanFacts:
+    return PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count, plan.splits)

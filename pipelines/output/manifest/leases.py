@@ -14,6 +14,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,10 +48,12 @@ class Holder:
     """when the process started, as the system counts: ids are used again"""
     time: float
     """of the last beat, seconds since 1970"""
+    redoes: bool = True
+    """it may do shards again in their places, where recordings were unavailable"""
 
     @classmethod
-    def here(cls) -> Holder:
-        return cls(_host(), os.getpid(), _born(os.getpid()), time.time())
+    def here(cls, redoes: bool = True) -> Holder:
+        return cls(_host(), os.getpid(), _born(os.getpid()), time.time(), redoes)
 
     @property
     def alive(self) -> bool:
@@ -63,7 +66,8 @@ class Holder:
 class Lease:
     """A run's lease, kept up by a thread for the length of a `with` block."""
 
-    def __init__(self, storage: Storage, run: str, while_there: str) -> None:
+    def __init__(self, storage: Storage, run: str, while_there: str, redoes: bool = True) -> None:
+        self._redoes = redoes
         self._storage, self._name, self._while_there = storage, _name(run), while_there
         self._over = Event()
         self._thread = Thread(target=self._beat, name="lease", daemon=True)
@@ -93,7 +97,7 @@ class Lease:
                     self._write()
 
     def _write(self) -> None:
-        self._storage.write(self._name, seal(asdict(Holder.here())))
+        self._storage.write(self._name, seal(asdict(Holder.here(self._redoes))))
 
 
 def read_lease(storage: Storage, run: str) -> Holder | None:
@@ -119,12 +123,32 @@ def is_over(storage: Storage, run: str) -> bool:
     return holder is None or not holder.alive
 
 
+def at_work(storage: Storage, but: str) -> list[str]:
+    """Which runs beside one may be doing shards again in their places, as a person may find them:
+    by machine and process."""
+    found = []
+    for run in _runs(storage):
+        if run == but or is_over(storage, run):
+            continue
+        with suppress(OSError, ValueError):
+            holder = read_lease(storage, run)
+            if holder is not None and holder.redoes:
+                found.append(f"{holder.host.split(' ')[0]}, process {holder.pid}")
+    return found
+
+
 def remove_dead(storage: Storage) -> None:
     """Remove the leases of runs that were killed."""
-    for file in storage.list(RUNS):
-        run = file.removesuffix(".json")
+    for run in _runs(storage):
         if is_over(storage, run):
-            storage.remove(f"{RUNS}/{file}")
+            storage.remove(_name(run))
+
+
+def _runs(storage: Storage) -> Iterator[str]:
+    """Those with a lease; one that is being written has a dot before its name."""
+    for file in storage.list(RUNS):
+        if file.endswith(".json") and not file.startswith("."):
+            yield file.removesuffix(".json")
 
 
 def _name(run: str) -> str:

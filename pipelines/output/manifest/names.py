@@ -18,6 +18,7 @@ CONFIG, PLAN, COMMITS, DATA, STAGING = (
     "data",
     "manifest/staging",
 )
+GENERATIONS, PLANS = "manifest/generations", "manifest/plans"
 _BLOCK = 1 << 20
 _STAGED = re.compile(r"\.?.+\.([0-9a-f]{12})\.[0-9a-f]{32}\.")
 """a staged file's name, or that under which it is being written, and the run in it"""
@@ -48,6 +49,21 @@ def run_of(staged: str) -> str | None:
 def staged_plan_name(digest: str) -> str:
     """Where a plan waits for the configuration that names it."""
     return f"{STAGING}/plan-{digest}.parquet"
+
+
+def generation_name(number: int) -> str:
+    """Where it is written what a generation is, from 1; the first run's is in `CONFIG`."""
+    return f"{GENERATIONS}/{number:05d}.json"
+
+
+def plan_name(number: int) -> str:
+    """Where a generation's plan lies."""
+    return f"{PLANS}/{number:05d}.parquet" if number else PLAN
+
+
+def staged_generation_name(number: int, run: str) -> str:
+    """A place for the plan of a generation that a run is about to begin, shared with nobody."""
+    return f"{STAGING}/generation-{number:05d}.{run}.{uuid.uuid4().hex}.parquet"
 
 
 def hash_file(path: str) -> str:

@@ -3,20 +3,29 @@ checked. `pipelines.output.manifest.commits` writes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipelines.output.manifest.generations import (
+    RETRY,
+    Generation,
+    first_of,
+    parsed,
+    retried_ids,
+)
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
-    PLAN,
+    GENERATIONS,
     PRECISION,
+    generation_name,
     record_name,
     staged_plan_name,
 )
 from pipelines.output.manifest.records import CommitRecord
 from pipelines.output.manifest.sealing import unseal
-from pipelines.output.plan import Plan, shard_name
+from pipelines.output.plan import Plan
+from pipelines.output.plans.together import Part, Plans
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
@@ -28,6 +37,9 @@ class StoredManifest:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self._config: tuple[bytes, StoredRun] | None = None
+        self._known: dict[tuple[str, str], Generation] = {}
+        self._retried: dict[str, frozenset[str]] = {}
 
     def read_config(self) -> StoredRun | None:
         """The stored configuration; None on a fresh folder.
@@ -37,7 +49,10 @@ class StoredManifest:
             ManifestError: it is damaged.
         """
         try:
-            return StoredRun.from_json(self._unsealed(CONFIG))
+            content = self.storage.read(CONFIG)
+            if self._config is None or self._config[0] != content:
+                self._config = content, StoredRun.from_json(self._unsealed(CONFIG, content))
+            return self._config[1]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -79,20 +94,45 @@ class StoredManifest:
             )
 
     def read_plan(self) -> Plan:
-        """The stored plan, the one that the configuration names. Local files are read in place,
-        others once, to a temporary file.
+        """The first run's plan, the one that the configuration names. Local files are read in
+        place, others once, to a temporary file.
 
         Raises:
             OutputError: there is none, or it cannot be read.
             ManifestError: it is damaged.
         """
-        facts = self.plan_facts()
-        seen = False
+        return self.plan_of(self.require_generations()[0])
+
+    def read_plans(self) -> Plans:
+        """The plans of all generations.
+
+        Raises:
+            OutputError, ManifestError: as for `read_plan`.
+        """
+        generations = self.require_generations()
+        plans = [self.plan_of(one) for one in generations]
+        void = self._void(generations)
+        return Plans(
+            [
+                Part(plan, one.fingerprint, void[one.number])
+                for one, plan in zip(generations, plans, strict=True)
+            ]
+        )
+
+    def plan_of(self, generation: Generation) -> Plan:
+        """A generation's plan.
+
+        Raises:
+            OutputError: there is none, or it cannot be read.
+            ManifestError: it is damaged.
+        """
+        facts, seen = generation.plan, False
+        staged = generation.staged or staged_plan_name(facts.sha256)
         # It may be moved to its place between two looks.
-        for name in (PLAN, staged_plan_name(facts.sha256), PLAN):
+        for name in (generation.place, staged, generation.place):
             try:
                 with self.storage.fetch(name) as path:
-                    plan = Plan.from_path(path, facts.sha256)
+                    plan = Plan.from_path(path, facts.sha256, generation.first)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -100,13 +140,71 @@ class StoredManifest:
             if plan is not None:
                 return plan
             seen = True
-        place = f"{self.storage.root}/{PLAN}"
+        place = f"{self.storage.root}/{generation.place}"
         if seen:
             raise ManifestError(
                 f"{place}: damaged: not the plan that was written (SHA-256): restore it, or choose "
                 "another OUT"
             )
         raise ManifestError(f"{place} is missing: restore it, or choose another OUT")
+
+    def require_generations(self) -> tuple[Generation, ...]:
+        """As `generations`, of a folder that a run has begun on.
+
+        Raises:
+            OutputError: not an output of `tokenize`.
+            ManifestError: its configuration or a generation's file is damaged.
+        """
+        self.plan_facts()
+        return self.generations()
+
+    def generations(self) -> tuple[Generation, ...]:
+        """What was planned, in order; nothing before a run has begun.
+
+        Raises:
+            ManifestError: a file is damaged, missing among others, or another folder's.
+        """
+        stored = self.read_config()
+        if stored is None or stored.plan is None:
+            return ()
+        found = [first_of(stored)]
+        for name in self.storage.list(GENERATIONS):
+            if not name.endswith(".json"):
+                continue
+            place = f"{GENERATIONS}/{name}"
+            if place != generation_name(len(found)):
+                missing = generation_name(len(found))
+                raise ManifestError(
+                    f"{self.storage.root}/{missing} is missing, and {name} is there: restore it, "
+                    "or choose another OUT"
+                )
+            found.append(self._generation(place, found[-1], stored))
+        return tuple(found)
+
+    def _generation(self, place: str, before: Generation, stored: StoredRun) -> Generation:
+        # What one holds never changes; which folder it is of may, where OUT was written anew.
+        key = (place, stored.fingerprint)
+        if key not in self._known:
+            try:
+                self._known[key] = parsed(self._unsealed(place), before, stored)
+            except ValueError as error:
+                raise ManifestError(
+                    f"{self.storage.root}/{place}: not a generation of this folder ({error}): "
+                    "restore it, or choose another OUT"
+                ) from error
+        return self._known[key]
+
+    def _void(self, generations: Sequence[Generation]) -> list[frozenset[str]]:
+        """For each generation the ids of which a later one gives the verdict."""
+        void: list[frozenset[str]] = [frozenset()]
+        for one in reversed(generations[1:]):
+            again: frozenset[str] = frozenset()
+            if one.kind == RETRY:
+                if one.fingerprint not in self._retried:
+                    self._retried[one.fingerprint] = retried_ids(self.plan_of(one))
+                again = self._retried[one.fingerprint]
+            void.append(void[-1] | again)
+        return void[::-1]
 
     def plan_facts(self) -> PlanFacts:
         """What the configuration says of the plan.
@@ -137,11 +235,7 @@ class StoredManifest:
 
     def planned_names(self) -> list[str]:
         """Names of the shards that were planned, in order; none before a run has begun."""
-        stored = self.read_config()
-        if stored is None or stored.plan is None:
-            return []
-        facts = stored.plan
-        return [shard_name(facts.split, number, facts.shards) for number in range(facts.shards)]
+        return [name for one in self.generations() for name in one.names]
 
     def committed_names(self) -> list[str]:
         """Names of the planned shards that have a commit record, in order."""
@@ -149,7 +243,7 @@ class StoredManifest:
         return [name for name in self.planned_names() if f"{name}.json" in there]
 
     def committed(self) -> dict[str, CommitRecord]:
-        """The commit record of every planned shard that has one, by shard, in order.
+        """What `records` gives, by shard, in order.
 
         Raises:
             ShardError: one is damaged.
@@ -157,25 +251,36 @@ class StoredManifest:
         return {record.shard: record for record in self.records()}
 
     def records(self) -> Iterator[CommitRecord]:
-        """The same records, one at a time."""
-        return map(self.record, self.committed_names())
+        """The commit record of every planned shard that has one, in order, one at a time. Failures
+        of recordings that were planned again since are not among them: the last verdict counts.
+
+        Raises:
+            ShardError: one is damaged.
+        """
+        generations = self.generations()
+        there = set(self.storage.list(COMMITS))
+        void = self._void(generations)
+        for one in generations:
+            for name in one.names:
+                if f"{name}.json" in there:
+                    yield self.record(name).without(void[one.number])
+
+    def fingerprints(self) -> dict[str, str]:
+        """What each planned shard's commit record is to bear, by shard."""
+        return {name: one.fingerprint for one in self.generations() for name in one.names}
 
     def is_committed(self, shard: str) -> bool:
         """Whether there is a record, of whatever content."""
         return self.storage.exists(record_name(shard))
 
     def record(self, shard: str) -> CommitRecord:
-        """One commit record.
+        """One commit record, as it was written.
 
         Raises:
             FileNotFoundError: the shard is not committed.
             ShardError: the record is damaged, or another shard's.
         """
         return self._parsed(shard, self.storage.read(record_name(shard)))
-
-    def _fingerprint(self) -> str | None:
-        stored = self.read_config()
-        return None if stored is None else stored.fingerprint
 
     def _parsed(self, shard: str, content: bytes) -> CommitRecord:
         name = f"{self.storage.root}/{record_name(shard)}"
@@ -186,9 +291,9 @@ class StoredManifest:
             )
         return record
 
-    def _unsealed(self, name: str) -> dict[str, Any]:
+    def _unsealed(self, name: str, content: bytes | None = None) -> dict[str, Any]:
         try:
-            return unseal(self.storage.read(name))
+            return unseal(self.storage.read(name) if content is None else content)
         except ValueError as error:
             raise ManifestError(
                 f"{self.storage.root}/{name}: damaged, or of a version without checksums "

@@ -7,8 +7,8 @@ import base64
 import builtins
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,12 @@ class CommitRecord:
         errors, before = (frozenset(failure.id for failure in one.errors) for one in (self, other))
         return errors < before and self.failed <= other.failed
 
+    def without(self, ids: Collection[str]) -> CommitRecord:
+        """The same record without the failures of some recordings."""
+        if not any(failure.id in ids for failure in self.failures):
+            return self
+        return replace(self, failures=tuple(one for one in self.failures if one.id not in ids))
+
     @property
     def is_hopeful(self) -> bool:
         """Whether a recording may be had another day: its store answered, but not for it."""
@@ -135,28 +141,35 @@ class Totals:
     """failures in the others"""
     measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
     """of shards with columns of quality: what these are, and how they are spread"""
+    splits: Counter[str] = field(default_factory=Counter)
+    """rows by split"""
 
     @classmethod
     def over(cls, records: Iterable[CommitRecord]) -> Totals:
         totals = cls()
         for record in records:
-            failed = totals.failures
-            totals.shards += 1
-            totals.rows += record.rows
-            totals.num_samples += record.num_samples
-            totals.failures += len(record.errors)
-            totals.filtered += record.filtered
-            if "quality" in record.footer:
-                totals.measured.append((record.footer["quality"], record.quality))
-            totals.kinds.update(failure.kind for failure in record.failures)
-            of_shard = record.errors or record.failures
-            if of_shard and (not totals.first or (record.errors and not failed)):
-                totals.first = of_shard[0].message
-            if record.is_hopeful:
-                totals.hopeful.add(record.shard)
-            else:
-                totals.settled += len(record.errors)
+            totals.add(record)
         return totals
+
+    def add(self, record: CommitRecord) -> None:
+        """Count one shard's."""
+        failed = self.failures
+        self.shards += 1
+        self.rows += record.rows
+        self.splits[record.shard.rsplit("-", 3)[0]] += record.rows
+        self.num_samples += record.num_samples
+        self.failures += len(record.errors)
+        self.filtered += record.filtered
+        if "quality" in record.footer:
+            self.measured.append((record.footer["quality"], record.quality))
+        self.kinds.update(failure.kind for failure in record.failures)
+        of_shard = record.errors or record.failures
+        if of_shard and (not self.first or (record.errors and not failed)):
+            self.first = of_shard[0].message
+        if record.is_hopeful:
+            self.hopeful.add(record.shard)
+        else:
+            self.settled += len(record.errors)
 
     def describe_failures(self) -> str:
         """What to say of a run that made no row at all."""

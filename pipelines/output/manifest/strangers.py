@@ -31,6 +31,7 @@ def strangers(
     form: ShardFormat,
     planned: Collection[str],
     waiting: Mapping[str, str],
+    plans: Collection[str] = (),
 ) -> Iterator[tuple[str, str]]:
     """Names of strangers, those among the shards relative to `data/`, and what is wrong with each.
 
@@ -39,6 +40,7 @@ def strangers(
         form: of its shards.
         planned: names of the shards that were planned.
         waiting: shards by the names that commit records give their staged files.
+        plans: files of later generations, which are known by them.
     """
     files = {form.file_name(shard) for shard in planned}
     for name in storage.find(DATA):
@@ -50,7 +52,7 @@ def strangers(
         place = f"{MANIFEST}/{name}"
         folder, _, file = place.rpartition("/")
         reason = None
-        if place in (CONFIG, PLAN, PRECISION, LOCK) or file.startswith(_OF_SYSTEMS):
+        if place in (CONFIG, PLAN, PRECISION, LOCK, *plans) or file.startswith(_OF_SYSTEMS):
             continue
         if TEMPORARY.fullmatch(file) and run_of(file) is None:
             reason = _LEFT_OVER if place in dead else None

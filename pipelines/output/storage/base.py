@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO
 
@@ -32,6 +32,15 @@ class Storage(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """A file's content; `FileNotFoundError` when it is not there."""
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
+        """The contents of many files, in their order; None for one that is not there. A store with
+        a long way to it is asked for several at once."""
+        for name in names:
+            try:
+                yield self.read(name)
+            except FileNotFoundError:
+                yield None
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:

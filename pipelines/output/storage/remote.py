@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +16,9 @@ from pipelines.output.storage.base import Storage, as_output_error
 from pipelines.system.outages import is_refused
 from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
 from tokenizer.errors import OutputError
+
+_AT_ONCE = 64
+"""requests that are under way together where many small files are read"""
 
 
 class RemoteStorage(Storage):
@@ -30,6 +36,24 @@ class RemoteStorage(Storage):
         with self._told("read", name):
             content: bytes = self._fs.cat_file(self._path(name))
             return content
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
+        def read(name: str) -> bytes | None:
+            try:
+                return self.read(name)
+            except FileNotFoundError:
+                return None
+
+        coming = iter(names)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            waiting = deque(pool.submit(read, name) for name in islice(coming, 2 * _AT_ONCE))
+            try:
+                while waiting:
+                    yield waiting.popleft().result()
+                    waiting.extend(pool.submit(read, name) for name in islice(coming, 1))
+            finally:
+                for one in waiting:
+                    one.cancel()
 
     def write(self, name: str, content: bytes) -> None:
         with self._told("written", name):

@@ -372,7 +372,7 @@ def test_a_field_of_the_source_that_is_called_flags_is_the_sources_own(
     )
     manifest = Manifest(open_storage(str(tmp_path / "out")))
     found = survey.take_survey(
-        manifest, manifest.read_plan(), shard_format("parquet"), manifest.require_config()
+        manifest, manifest.read_plans(), shard_format("parquet"), manifest.require_config()
     )
     assert found.entries[0].flags == (("clipped",) if isinstance(flags, list) else ())
 

@@ -211,4 +211,4 @@ def test_rows_whose_files_are_not_there_are_counted(tmp_path: Path) -> None:
 )
 def test_words_in_the_forms_that_have_times(given: list[Any]) -> None:
     assert read_words(given) == [(0.0, 0.5, "hi", None), (0.5, 1.0, "you", None)]
-    assert read_words(["hi", "you"]) is None and read_words([[1, 0, "back"]]) is None
+    assert read_words(["hi", "you"]) is None and read_words([[1, 2, 3]]) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from pipelines.corpus.layouts.base import (
     NO,
@@ -18,7 +19,9 @@ from pipelines.corpus.layouts.base import (
     parent,
     split_of,
 )
+from pipelines.corpus.tables.alignment import ALIGNMENT, ERROR, stored, within
 from pipelines.corpus.tables.spans import to_seconds
+from pipelines.corpus.tables.word_files import Ctm
 from tokenizer.errors import FailureKind
 
 _SPLIT_UP = re.compile(r"(^|/)split\d+(utt)?/")
@@ -26,6 +29,10 @@ _SPLIT_UP = re.compile(r"(^|/)split\d+(utt)?/")
 _TO_THE_END = -1
 """end of a segment that goes on to its recording's"""
 _BESIDE = {"utt2spk": "speaker", "utt2lang": "language"}
+_CTM = ("ctm", "ctm.gz", "words.ctm", "word.ctm", "text.ctm")
+"""what times of words may be called, best first"""
+_CHANNELS = "reco2file_and_channel"
+"""what a CTM calls a recording: `recording file channel`"""
 
 
 class Kaldi(Layout):
@@ -47,7 +54,7 @@ class Kaldi(Layout):
         return name == "wav.scp"
 
     def beside(self, name: str) -> list[str]:
-        return ["segments", "text", *_BESIDE]
+        return ["segments", "text", *_BESIDE, *_CTM, _CHANNELS]
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         lists = _lists(folder)
@@ -66,13 +73,14 @@ def _data_folder(folder: Folder, data: str, several: bool) -> Iterator[Row | Bad
     yield from bad
     beside, told = _beside(folder, data)
     yield from told
+    timed = _Timed(folder, data)
     if f"{data}segments" in folder.files:
         whole, bad = _table(folder, f"{data}segments")
         yield from bad
     else:
         whole = {name: (place, f"{name} 0 -1") for name, (place, _) in audio.items()}
     for utterance, (place, span) in whole.items():
-        values = {
+        values: dict[str, Any] = {
             field: found[utterance][1] for field, found in beside.items() if utterance in found
         }
         try:
@@ -82,18 +90,67 @@ def _data_folder(folder: Folder, data: str, several: bool) -> Iterator[Row | Bad
         except ValueError as error:
             yield BadRow(f"{place} ({utterance})", str(error))
             continue
+        values |= timed.words(utterance, recording, start, end)
         yield _row(audio[recording], place, prefix + utterance, values, (start, end), split, data)
+    timed.note(whole.keys() | audio.keys())
     for place, utterance in (
         (place, name) for name, (place, _) in beside["text"].items() if name not in whole
     ):
         yield BadRow(f"{place} ({utterance})", "a transcript of no recording in wav.scp")
 
 
+class _Timed:
+    """Times of words in a data folder. Those that go by a recording's name are in its time, those
+    by an utterance's in the utterance's own (`steps/get_train_ctm.sh` and its
+    `--use-segments`)."""
+
+    def __init__(self, folder: Folder, data: str) -> None:
+        name = next((data + each for each in _CTM if data + each in folder.files), None)
+        self._folder, self._name, self._ctm = folder, name, Ctm(())
+        self._called: dict[str, tuple[str, str | None]] = {}
+        if name is None:
+            return
+        self._ctm = Ctm(line for _, line in folder.lines(name) if isinstance(line, str))
+        if data + _CHANNELS in folder.files:
+            table, _ = _table(folder, data + _CHANNELS)
+            for recording, (_, value) in table.items():
+                file, *channel = value.split()
+                self._called[recording] = file, next(iter(channel), None)
+
+    def words(
+        self, utterance: str, recording: str, start: float | None, end: float | None
+    ) -> dict[str, Any]:
+        """Words of an utterance as a row has them."""
+        whole = start is None and end is None
+        try:
+            if utterance in self._ctm and (whole or utterance != recording):
+                return _told(stored(self._ctm.words(utterance)))
+            name, channel = self._called.get(recording, (recording, None))
+            name, channel = (name, channel) if name in self._ctm else (recording, None)
+            return _told(within(stored(self._ctm.words(name, channel)), start or 0.0, end))
+        except ValueError as error:
+            return {ERROR: f"{self._name}: {error}"}
+
+    def note(self, known: set[str]) -> None:
+        """Say which names of the CTM are of nothing that is there."""
+        strangers = sorted(self._ctm.names - known - {file for file, _ in self._called.values()})
+        if strangers:
+            shown = ", ".join(strangers[:3]) + (" …" if strangers[3:] else "")
+            self._folder.notes.append(
+                f"{self._name}: words of {len(strangers):,} names that are neither a recording nor "
+                f"an utterance: {shown}"
+            )
+
+
+def _told(words: list[list[Any]]) -> dict[str, Any]:
+    return {ALIGNMENT: words} if words else {}
+
+
 def _row(
     audio: tuple[str, str],
     place: str,
     id: str,
-    values: dict[str, str],
+    values: dict[str, Any],
     span: tuple[float | None, float | None],
     split: str | None,
     data: str,

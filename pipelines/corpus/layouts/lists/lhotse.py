@@ -16,13 +16,21 @@ from pipelines.corpus.layouts.base import (
     Fit,
     Folder,
     Layout,
+    OneOf,
     Row,
     as_object,
     half,
     parent,
 )
 from pipelines.corpus.layouts.packed import is_shar
-from pipelines.corpus.tables.alignment import ALIGNMENT, Word, read_words, stored
+from pipelines.corpus.tables.alignment import (
+    ALIGNMENT,
+    ALIGNMENTS,
+    ERROR,
+    Word,
+    read_words,
+    stored,
+)
 from pipelines.corpus.tables.spans import to_seconds
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
@@ -156,7 +164,39 @@ def _row(
         row = of_part(recording, part, said, _at(place, part))
     except (TypeError, ValueError) as error:
         return BadRow(_at(place, part), str(error))
-    return replace(row, path=path, channel=channel, split=_split(name), base=parent(name))
+    number, part_of = one_channel(recording, part, name, row)
+    return replace(
+        row,
+        path=path,
+        channel=channel,
+        split=_split(name),
+        base=parent(name),
+        number=number,
+        one_of=part_of,
+    )
+
+
+def one_channel(
+    recording: Mapping[str, Any], part: Mapping[str, Any], name: str, row: Row
+) -> tuple[int | None, OneOf | None]:
+    """Which channel of a recording of several a part of it is, by its place among them, and the
+    part that all of them are of; None where it is no single one.
+
+    Args:
+        name: of the list.
+    """
+    there = recording.get("channel_ids")
+    if not isinstance(there, list):
+        found = (each.get("channels") for each in recording.get("sources") or [])
+        there = [number for each in found if isinstance(each, list) for number in each]
+    asked = part.get("channel")
+    asked = asked[0] if isinstance(asked, list) and len(asked) == 1 else asked
+    id = recording.get("id")
+    if len(there) < 2 or asked not in there or isinstance(asked, list) or not id:
+        return None, None
+    whole = row.start is None and row.end is None
+    span = (row.start or 0.0, row.end if row.end is not None else row.seconds or 0.0)
+    return there.index(asked), OneOf(str(id), name, span, whole, len(there))
 
 
 def of_part(
@@ -239,18 +279,44 @@ def _values(part: Mapping[str, Any], said: list[dict[str, Any]], start: float) -
         values["supervisions"] = [
             {key: value for key, value in each.items() if key != ALIGNMENT} for each in said
         ]
-    words = [word for each in said for word in _words(each, part, start)]
-    return values | ({ALIGNMENT: stored(words)} if words else {})
+    return values | _timed(part, said, start)
 
 
-def _words(said: Mapping[str, Any], part: Mapping[str, Any], start: float) -> list[Word]:
-    """Words of a supervision, from the part's start on. Their times are the recording's; where
-    these do not fit what is said, the part's own."""
-    kinds = said.get(ALIGNMENT)
-    items = next((kinds[kind] for kind in _WORDS if kind in kinds), None) if kinds else None
-    if not isinstance(items, list):
+def _timed(part: Mapping[str, Any], said: list[dict[str, Any]], start: float) -> dict[str, Any]:
+    """Times of words, and of what else was aligned by its own name, from the part's start on."""
+    words: list[Word] = []
+    others: dict[str, list[list[Any]]] = {}
+    wrong = ""
+    for each in said:
+        kinds = each.get(ALIGNMENT)
+        for kind, items in kinds.items() if isinstance(kinds, dict) else ():
+            try:
+                found = _words(items, each, part, start)
+            except ValueError as error:
+                wrong = wrong or f"{kind}: {error}"
+                continue
+            if kind in _WORDS:
+                words += found
+            else:
+                others.setdefault(str(kind), []).extend(list(word[:3]) for word in found)
+    told: dict[str, Any] = {ALIGNMENTS: others} if any(others.values()) else {}
+    if wrong:
+        return told | {ERROR: wrong}
+    return told | ({ALIGNMENT: stored(words)} if words else {})
+
+
+def _words(
+    items: Any, said: Mapping[str, Any], part: Mapping[str, Any], start: float
+) -> list[Word]:
+    """Words of a supervision, or other things, from the part's start on. Their times are the
+    recording's; where these do not fit what is said, the part's own.
+
+    Raises:
+        ValueError: times that cannot be, or fit neither.
+    """
+    found = read_words([_item(each) for each in items]) if isinstance(items, list) else None
+    if not found:
         return []
-    found = read_words([_item(each) for each in items]) or []
     begins = 0.0 if said is part else _number(said.get("start"))
     ends = begins + _number(said.get("duration")) + _LOOSE
     for shift in (start, 0.0):
@@ -258,8 +324,13 @@ def _words(said: Mapping[str, Any], part: Mapping[str, Any], start: float) -> li
         if all(begins - _LOOSE < first and last < ends for first, last, _ in moved):
             speaker = said.get("speaker")
             speaker = speaker if isinstance(speaker, str) else None
-            return [(max(0.0, first), last, text, speaker) for first, last, text in moved]
-    return []
+            end = _number(part.get("duration")) or math.inf
+            return [
+                (max(0.0, first), last, text, speaker)
+                for first, last, text in moved
+                if 0 <= (first + last) / 2 <= end
+            ]
+    raise ValueError("times are neither in the recording's time nor in the part's")
 
 
 def _item(item: Any) -> Any:
@@ -271,7 +342,7 @@ def _item(item: Any) -> Any:
     try:
         return [start, round(start + length, 8), symbol]
     except TypeError:
-        return None
+        return [start, length, symbol]
 
 
 def _is_stored(value: Any) -> bool:

@@ -4,13 +4,15 @@ files called `…manifest….json`."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
 from pipelines.corpus.layouts.packed import is_tarred
 from pipelines.corpus.tables.columns import pick_fields
 from pipelines.corpus.tables.spans import read_span
+from pipelines.corpus.tables.word_files import NamedCtms
 
 _ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_][A-Za-z0-9-]+)*?(?=[-_.]|$)")
@@ -37,14 +39,35 @@ class NeMo(Layout):
         for name in _named(folder):
             found = _SPLIT.search(name.rpartition("/")[2])
             split = found.group(0) if found else None
+            ctms = NamedCtms(_reader(folder, parent(name)))
             for place, value in folder.objects(name):
                 if isinstance(value, BadRow):
                     yield value
                     continue
                 try:
-                    yield manifest_row(value, place, split, parent(name))
+                    row = manifest_row(value, place, split, parent(name))
+                    told = ctms.timed(row.values, row.path, row.start, row.end)
+                    yield replace(row, values=told)
                 except ValueError as error:
                     yield BadRow(place, str(error))
+
+
+def _reader(folder: Folder, base: str) -> Callable[[str], bytes]:
+    """Reads files of the folder by what a manifest calls them; aligners write down in full where
+    they were told to write."""
+
+    def read(named: str) -> bytes:
+        inside = named.removeprefix(f"{folder.spec.rstrip('/')}/")
+        parts = named.split("/")
+        tails = ["/".join(parts[at:]) for at in range(1, len(parts))]
+        names = [f"{base}{named.removeprefix('./')}", inside]
+        names += [f"{home}{tail}" for tail in tails for home in (base, "")]
+        name = next((name for name in names if name in folder.files), None)
+        if name is None:
+            raise OSError(f"no such file in {folder.spec}")
+        return folder.content(name)
+
+    return read
 
 
 def _named(folder: Folder) -> list[str]:

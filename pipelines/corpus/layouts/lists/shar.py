@@ -4,7 +4,8 @@ by the cut's id (`lhotse.shar.readers.lazy`, `lhotse.shar.writers.audio`)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines.corpus.layouts.base import (
     Fit,
     Folder,
     Layout,
+    OneOf,
     Packed,
     Row,
     half,
@@ -49,8 +51,8 @@ class Shar(Layout):
     def belongs(self, name: str, first_line: str) -> bool:
         return is_shar(name)
 
-    def beside(self, name: str) -> list[str]:
-        return [audio_of_shard(name)] if is_shar(name) else []
+    def beside(self, name: str) -> list[str] | None:
+        return None if is_shar(name) else []
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         for name in _shards(folder):
@@ -58,7 +60,8 @@ class Shar(Layout):
 
 
 def _shards(folder: Folder) -> list[str]:
-    return [name for name in folder.ending_in(".jsonl", ".jsonl.gz") if is_shar(name)]
+    named = folder.given or folder.ending_in(".jsonl", ".jsonl.gz")
+    return sorted(name for name in named if is_shar(name))
 
 
 def _shard(folder: Folder, name: str) -> Iterator[Row | BadRow]:
@@ -74,7 +77,9 @@ def _shard(folder: Folder, name: str) -> Iterator[Row | BadRow]:
         elif ending != "json" or key not in audio:  # the manifest comes behind its audio
             audio.setdefault(key, member)
     fields = _fields(folder, name)
-    for place, cut in folder.objects(name):
+    cuts = list(folder.objects(name))
+    channels = _Channels((cut for _, cut in cuts), name)
+    for place, cut in cuts:
         if isinstance(cut, BadRow):
             yield cut
             continue
@@ -85,7 +90,9 @@ def _shard(folder: Folder, name: str) -> Iterator[Row | BadRow]:
             yield BadRow(told, why, FailureKind.BAD_ROW if id in absent else FailureKind.NOT_FOUND)
             continue
         try:
-            yield _row(cut, told, audio[id], fields.get(id, {}), tar, folder.spec)
+            row = _row(cut, told, audio[id], fields.get(id, {}), tar, folder.spec)
+            number, one_of = channels.of(cut)
+            yield replace(row, number=number, one_of=one_of)
         except (TypeError, ValueError) as error:
             yield BadRow(told, str(error))
 
@@ -103,6 +110,42 @@ def _row(
     values = {**more, **row.values}
     split = split_of(tar, spec)
     return replace(row, path=tar, member=member, values=values, channel=channel, split=split)
+
+
+class _Channels:
+    """Tells cuts that are the channels of one part of a recording. Their list names the recording
+    as it was before it was cut up, no times in it, and of its channels only a cut's own."""
+
+    def __init__(self, cuts: Iterable[dict[str, Any] | BadRow], name: str) -> None:
+        self._name = name
+        self._numbers: defaultdict[tuple[str, float], list[int]] = defaultdict(list)
+        for cut in cuts:
+            found = None if isinstance(cut, BadRow) else _channel(cut)
+            if found is not None:
+                self._numbers[found[0]].append(found[1])
+
+    def of(self, cut: dict[str, Any]) -> tuple[int | None, OneOf | None]:
+        """As `lhotse.one_channel`. Of parts of one length that follow each other, it is not known
+        which belong together."""
+        found = _channel(cut)
+        if found is None:
+            return None, None
+        (recording, length), number = found
+        numbers = self._numbers[found[0]]
+        if len(numbers) < 2 or sorted(numbers) != list(range(len(numbers))):
+            return None, None
+        part = OneOf(recording, self._name, (0.0, length), channels=len(numbers))
+        return number, part
+
+
+def _channel(cut: dict[str, Any]) -> tuple[tuple[str, float], int] | None:
+    """The recording and length of a cut of one channel, and which it is."""
+    asked, recording, length = cut.get("channel"), cut.get("recording"), cut.get("duration")
+    asked = asked[0] if isinstance(asked, list) and len(asked) == 1 else asked
+    id = recording.get("id") if isinstance(recording, dict) else None
+    if not (id and isinstance(asked, int) and isinstance(length, int | float)):
+        return None
+    return (str(id), float(length)), asked
 
 
 def _fields(folder: Folder, name: str) -> dict[str, dict[str, Any]]:

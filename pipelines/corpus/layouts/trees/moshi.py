@@ -21,7 +21,8 @@ from pipelines.corpus.layouts.base import (
     parent,
     split_of,
 )
-from pipelines.corpus.tables.alignment import read_words, said
+from pipelines.corpus.tables.alignment import with_alignment
+from pipelines.corpus.tables.values import SIDECAR_ERROR
 from tokenizer.errors import SourceError
 
 _KEY = "alignments"
@@ -43,7 +44,7 @@ class Moshi(Layout):
             return NO
         looked = beside[:_LOOKED_AT]
         told = [name for name in looked if _KEY in _object(folder, name)]
-        if any(read_words(_object(folder, name)[_KEY]) is not None for name in told):
+        if any(_has_words(_object(folder, name)) for name in told):
             return YES
         return half(f"`{_KEY}` of {told[0]} is no list of [word, [start, end], …]") if told else NO
 
@@ -65,6 +66,7 @@ class Moshi(Layout):
                     yield value if isinstance(value, BadRow) else BadRow(place, "no `path`")
                     continue
                 own = f"{parent(name)}{path.removeprefix('./')}"
+                own = folder.find(own) or own
                 listed.add(own)
                 seconds = value.get("duration")
                 seconds = float(seconds) if isinstance(seconds, int | float) else None
@@ -79,16 +81,20 @@ class Moshi(Layout):
 
 
 def _row(folder: Folder, audio: str, row: Row) -> Iterator[Row | BadRow]:
-    """A dialogue's row; a transcript that cannot be read is told, and its audio stays."""
+    """A dialogue's row; a transcript that cannot be read is told in it, and its audio stays."""
     name = f"{audio.rpartition('.')[0]}.json"
     values: dict[str, Any] = {}
     if name in folder.files:
-        words = read_words(_object(folder, name).get(_KEY))
-        if words is None:
-            yield BadRow(name, f"`{_KEY}` is no list of [word, [start, end], speaker]")
-        else:
-            values = said(words)
+        given = {_KEY: _object(folder, name).get(_KEY)}
+        values = with_alignment(given)
+        if values == given:
+            why = f"`{_KEY}` is no list of [word, [start, end], speaker]"
+            values = {SIDECAR_ERROR: f".json: {why}"}
     yield replace(row, values=values)
+
+
+def _has_words(told: dict[str, Any]) -> bool:
+    return with_alignment({_KEY: told.get(_KEY)}) != {_KEY: told.get(_KEY)}
 
 
 def _object(folder: Folder, name: str) -> dict[str, Any]:

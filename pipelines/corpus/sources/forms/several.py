@@ -91,7 +91,10 @@ class SeveralSources(Source):
 def _labelled(label: str, source: Source, recording: Recording) -> Recording:
     own = source.is_one_file and recording.id == _name(source)
     id = label if own else f"{label}/{recording.id}"
-    return replace(recording, id=id, locator={**recording.locator, OF: label})
+    meta = recording.meta
+    if isinstance(meta.get("recording"), str) and isinstance(meta.get("channel"), int):
+        meta = {**meta, "recording": f"{label}/{meta['recording']}"}
+    return replace(recording, id=id, locator={**recording.locator, OF: label}, meta=meta)
 
 
 def _own(label: str, source: Source, recording: Recording) -> Recording:

@@ -3,6 +3,8 @@ installed (`pip install lhotse`)."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ import soundfile
 from layout_corpora import RATE, samples, size, sound
 
 from pipelines.corpus.sources import open_source
+from pipelines.loader.dataset import CodesDataset
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.run import tokenize_corpus
 from tokenizer.audio import read_audio
+from tokenizer.codecs.registry import load_codec
 
 lhotse = pytest.importorskip("lhotse")
 warnings.filterwarnings("ignore")
@@ -94,6 +100,7 @@ def test_shar_is_what_lhotse_loads(tmp_path: Path, cuts: Any, format: str) -> No
     assert rows["mono"][1].shape == (1, size(3))
     # The words of a cut that was cut are told in the times of a recording that is not there.
     assert "alignment" not in rows["part"][0].meta
+    assert "neither in the recording's time" in rows["part"][0].meta["alignment_error"]
 
 
 def test_one_shard_alone(tmp_path: Path, cuts: Any) -> None:
@@ -104,3 +111,74 @@ def test_one_shard_alone(tmp_path: Path, cuts: Any) -> None:
         for cut in cuts:
             writer.write(cut)
     assert list(found(tmp_path / "shar" / "cuts.000001.jsonl.gz")) == ["mono"]
+
+
+def by_channel(folder: Path) -> list[Any]:
+    """Both channels of two calls and of a part of the first, not in order, and one channel alone;
+    each channel is a tone of its own."""
+    cuts = []
+    for number in range(2):
+        time = np.arange(48_000) / RATE
+        tones = [np.sin(2 * np.pi * (300 + 200 * (2 * number + c)) * time) for c in (0, 1)]
+        path = folder / f"call{number}.wav"
+        soundfile.write(path, 0.3 * np.stack(tones, axis=1), RATE, subtype="PCM_16")
+        whole = lhotse.Recording.from_file(path)
+        parts = [(0.0, 1.0), (0.25, 0.5)] if number == 0 else [(0.0, 1.0)]
+        for start, length in parts:
+            for c in (1, 0):
+                id = f"{path.stem}-{start}-{c}"
+                said = lhotse.SupervisionSegment(f"s-{id}", path.stem, 0.0, length, c, f"text {c}")
+                cuts.append(lhotse.MonoCut(id, start, length, c, [said], recording=whole))
+    alone = lhotse.MonoCut("alone", 0.1, 0.3, 1, recording=cuts[0].recording)
+    return [cuts[0], cuts[2], cuts[1], cuts[3], alone, *cuts[4:]]
+
+
+@pytest.mark.parametrize("form", ["cuts", "files", "shar"])
+def test_channels_of_a_recording_are_one_sample_for_the_loader(tmp_path: Path, form: str) -> None:
+    """A file of two channels, a file for each, and a packed file for each."""
+    cuts = by_channel(tmp_path)
+    (tmp_path / "made").mkdir()
+    if form == "shar":
+        from lhotse.shar import SharWriter
+
+        with SharWriter(str(tmp_path / "made"), fields={"recording": "flac"}) as writer:
+            for cut in cuts:
+                writer.write(cut)
+    else:
+        lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "made" / "cuts.jsonl.gz")
+    if form == "files":
+        apart(tmp_path)
+    config = TokenizeConfig(source=str(tmp_path / "made"), codec="mulaw", bandwidth=24.0)
+    tokenize_corpus(config, str(tmp_path / "out"), RunOptions(workers=0, quiet=True))
+    data = CodesDataset(str(tmp_path / "out"), channels=2)
+    codec, found = load_codec("mulaw", bandwidth=24.0), {}
+    for number in range(len(data)):
+        sample = data.read(number, fields=("text", "scales", "meta"))
+        assert sample.fields["text"] == ("text 0", "text 1")
+        heard = [codec.decode(one.to_codes()).samples[0] for one in sample.channels]
+        tones = [int(np.abs(np.fft.rfft(each)).argmax() * RATE / len(each)) for each in heard]
+        names = {meta["recording"] for meta in sample.fields["meta"]}
+        assert [meta["channel"] for meta in sample.fields["meta"]] == [0, 1] and len(names) == 1
+        found[names.pop()] = tones, len(heard[0])
+    assert found == {
+        "call0": ([300, 500], 48_000),
+        "call1": ([700, 900], 48_000),
+        ("call0#call0-0.25-0" if form == "shar" else "call0#0.25-0.75"): ([300, 500], 24_000),
+    }
+    assert data.left_out == 1
+
+
+def apart(folder: Path) -> None:
+    """Each channel in a file of its own, as telephone corpora come."""
+    for number in range(2):
+        both, _ = soundfile.read(folder / f"call{number}.wav")
+        for c in (0, 1):
+            soundfile.write(folder / f"call{number}-{c}.wav", both[:, c], RATE, subtype="PCM_16")
+    path = folder / "made" / "cuts.jsonl.gz"
+    cuts = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    for cut in cuts:
+        stem = cut["recording"]["id"]
+        cut["recording"]["sources"] = [
+            {"type": "file", "channels": [c], "source": f"{folder}/{stem}-{c}.wav"} for c in (0, 1)
+        ]
+    path.write_bytes(gzip.compress("".join(json.dumps(cut) + "\n" for cut in cuts).encode()))

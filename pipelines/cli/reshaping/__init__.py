@@ -1,0 +1,1 @@
+"""Commands that make an output folder of others, or change one."""

@@ -1,0 +1,236 @@
+"""An output folder that another one is made from: its shards one after the other, what was planned
+for each, and its rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import SCALARS, Row
+from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.names import data_name, hash_file
+from pipelines.output.plan import PlannedShard
+from pipelines.output.plans.together import Plans
+from pipelines.output.storage import open_storage
+from pipelines.system.places import is_remote
+from tokenizer.errors import OutputError, ShardError, UsageError
+from tokenizer.types import Recording
+
+DROPPED = "dropped"
+"""kind of a failure that is none: somebody took the recording out"""
+SECONDS = "seconds"
+"""a column that shards do not have: their samples over their rate"""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A planned recording of a parent: a row, or a failure."""
+
+    row: int | None
+    """its place in the shard's file; None of a failure"""
+    recording: Recording
+    """as planned, with text, language and speaker as the row has them"""
+    facts: Mapping[str, Any]
+    """the columns with one value a row, and `SECONDS`; nothing of a failure"""
+    failure: Mapping[str, str] | None = None
+
+
+class Parent:
+    """One finished output folder."""
+
+    def __init__(self, out: str) -> None:
+        """
+        Raises:
+            OutputError: not an output folder, or an unfinished one.
+        """
+        self.out = out
+        self._storage = open_storage(out)
+        self.manifest = Manifest(self._storage)
+        self.stored = self.manifest.require_config()
+        self.form = shard_format(self.stored.config.format)
+        self.names = self.manifest.planned_names()
+        missing = len(self.names) - len(self.manifest.committed_names())
+        if missing:
+            raise OutputError(
+                f"{out}: {missing} of {len(self.names)} shards are not there yet: finish it first, "
+                "with the command that began it"
+            )
+
+    @property
+    def root(self) -> str:
+        """Its place, spelled out."""
+        return self._storage.root
+
+    @cached_property
+    def _plans(self) -> Plans:
+        return self.manifest.read_plans()
+
+    @cached_property
+    def _planned(self) -> list[tuple[PlannedShard, frozenset[str]]]:
+        """Every shard, and ids of which a later generation gives the verdict."""
+        return [(shard, part.void) for part in self._plans.parts for shard in part.plan.shards]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the source found and did not use."""
+        return self._plans.notes
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of its splits, in order."""
+        return tuple(dict.fromkeys(name.rsplit("-", 3)[0] for name in self.names))
+
+    def split_of(self, shard: int) -> str:
+        """The split of a shard."""
+        return self.names[shard].rsplit("-", 3)[0]
+
+    def ids(self) -> Iterator[str]:
+        """Every planned id."""
+        return self._plans.ids()
+
+    def failures(self) -> Iterator[tuple[str, str]]:
+        """Id and kind of every recording without a row."""
+        for record in self.manifest.records():
+            yield from ((failure.id, failure.kind) for failure in record.failures)
+
+    @cached_property
+    def state(self) -> str:
+        """Changes when any of its rows or failures does (16 hex digits)."""
+        digest = hashlib.sha256(self.stored.fingerprint.encode())
+        for name in self.names:
+            record = self.manifest.record(name)
+            failed = [[one.id, one.kind] for one in record.failures]
+            digest.update(json.dumps([name, record.sha256, failed]).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def quality(self) -> Mapping[str, Mapping[str, str]]:
+        """Its columns of quality: unit and meaning of each."""
+        for name in self.names:
+            record = self.manifest.record(name)
+            if record.sha256 is not None:
+                found: Mapping[str, Mapping[str, str]] = record.footer.get("quality", {})
+                return found
+        return {}
+
+    @cached_property
+    def columns(self) -> pa.Schema:
+        """Its columns with one value a row, and `SECONDS`."""
+        for name in self.names:
+            record = self.manifest.record(name)
+            if record.sha256 is not None:
+                with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+                    return _with_seconds(self.form.columns(file, path))
+        return _with_seconds(SCALARS)
+
+    def items(self, shard: int) -> Iterator[Item]:
+        """What was planned for a shard, in order; no codes are read.
+
+        Raises:
+            ShardError: it is damaged, or not what was planned.
+        """
+        record = self.manifest.record(self.names[shard])
+        failed = {failure.id: failure for failure in record.failures}
+        rows = self._facts(record)
+        at = 0
+        planned, void = self._planned[shard]
+        for recording in planned.recordings:
+            if recording.id in failed and recording.id in void:
+                continue
+            if recording.id in failed:
+                failure = failed[recording.id]
+                said = {name: getattr(failure, name) for name in failure.__slots__}
+                yield Item(None, recording, {}, said)
+                continue
+            facts = next(rows, None)
+            if facts is None or facts["id"] != recording.id:
+                raise ShardError(
+                    f"{self.root}/{data_name(record.shard, self.form)}: its rows are not those "
+                    f"that were planned: run `codecshards verify {self.out}`"
+                )
+            yield Item(at, _as_row(recording, facts), facts)
+            at += 1
+
+    def rows(self, shard: int) -> Iterator[Row]:
+        """Every row of a shard, which is compared with its committed hash first.
+
+        Raises:
+            ShardError: damage.
+        """
+        record = self.manifest.record(self.names[shard])
+        if record.sha256 is None:
+            return
+        with self._fetched(record, whole=True) as path, open(path, "rb") as file:  # noqa: PTH123
+            yield from self.form.read(file, self._place(record))
+
+    def _facts(self, record: CommitRecord) -> Iterator[Mapping[str, Any]]:
+        if record.sha256 is None:
+            return
+        with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+            names = self.form.columns(file, self._place(record)).names
+            file.seek(0)
+            for facts in self.form.read_columns(file, self._place(record), names):
+                yield {**facts, SECONDS: facts["num_samples"] / facts["sample_rate"]}
+
+    @contextmanager
+    def _fetched(self, record: CommitRecord, whole: bool = False) -> Iterator[str]:
+        """A local path to a shard's file; one whose commit was cut short waits under the name it
+        was staged by."""
+        final = data_name(record.shard, self.form)
+        for name in (final, record.staged):
+            try:
+                if name is None or self._storage.size(name) != record.bytes:
+                    continue
+            except FileNotFoundError:
+                continue
+            with self._storage.fetch(name) as path:
+                if whole and hash_file(path) != record.sha256:
+                    continue
+                yield path
+                return
+        raise ShardError(
+            f"{self._place(record)}: not there, or not what was committed: run `codecshards "
+            f"verify {self.out}`"
+        )
+
+    def _place(self, record: CommitRecord) -> str:
+        return f"{self.root}/{data_name(record.shard, self.form)}"
+
+
+def open_parents(outs: list[str], new: str) -> list[Parent]:
+    """
+    Raises:
+        OutputError: one is not there or unfinished.
+        UsageError: two are one folder, or the new one is among them.
+    """
+    parents = [Parent(out) for out in outs]
+    roots = [parent.root for parent in parents]
+    for at, root in enumerate(roots):
+        if root in roots[:at]:
+            raise UsageError(f"{outs[at]} is given twice: once is enough")
+    root = open_storage(new).root
+    if root in roots:
+        raise UsageError(f"{new} is what it would be made from: choose another folder for it")
+    for parent in roots:
+        if not is_remote(root) and (root.startswith(f"{parent}/") or parent.startswith(f"{root}/")):
+            raise UsageError(f"{new} and {parent} lie in each other: choose another folder")
+    return parents
+
+
+def _with_seconds(schema: pa.Schema) -> pa.Schema:
+    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
+    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
+
+
+def _as_row(recording: Recording, facts: Mapping[str, Any]) -> Recording:
+    """What was planned, as the row has it now."""
+    said = {name: facts[name] for name in ("text", "language", "speaker")}
+    return replace(recording, seconds=facts[SECONDS], **said)

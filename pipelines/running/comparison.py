@@ -1,0 +1,193 @@
+"""A corpus as it is now against what was planned of it: what is new, what has changed, what has
+gone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.output.plan import Plan, write_plan
+from pipelines.output.plans.distinct import DistinctIds
+from pipelines.output.plans.rows import SCHEMA
+from pipelines.output.plans.together import Plans
+from tokenizer.types import Recording
+
+_READ = ("id", "locator", "start", "end", "channel", "text", "language", "speaker", "meta")
+_AT = "place"
+_MOST_MEMORY = "1GB"
+"""what does not fit goes to TMPDIR"""
+_FACTS = """
+    select {at} as place,
+        {id} as id,
+        try(json_extract_string(locator, '$.version')) as version,
+        try(json_extract_string(locator, '$.audio')) as audio,
+        try(json_extract_string(locator, '$.row')) is not null as is_row,
+        try(json_extract(locator, '$.rejected')) is not null as rejected,
+        [cast(start as varchar), cast("end" as varchar)] as span,
+        [text, language, speaker] as said
+    from {source}
+"""
+_WHOLE = """
+    case when channel is not null and contains(meta, '"recording"')
+        and ends_with(id, '#' || channel)
+    then left(id, length(id) - length('#' || channel)) else id end
+"""
+"""of a row that is one channel of a recording, that recording's id"""
+_CHANGED = """
+    select {what} from listed l join known k using (id)
+    where l.rejected is distinct from k.rejected or l.span is distinct from k.span or
+        case when l.audio is not null and k.audio is not null then l.audio <> k.audio
+        when l.is_row and l.said is distinct from k.said then false
+        else l.version is not null and k.version is not null and l.version <> k.version end
+"""
+"""another audio under the same id, as far as can be told without reading it; of a row whose text
+was corrected, whose values are its version, nothing can"""
+_TEXT = """
+    from listed l join known k using (id)
+    where l.said is distinct from k.said and not l.rejected and not k.rejected
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How a corpus differs from what was planned, in recordings."""
+
+    new: int = 0
+    changed: int = 0
+    """another file, archive member or row is where theirs was"""
+    gone: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.gone)
+
+    def __str__(self) -> str:
+        said = (("new", self.new), ("changed", self.changed), ("gone", self.gone))
+        return ", ".join(f"{count:,} {what}" for what, count in said if count)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the corpus says of a recording, where the plan says otherwise."""
+
+    id: str
+    text: str | None
+    language: str | None
+    speaker: str | None
+
+
+class Comparison(AbstractContextManager["Comparison"]):
+    """A corpus, listed once and compared with the plans; the list lies in TMPDIR, as its ids do.
+    Recordings are one where their ids are."""
+
+    def __init__(self, recordings: Iterable[Recording], plans: Plans) -> None:
+        """
+        Raises:
+            SourceError: the corpus cannot be listed, or has an id twice.
+        """
+        self.generations = len(plans.parts)
+        """that it was compared with"""
+        self.listing = write_plan(((0, one) for one in _distinct(recordings)), plans.split)
+        self._stack = ExitStack()
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="codecshards-"))
+        settings: dict[str, Any] = {
+            "threads": 1,
+            "temp_directory": folder,
+            "memory_limit": _MOST_MEMORY,
+        }
+        self._database = self._stack.enter_context(duckdb.connect(config=settings))
+        self._take("listed", _listed(self.listing))
+        self._take("known", _known(plans), _WHOLE)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def changes(self) -> Changes:
+        """What is not as it was planned."""
+        return Changes(
+            self._count("select count(*) from listed anti join known using (id)"),
+            self._count(_CHANGED.format(what="count(*)")),
+            self._count("select count(distinct id) from known anti join listed using (id)"),
+        )
+
+    def new(self) -> Iterator[Recording]:
+        """Recordings that no plan has, in the corpus's order."""
+        yield from self._chosen("select l.place from listed l anti join known k using (id)")
+
+    def changed(self) -> set[str]:
+        """Ids of what was planned and is another now."""
+        rows = self._database.execute(_CHANGED.format(what="distinct id")).fetchall()
+        return {id for (id,) in rows}
+
+    def other_text(self) -> Iterator[Said]:
+        """Recordings of which text, language or speaker are not the planned ones."""
+        found = self._database.execute(f"select distinct id, l.said {_TEXT}")
+        while rows := found.fetchmany(1024):
+            yield from (Said(id, *said) for id, said in rows)
+
+    def _chosen(self, query: str) -> Iterator[Recording]:
+        chosen = np.zeros(self.listing.count, bool)
+        chosen[self._database.execute(query).fetchnumpy()[_AT]] = True
+        for recording, is_one in zip(self.listing.recordings, chosen.tolist(), strict=True):
+            if is_one:
+                yield recording
+
+    def _count(self, query: str) -> int:
+        (found,) = self._database.execute(query).fetchone() or (0,)
+        return int(found)
+
+    def _take(self, name: str, batches: Iterator[pa.RecordBatch], id: str = "id") -> None:
+        reader = pa.RecordBatchReader.from_batches(_schema(), batches)
+        self._database.register("source", reader)
+        query = _FACTS.format(at=_AT, id=id, source="source")
+        self._database.execute(f"create temp table {name} as {query}")
+        self._database.unregister("source")
+
+
+def _distinct(recordings: Iterable[Recording]) -> Iterator[Recording]:
+    with DistinctIds() as ids:
+        for recording in recordings:
+            ids.add(recording.id, recording.uri)
+            yield recording
+        ids.check()
+
+
+def _schema() -> pa.Schema:
+    return pa.schema([*(SCHEMA.field(name) for name in _READ), pa.field(_AT, pa.int64())])
+
+
+def _listed(listing: Plan) -> Iterator[pa.RecordBatch]:
+    at = 0
+    for table in listing.columns(*_READ):
+        yield from _batches(table, at)
+        at += len(table)
+
+
+def _known(plans: Plans) -> Iterator[pa.RecordBatch]:
+    """Every recording as it was planned last."""
+    for part in plans.parts:
+        void = pa.array(sorted(part.void), pa.string())
+        for table in part.plan.columns(*_READ):
+            kept = table.filter(pc.invert(pc.is_in(table["id"], value_set=void)))
+            yield from _batches(kept, 0)
+
+
+def _batches(table: pa.Table, at: int) -> Iterator[pa.RecordBatch]:
+    columns = {
+        name: table[name] if name in table.column_names else pa.nulls(len(table)) for name in _READ
+    }
+    columns[_AT] = pa.array(np.arange(at, at + len(table)))
+    yield from pa.table(columns).cast(_schema()).to_batches()
