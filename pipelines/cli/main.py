@@ -27,7 +27,7 @@ COMMANDS = {
     "merge": "a new folder of several",
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
     "verify": "check every shard against its commit record",
-    "decode": "hear one recording again, at its exact length",
+    "decode": "hear recordings again, at their exact length",
     "export": "token ids for training language models: Megatron-LM or Arrow",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",

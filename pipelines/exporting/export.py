@@ -76,8 +76,6 @@ def export_codes(
             if row is not None:
                 work.add(split, row)
         work.close()
-        if not work.writers:
-            raise UsageError(f"{out} has no recording for which --where {where!r} is true")
         _write_map(folder, to, work, rows, where)
     return ExportResult(
         new,

@@ -181,6 +181,19 @@ def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> N
         temporary.unlink(missing_ok=True)
 
 
+def require_writable(ending: str, sample_rate: int, channels: int) -> None:
+    """
+    Raises:
+        UsageError: a format, by its ending, that has no room for such audio.
+    """
+    rates = (8_000, 12_000, 16_000, 24_000, 48_000)
+    if ending == ".opus" and (sample_rate not in rates or channels > 2):
+        raise UsageError(
+            f"Opus holds one or two channels at {', '.join(f'{rate:,}' for rate in rates)} Hz, not "
+            f"{channels} at {sample_rate:,}: use flac or wav"
+        )
+
+
 def _format(target: Path, sound: Blocks) -> tuple[str, str | None]:
     """libsndfile's names for a file's format, by its ending, and for its samples."""
     form = target.suffix.lstrip(".").upper()
