@@ -38,6 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     some.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one a core, or for a GPU)"
     )
+    some.add_argument(
+        "--partial", action="store_true", help="accept an OUT that lacks some of its shards"
+    )
     some.add_argument("--quiet", action="store_true", help="no word of progress")
 
 
@@ -76,6 +79,7 @@ def _many(options: argparse.Namespace, chosen: list[str]) -> int:
         format=options.format or "flac",
         ids_file=options.ids_file,
         where=options.where,
+        partial=options.partial,
         codec=options.codec,
         device=options.device,
         workers=options.workers,

@@ -105,8 +105,11 @@ def main() -> None:
                 answer = result_of(codec, question)
         except CodecshardsError as error:
             answer = error
-        pickle.dump(answer, answers)
-        answers.flush()
+        try:
+            pickle.dump(answer, answers)
+            answers.flush()
+        except BrokenPipeError:  # nobody is there to be told
+            os._exit(0)
 
 
 def _end_with(parent: int) -> None:

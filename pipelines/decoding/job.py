@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.output.export_audio import Blocks, load_same_codec, write_blocks
 from tokenizer.codecs.base import Codec, CodecSpec
-from tokenizer.errors import OutputError, ShapeError
+from tokenizer.errors import OutputError, UsageError
 from tokenizer.types import Codes
 
 Result = tuple[int, str | None]
@@ -59,7 +59,9 @@ def result_of(codec: Codec, job: Job) -> Result:
         )
         write_blocks(str(job.target), blocks, job.temporary / f"{uuid.uuid4().hex}.tmp")
         return job.target.stat().st_size, None
-    except (ShapeError, RuntimeError, MemoryError) as error:
-        return 0, " ".join(str(error).split()) or type(error).__name__
     except OSError as error:
-        raise OutputError(f"{job.target} cannot be written: {error.strerror}") from error
+        raise OutputError(f"{job.target} cannot be written: {error.strerror or error}") from error
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a codec raises is this recording's failure
+        return 0, " ".join(str(error).split()) or type(error).__name__

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ COLUMNS = (
 )
 _OWN = ("id", "file", "num_samples", "sample_rate", "split", "text", "language", "speaker")
 _SORTED = ("shard", "number", "digest", "bytes", "run")
-_EVERY = 64
-"""recordings between two commits: as many are decoded again after a SIGKILL, at most"""
+_EVERY = 1.0
+"""seconds between two commits: what was decoded since is decoded again after a SIGKILL"""
 
 
 class Ledger:
@@ -81,7 +82,7 @@ class Ledger:
         (self.run,) = self._database.execute(
             "select coalesce(max(run), 0) + 1 from done"
         ).fetchone()
-        self._waiting = 0
+        self._committed = time.monotonic()
 
     def _require(self, about: Mapping[str, Any]) -> None:
         stored = dict(self._database.execute("select name, value from about"))
@@ -112,8 +113,7 @@ class Ledger:
             f"insert or replace into done ({', '.join(names)}) values ({marks})",
             [values[name] for name in names],
         )
-        self._waiting += 1
-        if self._waiting >= _EVERY:
+        if time.monotonic() - self._committed >= _EVERY:
             self._commit()
 
     def bytes_of(self, id: str) -> int:
@@ -179,7 +179,7 @@ class Ledger:
 
     def _commit(self) -> None:
         self._database.commit()
-        self._waiting = 0
+        self._committed = time.monotonic()
 
 
 def _holds_something(folder: Path) -> bool:

@@ -49,6 +49,7 @@ def decode_many(
     format: str = "flac",
     ids_file: str | None = None,
     where: str | None = None,
+    partial: bool = False,
     codec: str | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -63,6 +64,7 @@ def decode_many(
         format: one of `FORMATS`.
         ids_file: lines of ids; None is all.
         where: condition on the rows, in SQL's words; None is all.
+        partial: accept an `out` that lacks some of its shards.
         codec: where the codec lies now; None is where it lay then.
         device: "auto", "cpu" or "cuda".
         workers: processes; None is one a core, or one for a GPU; 0 does all in this one.
@@ -73,7 +75,7 @@ def decode_many(
         ShardError: damage that is met while a condition is answered.
     """
     _require(format, to, workers, device)
-    work = _Work(out, Path(local_path(to)), format, ids_file, where, quiet)
+    work = _Work(_Asked(out, ids_file, where, partial), Path(local_path(to)), format, quiet)
     spec = work.rows.spec
     require_writable(f".{format}", spec.sample_rate, spec.channels)
     loading = Loading(spec, codec, device, None if workers == 0 else 1)
@@ -107,21 +109,31 @@ def _workers(workers: int | None, device: str, rows: int) -> int:
     return min(usable_cores(), max(rows, 1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which recordings are meant."""
+
+    out: str
+    ids_file: str | None
+    where: str | None
+    partial: bool
+
+
 class _Work:
     """One run over the rows of a folder."""
 
-    def __init__(
-        self, out: str, to: Path, format: str, ids_file: str | None, where: str | None, quiet: bool
-    ) -> None:
+    def __init__(self, asked: _Asked, to: Path, format: str, quiet: bool) -> None:
         self.result = Decoded()
-        self.rows = InOrder(out, where=where, damaged=self._damaged)
-        self._chosen = None if ids_file is None else Selection(ids_file)
-        self._all = ids_file is None and where is None
+        self.rows = InOrder(
+            asked.out, where=asked.where, partial=asked.partial, damaged=self._damaged
+        )
+        self._chosen = None if asked.ids_file is None else Selection(asked.ids_file)
+        self._all = asked.ids_file is None and asked.where is None
         chosen = self._chosen
         ids = self.rows.ids() if chosen is None else chosen.seen(self.rows.ids())
         self._names = Names(ids, f".{format}")
         if chosen is not None:
-            chosen.require_found(out)
+            chosen.require_found(asked.out)
         self._to, self._format, self._quiet = to, format, quiet
         self._pending: dict[str, tuple[str, CodedRow, str]] = {}
 

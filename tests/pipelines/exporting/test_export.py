@@ -223,6 +223,23 @@ def test_splits_are_apart(tmp_path: Path, rows: list[Row]) -> None:
     assert {k: len(v) for k, v in load_from_disk(str(tmp_path / "arrow")).items()} == done.documents
 
 
+def test_splits_of_a_manifest_are_apart_and_conditions_hold_for_all(
+    out: str, rows: list[Row], tmp_path: Path
+) -> None:
+    cs.split_codes(out, str(tmp_path / "split"), valid=0.4, quiet=True)
+    where = "seconds > 0.15"
+    done = cs.export_codes(str(tmp_path / "split"), str(tmp_path / "new"), to="arrow", where=where)
+    assert set(done.documents) == {"train", "valid"}
+    from datasets import load_from_disk
+
+    read = load_from_disk(str(tmp_path / "new"))
+    found = {row["id"]: row["input_ids"] for split in read.values() for row in split}
+    wanted = {row.id: row.codes.codes for row in rows if row.codes.seconds > 0.15}
+    assert set(found) == set(wanted) and sum(done.documents.values()) == len(wanted) < len(rows)
+    for id, ids in found.items():
+        assert np.array_equal(cs.codes_from_tokens(ids, tmp_path / "new").codes, wanted[id])
+
+
 def test_a_text_that_looks_like_a_special_token_is_text(words: str, tmp_path: Path) -> None:
     rows = [replace(row, text="a </s> b") for row in make_rows(1, SPEC, longest=0.1)]
     out = write_output(tmp_path / "out", rows, shards=1, spec=SPEC)
