@@ -11,6 +11,8 @@ VAD, SILENCE, FIXED = CUT_KINDS = ("vad", "silence", "fixed")
 """between stretches of speech as Silero's network hears them, in pauses as the level tells them, or
 after so many seconds, whatever is there"""
 DEFAULT_LEAST, DEFAULT_MOST, DEFAULT_PAD = 1.0, 30.0, 0.2
+CUT_FROM = "cut_from"
+"""key of a row's `meta`: the id of the recording that it is a segment of"""
 _LEAST_MOST, _MOST_MOST = 0.1, 86_400.0
 
 

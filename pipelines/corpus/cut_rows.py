@@ -7,11 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, are_times, within
-from tokenizer.cuts import Cuts
+from tokenizer.cuts import CUT_FROM, Cuts
 from tokenizer.types import Recording
 
-CUT_FROM = "cut_from"
-"""key of `meta`: the id of the recording that a row is a segment of"""
 _SEGMENTS = "segments"
 """key of `meta`: sentences with their times, as Whisper has them"""
 

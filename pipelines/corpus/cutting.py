@@ -32,6 +32,8 @@ _TOGETHER = 32
 """recordings, segments of one file, that one process looks at after each other"""
 _SAID_EVERY = 0.5
 """seconds between words about how far it is"""
+NOT_CUT = {"not_cut": True}
+"""in the locator of what could not be cut: the source itself lists it as a recording like others"""
 Look = RecordingError | DecodeReport
 
 
@@ -216,7 +218,7 @@ class Cutting:
         count.looked += 1
         if isinstance(look, RecordingError):
             count.failed += 1
-            locator = {**recording.locator, "rejected": [str(look.kind), look.message]}
+            locator = {**recording.locator, **NOT_CUT, "rejected": [str(look.kind), look.message]}
             yield replace(recording, locator=locator, seconds=0.1)
             return
         cuts = look.cuts

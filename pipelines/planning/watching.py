@@ -14,6 +14,10 @@ _LIVE_EVERY, _LOG_EVERY = 0.2, 10.0
 """seconds, on a terminal and in a log"""
 
 
+SAID_EVERY = 10.0
+"""seconds between messages of a run that say how far its planning is"""
+
+
 def watched(
     recordings: Iterator[Recording], what: str, stream: TextIO | None = None
 ) -> Iterator[Recording]:
