@@ -37,8 +37,8 @@ class CutRule:
             UsageError: one that cannot be followed.
         """
         most = DEFAULT_MOST if most is None else float(most)
-        least = min(DEFAULT_LEAST, most / 2) if least is None else float(least)
         pad = min(DEFAULT_PAD, most / 4) if pad is None else float(pad)
+        least = min(DEFAULT_LEAST, (most - 2 * pad) / 2) if least is None else float(least)
         return cls(kind, least, most, pad)
 
     def __post_init__(self) -> None:
@@ -48,15 +48,17 @@ class CutRule:
             raise UsageError(
                 f"--cut-max {self.most:g}: give seconds from {_LEAST_MOST:g} to {_MOST_MOST:g}"
             )
-        if not (math.isfinite(self.least) and 0 <= self.least <= self.most / 2):
-            raise UsageError(
-                f"--cut-min {self.least:g}: give seconds from 0 to half of --cut-max "
-                f"({self.most / 2:g})"
-            )
         if not (math.isfinite(self.pad) and 0 <= self.pad <= self.most / 4):
             raise UsageError(
                 f"--cut-pad {self.pad:g}: give seconds from 0 to a quarter of --cut-max "
                 f"({self.most / 4:g})"
+            )
+        # What is longer than one segment then always makes two.
+        half = (self.most - 2 * self.pad) / 2
+        if not (math.isfinite(self.least) and 0 <= self.least <= half):
+            raise UsageError(
+                f"--cut-min {self.least:g}: give seconds from 0 to {half:g}, half of --cut-max "
+                "without the padding"
             )
 
 

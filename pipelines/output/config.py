@@ -195,7 +195,7 @@ class TokenizeConfig:
             return
         if self.cut == FIXED and given["pad"] is not None:
             raise UsageError("--cut-pad: --cut fixed has no padding; silence and vad have")
-        rule = CutRule.of(self.cut, given["min"], given["max"], given["pad"])
+        rule = self._cut_rule(self.cut)
         object.__setattr__(self, "cut_min", rule.least)
         object.__setattr__(self, "cut_max", rule.most)
         object.__setattr__(self, "cut_pad", None if self.cut == FIXED else rule.pad)
@@ -205,7 +205,10 @@ class TokenizeConfig:
         """What long recordings are cut into; None leaves them whole."""
         if self.cut is None:
             return None
-        return CutRule.of(self.cut, self.cut_min, self.cut_max, self.cut_pad)
+        return self._cut_rule(self.cut)
+
+    def _cut_rule(self, kind: str) -> CutRule:
+        return CutRule.of(kind, self.cut_min, self.cut_max, 0.0 if kind == FIXED else self.cut_pad)
 
     @property
     def measures(self) -> tuple[str, ...]:

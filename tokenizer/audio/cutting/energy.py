@@ -10,8 +10,9 @@ Algorithm for Determining the Endpoints of Isolated Utterances" (Bell System Tec
 with the loudest frame as the peak and the noise taken from 100 ms of silence. Here both come from
 the 60 s around a frame, in order that a quiet speaker or a louder room later in the recording is
 judged by what is near: the peak is the 99th percentile of the levels, the noise the 5th. Digital
-silence, below -80 dBFS, is always a pause, and says nothing about the noise. A pause takes 0.2 s at
-least, and sounds shorter than 20 ms, such as clicks, do not end one.
+silence, below -80 dBFS, is always a pause, and says nothing about the noise, unless all else is
+within 20 dB of the peak: then that is sound alone, and the silence is the noise. A pause takes
+0.2 s at least, and sounds shorter than 20 ms, such as clicks, do not end one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FRAMES_A_SECOND = 100
 NOTHING = 1e-4
 """level of digital silence, -80 dBFS: dither and codecs' rounding are below"""
 PEAK_SHARE, NOISE_TIMES = 0.03, 4.0
+_NEAR_THE_PEAK = 0.1
 _NOISE, _PEAK = 5.0, 99.0
 _AROUND, _STEP = 60 * FRAMES_A_SECOND, 10 * FRAMES_A_SECOND
 """frames from which thresholds are taken, and for how many frames one holds"""
@@ -71,13 +73,17 @@ def thresholds(level: NDArray[np.float32]) -> NDArray[np.float32]:
     for start in range(0, len(level), _STEP):
         middle = start + _STEP // 2
         near = level[max(0, middle - _AROUND // 2) : middle + _AROUND // 2]
-        near = near[near > NOTHING]
-        found[start : start + _STEP] = _threshold(near) if near.size else NOTHING
+        found[start : start + _STEP] = _threshold(near)
     return found
 
 
 def _threshold(near: NDArray[np.float32]) -> float:
+    count, near = len(near), near[near > NOTHING]
+    if not near.size:
+        return NOTHING
     noise, peak = (float(np.percentile(near, share)) for share in (_NOISE, _PEAK))
+    if near.size < count and noise > _NEAR_THE_PEAK * peak:
+        noise = NOTHING
     return max(NOTHING, min(PEAK_SHARE * (peak - noise) + noise, NOISE_TIMES * noise))
 
 

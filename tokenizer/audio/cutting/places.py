@@ -48,10 +48,12 @@ def cut_in_pauses(activity: Activity, sample_rate: int, rule: CutRule) -> Cuts:
     spans: list[Span] = []
     for block in finder.blocks():
         spans += finder.split(block)
-    kept, lost = finder.long_enough(spans)
-    pieces = tuple(finder.padded(kept))
+    spans = finder.long_enough(spans)
+    both = list(zip(spans, finder.padded(spans), strict=True))
+    pieces = tuple(padded for span, padded in both if finder.is_enough(span))
+    lost = tuple(span for span in spans if not finder.is_enough(span))
     left = total - sum(end - start for start, end in (*pieces, *lost))
-    return Cuts(sample_rate, total, pieces, left, tuple(lost), finder.forced)
+    return Cuts(sample_rate, total, pieces, left, lost, finder.forced)
 
 
 def _most(rule: CutRule, sample_rate: int) -> int:
@@ -68,10 +70,10 @@ class _Finder:
 
     def __init__(self, activity: Activity, sample_rate: int, rule: CutRule) -> None:
         self._activity, self._rate = activity, sample_rate
-        self._least = _least(rule, sample_rate)
         self._pad = min(round(rule.pad * sample_rate), _most(rule, sample_rate) // 4)
         self._room = _most(rule, sample_rate) - 2 * self._pad
         """for what is heard"""
+        self._least = min(_least(rule, sample_rate), self._room // 2)
         self._long = round(LONG_PAUSE * sample_rate)
         self.forced = 0
 
@@ -108,8 +110,8 @@ class _Finder:
 
     def _best(self, pauses: list[Span], begin: int, finish: int) -> Span | None:
         """The pause to end a part in that begins at `begin`; None if there is none."""
-        fair = [p for p in pauses if p[0] - begin >= self._least]
-        fair = [p for p in fair if finish - p[1] >= self._least] or fair
+        least = self._least
+        fair = [p for p in pauses if p[0] - begin >= least and finish - p[1] >= least]
         late = [p for p in fair if p[0] - begin >= self._room // 2]
         return max(late or fair, key=lambda p: (p[1] - p[0], p[0]), default=None)
 
@@ -130,17 +132,15 @@ class _Finder:
         place = min(max(activity.at(quiet), earliest), latest)
         return place, place
 
-    def long_enough(self, spans: list[Span]) -> tuple[list[Span], list[Span]]:
-        """Spans that are no shorter than the least, and those that could not be made so."""
-        kept, lost = list(spans), []
+    def is_enough(self, span: Span) -> bool:
+        """Whether it is no shorter than the least."""
+        return span[1] - span[0] >= self._least
+
+    def long_enough(self, spans: list[Span]) -> list[Span]:
+        """Spans that are no shorter than the least, as far as they can be made so."""
         for allowed in (self._long, None):
-            kept = self._joined(kept, allowed)
-            kept = self._widened(kept)
-        for span in list(kept):
-            if span[1] - span[0] < self._least:
-                kept.remove(span)
-                lost.append(span)
-        return kept, lost
+            spans = self._widened(self._joined(spans, allowed))
+        return spans
 
     def _joined(self, spans: list[Span], most_between: int | None) -> list[Span]:
         """Short spans joined to the nearer neighbour with which there is room for them."""
@@ -148,7 +148,7 @@ class _Finder:
         coming = list(reversed(spans))
         while coming:
             span = coming.pop()
-            if span[1] - span[0] >= self._least:
+            if self.is_enough(span):
                 done.append(span)
                 continue
             sides = [(span[0] - done[-1][1], -1)] if done else []
