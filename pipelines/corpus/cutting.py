@@ -12,7 +12,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pipelines.corpus.cut_rows import segments
@@ -260,11 +260,10 @@ def _stop(
 ) -> None:
     """End all processes, also in the middle of a file."""
     pool.shutdown(wait=False, cancel_futures=True)
-    while True:
+    while not all(one.done() for one in looked):  # a process may just be starting
         for decoder in decoders:
             decoder.stop()
-        if not wait(looked, timeout=0.2).not_done:
-            break
+        time.sleep(0.05)
     for decoder in decoders:
         decoder.close()
 

@@ -270,7 +270,7 @@ class Decoder:
         """End the child for good, also while another thread waits for it: that gets an error."""
         self._stopped = True
         if self._child is not None:
-            self._child.kill()
+            self._child.end()
 
     def _start(self) -> Child:
         """A fresh child, which is told of the recordings in line; on trial, the first one is
