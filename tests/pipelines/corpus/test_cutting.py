@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3
 import soundfile
 from audio_files import by_ffmpeg
 from stored_rows import array, by_id
@@ -397,3 +398,13 @@ def test_settings_are_one_however_they_are_said() -> None:
     assert TokenizeConfig("x", cut="silence") == TokenizeConfig("x", cut="silence", cut_max=30)
     with pytest.raises(UsageError):
         TokenizeConfig("x", cut_min=1.0)
+
+
+def test_recordings_on_s3_are_cut_too(tmp_path: Path, bucket: s3.Bucket) -> None:
+    for name, data in (("long.wav", LONG), ("short.wav", SHORT)):
+        bucket.put(f"corpus/{name}", data)
+    run(bucket.url("corpus"), tmp_path / "out")
+    assert {*by_id(tmp_path / "out")} == {
+        "short.wav",
+        *(f"long.wav#{number:04d}" for number in (1, 2, 3, 4)),
+    }
