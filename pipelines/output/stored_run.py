@@ -42,6 +42,10 @@ UNSAID = {
     "config.tags": False,
     "config.quality": "none",
     "config.keep": None,
+    "config.cut": None,
+    "config.cut_max": None,
+    "config.cut_min": None,
+    "config.cut_pad": None,
 }
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""
