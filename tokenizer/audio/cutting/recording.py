@@ -56,10 +56,11 @@ def cut_by_listening(
     if rule.kind != FIXED:
         listener = VadListener(rate) if rule.kind == VAD else EnergyListener(rate)
     samples = 0
+    own = 1 if stream.facts.channels == 1 else None  # of which a mono file's other is a copy
     for block in stream:
         samples += block.shape[1]
         if listener is not None:
-            listener.add(block)
+            listener.add(block[:own])
         beat(samples / rate)
     if listener is None:
         return cut_evenly(samples, rate, rule)
