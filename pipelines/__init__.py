@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
-    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.export import ExportResult, export_codes
     from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
@@ -70,7 +70,7 @@ __all__ = [
     "codes_from_tokens",
     "correct_codes",
     "drop_codes",
-    "export",
+    "export_codes",
     "filter_codes",
     "merge_codes",
     "mix",
@@ -89,6 +89,7 @@ _HOMES = {
     "CodesLoader": "loader.loader",
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
+    "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
@@ -102,17 +103,16 @@ _HOMES = {
     "Sample": "loader.sample",
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
-    "Derived": "reshaping.derive",
     "Edited": "reshaping.edits.editing",
     "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
     "correct_codes": "reshaping.edits.editing",
     "drop_codes": "reshaping.edits.editing",
-    "filter_codes": "reshaping.commands",
-    "merge_codes": "reshaping.commands",
     "Tokens": "exporting.inverse",
     "codes_from_tokens": "exporting.inverse",
-    "export": "exporting.export",
+    "export_codes": "exporting.export",
+    "filter_codes": "reshaping.commands",
+    "merge_codes": "reshaping.commands",
     "mix": "loader.sequence.mixing",
     "reshard_codes": "reshaping.commands",
     "split_codes": "reshaping.commands",

@@ -30,7 +30,7 @@ COMMANDS = {
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
     "adopt": "a manifest for shards that have none",
     "verify": "check every shard against its commit record",
-    "decode": "hear one recording again, at its exact length",
+    "decode": "hear recordings again, at their exact length",
     "export": "token ids for training language models: Megatron-LM or Arrow",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",

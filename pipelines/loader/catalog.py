@@ -215,8 +215,8 @@ def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
     total = max(totals, default=len(shards))
     if len(shards) < total and not partial:
         raise UsageError(
-            f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True to go on "
-            "with these"
+            f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True "
+            "(to a command --partial) to go on with these"
         )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from pipelines.output.manifest.edits import EDITS
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
+    DATA,
     GENERATIONS,
     PRECISION,
     generation_name,
-    hash_stored,
+    hash_file,
 )
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
@@ -78,10 +80,8 @@ def verify(out: str) -> list[Problem]:
         return [*problems, Problem(EDITS, str(error))]
     staged: dict[str, str] = {}
     fingerprints = manifest.fingerprints()
-    for name, fingerprint in fingerprints.items():
-        try:
-            record = manifest.record(name)
-        except FileNotFoundError:
+    for name, record in manifest.records_of([*fingerprints]):
+        if record is None:
             problems.append(
                 Problem(
                     name,
@@ -89,12 +89,12 @@ def verify(out: str) -> list[Problem]:
                 )
             )
             continue
-        except ShardError as error:
-            problems.append(Problem(name, str(error)))
+        if isinstance(record, ShardError):
+            problems.append(Problem(name, str(record)))
             continue
         if record.staged is not None:
             staged[record.staged] = name
-        problems += checker.shard(name, planned.get(name), record, fingerprint)
+        problems += checker.shard(name, planned.get(name), record, fingerprints[name])
     plans = [place for one in generations[1:] for place in (generation_name(one.number), one.place)]
     found = strangers(storage, checker.format, [*fingerprints], staged, plans)
     return problems + [Problem(name, reason) for name, reason in found]
@@ -109,6 +109,7 @@ class _Checker:
         self._stored = stored
         self._manifest = Manifest(storage)
         self._spec = stored.codec
+        self._lying = storage.find(DATA)
 
     def shard(
         self, name: str, planned: PlannedShard | None, record: CommitRecord, fingerprint: str
@@ -142,7 +143,7 @@ class _Checker:
         name = self._manifest.place_of(record, self.format)
         failed = [failure.id for failure in record.failures]
         if record.sha256 is None:
-            if self._storage.exists(name):
+            if self.format.file_name(shard) in self._lying:
                 yield "has a file, though its record says that every recording failed"
             if any(
                 (
@@ -157,23 +158,24 @@ class _Checker:
                 yield "its record counts rows, and says that there is no file"
             yield from _fates(planned, [], failed)
             return
-        if not self._storage.exists(name):
+        try:
+            with self._storage.fetch(name) as path:  # of a store one copy serves all
+                size = Path(path).stat().st_size
+                if size != record.bytes:
+                    yield f"{size} bytes, {record.bytes} were committed"
+                if hash_file(path) != record.sha256:
+                    yield "its content is not what was committed (SHA-256 differs)"
+                yield from self._content(planned, record, name, path, failed)
+        except FileNotFoundError:
             yield f"its file is missing: {name}"
-            return
-        size = self._storage.size(name)
-        if size != record.bytes:
-            yield f"{size} bytes, {record.bytes} were committed"
-        if hash_stored(self._storage, name) != record.sha256:
-            yield "its content is not what was committed (SHA-256 differs)"
-        yield from self._content(planned, record, name, failed)
 
     def _content(
-        self, planned: Planned, record: CommitRecord, name: str, failed: list[str]
+        self, planned: Planned, record: CommitRecord, name: str, path: str, failed: list[str]
     ) -> Iterator[str]:
         stats, ids, flags, quality = ShardStats(), [], Flags(), Values()
         recordings = {recording.id: recording for recording in planned or ()}
         try:
-            with self._storage.open(name) as file:
+            with Path(path).open("rb") as file:
                 for row in self.format.read(file, name):
                     ids.append(row.id)
                     yield from self._row(row)
@@ -186,7 +188,7 @@ class _Checker:
                         row.codes,
                         max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1),
                     )
-            with self._storage.open(name) as file:
+            with Path(path).open("rb") as file:
                 footer = self.format.footer(file, name)
         except ShardError as error:
             yield str(error)

@@ -290,10 +290,25 @@ class StoredManifest:
         generations = self.generations()
         there = self._there()
         void = self._void(generations)
-        for one in generations:
-            for name in one.names:
-                if f"{name}.json" in there:
-                    yield self.record(name).without(void[one.number])
+        of = {name: one.number for one in generations for name in one.names}
+        names = [name for name in of if f"{name}.json" in there]
+        for name, record in self.records_of(names):
+            if isinstance(record, ShardError):
+                raise record
+            if record is not None:
+                yield record.without(void[of[name]])
+
+    def records_of(
+        self, names: Sequence[str]
+    ) -> Iterator[tuple[str, CommitRecord | ShardError | None]]:
+        """The commit records of some shards, as they were written; None where there is none, and
+        what is wrong with one."""
+        contents = self.storage.read_all(map(record_name, names))
+        for name, content in zip(names, contents, strict=True):
+            try:
+                yield name, None if content is None else self._parsed(name, content)
+            except ShardError as error:
+                yield name, error
 
     def _there(self) -> set[str]:
         """Files of the commit records that there are, also of one that an edit is just
