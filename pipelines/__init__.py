@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.reshaping.adopting import adopt_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         split_codes,
     )
     from pipelines.reshaping.derive import Derived
+    from pipelines.reshaping.edits.editing import Edited, correct_codes, drop_codes
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Delay",
     "Derived",
     "EachChannel",
+    "Edited",
     "ExportResult",
     "Flatten",
     "Mixture",
@@ -62,8 +65,11 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "Tokens",
+    "adopt_codes",
     "audit",
     "codes_from_tokens",
+    "correct_codes",
+    "drop_codes",
     "export_codes",
     "filter_codes",
     "merge_codes",
@@ -85,6 +91,7 @@ _HOMES = {
     "Delay": "loader.patterns",
     "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
+    "Edited": "reshaping.edits.editing",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
@@ -98,8 +105,11 @@ _HOMES = {
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
     "Tokens": "exporting.inverse",
+    "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
     "codes_from_tokens": "exporting.inverse",
+    "correct_codes": "reshaping.edits.editing",
+    "drop_codes": "reshaping.edits.editing",
     "export_codes": "exporting.export",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",

@@ -125,9 +125,10 @@ class _Run:
         stored = self._manifest.require_config()
         if stored.derived is not None:
             parents = ", ".join(one["path"] for one in stored.derived["parents"])
+            of = f" from {parents}: tokenize there, and make it anew; or" if parents else ":"
             raise OutputError(
-                f"{self._out} was made by `codecshards {stored.derived['command']}` from "
-                f"{parents}: tokenize there, and make it anew; or choose another OUT, and merge"
+                f"{self._out} was made by `codecshards {stored.derived['command']}`{of} choose "
+                "another OUT, and merge"
             )
         changed = stored.differences(wanted)
         if changed:

@@ -238,8 +238,9 @@ class RunOptions:
         if self.append and self.retry_failed is not None:
             raise UsageError("--append, --retry-failed: one at a time; run the other afterwards")
         for kind in self.retry_failed or ():
-            if kind not in set(FailureKind) - {FailureKind.FILTERED}:
-                kinds = ", ".join(one for one in FailureKind if one != FailureKind.FILTERED)
+            never = (FailureKind.FILTERED, FailureKind.DROPPED)
+            if kind not in set(FailureKind) - {*never}:
+                kinds = ", ".join(one for one in FailureKind if one not in never)
                 raise UsageError(f"--retry-failed {kind}: choose of {kinds}")
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")

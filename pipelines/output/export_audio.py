@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import require_device
 from tokenizer.codecs.base import Codec, CodecSpec
@@ -64,7 +63,7 @@ def find_row(out: str, id: str) -> Row:
     for failure in record.failures:
         if failure.id == id:
             raise UsageError(f"{id!r} was not tokenized ({failure.kind}): {failure.message}")
-    name = data_name(shard, form)
+    name = manifest.place_of(record, form)
     try:
         with storage.open(name) as file:
             row = form.read_one(file, f"{out}/{name}", id)

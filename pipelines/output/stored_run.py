@@ -147,7 +147,8 @@ class StoredRun:
             for name, value in self.derived["arguments"].items()
         ]
         parents = ", ".join(one["path"] for one in self.derived["parents"])
-        return [f"{' '.join([self.derived['command'], *flags])}, from {parents}"]
+        of = f", from {parents}" if parents else ""
+        return [f"{' '.join([self.derived['command'], *flags])}{of}"]
 
     @property
     def fingerprint(self) -> str:

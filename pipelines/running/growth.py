@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.corpus.by_channel import RECORDING, planned
+from pipelines.corpus.sources.identity import differ
 from pipelines.output.manifest.generations import APPEND, RETRY
 from pipelines.output.manifest.leases import at_work
 from pipelines.output.plan import Plan, make_plan
 from pipelines.output.rows import Rows
-from pipelines.running.comparison import Comparison
+from pipelines.running.comparison import Comparison, remembered
 from pipelines.running.work import Work
 from pipelines.system.words import many
 from tokenizer.errors import MENDABLE, OutputError
 from tokenizer.types import SPLIT, Recording
 
+_EXAMPLES = 3
 _MOST_LOOKED_UP = 200_000
 """recordings with another text that are compared with their rows"""
 
@@ -58,15 +60,41 @@ class Growth:
         """
         return Comparison(self._work.source.scan(), self._work.manifest.read_plans())
 
+    def is_untouched(self) -> bool:
+        """Whether a look at the corpus's files says that it is as it was planned; False where none
+        can, or none is cheaper than to list it.
+
+        Raises:
+            SourceError: they cannot be looked at.
+        """
+        files = self._work.source.files()
+        if files is None or any(version is None for version in files.values()):
+            return False
+        planned = remembered(self._work.manifest.read_plans())
+        return planned.keys() == files.keys() and all(
+            version is not None and not differ(version, str(files[uri]))
+            for uri, versions in planned.items()
+            for version in versions
+        )
+
     def append(self) -> Next | None:
         """What is new; None where nothing is.
 
         Raises:
             SourceError: the corpus cannot be listed, or has an id twice.
+            OutputError: what is there has other ids now.
         """
         with self.compare() as comparison:
             if not comparison.changes().new:
                 return None
+            renamed = comparison.renamed()
+            if renamed is not None:
+                raise OutputError(
+                    f"{self._work.manifest.storage.root}: SOURCE gives "
+                    f"{many(renamed.count, 'recording')} of it another id now ({renamed.before!r} "
+                    f"is {renamed.now!r}), and they would be there twice: name them as they were "
+                    "(`--layout`, `--map`), or choose another OUT"
+                )
             return Next(
                 APPEND, self._plan(self._by_channel(comparison.new())), comparison.generations
             )
@@ -123,15 +151,16 @@ class Growth:
             if row.id in ids or _whole(row) in ids:
                 yield row
 
-    def texts(self, comparison: Comparison) -> int:
-        """Rows of which the corpus says another text, language or speaker now than they have."""
+    def texts(self, comparison: Comparison) -> tuple[int, list[str]]:
+        """Recordings of which the corpus says another text, language or speaker now than their rows
+        have: how many, and the ids of a few."""
         wanted: dict[str, tuple[str | None, ...]] = {}
         for said in comparison.other_text():
             wanted[said.id] = (said.text, said.language, said.speaker)
             if len(wanted) > _MOST_LOOKED_UP:
-                return sum(1 for _ in comparison.other_text())
+                return sum(1 for _ in comparison.other_text()), sorted(wanted)[:_EXAMPLES]
         if not wanted:
-            return 0
+            return 0, []
         differ = set()
         for row in Rows(self._work.manifest.storage.root).rows(
             ["id", "text", "language", "speaker"]
@@ -139,7 +168,7 @@ class Growth:
             id = row["id"] if row["id"] in wanted else _origin(row["id"])
             if id in wanted and wanted[id] != (row["text"], row["language"], row["speaker"]):
                 differ.add(id)
-        return len(differ)
+        return len(differ), sorted(differ)[:_EXAMPLES]
 
     def _by_channel(self, recordings: Iterator[Recording]) -> Iterator[Recording]:
         config, patience = self._config, self._work.options.decode_timeout
