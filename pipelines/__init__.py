@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
-    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.export import ExportResult, export_codes
     from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
-    from pipelines.publishing.push import Pushed, push
+    from pipelines.publishing.push import Pushed, push_codes
+    from pipelines.reshaping.adopting import adopt_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         split_codes,
     )
     from pipelines.reshaping.derive import Derived
+    from pipelines.reshaping.edits.editing import Edited, correct_codes, drop_codes
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Delay",
     "Derived",
     "EachChannel",
+    "Edited",
     "ExportResult",
     "Flatten",
     "Mixture",
@@ -64,13 +67,16 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "Tokens",
+    "adopt_codes",
     "audit",
     "codes_from_tokens",
-    "export",
+    "correct_codes",
+    "drop_codes",
+    "export_codes",
     "filter_codes",
     "merge_codes",
     "mix",
-    "push",
+    "push_codes",
     "reshard_codes",
     "split_codes",
     "tokenize",
@@ -86,7 +92,9 @@ _HOMES = {
     "CodesLoader": "loader.loader",
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
+    "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
+    "Edited": "reshaping.edits.editing",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
@@ -100,15 +108,17 @@ _HOMES = {
     "Sample": "loader.sample",
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
-    "Derived": "reshaping.derive",
+    "Tokens": "exporting.inverse",
+    "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
+    "codes_from_tokens": "exporting.inverse",
+    "correct_codes": "reshaping.edits.editing",
+    "drop_codes": "reshaping.edits.editing",
+    "export_codes": "exporting.export",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",
-    "Tokens": "exporting.inverse",
-    "codes_from_tokens": "exporting.inverse",
-    "export": "exporting.export",
     "mix": "loader.sequence.mixing",
-    "push": "publishing.push",
+    "push_codes": "publishing.push",
     "reshard_codes": "reshaping.commands",
     "split_codes": "reshaping.commands",
     "tokenize": "public",

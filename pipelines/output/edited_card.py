@@ -29,7 +29,7 @@ def updated(before: str | None, card: str) -> str:
     front = new | kept
     if "license" in new:  # it was asked for
         front["license"] = new["license"]
-    front = {name: front[name] for name in dict.fromkeys([*new, *kept])}
+    front = {name: front[name] for name in dict.fromkeys([*old, *new]) if name in front}
     own = page[page.index(BEGIN) : page.index(END) + len(END)]
     if BEGIN in old_page and END in old_page.partition(BEGIN)[2]:
         head, _, rest = old_page.partition(BEGIN)

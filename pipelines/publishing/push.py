@@ -48,7 +48,7 @@ class Pushed:
     """the text of README.md"""
 
 
-def push(
+def push_codes(
     out: str,
     name: str,
     *,

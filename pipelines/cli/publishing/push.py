@@ -37,9 +37,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Do what was asked for; the exit code."""
-    from pipelines.publishing.push import push
+    from pipelines.publishing.push import push_codes
 
-    done = push(
+    done = push_codes(
         given.out,
         given.name,
         private=given.private,
