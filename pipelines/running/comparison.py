@@ -31,7 +31,9 @@ _FACTS = """
         try(json_extract_string(locator, '$.version')) as version,
         try(json_extract_string(locator, '$.audio')) as audio,
         try(json_extract_string(locator, '$.row')) is not null as is_row,
-        try(json_extract(locator, '$.rejected')) is not null as rejected,
+        try(json_extract(locator, '$.rejected')) is not null
+            and try(json_extract(locator, '$.not_cut')) is null as rejected,
+        coalesce(contains(meta, '"cut_from"'), false) as cut,
         [cast(start as varchar), cast("end" as varchar)] as span,
         [text, language, speaker] as said,
         [uri, try(json_extract_string(locator, '$.member')), cast(channel as varchar)] as home
@@ -45,14 +47,16 @@ _FILES = """
     where try(json_extract(locator, '$.rejected')) is null
 """
 _WHOLE = """
-    case when channel is not null and contains(meta, '"recording"')
+    case when contains(meta, '"cut_from"') then json_extract_string(meta, '$.cut_from')
+    when channel is not null and contains(meta, '"recording"')
         and ends_with(id, '#' || channel)
     then left(id, length(id) - length('#' || channel)) else id end
 """
-"""of a row that is one channel of a recording, that recording's id"""
+"""of a row that is one channel or a segment of a recording, that recording's id"""
 _CHANGED = """
     select {what} from listed l join known k using (id)
-    where l.rejected is distinct from k.rejected or l.span is distinct from k.span or
+    where l.rejected is distinct from k.rejected or
+        not k.cut and l.span is distinct from k.span or
         case when l.audio is not null and k.audio is not null then l.audio <> k.audio
         when l.is_row and l.said is distinct from k.said then false
         else l.version is not null and k.version is not null and l.version <> k.version end
@@ -69,7 +73,7 @@ _RENAMED = """
 """files and members that are planned under another id, which is not listed any more"""
 _TEXT = """
     from listed l join known k using (id)
-    where l.said is distinct from k.said and not l.rejected and not k.rejected
+    where l.said is distinct from k.said and not l.rejected and not k.rejected and not k.cut
 """
 
 
@@ -158,7 +162,7 @@ class Comparison(AbstractContextManager["Comparison"]):
         """What is not as it was planned."""
         return Changes(
             self._count("select count(*) from listed anti join known using (id)"),
-            self._count(_CHANGED.format(what="count(*)")),
+            self._count(_CHANGED.format(what="count(distinct id)")),
             self._count("select count(distinct id) from known anti join listed using (id)"),
         )
 

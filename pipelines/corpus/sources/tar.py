@@ -94,8 +94,8 @@ class TarSource(Source):
         for name in names:
             if name.endswith(COMPRESSED):
                 raise SourceError(
-                    f"{name}: compressed archives cannot be read by byte range: unpack it to a "
-                    ".tar first"
+                    f"{name}: compressed archives cannot be read by byte range: unpack it, and "
+                    "give the folder, or unpack it to a .tar"
                 )
         if self.spec.endswith(".tar"):
             return names, []

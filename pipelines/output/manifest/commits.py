@@ -316,8 +316,12 @@ class Manifest(StoredManifest):
         """Whether a later generation gives the verdict of a recording that failed there."""
         generations = self.require_generations()
         void = self._void(generations)
-        own = next(one.number for one in generations if record.fingerprint == one.fingerprint)
-        return any(failure.id in void[own] for failure in record.failures)
+        return any(
+            failure.id in void[one.number]
+            for one in generations
+            if record.fingerprint == one.fingerprint
+            for failure in record.failures
+        )
 
     def _is_recorded(self, name: str) -> bool:
         """Whether a staged file has been committed since it was listed, or is a generation's

@@ -78,8 +78,9 @@ def test_what_is_dropped_is_gone_and_in_the_ledger(own: Path, tmp_path: Path, ca
 
 
 def test_it_stays_out_of_the_next_run_of_appends_and_of_merges(
-    own: Path, corpus: Path, tmp_path: Path
+    outs: dict[str, Path], corpus: Path, tmp_path: Path
 ):
+    own = Path(shutil.copytree(outs["parquet"], tmp_path / "parquet"))
     before = by_id(own)
     drop_codes(str(own), GONE)
     kept = by_id(own)
