@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.decoding.names import folded
 from tokenizer.errors import OutputError
 
 PLACE = ".decode"
@@ -33,7 +34,7 @@ COLUMNS = (
     "speaker",
 )
 _OWN = ("id", "file", "num_samples", "sample_rate", "split", "text", "language", "speaker")
-_SORTED = ("shard", "number", "digest", "bytes", "run")
+_SORTED = ("shard", "number", "digest", "bytes", "run", "place")
 _EVERY = 1.0
 """seconds between two commits: what was decoded since is decoded again after a SIGKILL"""
 
@@ -77,6 +78,7 @@ class Ledger:
         names = ", ".join((*_OWN[1:], *_SORTED))
         self._database.execute("create table if not exists about (name primary key, value)")
         self._database.execute(f"create table if not exists done (id text primary key, {names})")
+        self._database.execute("create unique index if not exists places on done (place)")
         self._require(about)
         self._database.commit()
         (self.run,) = self._database.execute(
@@ -95,19 +97,34 @@ class Ledger:
         self._database.executemany("insert or replace into about values (?, ?)", stored.items())
 
     def is_done(self, id: str, file: str, digest: str) -> bool:
-        """Whether a recording's file is there, of these codes."""
+        """Whether a recording's file is there, of these codes; it gets this name where it has had
+        another, as ids that came or went may change it."""
         found = self._database.execute(
-            "select bytes from done where id = ? and file = ? and digest = ?", (id, file, digest)
+            "select file, bytes from done where id = ? and digest = ?", (id, digest)
         ).fetchone()
         try:
-            return found is not None and (self.folder / file).stat().st_size == found[0]
+            if found is None or (self.folder / found[0]).stat().st_size != found[1]:
+                return False
+            if found[0] != file:
+                self.claim(id, file)
+                (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / found[0]).replace(self.folder / file)
         except OSError:
             return False
+        return True
+
+    def claim(self, id: str, file: str) -> None:
+        """Forget who had this file before, as it is about to be another's: an id that is gone."""
+        gone = self._database.execute(
+            "delete from done where place = ? and id <> ?", (folded(file), id)
+        )
+        if gone.rowcount:
+            self._commit()
 
     def note(self, row: Mapping[str, Any]) -> None:
         """Note that a recording is done, or what is said of it now."""
         names = (*_OWN, *_SORTED)
-        values = {**row, "run": self.run}
+        values = {**row, "run": self.run, "place": folded(row["file"])}
         marks = ", ".join("?" for _ in names)
         self._database.execute(
             f"insert or replace into done ({', '.join(names)}) values ({marks})",

@@ -154,6 +154,7 @@ class _Work:
                 self.result.already += 1
                 self._note(split, row, digest, file, self.ledger.bytes_of(row.id))
                 continue
+            self.ledger.claim(row.id, file)
             self._pending[row.id] = split, row, digest
             yield Job(row.id, row.codes, self._to / file, self.ledger.temporary)
 

@@ -93,6 +93,11 @@ def _cut(text: str, most: int) -> str:
 
 def _key(path: str) -> int:
     """64 bits that are the same for names that some file system takes for one."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", path).casefold())
-    digest = hashlib.blake2b(folded.casefold().encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(folded(path).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+def folded(path: str) -> str:
+    """The same for paths that some file system takes for one."""
+    decomposed = unicodedata.normalize("NFKD", path).casefold()
+    return unicodedata.normalize("NFKC", decomposed).casefold()

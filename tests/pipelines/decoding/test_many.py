@@ -141,6 +141,25 @@ def test_a_second_run_does_what_is_missing_or_other(
     assert {one["text"] for one in table(to)[1:]} == {"corrected"}
 
 
+def test_files_follow_names_that_other_ids_change(tmp_path: Path) -> None:
+    upper, lower, other = (
+        replace(make_row(number, 9_000 + number, SPEC), id=id)
+        for number, id in enumerate(("A.wav", "a.wav", "A.mp3"))
+    )
+    to = tmp_path / "to"
+    steps = [[upper], [upper, lower], [lower], [other], [other, upper]]
+    for number, rows in enumerate(steps):
+        out = write_output(tmp_path / str(number), rows, shards=1)
+        decode_many(str(out), str(to), workers=0, quiet=True)
+        assert [one["id"] for one in table(to)] == [row.id for row in rows]
+        for one, row in zip(table(to), rows, strict=True):
+            assert soundfile.info(to / one["file"]).frames == row.codes.num_samples
+    (tmp_path / "ids").write_text("A.wav")
+    decode_many(str(out), str(to), ids_file=str(tmp_path / "ids"), workers=0, quiet=True)
+    listed = table(to)
+    assert len({one["file"].casefold() for one in listed}) == len(listed)
+
+
 def test_a_killed_run_is_finished_by_the_next_one(tmp_path: Path) -> None:
     rows = make_rows(60, SPEC, longest=3.0)
     out = str(write_output(tmp_path / "out", rows))
