@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
+    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
     from pipelines.loader.crop import Crop
@@ -47,6 +49,7 @@ __all__ = [
     "Delay",
     "Derived",
     "EachChannel",
+    "ExportResult",
     "Flatten",
     "Mixture",
     "Pack",
@@ -58,7 +61,10 @@ __all__ = [
     "Sample",
     "Span",
     "TokenizeConfig",
+    "Tokens",
     "audit",
+    "codes_from_tokens",
+    "export",
     "filter_codes",
     "merge_codes",
     "mix",
@@ -78,6 +84,7 @@ _HOMES = {
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
     "EachChannel": "loader.patterns",
+    "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
     "Pack": "loader.batching",
@@ -93,6 +100,9 @@ _HOMES = {
     "audit": "auditing.run",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",
+    "Tokens": "exporting.inverse",
+    "codes_from_tokens": "exporting.inverse",
+    "export": "exporting.export",
     "mix": "loader.sequence.mixing",
     "reshard_codes": "reshaping.commands",
     "split_codes": "reshaping.commands",

@@ -291,7 +291,7 @@ class _Run:
                 self._display.message(f"{self._out}: {nothing}")
                 return
             own = self._manifest.begin_generation(
-                coming.kind, coming.plan, self._run, coming.retried
+                coming.kind, coming.plan, coming.number, self._run, coming.retried
             )
             if own:
                 self._grown = True

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Ray's workers give way to every other process (nice 15): beside busy tests, they would start for
 # minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Each of the hundreds of processes that tests start would compile our modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts in the background without Ctrl-C, and so would be the programs
     # that these tests interrupt.

@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from pipelines.cli import EXIT_INTERRUPTED, EXIT_USAGE, EXIT_WRONG
+from pipelines.system.blame import lacks_memory
 from pipelines.system.signals import Stopped, stoppable
 from pipelines.system.streams import outlived_readers
 from pipelines.system.words import printable
@@ -28,11 +29,15 @@ COMMANDS = {
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
     "verify": "check every shard against its commit record",
     "decode": "hear one recording again, at its exact length",
+    "export": "token ids for training language models: Megatron-LM or Arrow",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
-_FOLDERS = dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping")
+_FOLDERS = {
+    **dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping"),
+    "export": "publishing",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +61,14 @@ def _run(options: argparse.Namespace) -> int:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:
         return _say(str(error), EXIT_USAGE)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        return _say(
+            f"memory ran out ({str(error).splitlines()[0] if str(error) else 'an allocation'}): "
+            "free some, or take a smaller codec; then run the same command again",
+            EXIT_USAGE,
+        )
 
 
 def _say(text: str, code: int) -> int:

@@ -13,6 +13,7 @@ import ray
 
 from pipelines.cluster.deaths import Place, last_line, settle_down
 from pipelines.cluster.encoder import Feed, RayEncoder
+from pipelines.system.blame import EXIT_NO_MEMORY, OUT_OF_MEMORY, lacks_memory
 from pipelines.system.remote import work_for
 from pipelines.tokenizing.encoders import Chunk, clocked_encode, warm_up
 from pipelines.tokenizing.jobs import (
@@ -82,10 +83,13 @@ class EncodeActor:
     @contextmanager
     def _alive(self) -> Iterator[None]:
         """A GPU that has failed fails for ever in this process: end it, so that Ray starts another
-        and tries again."""
+        and tries again. The same where memory was short, which others may be done with by then."""
         try:
             yield
-        except RuntimeError as error:
+        except (MemoryError, RuntimeError) as error:
+            if self._settings.device != "cuda" and lacks_memory(error):
+                self._words.say(OUT_OF_MEMORY)
+                os._exit(EXIT_NO_MEMORY)
             if self._settings.device == "cuda" and "CUDA" in str(error):
                 self._words.say(last_line(error))
                 os._exit(1)

@@ -140,7 +140,8 @@ class CoarseFirst(Pattern):
 
     def write(self, codes: Ints, tokens: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
         frames = codes.shape[1]
-        for rows, first in ((slice(0, 1), 0), (slice(1, None), frames)):
+        parts = ((slice(0, 1), 0), (slice(1, None), frames))
+        for rows, first in parts[: len(codes)]:
             tokens[rows, first : first + frames] = codes[rows]
             mask[rows, first : first + frames] = True
 

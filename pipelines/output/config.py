@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipelines.output.formats import format_names
+from pipelines.output.formats import SHARD_FORMATS, format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
 from tokenizer.audio.quality import NONE, chosen
@@ -128,7 +128,7 @@ class TokenizeConfig:
     """`pipelines.output.quality.keep`"""
 
     def __post_init__(self) -> None:
-        if self.format not in format_names():
+        if self.format not in SHARD_FORMATS and self.format not in format_names():
             raise UsageError(
                 f"--format {self.format}: choose one of {', '.join(sorted(format_names()))}"
             )

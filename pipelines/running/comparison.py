@@ -93,6 +93,8 @@ class Comparison(AbstractContextManager["Comparison"]):
         Raises:
             SourceError: the corpus cannot be listed, or has an id twice.
         """
+        self.generations = len(plans.parts)
+        """that it was compared with"""
         self.listing = write_plan(((0, one) for one in _distinct(recordings)), plans.split)
         self._stack = ExitStack()
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="codecshards-"))

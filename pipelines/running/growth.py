@@ -27,6 +27,9 @@ class Next:
 
     kind: str
     plan: Plan
+    number: int
+    """of the generations that it was planned against, and so its own: where there are more by the
+    time that it is to begin, it is planned again"""
     retried: int = 0
     left: int = 0
     """of a retry, failures that SOURCE does not list any more"""
@@ -64,7 +67,9 @@ class Growth:
         with self.compare() as comparison:
             if not comparison.changes().new:
                 return None
-            return Next(APPEND, self._plan(self._by_channel(comparison.new())))
+            return Next(
+                APPEND, self._plan(self._by_channel(comparison.new())), comparison.generations
+            )
 
     def retry(self, kinds: Sequence[str]) -> Next | None:
         """What failed, as the corpus has it now; None where nothing did.
@@ -86,6 +91,7 @@ class Growth:
                 f"{manifest.storage.root}: another run is at work on it ({', '.join(others)}): "
                 "--retry-failed begins when it has ended"
             )
+        number = len(manifest.generations())  # before the failures are read: see `Next`
         failed = {
             failure.id: failure.kind for record in manifest.records() for failure in record.errors
         }
@@ -106,7 +112,7 @@ class Growth:
                 return None
             mended = again & ({row.id for row in rows} | {_whole(row) for row in rows})
             plan = self._plan(iter(rows))
-            return Next(RETRY, plan, len(mended), len(again) - len(mended))
+            return Next(RETRY, plan, number, len(mended), len(again) - len(mended))
 
     def _again(self, comparison: Comparison, ids: set[str]) -> Iterator[Recording]:
         """Recordings that failed, as the corpus has them now; of one that is planned by channel

@@ -75,6 +75,9 @@ OWN_SIGNALS = frozenset(
 EXIT_NO_MEMORY = 86
 """exit code of a process that could not get the memory it asked for"""
 
+OUT_OF_MEMORY = "out of memory"
+"""the last word of such a process"""
+
 _KEPT_SECONDS = 7 * 86_400.0
 
 
@@ -143,6 +146,16 @@ def of_exit(code: int, memory_kills: int) -> Death:
     return Death(DeathKind.KILLED, name)
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had: Python's own, PyTorch's for a GPU, and
+    the `RuntimeError` of its allocator for CPUs."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    )
+
+
 def memory_kills() -> int:
     """Processes that this machine's kernel has ended for lack of memory since it started; 0 where
     it does not say."""
@@ -186,6 +199,8 @@ class LastWords:
         except (OSError, ValueError):  # it had not begun
             return Death(DeathKind.LOST, "a death before it had begun")
         told = next((line for line in rest.splitlines() if line.startswith("Fatal")), None)
+        if told is not None and told.endswith(f": {OUT_OF_MEMORY}"):
+            return Death(DeathKind.MEMORY, "an allocation failed")
         if told is not None:
             return Death(DeathKind.CRASHED, told.partition(": ")[2] or told)
         return (

@@ -1,13 +1,21 @@
 """Standard output and error whose readers may go away, as in `codecshards verify OUT | head`: the
-command goes on without."""
+command goes on without. And a line there that says how many of so many are done."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVar, cast
+
+from pipelines.system.words import printable
+
+_LIVE_EVERY, _LOG_EVERY = 0.2, 10.0
+"""seconds, on a terminal and in a log"""
+
+Item = TypeVar("Item")
 
 
 class OutlivedReader:
@@ -78,3 +86,36 @@ def _keep_standard_numbers() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
             os.set_inheritable(number, True)
+
+
+def counted(
+    items: Iterable[Item], total: int, what: str, *, quiet: bool, stream: TextIO | None = None
+) -> Iterator[Item]:
+    """Items as they pass; on a terminal the line is gone at their end.
+
+    Args:
+        items: that pass.
+        total: how many there are.
+        what: what is done with them, as in "exporting to new".
+        quiet: say nothing.
+        stream: where to; None is standard error.
+    """
+    if quiet:
+        yield from items
+        return
+    stream = stream or sys.stderr
+    live = stream.isatty()
+    every, last = _LIVE_EVERY if live else _LOG_EVERY, time.monotonic()
+    try:
+        for number, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            if now - last >= every:
+                last = now
+                line = f"{printable(what)}: {number:,} of {total:,}"
+                stream.write(f"\r\x1b[K{line[:79]}" if live else f"{line}\n")
+                stream.flush()
+    finally:
+        if live:
+            stream.write("\r\x1b[K")
+            stream.flush()

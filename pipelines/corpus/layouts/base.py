@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import tarfile
+import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -37,6 +38,8 @@ class Packed:
     size: int
     version: str
     """`pipelines.corpus.sources.identity`"""
+    file: str | None = None
+    """version of the tar"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,21 @@ class Folder:
             found.setdefault(name.rpartition(".")[0], name)
         return found
 
+    def find(self, name: str) -> str | None:
+        """The file of this name; where there is none, the only one whose name differs in case, or
+        in how its accents are composed, as copies between systems leave them."""
+        if name in self.files:
+            return name
+        alike = self._alike.get(_folded(name), [])
+        return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _alike(self) -> dict[str, list[str]]:
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.files:
+            found[_folded(name)].append(name)
+        return dict(found)
+
     @cached_property
     def by_name(self) -> dict[str, list[str]]:
         """Files that are no audio, by the last part of their names."""
@@ -202,12 +220,16 @@ class Folder:
                         yield each
                         continue
                     version = member_version(file, each.offset, each.size)
-                    yield Packed(each.name, each.offset, each.size, version)
+                    of_tar = self.files[name].version
+                    yield Packed(each.name, each.offset, each.size, version, of_tar)
         except (OSError, tarfile.TarError) as error:
             raise SourceError(f"{self.spec}/{name}: not a readable tar: {error}") from error
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, errors: str = "strict") -> str:
         """A text file.
+
+        Args:
+            errors: "replace" puts U+FFFD for bytes that are no text.
 
         Raises:
             SourceError: it cannot be read.
@@ -215,7 +237,8 @@ class Folder:
         """
         content = self.content(name)
         try:
-            return content.decode(marked_encoding(content) or self.encoding or "utf-8-sig")
+            known = marked_encoding(content) or self.encoding or "utf-8-sig"
+            return content.decode(known, errors)
         except UnicodeDecodeError as error:
             raise ValueError(NOT_UTF8) from error
 
@@ -265,6 +288,10 @@ class Folder:
     def first_object(self, name: str) -> dict[str, Any]:
         """The first line of JSON lines; empty where it is none."""
         return as_object(self.first_line(name))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 class Layout(ABC):

@@ -8,10 +8,10 @@ import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row
+from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row, parent
 from pipelines.corpus.layouts.channels import ChannelRows
 from pipelines.corpus.sources.base import estimate_seconds, is_remote, rejected
-from pipelines.corpus.sources.identity import VERSION, file_version
+from pipelines.corpus.sources.identity import FILE, VERSION, file_version
 from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, within
 from pipelines.corpus.tables.columns import UnusedColumns
 from pipelines.corpus.tables.hints import Hints
@@ -41,6 +41,9 @@ class LaidOut:
     follow_links: bool
     audio: list[str]
     """what is a recording though no row says so; empty where the SOURCE is one list"""
+    tar: str = ""
+    """where the folder is a tar, its name, which ids begin with: nothing can be named but what is
+    in it"""
     used: int = 0
     with_text: int = 0
     _ids: dict[str, str] = field(default_factory=dict)
@@ -122,6 +125,10 @@ class LaidOut:
         for note in self._unused.notes():
             yield note.replace("--map", "give the table as SOURCE, with --map")
 
+    @property
+    def _within(self) -> str:
+        return f"{self.tar}/" if self.tar else ""
+
     def _without_row(self) -> Iterator[Recording]:
         for name in self.audio:
             if name not in self._seen:
@@ -133,7 +140,9 @@ class LaidOut:
         self._lost, self._bad = self._lost + missing, self._bad + (not missing)
         message = clean(f"{self.folder.spec}/{row.place}: {row.message}")
         self._first = self._first or message
-        base = id = clean(row.place.replace(", line ", "#line-").replace(", row ", "#row-"))
+        base = id = self._within + clean(
+            row.place.replace(", line ", "#line-").replace(", row ", "#row-")
+        )
         number = 1
         while id in self._ids:
             id, number = f"{base}.{number}", number + 1
@@ -154,7 +163,7 @@ class LaidOut:
             plain = self._member(row.path, row.member)
         else:
             plain = self._listed(row) if row.listed else self._own(row.path)
-        id = clean(row.id or plain.id)
+        id = plain.id if row.id is None else clean(f"{self._within}{row.id}")
         if id in self._ids:
             raise ValueError(f"{id} is there already, in {self._ids[id]}")
         self._ids[id] = row.place
@@ -178,10 +187,11 @@ class LaidOut:
         )
 
     def _own(self, name: str) -> Recording:
-        if name not in self.folder.files:
+        found = self.folder.find(name)
+        if found is None:
             raise RecordingError(FailureKind.NOT_FOUND, f"{name}: no such file", "list")
-        self._seen.add(name)
-        return self.of_file(name)
+        self._seen.add(found)
+        return self.of_file(found)
 
     def _member(self, tar: str, member: Packed) -> Recording:
         """The audio that is packed in a tar of the folder."""
@@ -194,6 +204,7 @@ class LaidOut:
                 "offset": member.offset,
                 "size": member.size,
                 VERSION: member.version,
+                **({} if member.file is None else {FILE: member.file}),
             },
             seconds=estimate_seconds(name, member.size),
         )
@@ -201,14 +212,21 @@ class LaidOut:
     def _listed(self, row: Row) -> Recording:
         """A file that a list names: one of the folder where it is there, else any local one."""
         path = row.path
-        beside = posixpath.normpath(f"{row.base}{path}")
         spec = self.folder.spec.rstrip("/")
-        own = path.removeprefix(f"{spec}/") if path.startswith(f"{spec}/") else beside
-        if own in self.folder.files and self.hints.audio_root is None:
+        if path.startswith(f"{spec}/"):
+            inside = [path.removeprefix(f"{spec}/")]
+        else:
+            inside = [posixpath.normpath(f"{home}{path}") for home in _above_in(row.base or "")]
+        exact = (name for name in inside if name in self.folder.files)
+        own = next(exact, None) or next(filter(None, map(self.folder.find, inside)), None)
+        if own is not None and self.hints.audio_root is None:
             return self._own(own)
+        if self.tar:
+            raise RecordingError(FailureKind.NOT_FOUND, f"{path}: not in the tar", "list")
         uri = self._resolve(path, row.base or "")
-        if uri.startswith(f"{spec}/") and uri.removeprefix(f"{spec}/") in self.folder.files:
-            return self._own(uri.removeprefix(f"{spec}/"))
+        for name in _in_folder(uri, spec):
+            if name in self.folder.files:
+                return self._own(name)
         if not is_remote(uri) and not os.path.lexists(uri):
             raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "list")
         version = None if is_remote(uri) else file_version(uri)
@@ -248,6 +266,23 @@ class LaidOut:
                 return place
             self._root = found
         return self._root
+
+
+def _in_folder(uri: str, spec: str) -> Iterator[str]:
+    """What a file may be called in a folder, which a list may name by links that lead there."""
+    for path in [uri] if is_remote(uri) else [uri, os.path.realpath(uri)]:
+        if path.startswith(f"{spec}/"):
+            yield path.removeprefix(f"{spec}/")
+
+
+def _above_in(base: str) -> Iterator[str]:
+    """A folder in the folder, and those above it there in which a list's paths may begin."""
+    yield base
+    for _ in range(_UP):
+        if not base:
+            return
+        base = parent(base.rstrip("/"))
+        yield base
 
 
 def _of_part(plain: Recording, row: Row) -> Recording:

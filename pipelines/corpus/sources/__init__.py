@@ -33,6 +33,7 @@ SOURCES: dict[str, str] = {
     "folder": "pipelines.corpus.sources.folder:FolderSource",
 }
 """prefix → `module:class`, asked in this order"""
+_ARCHIVES = ("zip", "7z", "rar")
 _WORKBOOKS = ("xlsx", "xls", "xlsm", "xlsb", "ods", "numbers")
 
 
@@ -177,6 +178,8 @@ def _advice(spec: str) -> str:
     name = spec.rsplit("/", 1)[-1]
     if extension(name) in ("gz", "bz2", "xz", "zst"):
         return "a compressed file: unpack it first (.jsonl.gz, .csv.gz and .tsv.gz are read)"
+    if extension(name) in _ARCHIVES:
+        return "an archive that is not read as it is: unpack it, and give the folder"
     if extension(name) in _WORKBOOKS:
         return "a workbook of Excel or the like: save its sheet as CSV (UTF-8) and give that"
     if extension(name) in AUDIO_EXTENSIONS:

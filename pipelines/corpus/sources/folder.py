@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.layouts import recognise
+from pipelines.corpus.layouts.archive import MEMBER
 from pipelines.corpus.layouts.base import Folder
 from pipelines.corpus.layouts.laid_out import LISTED, LaidOut
 from pipelines.corpus.sources.base import (
@@ -34,7 +35,7 @@ from pipelines.corpus.sources.listing import (
     list_folder,
 )
 from pipelines.corpus.sources.sidecars import READ_AS, apart, read_sidecars
-from pipelines.corpus.sources.tar import MEMBER, open_member
+from pipelines.corpus.sources.tar import open_member
 from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote

@@ -3,12 +3,20 @@ bytes, decoded here."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipelines.corpus.sources.base import Source, refuse_rejected, rejected
-from pipelines.corpus.sources.identity import VERSION, changed, row_version
+from pipelines.corpus.sources.identity import (
+    FILE,
+    VERSION,
+    changed,
+    file_version,
+    require_same,
+    row_version,
+)
 from pipelines.corpus.sources.parquet import audio_column, audio_value, holds_bytes
 from pipelines.corpus.tables.columns import UniqueColumn, describe_row
 from tokenizer.errors import FailureKind, RecordingError, SourceError
@@ -30,6 +38,7 @@ class HubSource(Source):
             part for part in (self._name, self._config, self._split) if part
         )
         self._loaded: tuple[Any, str] | None = None
+        self._files: str | None = None
         self._revision: str | None = None
         """commit of the Hub that is loaded; None for a folder, and where there is no network to
         ask"""
@@ -40,7 +49,7 @@ class HubSource(Source):
         return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loaded": None}
+        return {**self.__dict__, "_loaded": None, "_files": None}
 
     def scan(self) -> Iterator[Recording]:
         data, column = self._load()
@@ -90,6 +99,8 @@ class HubSource(Source):
         planned = recording.locator.get(VERSION)
         if self.check_versions and planned and self._version(data, row) != planned:
             raise changed(name, "another row is there")
+        if self.check_versions:
+            require_same(name, recording.locator.get(FILE), self._of_files(data))
         return audio_value(
             cell, name, self._name if Path(self._name).is_dir() else None, self.follow_links
         )
@@ -106,6 +117,8 @@ class HubSource(Source):
         locator = {"row": number, VERSION: self._version(data, row)}
         if self._revision is not None:
             locator["revision"] = self._revision
+        elif (version := self._of_files(data)) is not None:
+            locator[FILE] = version
         return Recording(uri=self.spec, locator=locator, **told)
 
     @staticmethod
@@ -115,6 +128,16 @@ class HubSource(Source):
         known = any(value is not None for value in row.values())
         return row_version(row) if known else f"{len(data)}-{data._fingerprint}"
 
+    def _of_files(self, data: Any) -> str | None:
+        """Version of the files of a folder; what the Hub has is told by its revision, and its
+        files are a cache."""
+        if not Path(self._name).is_dir():
+            return None
+        if self._files is None:
+            found = [file_version(one["filename"]) for one in data.cache_files]
+            self._files = f"{len(found)}-{zlib.crc32(repr(found).encode()):08x}"
+        return self._files
+
     def _load(self, revision: str | None = None) -> tuple[Any, str]:
         if self._loaded is None or (revision is not None and revision != self._revision):
             data = self._from_disk() if Path(self._name).is_dir() else self._from_hub(revision)
@@ -123,7 +146,7 @@ class HubSource(Source):
                 raise SourceError(
                     f"{self.spec}: no audio column among {', '.join(data.column_names)}"
                 )
-            self._loaded = (_undecoded(data, column), column)
+            self._loaded, self._files = (_undecoded(data, column), column), None
         return self._loaded
 
     def _from_disk(self) -> Any:

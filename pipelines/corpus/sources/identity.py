@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pipelines.system.places import is_remote
@@ -16,8 +18,17 @@ from tokenizer.errors import FailureKind, RecordingError
 
 VERSION = "version"
 """key of a locator under which it is kept"""
+FILE = "file"
+"""key of a locator: version of the file that holds a recording among others: an archive, a table
+with audio in it. Rows and members are told apart by their values, names and ends (`VERSION`), which
+another audio may share"""
+AUDIO = "audio"
+"""key of a locator: of a row whose values are its version, what its audio can be told by without
+reading it"""
 _STAMPS = ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "updated")
 """what file systems call a file's version, best first"""
+_WHILE = 20.0
+"""seconds"""
 _SAMPLE = 1024
 """bytes at either end of an archive's member that are looked at"""
 
@@ -50,6 +61,17 @@ def file_version(uri: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=1)
+def _lately(uri: str, when: int) -> str | None:
+    return file_version(uri)
+
+
+def remote_version(uri: str) -> str | None:
+    """As `file_version`, asked for once a while: a store is asked for many members of one
+    archive."""
+    return _lately(uri, int(time.monotonic() / _WHILE))
+
+
 def require_version(uri: str, planned: Any) -> None:
     """Refuse a file that is another one than when the corpus was listed.
 
@@ -57,20 +79,40 @@ def require_version(uri: str, planned: Any) -> None:
         RecordingError: CHANGED.
     """
     now = file_version(uri) if planned else None
-    # A listing may tell less than a look at the file itself: what both tell must agree.
-    if (
-        planned
-        and now is not None
-        and any(a != b for a, b in zip(str(planned).split("-", 1), now.split("-", 1), strict=False))
-    ):
+    if planned and now is not None and _differ(str(planned), now):
         raise changed(uri, "has another size or time")
+
+
+def handle_version(file: Any, uri: str) -> str | None:
+    """Version of a file that is open: of a local one that very file, whatever is under its name
+    now."""
+    try:
+        return stat_version(os.fstat(file.fileno()))
+    except (AttributeError, OSError):  # not a local one
+        return file_version(uri)
+
+
+def require_same(name: str, planned: Any, now: str | None) -> None:
+    """Refuse what lies in a file that is another one than when the corpus was listed.
+
+    Raises:
+        RecordingError: CHANGED.
+    """
+    if planned and now is not None and _differ(str(planned), now):
+        raise changed(name, "lies in a file of another size or time")
+
+
+def _differ(planned: str, now: str) -> bool:
+    # A listing may tell less than a look at the file itself: what both tell must agree.
+    parts = zip(planned.split("-", 1), now.split("-", 1), strict=False)
+    return any(one != other for one, other in parts)
 
 
 def changed(name: str, how: str) -> RecordingError:
     """The error for what is not what the plan is about."""
     message = (
-        f"{name}: {how} than when the corpus was listed; tokenize what is there now into another "
-        "OUT"
+        f"{name}: {how} than when the corpus was listed; --retry-failed takes what is there now, "
+        "or tokenize it into another OUT"
     )
     return RecordingError(FailureKind.CHANGED, message, "open")
 

@@ -23,7 +23,16 @@ from pipelines.corpus.sources.base import (
     refuse_rejected,
     rejected,
 )
-from pipelines.corpus.sources.identity import VERSION, changed, file_version, row_version
+from pipelines.corpus.sources.identity import (
+    AUDIO,
+    FILE,
+    VERSION,
+    changed,
+    file_version,
+    handle_version,
+    require_same,
+    row_version,
+)
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
 from pipelines.corpus.tables.columns import AUDIO_COLUMNS, UniqueColumn, describe_row, pick
 from pipelines.system.arrow import open_parquet
@@ -80,6 +89,10 @@ class ParquetSource(Source):
         planned = recording.locator.get(VERSION)
         if self.check_versions and planned and (row >= len(group) or group.version(row) != planned):
             raise changed(f"{uri}, row {row} of group {number}", "another row is there")
+        if self.check_versions:
+            require_same(
+                f"{uri}, row {row} of group {number}", recording.locator.get(FILE), group.of_file
+            )
         if row >= len(group):
             raise RecordingError(
                 FailureKind.NOT_FOUND, f"{uri}: group {number} has no row {row}", "open"
@@ -126,7 +139,9 @@ class ParquetSource(Source):
                     file = open_parquet(handle, checksums=True)
                     if number >= file.num_row_groups:
                         raise changed(uri, f"has {file.num_row_groups} row groups, others")
-                    self._group = ((uri, number), _Group(uri, file, number))
+                    group = _Group(uri, file, number)
+                    group.of_file = handle_version(handle, uri)
+                    self._group = ((uri, number), group)
             except FileNotFoundError as error:
                 raise RecordingError(
                     FailureKind.NOT_FOUND, f"{uri}: no such file", "open"
@@ -180,7 +195,12 @@ class _Group:
             for at in range(meta.num_columns)
         ]
         self._sizes = zlib.crc32(repr((self._count, sizes)).encode())
+        of_audio = [size for path, size in sizes if path.split(".", 1)[0] == column]
+        self.audio_sizes = f"{self._count}-{sum(of_audio)}"
+        """rows, and bytes of their audio, as they are unpacked"""
         self._file: str | None = None
+        self.of_file: str | None = None
+        """version of the file that it was read from"""
 
     def __len__(self) -> int:
         return int(self._count)
@@ -201,6 +221,7 @@ class _Table:
 
     def __init__(self, uri: str, name: str) -> None:
         self._uri, self._name = uri, name
+        self._version: str | None = None
         self.left_out: set[str] = set()
 
     def names(self) -> list[str]:
@@ -227,6 +248,7 @@ class _Table:
     def recordings(self, identity: str | None) -> Iterator[Recording]:
         with self._file() as file:
             column, number = audio_column(file.schema_arrow), 0
+            own = {} if self._version is None else {FILE: self._version}
             for at in range(file.num_row_groups):
                 group = _Group(self._uri, file, at, read_audio=False)
                 self.left_out |= group.left_out
@@ -249,6 +271,8 @@ class _Table:
                             "row": row,
                             "column": column,
                             VERSION: group.version(row),
+                            AUDIO: group.audio_sizes,
+                            **own,
                         }
                         yield Recording(uri=self._uri, locator=locator, **told)
                     number += 1
@@ -257,6 +281,7 @@ class _Table:
     def _file(self) -> Iterator[pq.ParquetFile]:
         try:
             with _opened(self._uri) as handle:
+                self._version = handle_version(handle, self._uri)
                 yield open_parquet(handle, checksums=True)
         except (
             pa.ArrowException,

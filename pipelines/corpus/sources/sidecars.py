@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.corpus.tables.alignment import ERROR
 from pipelines.corpus.tables.lines import marked_encoding
-from pipelines.corpus.tables.values import FIELDS, Fields, take_fields
+from pipelines.corpus.tables.values import FIELDS, SIDECAR_ERROR, Fields, take_fields
 from pipelines.corpus.tables.word_files import textgrid_tiers
 from tokenizer.errors import RecordingError
 
@@ -54,7 +54,7 @@ def read_sidecars(
         values.update(found)
     fields, meta = take_fields(values)
     if errors:
-        meta["sidecar_error"] = "; ".join(errors)
+        meta[SIDECAR_ERROR] = "; ".join(errors)
     return fields, meta
 
 

@@ -5,44 +5,45 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from braceexpand import braceexpand
 
+from pipelines.corpus.layouts.archive import MEMBER, Archive
 from pipelines.corpus.layouts.packed import is_packed
 from pipelines.corpus.sources.base import (
     Source,
-    estimate_seconds,
     fetch_file,
-    is_audio,
     is_remote,
     not_opened,
     refuse_rejected,
-    rejected,
     require_regular,
 )
-from pipelines.corpus.sources.identity import VERSION, changed, member_version
+from pipelines.corpus.sources.identity import (
+    FILE,
+    VERSION,
+    changed,
+    handle_version,
+    member_version,
+    remote_version,
+    require_same,
+)
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
-from pipelines.corpus.sources.members import Broken, Member, read_members
-from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.corpus.tables.values import clean
 from pipelines.system.remote import open_remote
-from tokenizer.errors import FailureKind, RecordingError, SourceError
+from tokenizer.errors import RecordingError, SourceError
 from tokenizer.types import Recording
 
-MEMBER = "member"
-"""key of a locator: the name of a tar's member"""
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
 class TarSource(Source):
     """Tars by pattern (`data-{000..012}.tar`) or folder. The id is `ARCHIVE/MEMBER`, as keys may
     repeat between archives."""
+
+    follows = frozenset({"--layout", "--layout-split", "--encoding"})
 
     def __init__(self, spec: str) -> None:
         self.spec = spec if is_remote(spec) else os.path.abspath(spec)  # noqa: PTH100  (a pattern is no path yet)
@@ -62,11 +63,14 @@ class TarSource(Source):
         for archive, stem in zip(archives, stems, strict=True):
             try:
                 with _open_archive(archive) as file:
-                    listed = _Archive.read(archive, stem, file)
-                    yield from listed.recordings(file)
+                    listed = Archive.read(archive, stem, file)
+                    yield from listed.recordings(file, self.hints)
             except (OSError, tarfile.TarError, RecordingError) as error:
                 raise SourceError(f"{archive}: not a readable tar: {error}") from error
             others += listed.others
+            self.layout = listed.layout or self.layout
+            for note in listed.notes:
+                self.note(note if len(archives) == 1 else f"{stem}: {note}")
         if others:
             self.note(
                 "not used, members that are neither audio nor beside any: "
@@ -122,12 +126,30 @@ def open_member(recording: Recording, check_version: bool) -> BinaryIO:
             raw = _open_archive(recording.uri)
     except OSError as error:
         raise not_opened(recording.uri, error) from error
-    version = recording.locator.get(VERSION)
-    if check_version and version and member_version(raw, offset, size) != version:
-        raw.close()
-        raise changed(f"{recording.uri}/{recording.locator[MEMBER]}", "another member is there")
+    if check_version:
+        try:
+            _require_planned(recording, raw, offset, size)
+        except RecordingError:
+            raw.close()
+            raise
     part = ByteRange(raw, offset, size)
     return cast(BinaryIO, io.BufferedReader(part, 1 << 16))
+
+
+def _require_planned(recording: Recording, raw: BinaryIO, offset: int, size: int) -> None:
+    """Refuse a member that is not the one of the plan; `raw` is its archive, or a part of it.
+
+    Raises:
+        RecordingError: CHANGED.
+    """
+    name = f"{recording.uri}/{recording.locator[MEMBER]}"
+    version, archive = (recording.locator.get(key) for key in (VERSION, FILE))
+    if version and member_version(raw, offset, size) != version:
+        raise changed(name, "another member is there")
+    if archive:
+        remote = is_remote(recording.uri)
+        now = remote_version(recording.uri) if remote else handle_version(raw, recording.uri)
+        require_same(name, archive, now)
 
 
 def _open_archive(uri: str) -> BinaryIO:
@@ -168,118 +190,3 @@ class ByteRange(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-@dataclass(slots=True)
-class _Archive:
-    """The contents of one archive, while it is listed."""
-
-    uri: str
-    stem: str
-    audio: list[Member] = field(default_factory=list)
-    sidecars: list[Member] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    broken: list[Broken] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, uri: str, stem: str, file: BinaryIO) -> _Archive:
-        archive = cls(uri, stem)
-        for member in read_members(file):
-            if isinstance(member, Broken):
-                archive.broken.append(member)
-            elif is_audio(member.name):
-                archive.audio.append(member)
-            elif _ending(member.name) in READ_AS:
-                archive.sidecars.append(member)
-            else:
-                archive.others.append(f"{stem}/{member.name}")
-        return archive
-
-    def beside(self) -> dict[str, list[Member]]:
-        """Sidecars of each audio member, by its name: those with its name but for the ending; or,
-        as WebDataset has it, with its name up to the first dot where that belongs to no other
-        audio."""
-        stems = {_stem(member.name) for member in self.audio}
-        of_key: defaultdict[str, set[str]] = defaultdict(set)
-        for member in self.audio:
-            of_key[_key(member.name)].add(_stem(member.name))
-        found: dict[str, list[Member]] = defaultdict(list)
-        used = set()
-        for sidecar in self.sidecars:
-            stem = _stem(sidecar.name)
-            if stem in stems:
-                found[stem].append(sidecar)
-            elif len(of_key.get(stem, ())) == 1:
-                found[next(iter(of_key[stem]))].append(sidecar)
-            else:
-                continue
-            used.add(sidecar)
-        self.others += [
-            f"{self.stem}/{member.name}" for member in self.sidecars if member not in used
-        ]
-        return found
-
-    def recordings(self, file: BinaryIO) -> Iterator[Recording]:
-        """Its recordings in order, then what is wrong with it."""
-        beside, seen = self.beside(), set()
-        for member in self.audio:
-            id = f"{self.stem}/{member.name}"
-            if id in seen:
-                message = (
-                    f"{self.uri}: {member.name} is there twice; this is the one at byte "
-                    f"{member.offset}"
-                )
-                yield rejected(f"{id}@{member.offset}", self.uri, FailureKind.BAD_ROW, message)
-                continue
-            seen.add(id)
-            readers: dict[str, Callable[[], bytes]] = {
-                _ending(sidecar.name): partial(_read, file, sidecar)
-                for sidecar in beside.get(_stem(member.name), [])
-            }
-            fields, meta = read_sidecars(readers)
-            version = member_version(file, member.offset, member.size)
-            yield Recording(
-                id=clean(id),
-                uri=self.uri,
-                locator={
-                    MEMBER: clean(member.name),
-                    "offset": member.offset,
-                    "size": member.size,
-                    VERSION: version,
-                },
-                seconds=estimate_seconds(member.name, member.size),
-                meta=meta,
-                **fields,
-            )
-        for broken in self.broken:
-            if (
-                not broken.name
-                or is_audio(broken.name)
-                or _ending(broken.name) in READ_AS
-                or broken.kind == FailureKind.TRUNCATED
-            ):
-                name = clean(broken.name)
-                id = f"{self.stem}/{name or 'archive'}@{broken.offset}"
-                place = f"{self.uri}/{name}" if name else self.uri
-                yield rejected(id, self.uri, broken.kind, f"{place}: {broken.message}")
-            else:
-                self.others.append(f"{self.stem}/{broken.name}")
-
-
-def _stem(name: str) -> str:
-    folder, slash, base = name.rpartition("/")
-    return f"{folder}{slash}{base.rsplit('.', 1)[0]}"
-
-
-def _key(name: str) -> str:
-    folder, slash, base = name.rpartition("/")
-    return f"{folder}{slash}{base.split('.', 1)[0]}"
-
-
-def _ending(name: str) -> str:
-    return name.rsplit(".", 1)[-1].lower()
-
-
-def _read(file: BinaryIO, member: Member) -> bytes:
-    file.seek(member.offset)
-    return file.read(member.size)

@@ -76,7 +76,7 @@ def split_tabs(source: Lines, delimiter: str, header: list[str]) -> _Cells:
         cells = line.rstrip("\r\n").split(delimiter)
         if len(cells) == len(header):
             yield source.number, [_unquoted(cell) for cell in cells]
-        elif any(cells):
+        elif any(cell.strip() for cell in cells):
             yield source.number, BadLine(f"{len(cells)} columns, the header names {len(header)}")
 
 
@@ -109,7 +109,7 @@ def split_quoted(source: Lines, delimiter: str, header: list[str]) -> _Cells:
             continue
         source.put_back(taken[1:])
         if isinstance(cells, list) and len(taken) == 1:
-            if any(cells):
+            if any(cell.strip() for cell in cells):
                 yield began, BadLine(f"{len(cells)} columns, the header names {len(header)}")
         else:
             what = (

@@ -19,6 +19,8 @@ DEEPEST = 50
 """levels of lists and objects that metadata may have"""
 REPAIRED = "repaired"
 """key in `meta` that names the values which could not be kept as they were"""
+SIDECAR_ERROR = "sidecar_error"
+"""key in `meta`: why a file beside the audio is not in it"""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _AS_TEXT = (
     datetime.date,

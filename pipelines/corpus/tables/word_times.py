@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, ERROR, are_times
+from pipelines.corpus.tables.values import SIDECAR_ERROR
 from pipelines.system.words import many
 from tokenizer.types import Recording
 
@@ -140,10 +141,12 @@ def beyond(meta: Mapping[str, Any], seconds: float) -> str | None:
 
 
 class WordCount:
-    """Counts recordings with times of words, and those whose words cannot be used."""
+    """Counts recordings with times of words, those whose words cannot be used, and those beside
+    which something cannot be read."""
 
     def __init__(self) -> None:
-        self._timed = self._others = self._wrong = 0
+        self._timed = self._others = self._wrong = self._unread = 0
+        self._first_unread = ""
         self._names: dict[str, None] = {}
         self._first = ""
 
@@ -157,6 +160,10 @@ class WordCount:
             if ERROR in meta:
                 self._wrong += 1
                 self._first = self._first or f"{recording.id}: {meta[ERROR]}"
+            if SIDECAR_ERROR in meta:
+                self._unread += 1
+                first = f"{recording.id}: {meta[SIDECAR_ERROR]}"
+                self._first_unread = self._first_unread or first
             yield recording
 
     def notes(self) -> Iterator[str]:
@@ -170,4 +177,9 @@ class WordCount:
             yield (
                 f"times of words that cannot be used in {many(self._wrong, 'recording')}, which "
                 f"stay without; the first is {self._first}"
+            )
+        if self._unread:
+            yield (
+                f"what lies beside {many(self._unread, 'recording')} cannot be read "
+                f"(meta.{SIDECAR_ERROR}); the first is {self._first_unread}"
             )

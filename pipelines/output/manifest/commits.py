@@ -118,18 +118,23 @@ class Manifest(StoredManifest):
         self._place_plans()
         return won
 
-    def begin_generation(self, kind: str, plan: Plan, run: str, retried: int = 0) -> bool:
-        """Store the plan of what is done next; False when another run has just begun a generation,
-        whose shards come first.
+    def begin_generation(
+        self, kind: str, plan: Plan, number: int, run: str, retried: int = 0
+    ) -> bool:
+        """Store the plan of what is done next; False when another run has begun a generation since
+        this one was planned, whose shards come first.
 
         Args:
             kind: `APPEND` or `RETRY`.
-            plan: of its recordings.
+            plan: of its recordings, made against the generations before.
+            number: of them, and so its own.
             run: whose staged file the plan is: it holds a lease.
             retried: how many recordings of earlier plans it is to give the verdict of.
         """
-        stored, before = self.require_config(), self.require_generations()[-1]
-        generation = following(before, kind, _facts(plan), stored)
+        stored, before = self.require_config(), self.require_generations()
+        if len(before) != number:
+            return False
+        generation = following(before[-1], kind, _facts(plan), stored)
         staged = staged_generation_name(generation.number, run)
         with self.storage.stage(staged) as path:
             plan.save(path)

@@ -14,6 +14,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,8 +127,7 @@ def at_work(storage: Storage, but: str) -> list[str]:
     """Which runs beside one may be doing shards again in their places, as a person may find them:
     by machine and process."""
     found = []
-    for file in storage.list(RUNS):
-        run = file.removesuffix(".json")
+    for run in _runs(storage):
         if run == but or is_over(storage, run):
             continue
         with suppress(OSError, ValueError):
@@ -139,10 +139,16 @@ def at_work(storage: Storage, but: str) -> list[str]:
 
 def remove_dead(storage: Storage) -> None:
     """Remove the leases of runs that were killed."""
-    for file in storage.list(RUNS):
-        run = file.removesuffix(".json")
+    for run in _runs(storage):
         if is_over(storage, run):
-            storage.remove(f"{RUNS}/{file}")
+            storage.remove(_name(run))
+
+
+def _runs(storage: Storage) -> Iterator[str]:
+    """Those with a lease; one that is being written has a dot before its name."""
+    for file in storage.list(RUNS):
+        if file.endswith(".json") and not file.startswith("."):
+            yield file.removesuffix(".json")
 
 
 def _name(run: str) -> str:

@@ -37,6 +37,7 @@ class StoredManifest:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self._config: tuple[bytes, StoredRun] | None = None
         self._known: dict[tuple[str, str], Generation] = {}
         self._retried: dict[str, frozenset[str]] = {}
 
@@ -48,7 +49,10 @@ class StoredManifest:
             ManifestError: it is damaged.
         """
         try:
-            return StoredRun.from_json(self._unsealed(CONFIG))
+            content = self.storage.read(CONFIG)
+            if self._config is None or self._config[0] != content:
+                self._config = content, StoredRun.from_json(self._unsealed(CONFIG, content))
+            return self._config[1]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -287,9 +291,9 @@ class StoredManifest:
             )
         return record
 
-    def _unsealed(self, name: str) -> dict[str, Any]:
+    def _unsealed(self, name: str, content: bytes | None = None) -> dict[str, Any]:
         try:
-            return unseal(self.storage.read(name))
+            return unseal(self.storage.read(name) if content is None else content)
         except ValueError as error:
             raise ManifestError(
                 f"{self.storage.root}/{name}: damaged, or of a version without checksums "

@@ -178,7 +178,7 @@ def test_the_same_command_again_needs_no_source(
     first = json.loads(report.read_text())["recordings"]
     for path in moving.glob("*.wav"):
         path.write_bytes(b"gone")
-    assert main([*command, "0.4"]) == 3
+    assert main([*command, "0.4"]) == 4  # which is said
     assert json.loads(report.read_text())["recordings"] == first and all(
         r["chosen"] == WHY for r in first
     )

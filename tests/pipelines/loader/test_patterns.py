@@ -89,6 +89,7 @@ def test_coarse_first_is_vall_es() -> None:
         [P, P, P, 21, 22, 23],
         [P, P, P, 31, 32, 33],
     ]
+    assert CoarseFirst(pad=P)(CODES[:1]).tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)

@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.cli.main import main
+from pipelines.output.manifest.commits import Manifest
 from pipelines.system import blame
 from pipelines.system.blame import (
     EXIT_NO_MEMORY,
@@ -80,6 +83,11 @@ ENDS = {
     "kill": ("os.kill(os.getpid(), signal.SIGKILL)", DeathKind.KILLED, "SIGKILL"),
     "abort": ("os.abort()", DeathKind.CRASHED, "Aborted"),
     "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", DeathKind.CRASHED, "Segmentation fault"),
+    "no memory": (
+        "words.say(OUT_OF_MEMORY); os._exit(EXIT_NO_MEMORY)",
+        DeathKind.MEMORY,
+        "an allocation failed",
+    ),
     "said": ("words.say('a GPU has failed'); os._exit(1)", DeathKind.CRASHED, "a GPU has failed"),
 }
 
@@ -89,7 +97,7 @@ def test_last_words_tell_a_crash_from_a_kill(tmp_path: Path, end: str) -> None:
     code, kind, what = ENDS[end]
     start = (
         "import os, signal, sys; from pathlib import Path; from pipelines.system.blame import "
-        "LastWords; "
+        "EXIT_NO_MEMORY, OUT_OF_MEMORY, LastWords; "
     )
     program = start + f"words = LastWords(Path(sys.argv[1])); {code}"
     subprocess.run(
@@ -112,3 +120,22 @@ def test_last_words_name_memory_when_the_kernel_has_killed_meanwhile(
 def test_who_left_nothing_had_not_begun(tmp_path: Path) -> None:
     assert LastWords.read(tmp_path / "nothing").kind is DeathKind.LOST
     assert blame.memory_kills() >= 0 and os.getpid()
+
+
+def allocate(how: str) -> object:
+    return torch.empty(1 << 60) if how == "torch" else bytearray(1 << 60)
+
+
+@pytest.mark.parametrize("how", ["torch", "python"])
+def test_lack_of_memory_is_known_and_one_line(
+    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Whoever asks for it."""
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        allocate(how)
+    assert blame.lacks_memory(caught.value)
+    assert not blame.lacks_memory(RuntimeError("shapes cannot be multiplied"))
+    monkeypatch.setattr(Manifest, "require_config", lambda manifest: allocate(how))
+    assert main(["verify", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("codecshards: memory ran out (") and said.count("\n") == 1

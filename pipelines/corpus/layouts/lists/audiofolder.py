@@ -50,7 +50,7 @@ class AudioFolder(Layout):
                 continue
             if not isinstance(first, Mapping) or (column := _column(first)) is None:
                 why = why or f"{name} has no `file_name` in its first row"
-            elif _beside(name, str(first[column])) in folder.audio:
+            elif folder.find(_beside(name, str(first[column]))) in folder.audio:
                 return YES
             else:
                 why = why or f"{name} names {first[column]!r}, which is not there"

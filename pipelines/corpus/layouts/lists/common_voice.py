@@ -22,7 +22,6 @@ class CommonVoice(Layout):
 
     title = "Common Voice"
     reads = "text from its tables (none for clips that were voted down)"
-    is_table = True
 
     def fits(self, folder: Folder) -> Fit:
         tables = _tables(folder)

@@ -59,13 +59,14 @@ class FMA(Layout):
             if (found := _AUDIO.fullmatch(name)) is not None
         }
         for table in _tables(folder):
-            file = io.BytesIO(folder.content(table))
-            lines = csv.reader(io.TextIOWrapper(file, "utf-8-sig", "replace", newline=""))
+            lines = csv.reader(io.StringIO(folder.text(table, "replace"), newline=""))
             head = list(zip(next(lines), next(lines), strict=False))
             next(lines, None)
             for cells in lines:
                 number = int(cells[0]) if cells and cells[0].isdigit() else None
                 place = f"{table}, line {lines.line_num}"
+                if not any(cell.strip() for cell in cells):
+                    continue
                 if number is None or len(cells) != len(head):
                     yield BadRow(place, f"{len(cells)} columns, the header names {len(head)}")
                 elif number in files:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
 from pipelines.corpus.layouts.base import split_of as split_by_folder
@@ -11,6 +12,8 @@ from pipelines.corpus.layouts.base import split_of as split_by_folder
 _TABLES = ("metadata.csv", "metadata.txt", "metadata_train.csv", "metadata_val.csv")
 _HOMES = ("wavs/", "wav/", "audio/", "")
 """where the audio is, relative to the table"""
+_LOOKED_AT = 100
+"""files whose endings are tried for names that are spelled otherwise"""
 
 
 class LJSpeech(Layout):
@@ -91,4 +94,9 @@ def _audio(folder: Folder, home: str, cell: str) -> str:
             return path
         if path in folder.stems:
             return folder.stems[path]
+    endings = {"", *(name[name.rindex(".") :] for name in islice(folder.audio, _LOOKED_AT))}
+    alike = (folder.find(f"{home}{place}{cell}{each}") for place in _HOMES for each in endings)
+    found = next((name for name in alike if name in folder.audio), None)
+    if found is not None:
+        return found
     return f"{home}{_HOMES[0]}{cell}" + ("" if "." in cell.rpartition("/")[2] else ".wav")

@@ -39,6 +39,7 @@ class NeMoTarred(Layout):
 
     title = "NeMo tarred"
     reads = "audio from audio_*.tar, text from manifests"
+    is_table = True
 
     def fits(self, folder: Folder) -> Fit:
         lists = _lists(folder)

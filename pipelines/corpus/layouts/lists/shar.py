@@ -51,8 +51,8 @@ class Shar(Layout):
     def belongs(self, name: str, first_line: str) -> bool:
         return is_shar(name)
 
-    def beside(self, name: str) -> list[str]:
-        return [audio_of_shard(name)] if is_shar(name) else []
+    def beside(self, name: str) -> list[str] | None:
+        return None if is_shar(name) else []
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         for name in _shards(folder):
@@ -60,7 +60,8 @@ class Shar(Layout):
 
 
 def _shards(folder: Folder) -> list[str]:
-    return [name for name in folder.ending_in(".jsonl", ".jsonl.gz") if is_shar(name)]
+    named = folder.given or folder.ending_in(".jsonl", ".jsonl.gz")
+    return sorted(name for name in named if is_shar(name))
 
 
 def _shard(folder: Folder, name: str) -> Iterator[Row | BadRow]:

@@ -22,6 +22,7 @@ from pipelines.corpus.layouts.base import (
     split_of,
 )
 from pipelines.corpus.tables.alignment import with_alignment
+from pipelines.corpus.tables.values import SIDECAR_ERROR
 from tokenizer.errors import SourceError
 
 _KEY = "alignments"
@@ -65,6 +66,7 @@ class Moshi(Layout):
                     yield value if isinstance(value, BadRow) else BadRow(place, "no `path`")
                     continue
                 own = f"{parent(name)}{path.removeprefix('./')}"
+                own = folder.find(own) or own
                 listed.add(own)
                 seconds = value.get("duration")
                 seconds = float(seconds) if isinstance(seconds, int | float) else None
@@ -79,15 +81,15 @@ class Moshi(Layout):
 
 
 def _row(folder: Folder, audio: str, row: Row) -> Iterator[Row | BadRow]:
-    """A dialogue's row; a transcript that cannot be read is told, and its audio stays."""
+    """A dialogue's row; a transcript that cannot be read is told in it, and its audio stays."""
     name = f"{audio.rpartition('.')[0]}.json"
     values: dict[str, Any] = {}
     if name in folder.files:
         given = {_KEY: _object(folder, name).get(_KEY)}
         values = with_alignment(given)
         if values == given:
-            yield BadRow(name, f"`{_KEY}` is no list of [word, [start, end], speaker]")
-            values = {}
+            why = f"`{_KEY}` is no list of [word, [start, end], speaker]"
+            values = {SIDECAR_ERROR: f".json: {why}"}
     yield replace(row, values=values)
 
 

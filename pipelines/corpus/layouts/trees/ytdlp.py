@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row
+from pipelines.corpus.layouts.base import NO, YES, Fit, Folder, Layout, Row
+from pipelines.corpus.tables.values import SIDECAR_ERROR
 
 _ENDING = ".info.json"
 _KEPT = """
@@ -25,14 +26,15 @@ class YtDlp(Layout):
     def fits(self, folder: Folder) -> Fit:
         return YES if any(_named(folder)) else NO
 
-    def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
+    def rows(self, folder: Folder) -> Iterator[Row]:
         for name in _named(folder):
+            audio = folder.stems[name.removesuffix(_ENDING)]
             try:
-                info = json.loads(folder.content(name).decode("utf-8-sig"))
+                info = json.loads(folder.text(name))
                 if not isinstance(info, dict):
                     raise ValueError("no JSON object")
             except (ValueError, RecursionError) as error:
-                yield BadRow(name, str(error))
+                yield Row(audio, name, {SIDECAR_ERROR: f"{_ENDING}: {error}"})
                 continue
             values = {
                 key: info[key] for key in _KEPT.split() if info.get(key) not in (None, "", [])
@@ -41,7 +43,7 @@ class YtDlp(Layout):
                 values["video_id"] = values.pop("id")
             if not isinstance(values.get("language", ""), str):
                 del values["language"]
-            yield Row(folder.stems[name.removesuffix(_ENDING)], name, values)
+            yield Row(audio, name, values)
 
 
 def _named(folder: Folder) -> Iterator[str]:

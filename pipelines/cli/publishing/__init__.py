@@ -1,0 +1,1 @@
+"""Commands that hand codes on to other programs."""
