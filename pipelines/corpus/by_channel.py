@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
+from pipelines.corpus.lengths import with_lengths
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
 from pipelines.corpus.tables.word_times import WordCount
@@ -37,8 +38,8 @@ def planned(
     timeout: float,
     recordings: Iterable[Recording] | None = None,
 ) -> Iterator[Recording]:
-    """What a source lists, by channel where `channels` says so; the source's notes then say what
-    was done.
+    """What a source lists, with lengths from headers where the source knows none, and by channel
+    where `channels` says so; the source's notes then say what was done.
 
     Args:
         recordings: those of them that are meant; None is all.
@@ -48,6 +49,7 @@ def planned(
     """
     words = WordCount()
     listed = words.watch(source.scan() if recordings is None else recordings)
+    listed = with_lengths(source, listed)
     if channels != SPLIT:
         yield from listed
     else:

@@ -44,6 +44,8 @@ class Report:
             "hours": round(survey.lengths.seconds / 3600, 4),
             "lengths": {
                 "known": survey.stated,
+                "from_headers": survey.from_headers,
+                "estimated_from_headers": survey.estimated,
                 "from_size": survey.guessed,
                 "unknown": survey.assumed,
                 "assumed_seconds": UNKNOWN_SECONDS,
@@ -189,6 +191,8 @@ def _audio(survey: Survey) -> str:
         return "none that could be used"
     how = {
         "known": survey.stated,
+        "from headers": survey.from_headers,
+        "estimated from headers": survey.estimated,
         "estimated from file sizes": survey.guessed,
         f"unknown and taken for {UNKNOWN_SECONDS:g} s": survey.assumed,
     }
@@ -199,7 +203,8 @@ def _audio(survey: Survey) -> str:
         f"{format_length(lengths.shortest)} to {format_length(lengths.longest)}, "
         f"{format_length(lengths.mean)} on average"
     )
-    about = "" if survey.stated == survey.recordings else "about "
+    sure_of = survey.stated + survey.from_headers
+    about = "" if sure_of == survey.recordings else "about "
     return f"{about}{_amount(lengths.seconds)}: {spread} ({sure})"
 
 

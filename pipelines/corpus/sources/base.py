@@ -9,7 +9,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from pipelines.corpus.sources.downloads import Unanswered, download
 from pipelines.corpus.tables.hints import Hints
@@ -20,7 +20,10 @@ from tokenizer.types import Recording
 
 __all__ = [
     "AUDIO_EXTENSIONS",
+    "EstimateFromHeader",
+    "FromHeader",
     "Guess",
+    "Place",
     "Source",
     "estimate_seconds",
     "extension",
@@ -147,6 +150,12 @@ class Source(ABC):
                 than when the corpus was listed (CHANGED), or was rejected then.
         """
 
+    def place(self, recording: Recording) -> Place | None:
+        """Where the bytes of a recording that was just listed are; None where they are not to be
+        looked at for its length, because that would cost more than it is worth. Asked in many
+        threads."""
+        return None
+
     def open_head(self, recording: Recording) -> str | BinaryIO:
         """The same file, to look at its header: where it is remote, what is read of it is fetched.
 
@@ -185,6 +194,25 @@ def is_audio(name: str) -> bool:
 class Guess(float):
     """Seconds that a file's size suggests, told from those that are known; the plan stores a
     number."""
+
+
+class FromHeader(float):
+    """Seconds that a file's header says, to the sample."""
+
+
+class EstimateFromHeader(float):
+    """Seconds that a file's header says more or less (`tokenizer.audio.containers.glance`)."""
+
+
+class Place(NamedTuple):
+    """Where the bytes of a recording's file lie, to look at its header."""
+
+    uri: str
+    offset: int = 0
+    size: int | None = None
+    """None is up to the file's end"""
+    path: bytes | None = None
+    """of a local file whose name is no text"""
 
 
 def estimate_seconds(name: str, size: int) -> Guess:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.sources.base import (
+    Place,
     Source,
     extension,
     is_remote,
@@ -128,6 +129,9 @@ class ManifestSource(Source):
                 raise
             message = f"{self.spec}, {place}: {error}"
             raise RecordingError(error.kind, message, "open") from error
+
+    def place(self, recording: Recording) -> Place | None:
+        return Place(recording.uri)
 
     def _rows(self, rows: Rows) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         import pyarrow as pa
