@@ -25,6 +25,7 @@ from pipelines.corpus.sources.identity import VERSION, file_version, require_ver
 from pipelines.corpus.sources.listing import is_folder
 from pipelines.corpus.tables.columns import PATH_COLUMNS, UnusedColumns, pick, pick_fields
 from pipelines.corpus.tables.lines import NOT_UTF8, BadLine, Rows
+from pipelines.corpus.tables.plain_rows import PlainRow, PlainRows
 from pipelines.corpus.tables.spans import read_span
 from pipelines.corpus.tables.values import clean, take_fields
 from pipelines.corpus.tables.word_files import NamedCtms
@@ -79,12 +80,17 @@ class ManifestSource(Source):
         unused = UnusedColumns()
         name = self.spec.rsplit("/", 1)[-1]
         used, lost, first = 0, 0, ""
+        root = self._root()
+        strange = columns or is_remote(self.spec) or clean(root) != root
+        usual = None if strange else PlainRows()
         for number, row in self._rows(rows):
-            place = f"{self.spec}, {rows.word} {number}"
             try:
                 if isinstance(row, BadLine):
                     raise row
-                recording = self._recording(row, unused)
+                plain = None if usual is None else usual.read(row)
+                recording = (
+                    self._recording(row, unused) if plain is None else self._plain(plain, unused)
+                )
                 if VERSION not in recording.locator and not is_remote(recording.uri):
                     # It may be there when its turn comes; if not, this is where to look.
                     lost += 1
@@ -93,7 +99,8 @@ class ManifestSource(Source):
                 yield recording
             except (ValueError, RecordingError) as error:
                 kind = error.kind if isinstance(error, RecordingError) else FailureKind.BAD_ROW
-                message = f"{place}{_called(row)}: {clean(str(error))}"
+                place = f"{self.spec}, {rows.word} {number}{_called(row)}"
+                message = f"{place}: {clean(str(error))}"
                 first = first or message
                 yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, message)
         if lost:
@@ -165,6 +172,28 @@ class ManifestSource(Source):
                     f"--map {name}={column}: {self.spec} has no such column, only "
                     f"{', '.join(header[:20])}"
                 )
+
+    def _plain(self, row: PlainRow, unused: UnusedColumns) -> Recording:
+        """What `_recording` makes of a row that is as most are."""
+        path = row.path
+        if path[0] in "/~" or "://" in path:
+            uri = self._resolve(path)
+        else:
+            uri = spelled(f"{self._root()}/{path}")
+        unused.add(row.meta)
+        version = self._version(uri)
+        return Recording(
+            row.id,
+            uri,
+            {} if version is None else {VERSION: version},
+            None,
+            None,
+            row.seconds,
+            row.text,
+            row.language,
+            row.speaker,
+            row.meta,
+        )
 
     def _recording(self, row: Mapping[str, Any], unused: UnusedColumns) -> Recording:
         """A row's recording.

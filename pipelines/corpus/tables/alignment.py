@@ -29,7 +29,7 @@ _KEYS = (ALIGNMENT, ALIGNMENTS, "word_timestamps", "words", "word_segments", "ti
 """what metadata may call it"""
 _SEGMENTS = ("segments", "chunks")
 """what holds words where metadata is what Whisper writes: each with its own words, or each one"""
-_RELATED = frozenset((*_KEYS, *_SEGMENTS))
+RELATED = frozenset((*_KEYS, *_SEGMENTS))
 _KEPT = ("start", "end", "text", "speaker")
 """what is kept of a segment of Whisper's; the rest is about how it was found"""
 
@@ -46,7 +46,7 @@ def with_alignment(values: Mapping[str, Any]) -> dict[str, Any]:
     with a text made of them where it has none, and the reason under `ERROR` where they cannot
     be."""
     values = dict(values)
-    if _RELATED.isdisjoint(values):
+    if RELATED.isdisjoint(values):
         return values
     try:
         words, values = take_alignment(values)

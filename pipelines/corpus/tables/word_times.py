@@ -38,7 +38,9 @@ class SegmentTimes:
     def settle(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
         """The recordings, in their order."""
         for recording in recordings:
-            if self._of_file is None:
+            if not self._held and ALIGNMENT not in recording.meta:
+                yield recording
+            elif self._of_file is None:
                 self._held.append(recording)
                 self._of_file = None if recording.id in self.own else _decide(recording)
                 if self._of_file is None and (
