@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from pipelines.corpus.sources.base import EstimateFromHeader, FromHeader, Guess, Place, Source
+from pipelines.corpus.sources.base import Guess, Place, Source, seconds_said
 from pipelines.system.places import is_remote, scheme
 from pipelines.system.remote import WEB, filesystem
 from tokenizer.audio.containers.glance import Glance
@@ -96,13 +96,12 @@ def _look(source: Source, recordings: Sequence[Recording]) -> list[Recording]:
             continue
         if last[0] != place:  # parts of one file stand together
             last = place, length_at(place)
-        found.append(recording if last[1] is None else _of_length(recording, last[1]))
+        found.append(recording if last[1] is None else _said(recording, last[1]))
     return found
 
 
-def _of_length(recording: Recording, length: Length) -> Recording:
-    kind = FromHeader if length.exact else EstimateFromHeader
-    return replace(recording, seconds=kind(max(0.0, length.seconds - (recording.start or 0.0))))
+def _said(recording: Recording, length: Length) -> Recording:
+    return replace(recording, seconds=seconds_said(length, recording.start))
 
 
 def length_at(place: Place) -> Length | None:

@@ -9,12 +9,14 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from pipelines.corpus.sources.downloads import Unanswered, download
 from pipelines.corpus.tables.hints import Hints
 from pipelines.system.places import is_remote
 from pipelines.system.remote import MissingBucket, open_remote
+from tokenizer.audio.containers.glance import Glance
+from tokenizer.audio.containers.lengths import Length, length_of
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
@@ -213,6 +215,20 @@ class Place(NamedTuple):
     """None is up to the file's end"""
     path: bytes | None = None
     """of a local file whose name is no text"""
+
+
+def seconds_said(length: Length, start: float | None = None) -> FromHeader | EstimateFromHeader:
+    """What a header says, from `start` on."""
+    kind = FromHeader if length.exact else EstimateFromHeader
+    return kind(max(0.0, length.seconds - (start or 0.0)))
+
+
+def seconds_of_bytes(content: Any) -> float | None:
+    """Length of a file that is in memory, or mapped there, of which little is looked at; None where
+    its header does not say."""
+    glance = Glance(lambda start, stop: bytes(content[start:stop]), len(content))
+    length = length_of(glance)
+    return None if length is None else seconds_said(length)
 
 
 def estimate_seconds(name: str, size: int) -> Guess:

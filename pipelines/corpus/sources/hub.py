@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,8 @@ from pipelines.corpus.sources.identity import (
     row_version,
 )
 from pipelines.corpus.sources.parquet import audio_column, audio_value, holds_bytes
-from pipelines.corpus.tables.columns import UniqueColumn, describe_row
+from pipelines.corpus.tables.audio_cells import lengths_of_cells
+from pipelines.corpus.tables.columns import SECONDS_COLUMNS, UniqueColumn, describe_row, pick
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
@@ -80,13 +82,13 @@ class HubSource(Source):
         identity, note = unique.choose()
         if note:
             self.note(note)
-        number = 0
+        number, lengths = 0, _lengths(data, column, others)
         for batch in _batches(data, others) if others else iter(()):
             for row in batch.to_pylist():
-                yield self._recording(number, row, identity)
+                yield _long(self._recording(number, row, identity), lengths)
                 number += 1
         for left in range(number, len(data)):  # nothing but audio
-            yield self._recording(left, {}, identity)
+            yield _long(self._recording(left, {}, identity), lengths)
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
@@ -275,6 +277,20 @@ def _batches(data: Any, columns: list[str]) -> Iterator[Any]:
     table = data.with_format("arrow").select_columns(columns)
     for begin in range(0, len(data), _BATCH):
         yield table[begin : begin + _BATCH]
+
+
+def _lengths(data: Any, column: str, others: list[str]) -> Iterator[float | None]:
+    """Of each row, by the header of its audio, which is mapped: little of it is read."""
+    if pick(others, SECONDS_COLUMNS) is None:
+        for batch in _batches(data, [column]):
+            for chunk in batch[column].chunks:
+                yield from lengths_of_cells(chunk)
+
+
+def _long(recording: Recording, lengths: Iterator[float | None]) -> Recording:
+    """A row's recording, with the length whose turn it is where no column says it."""
+    seconds = next(lengths, None)
+    return recording if recording.seconds is not None else replace(recording, seconds=seconds)
 
 
 def _commit(name: str, revision: str | None = None) -> str | None:

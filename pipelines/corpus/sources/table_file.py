@@ -103,6 +103,12 @@ class ManifestSource(Source):
                 message = f"{place}: {clean(str(error))}"
                 first = first or message
                 yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, message)
+        self._say(rows, unused, lost, used)
+        if first and not used:
+            raise SourceError(f"no {rows.word} of it can be used; {first}")
+
+    def _say(self, rows: Rows, unused: UnusedColumns, lost: int, used: int) -> None:
+        """Note what was found out about the table."""
         if lost:
             self.note(
                 f"{lost:,} of {used:,} rows name files that are not there; if paths begin "
@@ -121,8 +127,6 @@ class ManifestSource(Source):
                 "the table's last line has no line end: if the file was cut there, its last word "
                 "is not whole"
             )
-        if first and not used:
-            raise SourceError(f"no {rows.word} of it can be used; {first}")
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)

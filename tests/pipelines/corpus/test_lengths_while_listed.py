@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from audio_files import by_ffmpeg, by_soundfile, noise
 
@@ -19,6 +21,7 @@ from pipelines.corpus import lengths
 from pipelines.corpus.by_channel import planned
 from pipelines.corpus.sources import Source, open_source
 from pipelines.corpus.sources.base import FromHeader, Guess
+from pipelines.corpus.tables import audio_cells
 from pipelines.output.plan import make_plan
 from tokenizer.types import Recording
 
@@ -196,3 +199,43 @@ def test_order_and_plan_do_not_depend_on_timing(monkeypatch: pytest.MonkeyPatch)
     assert (first.id, first.seconds) == ("00000", 1.0)
     assert source.taken < 1_000, "few files are looked at at a time"
     assert [one.id for one in coming] == [f"{number:05d}" for number in range(1, 3_000)]
+
+
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("kind", ["parquet", "disk"])
+def test_cells_of_data_sets(
+    kind: str, stated: bool, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    import datasets
+
+    cells = [{"bytes": each, "path": None} for each in files.values()]
+    cells += [{"bytes": b"", "path": None}, {"bytes": b"no audio", "path": None}]
+    values: dict[str, object] = {"audio": cells}
+    kinds: dict[str, object] = {"audio": datasets.Audio()}
+    if stated:
+        values["duration"], kinds["duration"] = [4.0] * len(cells), datasets.Value("float64")
+    features = datasets.Features(kinds)
+    table = pa.table(values, schema=features.arrow_schema)
+    if kind == "parquet":
+        pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
+    else:
+        held = datasets.table.InMemoryTable(table)
+        made = datasets.Dataset(held, info=datasets.DatasetInfo(features=features))
+        made.save_to_disk(str(tmp_path / "set"))
+    found = listed(str(tmp_path if kind == "parquet" else tmp_path / "set"))
+    wanted = [4.0] * 7 if stated else [*LENGTHS.values(), None, None]
+    assert [one.seconds for one in found] == [
+        each if each is None else pytest.approx(each, abs=1e-4) for each in wanted
+    ]
+
+
+def test_large_parquet_files_are_not_read_for_their_lengths(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [{"bytes": each, "path": None} for each in files.values()]
+    pq.write_table(pa.table({"audio": cells}), tmp_path / "t.parquet")
+    monkeypatch.setattr(audio_cells, "_MOST_BYTES", 1)
+    found = listed(str(tmp_path))
+    assert all(type(one.seconds) is Guess for one in found)
+    whole = sum(map(len, files.values())) / 20_000
+    assert sum(one.seconds or 0.0 for one in found) == pytest.approx(whole, rel=0.01)
