@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
-    from pipelines.exporting.export import ExportResult, export
+    from pipelines.exporting.export import ExportResult, export_codes
     from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
     from pipelines.loader.batching import Buckets, Pack
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.loader.sequence.mixing import Mixture, mix
     from pipelines.output.config import RunOptions, TokenizeConfig
     from pipelines.public import tokenize
+    from pipelines.reshaping.adopting import adopt_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         split_codes,
     )
     from pipelines.reshaping.derive import Derived
+    from pipelines.reshaping.edits.editing import Edited, correct_codes, drop_codes
     from pipelines.tokenizing.outcome import RunResult
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Delay",
     "Derived",
     "EachChannel",
+    "Edited",
     "ExportResult",
     "Flatten",
     "Mixture",
@@ -62,9 +65,12 @@ __all__ = [
     "Span",
     "TokenizeConfig",
     "Tokens",
+    "adopt_codes",
     "audit",
     "codes_from_tokens",
-    "export",
+    "correct_codes",
+    "drop_codes",
+    "export_codes",
     "filter_codes",
     "merge_codes",
     "mix",
@@ -83,6 +89,7 @@ _HOMES = {
     "CodesLoader": "loader.loader",
     "Crop": "loader.crop",
     "Delay": "loader.patterns",
+    "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
@@ -96,13 +103,16 @@ _HOMES = {
     "Sample": "loader.sample",
     "Span": "loader.sample",
     "TokenizeConfig": "output.config",
-    "Derived": "reshaping.derive",
+    "Edited": "reshaping.edits.editing",
+    "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
-    "filter_codes": "reshaping.commands",
-    "merge_codes": "reshaping.commands",
+    "correct_codes": "reshaping.edits.editing",
+    "drop_codes": "reshaping.edits.editing",
     "Tokens": "exporting.inverse",
     "codes_from_tokens": "exporting.inverse",
-    "export": "exporting.export",
+    "export_codes": "exporting.export",
+    "filter_codes": "reshaping.commands",
+    "merge_codes": "reshaping.commands",
     "mix": "loader.sequence.mixing",
     "reshard_codes": "reshaping.commands",
     "split_codes": "reshaping.commands",

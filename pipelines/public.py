@@ -37,6 +37,10 @@ def tokenize(
     tags: bool = False,
     quality: str = "none",
     keep: str | None = None,
+    cut: str | None = None,
+    cut_max: float | None = None,
+    cut_min: float | None = None,
+    cut_pad: float | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     address: str | None = None,
@@ -81,6 +85,11 @@ def tokenize(
         encoding: of tables and transcripts; None is UTF-8, or what a byte order mark says.
         tags: carry what files are tagged with, artist, title and the like, as `meta["tags"]`.
         quality: columns that say how good a recording is: "none", "basic" (all), or names.
+        cut: recordings of over `cut_max` seconds become segments: "silence" cuts in pauses, "vad"
+            around speech, "fixed" at equal lengths; None leaves them whole.
+        cut_max: seconds of the longest segment (30).
+        cut_min: seconds of the shortest (1).
+        cut_pad: seconds of silence that are kept on both sides (0.2).
         keep: condition on the columns of a row, and `seconds`; the others are `filtered`.
         workers: CPU cores to use; None is all of them, 0 does everything in this process.
         gpus: encoders that hold a GPU each; None is all there are.
@@ -130,6 +139,10 @@ def tokenize(
         tags=tags,
         quality=quality,
         keep=keep,
+        cut=cut,
+        cut_max=cut_max,
+        cut_min=cut_min,
+        cut_pad=cut_pad,
     )
     options = RunOptions(
         workers=workers,

@@ -20,7 +20,8 @@ from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
-from pipelines.planning.corpus import open_corpus
+from pipelines.planning.corpus import open_corpus, open_cutting
+from pipelines.planning.watching import SAID_EVERY, seldom
 from pipelines.running.growth import Growth, Next
 from pipelines.running.news import News
 from pipelines.running.work import Work
@@ -125,9 +126,10 @@ class _Run:
         stored = self._manifest.require_config()
         if stored.derived is not None:
             parents = ", ".join(one["path"] for one in stored.derived["parents"])
+            of = f" from {parents}: tokenize there, and make it anew; or" if parents else ":"
             raise OutputError(
-                f"{self._out} was made by `codecshards {stored.derived['command']}` from "
-                f"{parents}: tokenize there, and make it anew; or choose another OUT, and merge"
+                f"{self._out} was made by `codecshards {stored.derived['command']}`{of} choose "
+                "another OUT, and merge"
             )
         changed = stored.differences(wanted)
         if changed:
@@ -143,8 +145,11 @@ class _Run:
         self._display.message(f"listing {', '.join(self._config.named_sources(3))} …")
         self._require_gpus_there()
         config, patience = self._config, self._options.decode_timeout
+        cutting = open_cutting(
+            config, self._source, patience, seldom(self._display.message, SAID_EVERY)
+        )
         plan = make_plan(
-            planned(self._source, config.channels, config.stream, patience),
+            planned(self._source, config.channels, config.stream, patience, cutting=cutting),
             shard_hours=config.shard_hours,
             split=config.split,
             notes=lambda: self._source.notes,

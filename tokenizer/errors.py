@@ -96,6 +96,8 @@ class FailureKind(StrEnum):
     """A quality measure of another package failed on it."""
     FILTERED = "filtered"
     """Read well, and not what `--keep` asks for: no error of the run."""
+    DROPPED = "dropped"
+    """Taken out by `codecshards edit --drop`: no error of the run, and it stays out."""
     UNAVAILABLE = "unavailable"
     """Its store answers, but not for it, however often it was asked; it may be there another
     day."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
-from pipelines.cli import EXIT_OK
+from pipelines.cli import EXIT_OK, EXIT_SOME_FAILED
 from pipelines.system.devices import DEVICE_HELP
+from pipelines.system.words import format_hours, many, printable
+from tokenizer.errors import UsageError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -13,23 +16,46 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("out", metavar="OUT")
     parser.add_argument(
-        "id", metavar="ID", help="a recording's id, as `inspect` and the shards have it"
+        "id", metavar="ID", nargs="?", help="a recording's id, as `inspect` and the shards have it"
     )
     parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="FILE",
-        help="audio file to write: .wav, .flac, .ogg …",
+        "-o", "--output", metavar="FILE", help="audio file to write: .wav, .flac, .ogg …"
     )
     parser.add_argument(
         "--codec", help="where the codec lies now, if it has moved (its weights must be the same)"
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    some = parser.add_argument_group(
+        "many recordings, to a folder; run it again to go on", "give one of the first three"
+    )
+    some.add_argument("--all", action="store_true", help="every recording")
+    some.add_argument("--ids-file", metavar="FILE", help="those whose ids are in FILE, a line each")
+    some.add_argument(
+        "--where", metavar="EXPR", help="those for which this is true, in SQL's words"
+    )
+    some.add_argument("--to", metavar="DIR", help="folder for them, table.csv and wav.scp")
+    some.add_argument("--format", help="flac, wav or opus (default: flac)")
+    some.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one a core, or for a GPU)"
+    )
+    some.add_argument(
+        "--partial", action="store_true", help="accept an OUT that lacks some of its shards"
+    )
+    some.add_argument("--quiet", action="store_true", help="no word of progress")
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for; the exit code."""
+    chosen = [
+        name for name in ("all", "ids_file", "where") if getattr(options, name) not in (None, False)
+    ]
+    if options.id is None and (chosen or options.to is not None):
+        return _many(options, chosen)
+    if options.id is None or options.output is None or chosen or options.to is not None:
+        raise UsageError(
+            "decode: give ID and -o FILE for one recording, or --all, --ids-file or --where with "
+            "--to DIR for many"
+        )
     from pipelines.output.export_audio import decode_recording
 
     written = decode_recording(
@@ -39,4 +65,43 @@ def run(options: argparse.Namespace) -> int:
         f"{options.output}: {written.seconds:.3f} s, {written.num_samples} samples at "
         f"{written.sample_rate} Hz"
     )
+    return EXIT_OK
+
+
+def _many(options: argparse.Namespace, chosen: list[str]) -> int:
+    if len(chosen) != 1 or options.to is None or options.output is not None:
+        raise UsageError("decode: give one of --all, --ids-file and --where, and --to DIR")
+    from pipelines.decoding.many import decode_many
+
+    done = decode_many(
+        options.out,
+        options.to,
+        format=options.format or "flac",
+        ids_file=options.ids_file,
+        where=options.where,
+        partial=options.partial,
+        codec=options.codec,
+        device=options.device,
+        workers=options.workers,
+        quiet=options.quiet,
+    )
+    before = f", {done.already:,} were there already" if done.already else ""
+    print(
+        f"{options.to}: {many(done.decoded, 'recording')} decoded, {format_hours(done.seconds)}"
+        f"{before}; table.csv, wav.scp"
+    )
+    if done.stale:
+        print(
+            f"{many(done.stale, 'recording')} of earlier runs not in {options.out} any more: in "
+            "no table now, the files are left"
+        )
+    for id, reason in done.failures[:3]:
+        print(f"failed: {printable(f'{id}: {reason}' if id else reason)}", file=sys.stderr)
+    if done.failures:
+        lost = f", {many(done.lost, 'recording')} in damaged shards" if done.lost else ""
+        print(
+            f"{many(len(done.failures), 'failure')}{lost}: {options.to}/failures.csv",
+            file=sys.stderr,
+        )
+        return EXIT_SOME_FAILED
     return EXIT_OK

@@ -23,19 +23,21 @@ COMMANDS = {
     "tokenize": "audio in, shards of codes out; run it again to resume",
     "inspect": "what is in an output folder",
     "ls": "the recordings of an output folder, a line each",
+    "edit": "take recordings out, or correct what rows say, without encoding again",
     "filter": "a new folder of the rows for which a condition is true",
     "split": "a new folder with train, valid and test",
     "merge": "a new folder of several",
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
+    "adopt": "a manifest for shards that have none",
     "verify": "check every shard against its commit record",
-    "decode": "hear one recording again, at its exact length",
+    "decode": "hear recordings again, at their exact length",
     "export": "token ids for training language models: Megatron-LM or Arrow",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
 _FOLDERS = {
-    **dict.fromkeys(("filter", "split", "merge", "reshard"), "reshaping"),
+    **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     "export": "publishing",
 }
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
+from pipelines.corpus.cutting import Cutting
 from pipelines.corpus.lengths import with_lengths
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
@@ -37,12 +38,14 @@ def planned(
     stream: int | None,
     timeout: float,
     recordings: Iterable[Recording] | None = None,
+    cutting: Cutting | None = None,
 ) -> Iterator[Recording]:
     """What a source lists, with lengths from headers where the source knows none, and by channel
     where `channels` says so; the source's notes then say what was done.
 
     Args:
         recordings: those of them that are meant; None is all.
+        cutting: cuts those that are long, all channels of one at the same places.
 
     Raises:
         UsageError: it cannot be listed, or its files cannot be opened from here.
@@ -50,12 +53,16 @@ def planned(
     words = WordCount()
     listed = words.watch(source.scan() if recordings is None else recordings)
     listed = with_lengths(source, listed)
+    if cutting is not None:
+        listed = cutting.rows(listed)
     if channels != SPLIT:
         yield from listed
     else:
         by_channel = ByChannel(source, stream, timeout)
         yield from by_channel.rows(listed)
         source.note(by_channel.note())
+    for note in cutting.notes() if cutting is not None else ():
+        source.note(note)
     for note in words.notes():
         source.note(note)
 

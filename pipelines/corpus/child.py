@@ -75,6 +75,10 @@ class Child:
             return Death(DeathKind.LOST, "a stop that did not end")
         return Death(DeathKind.HUNG, f"no progress for {timeout:g} s")
 
+    def end(self) -> None:
+        """Kill it, and let whoever waits for its messages know."""
+        self._process.kill()
+
     def kill(self) -> None:
         self._closing.set()
         self._process.kill()

@@ -23,6 +23,7 @@ from pipelines.corpus.child import Child
 from pipelines.corpus.sources.base import Source
 from pipelines.system.blame import FAILURES, Death, DeathKind, Trial
 from tokenizer.audio.stream import AudioReport
+from tokenizer.cuts import CutRule, Cuts
 from tokenizer.errors import FailureKind, RecordingError, UsageError
 from tokenizer.types import Recording
 
@@ -54,6 +55,8 @@ class DecodeSettings:
     """the file's track of sound, from 0; None is its default"""
     only_channels: bool = False
     """decode nothing, and report how many channels there are"""
+    cut: CutRule | None = None
+    """hand out no samples, and report where a recording is to be cut"""
     allow_truncated: bool = False
     allow_damaged: bool = False
     quality: tuple[str, ...] = ()
@@ -79,6 +82,8 @@ class DecodeReport:
     """by measure; None where it says nothing of this recording"""
     tags: Mapping[str, Any] = field(default_factory=dict)
     """of the file, where they were asked for"""
+    cuts: Cuts | None = None
+    """where `DecodeSettings.cut` asks for them"""
 
 
 class Decoding:
@@ -192,10 +197,14 @@ class Decoder:
         """seconds spent waiting for blocks"""
         self.busy = 0.0
         """seconds of one core that recordings which were read to their end have taken"""
+        self.read = 0.0
+        """seconds of the recording at the head of the line that were looked through, where it is
+        to be cut"""
         self._child: Child | None = None
         self._sent: deque[Recording] = deque()
         self._trial: Trial | None = None
         """of the recording at the head of the line, once a child has died on it"""
+        self._stopped = False
         self._starts = 0
         """children in a row that have died before they had begun"""
 
@@ -223,16 +232,22 @@ class Decoder:
         """The next message about `recording`, the one at the head of the line.
 
         Raises:
-            UsageError: no child can be started.
+            UsageError: no child can be started, or `stop` was called.
         """
+        if self._stopped:
+            raise UsageError("the process that decodes was stopped")
         child = self._child or self._start()
         began = time.monotonic()
         timeout = self.settings.timeout
         message = child.next_message(timeout if child.begun else max(timeout, START_SECONDS))
         self.waited += time.monotonic() - began
-        if isinstance(message, Death):
+        if isinstance(message, Death) and not self._stopped:
             return self._died(recording, child, message)
+        if isinstance(message, Death):
+            raise UsageError("the process that decodes was stopped")
         kind = message[:4]
+        if kind == BEAT and len(message) > 4:
+            self.read = float(message[4:])
         if kind == BEGUN:
             child.begun = True
             self._starts = 0
@@ -250,6 +265,12 @@ class Decoder:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+    def stop(self) -> None:
+        """End the child for good, also while another thread waits for it: that gets an error."""
+        self._stopped = True
+        if self._child is not None:
+            self._child.end()
 
     def _start(self) -> Child:
         """A fresh child, which is told of the recordings in line; on trial, the first one is

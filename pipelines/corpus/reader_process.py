@@ -13,18 +13,24 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from typing import BinaryIO
 
 from av.error import FFmpegError
 
 from pipelines.corpus.open_files import OpenFiles, name_of
 from pipelines.corpus.reader import BEAT, BEGUN, BLOCK, END, FAILED, DecodeReport, DecodeSettings
+from pipelines.corpus.tables.alignment import ALIGNMENT
 from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
 from tokenizer.allocator import keep_freed_memory
-from tokenizer.audio import AudioReport, stream_audio
+from tokenizer.audio import AudioReport, AudioStream, stream_audio
+from tokenizer.audio.cutting.recording import cut_by_header, cut_by_listening
 from tokenizer.audio.quality.meter import QualityMeter
 from tokenizer.audio.readers.opening import count_channels
+from tokenizer.audio.readers.shared import SharedFile
+from tokenizer.cuts import CutRule, Cuts
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
@@ -71,6 +77,12 @@ class _Worker:
             self.beat()
             self._last_beat = time.monotonic()
 
+    def _at(self, seconds: float) -> None:
+        """Beat, and say how far it is."""
+        if time.monotonic() - self._last_beat > _BEAT_EVERY:
+            self._send(BEAT, f"{seconds:.1f}".encode())
+            self._last_beat = time.monotonic()
+
     def work(self, recording: Recording) -> None:
         try:
             self._send(BEGUN, b"")
@@ -106,24 +118,11 @@ class _Worker:
     def _decode(self, recording: Recording) -> DecodeReport:
         if self._settings.only_channels:
             return self._count_channels(recording)
+        if self._settings.cut is not None:
+            return self._cut(recording, self._settings.cut)
         began = time.process_time()
         with self._files.opened(recording) as file:
-            stream = stream_audio(
-                file.audio,
-                self._settings.sample_rate,
-                self._settings.channels,
-                start=recording.start,
-                end=recording.end,
-                downmix=self._settings.downmix,
-                channel=recording.channel
-                if recording.channel is not None
-                else self._settings.chosen,
-                stream=self._settings.stream,
-                allow_truncated=self._settings.allow_truncated,
-                allow_damaged=self._settings.allow_damaged,
-                name=file.name,
-                second=self._settings.second,
-            )
+            stream = self._stream(recording, file.audio, file.name)
             meter = QualityMeter(self._settings.quality, file.name)
             stream.listener = meter.add
             for block in stream:
@@ -132,6 +131,54 @@ class _Worker:
             seconds = time.process_time() - began
             return DecodeReport(stream.report, file.sha256, seconds, quality, file.tags)
 
+    def _stream(
+        self, recording: Recording, file: str | BinaryIO | SharedFile, name: str
+    ) -> AudioStream:
+        settings = self._settings
+        chosen = recording.channel if recording.channel is not None else settings.chosen
+        return stream_audio(
+            file,
+            settings.sample_rate or None,
+            settings.channels or None,
+            start=recording.start,
+            end=recording.end,
+            downmix=settings.downmix,
+            channel=chosen,
+            stream=settings.stream,
+            allow_truncated=settings.allow_truncated,
+            allow_damaged=settings.allow_damaged,
+            name=name,
+            second=settings.second,
+        )
+
+    def _cut(self, recording: Recording, rule: CutRule) -> DecodeReport:
+        """Where to cut a recording: by its header if that is enough."""
+        began = time.process_time()
+        cuts = None
+        if not (self._settings.allow_truncated or self._settings.allow_damaged):
+            cuts = self._cut_by_header(recording, rule)
+        found = _NOTHING_READ
+        if cuts is None:
+            with self._files.opened(recording) as file:
+                stream = self._stream(recording, file.audio, file.name)
+                words = [(word[0], word[1]) for word in recording.meta.get(ALIGNMENT, ())]
+                cuts = cut_by_listening(stream, rule, words, self._at)
+                found = stream.report
+        return DecodeReport(found, "", time.process_time() - began, cuts=cuts)
+
+    def _cut_by_header(self, recording: Recording, rule: CutRule) -> Cuts | None:
+        file = self._settings.source.open_head(recording)
+        try:
+            whole = replace(recording, start=None, end=None)
+            stream = self._stream(whole, file, name_of(recording))
+            try:
+                return cut_by_header(stream, rule, recording.start, recording.end)
+            finally:
+                stream.close()
+        finally:
+            if not isinstance(file, str):
+                file.close()
+
     def _count_channels(self, recording: Recording) -> DecodeReport:
         file = self._settings.source.open_head(recording)
         try:
@@ -139,23 +186,23 @@ class _Worker:
         finally:
             if not isinstance(file, str):
                 file.close()
-        found = AudioReport(
-            source_sample_rate=0,
-            source_channels=count,
-            source_samples=0,
-            num_samples=0,
-            container="",
-            codec="",
-            decoder="",
-            flags=(),
-        )
-        return DecodeReport(found, "")
+        return DecodeReport(replace(_NOTHING_READ, source_channels=count), "")
 
     def _send(self, kind: bytes, body: bytes) -> None:
         with self._sending:
             self._connection.send_bytes(kind + body)
 
 
+_NOTHING_READ = AudioReport(
+    source_sample_rate=0,
+    source_channels=0,
+    source_samples=0,
+    num_samples=0,
+    container="",
+    codec="",
+    decoder="",
+    flags=(),
+)
 _OF_THE_MACHINE = {
     errno.ENOSPC: f"{tempfile.gettempdir()} is full: make room, or set TMPDIR to another folder",
     errno.EDQUOT: f"the quota of {tempfile.gettempdir()} is used up: make room, or set TMPDIR to "

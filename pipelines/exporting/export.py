@@ -1,4 +1,4 @@
-"""`export`: an output folder to documents of token ids."""
+"""`export_codes`: an output folder to documents of token ids."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExportResult:
     """documents that have no text, where a tokenizer was given"""
 
 
-def export(
+def export_codes(
     out: str,
     new: str,
     *,
@@ -76,8 +76,6 @@ def export(
             if row is not None:
                 work.add(split, row)
         work.close()
-        if not work.writers:
-            raise UsageError(f"{out} has no recording for which --where {where!r} is true")
         _write_map(folder, to, work, rows, where)
     return ExportResult(
         new,

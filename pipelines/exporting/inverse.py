@@ -41,7 +41,7 @@ def codes_from_tokens(
     Args:
         ids: of one document, `[tokens]`. Without `audio_start` everything behind the text is audio;
             it ends at `audio_end`, `eos` or the end. A last frame that is not whole is dropped.
-        export: the folder that `export` has written, or what its `export.json` holds.
+        export: the folder that `export_codes` has written, or what its `export.json` holds.
 
     Raises:
         UsageError: not the folder of an export.

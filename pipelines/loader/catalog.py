@@ -7,6 +7,7 @@ folder is listed, and its shards' own footers are read.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,8 +18,10 @@ from typing import TypeVar
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats import format_names, shard_format
+from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
 from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.edits import next_number
 from pipelines.output.manifest.names import DATA
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from pipelines.output.stored_run import StoredRun
@@ -56,6 +59,8 @@ class Catalog:
     remote: bool
     spec: CodecSpec
     shards: tuple[ShardEntry, ...]
+    history: tuple[int, int] = (0, 0)
+    """how often it was appended to, and edited"""
 
     @property
     def rows(self) -> int:
@@ -85,7 +90,8 @@ def read_catalog(
             form,
             _is_remote(storage),
             spec,
-            _from_records(storage, records, form, verify, cache),
+            _from_records(manifest, records, form, verify, cache),
+            (len(manifest.generations()) - 1, next_number(storage) - 1),
         )
     if not catalog.rows:
         raise UsageError(f"{root} holds no recordings")
@@ -116,20 +122,20 @@ def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
 
 
 def _from_records(
-    storage: Storage,
+    manifest: Manifest,
     records: Sequence[CommitRecord],
     form: str,
     verify: str,
     cache: ByteCache[bytes],
 ) -> tuple[ShardEntry, ...]:
+    storage, shards = manifest.storage, shard_format(form)
     there = set(storage.list(DATA))
     entries = []
     for record in records:
         if record.sha256 is None:
             continue
-        file = shard_format(form).file_name(record.shard)
-        name = f"{DATA}/{file}"
-        if file not in there:
+        name = manifest.place_of(record, shards)
+        if name.startswith(f"{DATA}/") and name.removeprefix(f"{DATA}/") not in there:
             raise ShardError(
                 f"{storage.root}/{name}: is committed and not there: run the same `tokenize` again"
             )
@@ -185,10 +191,15 @@ def _from_files(
     _require_all([file.rsplit(".", 1)[0] for file in files], storage.root, partial)
     blobs = [_blob(storage, f"{folder}/{file}".lstrip("/"), None, None, cache) for file in files]
     found = _in_threads(lambda blob: count_rows(form, blob), blobs)
-    spec = found[0][1]
-    for blob, (_, other) in zip(blobs, found, strict=True):
-        if other != spec:
-            raise ShardError(f"{blob.name}: its footer names another codec than {blobs[0].name}")
+    spec = one_spec([other for _, other in found], [blob.name for blob in blobs])
+    bare = sum(other.codec == UNKNOWN for _, other in found)
+    if bare:
+        warnings.warn(
+            f"{storage.root}: {bare} of {len(found)} files have no footer of codecshards: taken "
+            f"for codes of {spec.n_q} codebooks at {spec.sample_rate} Hz by their rows, unverified "
+            "(`codecshards adopt` writes a manifest)",
+            stacklevel=4,
+        )
     entries = tuple(
         ShardEntry(file, blob, rows, size, f"{file}:{size}")
         for file, blob, (rows, _) in zip(files, blobs, found, strict=True)
@@ -204,8 +215,8 @@ def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
     total = max(totals, default=len(shards))
     if len(shards) < total and not partial:
         raise UsageError(
-            f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True to go on "
-            "with these"
+            f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True "
+            "(to a command --partial) to go on with these"
         )
 
 

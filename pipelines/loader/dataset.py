@@ -113,6 +113,11 @@ class CodesDataset:
         return self._catalog.spec
 
     @property
+    def history(self) -> tuple[int, int]:
+        """How often the folder was appended to, and edited."""
+        return self._catalog.history
+
+    @property
     def remote(self) -> bool:
         """Whether shards are fetched whole before they are read."""
         return self._catalog.remote

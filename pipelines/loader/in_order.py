@@ -5,7 +5,7 @@ Nothing is kept of a shard that is done, so that memory is bounded by one of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipelines.loader.catalog import Catalog, ShardEntry, read_catalog
@@ -32,13 +32,22 @@ class CodedRow:
     text: str | None
     language: str | None
     speaker: str | None
+    shard: str
+    number: int
+    """of the row in its shard"""
 
 
 class InOrder:
     """The rows of all splits of a data set, or those for which a condition holds."""
 
     def __init__(
-        self, root: str, n_q: int | None = None, *, where: str | None = None, partial: bool = False
+        self,
+        root: str,
+        n_q: int | None = None,
+        *,
+        where: str | None = None,
+        partial: bool = False,
+        damaged: Callable[[int, ShardError], None] | None = None,
     ) -> None:
         """
         Args:
@@ -46,14 +55,16 @@ class InOrder:
             n_q: how many codebooks, from the first; None is all.
             where: condition on the rows, in SQL's words.
             partial: accept a data set that lacks some of its shards.
+            damaged: is told of a shard whose rows cannot be read, and how many that are, and the
+                others go on; None raises, and so does what is met while a condition is answered.
 
         Raises:
             UsageError: nothing there, an unfinished run, fewer codebooks than asked for, no
-                condition.
+                condition, or one that is true of no row.
             ShardError: damage; it names the shard.
         """
         blobs: ByteCache[bytes] = ByteCache(_CACHE, len)
-        self.root, self._where = root, where
+        self.root, self._where, self._damaged = root, where, damaged
         self._catalogs: dict[str, Catalog] = {
             split: read_catalog(root, "shards", blobs, split, partial) for split in splits_of(root)
         }
@@ -62,6 +73,8 @@ class InOrder:
                 f"{root} has {self.spec.n_q} codebooks: n_q={n_q} cannot be taken from it"
             )
         self.n_q = self.spec.n_q if n_q is None else n_q
+        if where is not None and next(Rows(root).rows(["id"], where), None) is None:
+            raise UsageError(f"{root} has no recording for which --where {where!r} is true")
 
     @property
     def spec(self) -> CodecSpec:
@@ -86,13 +99,42 @@ class InOrder:
         wanted = None if self._where is None else _Wanted(self.root, self._where)
         for split, catalog in self._catalogs.items():
             for entry in catalog.shards:
-                reader = _open(catalog, entry)
-                for row in range(reader.index.rows):
-                    id = reader.index.ids[row].as_py()
-                    taken = wanted is None or wanted.take(id)
-                    yield split, _read(reader, row, id, self.n_q) if taken else None
+                yield from ((split, row) for row in self._rows(catalog, entry, wanted))
         if wanted is not None:
             wanted.require_end()
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all rows, whatever the condition; damaged shards are passed over where the
+        rows' are.
+
+        Raises:
+            ShardError: damage; it names the shard.
+        """
+        for catalog in self._catalogs.values():
+            for entry in catalog.shards:
+                try:
+                    ids = _open(catalog, entry).index.ids
+                except ShardError:
+                    if self._damaged is None:
+                        raise
+                    continue
+                yield from ids.to_pylist()
+
+    def _rows(
+        self, catalog: Catalog, entry: ShardEntry, wanted: _Wanted | None
+    ) -> Iterator[CodedRow | None]:
+        done = 0
+        try:
+            reader = _open(catalog, entry)
+            for row in range(reader.index.rows):
+                id = reader.index.ids[row].as_py()
+                taken = wanted is None or wanted.take(id)
+                yield _read(reader, row, id, self.n_q, entry.name) if taken else None
+                done += 1
+        except ShardError as error:
+            if self._damaged is None or wanted is not None:
+                raise
+            self._damaged(entry.rows - done, error)
 
 
 class _Wanted:
@@ -149,7 +191,7 @@ def _open(catalog: Catalog, entry: ShardEntry) -> ShardReader:
     return reader
 
 
-def _read(reader: ShardReader, row: int, id: str, n_q: int) -> CodedRow:
+def _read(reader: ShardReader, row: int, id: str, n_q: int, shard: str) -> CodedRow:
     index = reader.index
     codes = reader.codes(row, 0, index.frames_of(row), n_q)
     return CodedRow(
@@ -161,5 +203,9 @@ def _read(reader: ShardReader, row: int, id: str, n_q: int) -> CodedRow:
             int(index.num_samples[row]),
             reader.spec.sample_rate,
         ),
-        *(reader.field(row, name) for name in ("text", "language", "speaker")),
+        text=reader.field(row, "text"),
+        language=reader.field(row, "language"),
+        speaker=reader.field(row, "speaker"),
+        shard=shard,
+        number=row,
     )

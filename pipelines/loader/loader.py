@@ -24,6 +24,7 @@ from pipelines.loader.batching import (
 )
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
+from pipelines.loader.history import history_of, said_since
 from pipelines.loader.patterns import EachChannel, Parallel, Pattern
 from pipelines.loader.ranks import find_rank, find_worker
 from pipelines.loader.sample import check_fields
@@ -169,7 +170,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             self._worker_state is not None
         ):  # in a worker of somebody else's DataLoader, which asks each worker for its own
             state["worker"] = list(self._worker_state)
-        return {**state, "of": dict(self._identity)}
+        history = history_of(self._stream.datasets)
+        return {**state, "of": dict(self._identity), "history": history}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next batch is the one that would have come, on any number of
@@ -190,6 +192,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         if changed:
             raise UsageError(
                 f"the state belongs to another stream of batches: {'; '.join(changed)}"
+                f"{said_since(state, self._stream.datasets)}"
             )
         self._cursor = Cursor(int(state["step"]), int(state["position"]), int(state["offset"]))
         self._start_turn(int(state.get("turn", 0)))

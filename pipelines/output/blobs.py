@@ -19,6 +19,8 @@ from typing import IO, Any
 from pipelines.output.cache import ByteCache
 from tokenizer.errors import OutputError, ShardError
 
+_REMEDY = "if it was edited since, load it again; else restore it or tokenize it again"
+
 
 class Blob(ABC):
     """A shard's bytes. Every method may be called from several threads and raises `ShardError`."""
@@ -49,13 +51,11 @@ class Blob(ABC):
     def _compare(self, size: int, digest: str | None) -> None:
         if self._size is not None and size != self._size:
             raise ShardError(
-                f"{self.name}: damaged: {size} bytes, {self._size} were committed: restore it or "
-                "tokenize it again"
+                f"{self.name}: damaged: {size} bytes, {self._size} were committed: {_REMEDY}"
             )
         if digest != self._sha256:
             raise ShardError(
-                f"{self.name}: damaged: not the bytes that were committed (SHA-256): restore it or "
-                "tokenize it again"
+                f"{self.name}: damaged: not the bytes that were committed (SHA-256): {_REMEDY}"
             )
 
 
@@ -101,6 +101,8 @@ class LocalBlob(Blob):
         hold one each."""
         try:
             handle = os.open(self.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError as error:
+            raise ShardError(f"{self.name}: cannot be read: it is gone: {_REMEDY}") from error
         except OSError as error:
             raise ShardError(f"{self.name}: cannot be read: {error.strerror}") from error
         try:

@@ -18,6 +18,7 @@ from pipelines.system.settings import setting, shared
 from tokenizer.audio.quality import NONE, chosen
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
+from tokenizer.cuts import CUT_KINDS, DEFAULT_LEAST, DEFAULT_MOST, DEFAULT_PAD, FIXED, CutRule
 from tokenizer.errors import FailureKind, UsageError
 from tokenizer.types import CHANNEL_CHOICES
 
@@ -127,6 +128,27 @@ class TokenizeConfig:
     )
     """`pipelines.output.quality.keep`"""
 
+    cut: str | None = setting(
+        None,
+        "cut recordings of over --cut-max into segments: silence (in pauses, by level), vad "
+        "(around speech, by Silero's VAD: pip install 'codecshards[vad]'), fixed (at equal "
+        "lengths) (default: no)",
+        metavar="HOW",
+    )
+    """one of `tokenizer.cuts.CUT_KINDS`"""
+    cut_max: float | None = setting(
+        None, f"longest segment, in seconds (default: {DEFAULT_MOST:g})", metavar="S"
+    )
+    cut_min: float | None = setting(
+        None, f"shortest segment, in seconds (default: {DEFAULT_LEAST:g})", metavar="S"
+    )
+    cut_pad: float | None = setting(
+        None,
+        f"silence that is kept on both sides of a segment, in seconds (default: {DEFAULT_PAD:g}; "
+        "not for fixed)",
+        metavar="S",
+    )
+
     def __post_init__(self) -> None:
         if self.format not in SHARD_FORMATS and self.format not in format_names():
             raise UsageError(
@@ -156,9 +178,37 @@ class TokenizeConfig:
         object.__setattr__(self, "quality", ",".join(chosen(self.quality)) or NONE)
         if self.keep is not None and not self.keep.strip():
             raise UsageError("--keep is empty: give a condition, or leave it out")
+        self._settle_cut()
         # 24 and 24.0 are one setting, and must not be two in what is stored and hashed.
         for name in ("bandwidth", "shard_hours", "max_chunk_seconds"):
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    def _settle_cut(self) -> None:
+        """What is left out is what it is by default: the same setting however it was said."""
+        given = {name: getattr(self, f"cut_{name}") for name in ("min", "max", "pad")}
+        if self.cut is None:
+            for name, value in given.items():
+                if value is not None:
+                    raise UsageError(
+                        f"--cut-{name} {value:g}: give also --cut, one of {', '.join(CUT_KINDS)}"
+                    )
+            return
+        if self.cut == FIXED and given["pad"] is not None:
+            raise UsageError("--cut-pad: --cut fixed has no padding; silence and vad have")
+        rule = self._cut_rule(self.cut)
+        object.__setattr__(self, "cut_min", rule.least)
+        object.__setattr__(self, "cut_max", rule.most)
+        object.__setattr__(self, "cut_pad", None if self.cut == FIXED else rule.pad)
+
+    @property
+    def cut_rule(self) -> CutRule | None:
+        """What long recordings are cut into; None leaves them whole."""
+        if self.cut is None:
+            return None
+        return self._cut_rule(self.cut)
+
+    def _cut_rule(self, kind: str) -> CutRule:
+        return CutRule.of(kind, self.cut_min, self.cut_max, 0.0 if kind == FIXED else self.cut_pad)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -238,8 +288,9 @@ class RunOptions:
         if self.append and self.retry_failed is not None:
             raise UsageError("--append, --retry-failed: one at a time; run the other afterwards")
         for kind in self.retry_failed or ():
-            if kind not in set(FailureKind) - {FailureKind.FILTERED}:
-                kinds = ", ".join(one for one in FailureKind if one != FailureKind.FILTERED)
+            never = (FailureKind.FILTERED, FailureKind.DROPPED)
+            if kind not in set(FailureKind) - {*never}:
+                kinds = ", ".join(one for one in FailureKind if one not in never)
                 raise UsageError(f"--retry-failed {kind}: choose of {kinds}")
         if self.max_failures is not None and self.max_failures < 0:
             raise UsageError(f"--max-failures {self.max_failures}: give 0 or more")

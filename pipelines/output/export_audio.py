@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.system.devices import require_device
+from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.errors import CodecLoadError, OutputError, UsageError
 
 _SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
@@ -63,7 +63,7 @@ def find_row(out: str, id: str) -> Row:
     for failure in record.failures:
         if failure.id == id:
             raise UsageError(f"{id!r} was not tokenized ({failure.kind}): {failure.message}")
-    name = data_name(shard, form)
+    name = manifest.place_of(record, form)
     try:
         with storage.open(name) as file:
             row = form.read_one(file, f"{out}/{name}", id)
@@ -95,24 +95,50 @@ def decode_recording(
             written.
         ShardError: the shard is damaged.
     """
-    from tokenizer.codecs import load_codec
-
     require_device(device)
     row = find_row(out, id)
     spec = Manifest(open_storage(out)).require_config().codec
-    revision = spec.revision if codec is None else None
-    loaded = load_codec(
-        codec or spec.codec, bandwidth=spec.bandwidth, device=device, revision=revision
-    )
-    if loaded.spec.weights_sha256 != spec.weights_sha256:
-        raise CodecLoadError(
-            f"codec {loaded.spec.codec} has other weights than the one that wrote {out}"
-        )
+    loaded = load_same_codec(spec, codec, device, of=out)
     sound = Blocks(
         loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels
     )
-    _write(output, sound)
+    write_blocks(output, sound)
     return Written(row.codes.num_samples, loaded.sample_rate)
+
+
+def load_same_codec(
+    spec: CodecSpec,
+    codec: str | None,
+    device: str,
+    threads: int | None = None,
+    of: str = "these codes",
+) -> Codec:
+    """The codec that wrote codes, from where it lies now.
+
+    Args:
+        spec: what the codes' folder says of it.
+        codec: where it lies now; None is where it lay then.
+        device: "auto", "cpu" or "cuda".
+        threads: for torch; None is as it is.
+        of: what it wrote, for what is said of it.
+
+    Raises:
+        CodecLoadError: there is none, or it has other weights.
+    """
+    from tokenizer.codecs import load_codec
+
+    loaded = load_codec(
+        codec or spec.codec,
+        bandwidth=spec.bandwidth,
+        device=device,
+        revision=spec.revision if codec is None else None,
+        threads=threads,
+    )
+    if loaded.spec.weights_sha256 != spec.weights_sha256:
+        raise CodecLoadError(
+            f"codec {loaded.spec.codec} has other weights than the one that wrote {of}"
+        )
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +153,18 @@ class Blocks:
     channels: int
 
 
-def _write(output: str, sound: Blocks) -> None:
-    """Write blocks to a file under a temporary name, and give it its own once it is whole."""
+def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> None:
+    """Write blocks to a file under a temporary name (None is one beside it), and give it its own
+    once it is whole.
+
+    Raises:
+        UsageError: a format that cannot be written.
+        OutputError: the file cannot be written.
+    """
     target = Path(output)
     form, subtype = _format(target, sound)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    if temporary is None:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with soundfile.SoundFile(
             temporary, "w", sound.sample_rate, sound.channels, subtype, format=form
@@ -145,6 +178,19 @@ def _write(output: str, sound: Blocks) -> None:
         raise OutputError(f"{output} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(ending: str, sample_rate: int, channels: int) -> None:
+    """
+    Raises:
+        UsageError: a format, by its ending, that has no room for such audio.
+    """
+    rates = (8_000, 12_000, 16_000, 24_000, 48_000)
+    if ending == ".opus" and (sample_rate not in rates or channels > 2):
+        raise UsageError(
+            f"Opus holds one or two channels at {', '.join(f'{rate:,}' for rate in rates)} Hz, not "
+            f"{channels} at {sample_rate:,}: use flac or wav"
+        )
 
 
 def _format(target: Path, sound: Blocks) -> tuple[str, str | None]:

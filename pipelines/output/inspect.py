@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.output.manifest.edits import described, history
 from pipelines.output.manifest.generations import Generation
+from pipelines.output.manifest.records import NO_ERRORS
 from pipelines.output.quality.figures import Spread, quality_table, spreads
 from pipelines.output.storage import Storage, open_storage
 from pipelines.output.stored_run import StoredRun
@@ -73,6 +75,8 @@ class Summary:
     """how each column of quality is spread; None where it has no value"""
     generations: tuple[Generation, ...] = ()
     """what was planned after the first run"""
+    edits: tuple[Mapping[str, Any], ...] = ()
+    """what was changed of its rows: `pipelines.output.manifest.edits.history`"""
 
     @property
     def filtered(self) -> int:
@@ -81,7 +85,12 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        return len(self.failures) - self.filtered
+        return len(self.failures) - self.filtered - self.dropped
+
+    @property
+    def dropped(self) -> int:
+        """Recordings among the failures that `edit --drop` took out, which are none either."""
+        return self.failure_kinds.get(FailureKind.DROPPED, 0)
 
     @property
     def complete(self) -> bool:
@@ -103,6 +112,7 @@ class Summary:
                 "tokenized": self.recordings,
                 "failed": self.failed,
                 "filtered": self.filtered,
+                "dropped": self.dropped,
             },
             "hours": self.hours,
             "frames": self.frames,
@@ -176,6 +186,7 @@ def inspect(out: str) -> Summary:
         notes=plan.notes,
         quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
         generations=manifest.generations()[1:],
+        edits=tuple(history(manifest.storage)),
     )
 
 
@@ -248,7 +259,7 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
                 markup=False,
             )
     elif summary.failures:
-        kinds = ["failed"] * bool(summary.failed) + ["filtered"] * bool(summary.filtered)
+        kinds = [name for name in ("failed", "filtered", "dropped") if getattr(summary, name)]
         console.print(f"  --failures lists the {' and '.join(kinds)} recordings", markup=False)
 
 
@@ -266,6 +277,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("weights", codec.weights_sha256[:16]),
         ("shards", f"{summary.shards} of {summary.shards_planned} {config.format} ({state})"),
         *_grown(summary),
+        *[("edit", described(one)) for one in summary.edits],
         ("recordings", f"{summary.recordings} of {summary.recordings_planned}{_failed(summary)}"),
         (
             "audio",
@@ -316,19 +328,20 @@ def _grown(summary: Summary) -> Iterator[tuple[str, str]]:
 def _not_there(summary: Summary) -> Iterator[tuple[str, str]]:
     """Recordings that are no rows: those that failed by kind, those that were not wanted."""
     kinds = [
-        f"{kind} {count}"
-        for kind, count in summary.failure_kinds.items()
-        if kind != FailureKind.FILTERED
+        f"{kind} {count}" for kind, count in summary.failure_kinds.items() if kind not in NO_ERRORS
     ]
     if kinds:
         yield "failures", ", ".join(kinds)
     if summary.filtered:
         yield "filtered", f"{summary.filtered} by --keep {summary.stored.config.keep!r}"
+    if summary.dropped:
+        yield "dropped", f"{summary.dropped} by edit"
 
 
 def _failed(summary: Summary) -> str:
     failed = f", {summary.failed} failed" if summary.failed else ""
-    return failed + (f", {summary.filtered} filtered" if summary.filtered else "")
+    failed += f", {summary.filtered} filtered" if summary.filtered else ""
+    return failed + (f", {summary.dropped} dropped" if summary.dropped else "")
 
 
 def _time_line(timings: Mapping[str, float]) -> str:

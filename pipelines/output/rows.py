@@ -97,7 +97,7 @@ class Rows:
 
     def _open(self, record: CommitRecord) -> IO[bytes]:
         """A shard's file; one whose commit was cut short waits under the name it was staged by."""
-        name = data_name(record.shard, self._form)
+        name = self._manifest.place_of(record, self._form)
         for place in (name, record.staged):
             try:
                 if place is not None and self._storage.size(place) == record.bytes:

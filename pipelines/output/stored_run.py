@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from shlex import quote
 from typing import Any, ClassVar
 
 from pipelines.output.config import TokenizeConfig, spec_from_dict
@@ -42,6 +43,10 @@ UNSAID = {
     "config.tags": False,
     "config.quality": "none",
     "config.keep": None,
+    "config.cut": None,
+    "config.cut_max": None,
+    "config.cut_min": None,
+    "config.cut_pad": None,
 }
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""
@@ -143,11 +148,12 @@ class StoredRun:
         if self.derived is None:
             return []
         flags = [
-            f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
+            f"--{name.replace('_', '-')}{'' if value is True else f' {quote(str(value))}'}"
             for name, value in self.derived["arguments"].items()
         ]
         parents = ", ".join(one["path"] for one in self.derived["parents"])
-        return [f"{' '.join([self.derived['command'], *flags])}, from {parents}"]
+        of = f", from {parents}" if parents else ""
+        return [f"{' '.join([self.derived['command'], *flags])}{of}"]
 
     @property
     def fingerprint(self) -> str:

@@ -4,22 +4,24 @@ wrong."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
 from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
+from pipelines.output.manifest.edits import EDITS
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
+    DATA,
     GENERATIONS,
     PRECISION,
-    data_name,
     generation_name,
-    hash_stored,
+    hash_file,
 )
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
@@ -72,12 +74,14 @@ def verify(out: str) -> list[Problem]:
         manifest.read_precision()
     except ManifestError as error:
         problems.append(Problem(PRECISION, str(error)))
+    try:
+        problems += _pending(manifest)
+    except ManifestError as error:
+        return [*problems, Problem(EDITS, str(error))]
     staged: dict[str, str] = {}
     fingerprints = manifest.fingerprints()
-    for name, fingerprint in fingerprints.items():
-        try:
-            record = manifest.record(name)
-        except FileNotFoundError:
+    for name, record in manifest.records_of([*fingerprints]):
+        if record is None:
             problems.append(
                 Problem(
                     name,
@@ -85,12 +89,12 @@ def verify(out: str) -> list[Problem]:
                 )
             )
             continue
-        except ShardError as error:
-            problems.append(Problem(name, str(error)))
+        if isinstance(record, ShardError):
+            problems.append(Problem(name, str(record)))
             continue
         if record.staged is not None:
             staged[record.staged] = name
-        problems += checker.shard(name, planned.get(name), record, fingerprint)
+        problems += checker.shard(name, planned.get(name), record, fingerprints[name])
     plans = [place for one in generations[1:] for place in (generation_name(one.number), one.place)]
     found = strangers(storage, checker.format, [*fingerprints], staged, plans)
     return problems + [Problem(name, reason) for name, reason in found]
@@ -103,7 +107,9 @@ class _Checker:
         self.format: ShardFormat = shard_format(stored.config.format)
         self._storage = storage
         self._stored = stored
+        self._manifest = Manifest(storage)
         self._spec = stored.codec
+        self._lying = storage.find(DATA)
 
     def shard(
         self, name: str, planned: PlannedShard | None, record: CommitRecord, fingerprint: str
@@ -117,10 +123,16 @@ class _Checker:
                 0, "was committed with another configuration or plan than the stored ones"
             )
         if messages:
-            messages.append(
-                f"to heal it, delete {COMMITS}/{name}.json and run the same `tokenize` again"
-            )
+            messages.append(self._remedy(record))
         return [Problem(name, message) for message in messages]
+
+    def _remedy(self, record: CommitRecord) -> str:
+        if record.edited or record.dropped:  # done again, it would be as it was before
+            return "to heal it, restore it: it was edited since it was tokenized"
+        command = (self._stored.derived or {"command": "tokenize"})["command"]
+        return (
+            f"to heal it, delete {COMMITS}/{record.shard}.json and run the same `{command}` again"
+        )
 
     def _problems(self, shard: str, planned: Planned, record: CommitRecord) -> Iterator[str]:
         if record.format != self._stored.config.format:
@@ -128,10 +140,10 @@ class _Checker:
                 f"its commit record says {record.format}, the configuration "
                 f"{self._stored.config.format}"
             )
-        name = data_name(shard, self.format)
+        name = self._manifest.place_of(record, self.format)
         failed = [failure.id for failure in record.failures]
         if record.sha256 is None:
-            if self._storage.exists(name):
+            if self.format.file_name(shard) in self._lying:
                 yield "has a file, though its record says that every recording failed"
             if any(
                 (
@@ -146,28 +158,29 @@ class _Checker:
                 yield "its record counts rows, and says that there is no file"
             yield from _fates(planned, [], failed)
             return
-        if not self._storage.exists(name):
+        try:
+            with self._storage.fetch(name) as path:  # of a store one copy serves all
+                size = Path(path).stat().st_size
+                if size != record.bytes:
+                    yield f"{size} bytes, {record.bytes} were committed"
+                if hash_file(path) != record.sha256:
+                    yield "its content is not what was committed (SHA-256 differs)"
+                yield from self._content(planned, record, name, path, failed)
+        except FileNotFoundError:
             yield f"its file is missing: {name}"
-            return
-        size = self._storage.size(name)
-        if size != record.bytes:
-            yield f"{size} bytes, {record.bytes} were committed"
-        if hash_stored(self._storage, name) != record.sha256:
-            yield "its content is not what was committed (SHA-256 differs)"
-        yield from self._content(planned, record, name, failed)
 
     def _content(
-        self, planned: Planned, record: CommitRecord, name: str, failed: list[str]
+        self, planned: Planned, record: CommitRecord, name: str, path: str, failed: list[str]
     ) -> Iterator[str]:
         stats, ids, flags, quality = ShardStats(), [], Flags(), Values()
         recordings = {recording.id: recording for recording in planned or ()}
         try:
-            with self._storage.open(name) as file:
+            with Path(path).open("rb") as file:
                 for row in self.format.read(file, name):
                     ids.append(row.id)
                     yield from self._row(row)
                     if row.id in recordings:
-                        yield from _carried(row, recordings[row.id])
+                        yield from _carried(row, recordings[row.id], record.edited)
                     flags.add(row, recordings.get(row.id))
                     stats.place(row.meta)
                     quality.add(row.quality)
@@ -175,7 +188,7 @@ class _Checker:
                         row.codes,
                         max(self._spec.codebook_size, int(row.codes.codes.max(initial=0)) + 1),
                     )
-            with self._storage.open(name) as file:
+            with Path(path).open("rb") as file:
                 footer = self.format.footer(file, name)
         except ShardError as error:
             yield str(error)
@@ -243,15 +256,30 @@ def _counts(stats: ShardStats, record: CommitRecord) -> Iterator[str]:
         yield "its codes do not occur as often as was committed"
 
 
-def _carried(row: Row, recording: Recording) -> Iterator[str]:
-    """What a row has from its source, against the plan."""
+def _pending(manifest: Manifest) -> list[Problem]:
+    """An edit that was cut short: its records are those that count, and readers know of it."""
+    edit = manifest.pending_edit(now=True)
+    if edit is None:
+        return []
+    return [
+        Problem(
+            f"{EDITS}/{edit.number:05d}.json",
+            "this edit was cut short: `codecshards edit OUT --finish`, or any command that writes "
+            "to OUT, finishes it",
+        )
+    ]
+
+
+def _carried(row: Row, recording: Recording, edited: Collection[str]) -> Iterator[str]:
+    """What a row has from its source, against the plan; columns that were edited since may be
+    others."""
     for what, found, planned in (
         ("source_uri", row.source_uri, recording.uri),
         ("text", row.text, recording.text),
         ("language", row.language, recording.language),
         ("speaker", row.speaker, recording.speaker),
     ):
-        if found != planned:
+        if found != planned and what not in edited:
             yield f"{row.id}: {what} is not the planned one"
     for name in ("start", "end", "channel"):
         planned_at = getattr(recording, name)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pipelines.corpus.cutting import Cutting
+from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import Source, open_source
 from pipelines.corpus.tables.hints import SAID, parse_hints
 from pipelines.output.config import TokenizeConfig
@@ -18,3 +22,34 @@ def open_corpus(config: TokenizeConfig) -> Source:
         follow_links=config.follow_links,
         hints=parse_hints(**{name: getattr(config, name) for name in SAID}),
     )
+
+
+def open_cutting(
+    config: TokenizeConfig, source: Source, timeout: float, say: Callable[[str], None]
+) -> Cutting | None:
+    """What cuts long recordings, where that is asked for.
+
+    Args:
+        config: of the run.
+        source: of the recordings.
+        timeout: as `DecodeSettings` has it.
+        say: is told how far it is.
+
+    Raises:
+        UsageError: a package is missing.
+    """
+    rule = config.cut_rule
+    if rule is None:
+        return None
+    settings = DecodeSettings(
+        source=source,
+        sample_rate=0,
+        channels=0,
+        downmix=config.downmix,
+        chosen=config.channels,
+        stream=config.stream,
+        allow_truncated=config.allow_truncated,
+        allow_damaged=config.allow_damaged,
+        timeout=timeout,
+    )
+    return Cutting(rule, settings, say)

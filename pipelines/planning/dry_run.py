@@ -9,7 +9,7 @@ from pipelines.planning.corpus import open_corpus
 from pipelines.planning.estimate import make_estimate
 from pipelines.planning.report import Report
 from pipelines.planning.survey import take_survey
-from pipelines.planning.watching import watched
+from pipelines.planning.watching import seldom, told, watched
 from pipelines.system.machine import usable_cores
 from tokenizer.codecs.facts import codec_facts
 from tokenizer.types import Recording
@@ -18,7 +18,8 @@ from tokenizer.types import Recording
 def plan(
     config: TokenizeConfig, *, cores: int | None = None, measure: bool = False, quiet: bool = False
 ) -> Report:
-    """What a run would find, and make of it. Nothing is written, decoded or fetched but the list.
+    """What a run would find, and make of it. Nothing is written, decoded or fetched but the list;
+    only where long recordings are to be cut, those are decoded, to find their pauses.
 
     Args:
         config: what `tokenize` would be asked for.
@@ -37,6 +38,7 @@ def plan(
     def passing(recordings: Iterator[Recording]) -> Iterator[Recording]:
         return recordings if quiet else watched(recordings, named)
 
-    survey = take_survey(source, config, spec, passing)
+    say = (lambda text: None) if quiet else seldom(told())
+    survey = take_survey(source, config, spec, passing, say)
     estimate = make_estimate(survey, config, spec, cores or usable_cores(), measure)
     return Report(config, survey, spec, estimate)

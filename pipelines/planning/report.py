@@ -42,18 +42,7 @@ class Report:
             "segments": survey.segments,
             "seconds": round(survey.lengths.seconds, 3),
             "hours": round(survey.lengths.seconds / 3600, 4),
-            "lengths": {
-                "known": survey.stated,
-                "from_headers": survey.from_headers,
-                "estimated_from_headers": survey.estimated,
-                "from_size": survey.guessed,
-                "unknown": survey.assumed,
-                "assumed_seconds": UNKNOWN_SECONDS,
-                "shortest": survey.lengths.shortest,
-                "mean": survey.lengths.mean,
-                "longest": survey.lengths.longest,
-                "histogram": list(each_bin(survey.lengths)),
-            },
+            "lengths": self._lengths_json(),
             "text": {"recordings": survey.with_text, "characters": survey.characters},
             "speakers": {"recordings": survey.with_speaker, "distinct": len(survey.speakers)},
             "languages": {
@@ -99,6 +88,21 @@ class Report:
         if self.survey.rejected:
             yield ""
             yield from self._rejected(width)
+
+    def _lengths_json(self) -> dict[str, Any]:
+        survey = self.survey
+        return {
+            "known": survey.stated,
+            "from_headers": survey.from_headers,
+            "estimated_from_headers": survey.estimated,
+            "from_size": survey.guessed,
+            "unknown": survey.assumed,
+            "assumed_seconds": UNKNOWN_SECONDS,
+            "shortest": survey.lengths.shortest,
+            "mean": survey.lengths.mean,
+            "longest": survey.lengths.longest,
+            "histogram": list(each_bin(survey.lengths)),
+        }
 
     def _codec_json(self) -> dict[str, Any]:
         known: dict[str, Any] = {"name": self.config.codec, "bandwidth": self.config.bandwidth}

@@ -14,7 +14,9 @@ from pipelines.corpus.sources.forms.several import OF, SeveralSources
 from pipelines.corpus.sources.identity import VERSION
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.plan import estimated, place_in_shards
+from pipelines.planning.corpus import open_cutting
 from pipelines.planning.lengths import Histogram
+from pipelines.system.compute import DECODE_TIMEOUT
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.facts import code_frames
 from tokenizer.errors import FailureKind, UsageError
@@ -153,6 +155,7 @@ def take_survey(
     config: TokenizeConfig,
     spec: CodecSpec | None,
     watch: Callable[[Iterator[Recording]], Iterator[Recording]] = iter,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Survey:
     """List a corpus, and place its recordings in shards as a run would.
 
@@ -161,12 +164,15 @@ def take_survey(
         config: what a run would be asked for.
         spec: the codec's facts, where they are known.
         watch: passes recordings on, and shows that something happens.
+        say: is told how far cutting is, where that is asked for.
 
     Raises:
         SourceError: it cannot be listed, or could not be planned.
+        UsageError: it cannot be cut as asked.
     """
     survey, filled = Survey(_parts(source)), 0.0
-    listed = planned(source, config.channels, config.stream, HEADER_SECONDS)
+    cutting = open_cutting(config, source, DECODE_TIMEOUT, say)
+    listed = planned(source, config.channels, config.stream, HEADER_SECONDS, cutting=cutting)
     for shard, recording in place_in_shards(watch(listed), shard_hours=config.shard_hours):
         if shard == survey.shards:
             survey.shards, filled = shard + 1, 0.0

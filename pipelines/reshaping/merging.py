@@ -12,8 +12,8 @@ from pipelines.corpus.sources import open_source
 from pipelines.corpus.sources.forms.several import OF, SeveralSources
 from pipelines.output.formats.schema import Row
 from pipelines.reshaping.derive import Selected
-from pipelines.reshaping.parents import DROPPED, Item, Parent
-from tokenizer.errors import CodecshardsError, UsageError
+from pipelines.reshaping.parents import Item, Parent
+from tokenizer.errors import CodecshardsError, FailureKind, UsageError
 from tokenizer.types import Recording
 
 _READ_BY = ("downmix", "channels", "stream", "allow_truncated", "allow_damaged", "follow_links")
@@ -90,7 +90,7 @@ class Merging:
         failed: dict[str, list[int]] = {}
         for number, parent in enumerate(self._parents):
             for id, kind in parent.failures():
-                if kind == DROPPED:
+                if kind == FailureKind.DROPPED:
                     self._dropped.setdefault(id, number)
                 else:
                     failed.setdefault(id, []).append(number)

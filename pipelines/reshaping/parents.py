@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,18 +14,17 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import SCALARS, Row
+from pipelines.output.formats.schema import SCALARS, Row, make_footer, measures_in
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
 from pipelines.output.plan import PlannedShard
 from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.system.places import is_remote
+from tokenizer.audio.quality import MEASURES, described
 from tokenizer.errors import OutputError, ShardError, UsageError
 from tokenizer.types import Recording
 
-DROPPED = "dropped"
-"""kind of a failure that is none: somebody took the recording out"""
 SECONDS = "seconds"
 """a column that shards do not have: their samples over their rate"""
 
@@ -92,6 +91,11 @@ class Parent:
         """The split of a shard."""
         return self.names[shard].rsplit("-", 3)[0]
 
+    def planned(self, shard: int) -> Iterator[Recording]:
+        """What was planned for a shard and has its verdict there."""
+        planned, void = self._planned[shard]
+        return (one for one in planned.recordings if one.id not in void)
+
     def ids(self) -> Iterator[str]:
         """Every planned id."""
         return self._plans.ids()
@@ -116,10 +120,20 @@ class Parent:
         """Its columns of quality: unit and meaning of each."""
         for name in self.names:
             record = self.manifest.record(name)
-            if record.sha256 is not None:
-                found: Mapping[str, Mapping[str, str]] = record.footer.get("quality", {})
-                return found
+            if record.sha256 is None:
+                continue
+            if "codec" not in record.footer:  # another program wrote it
+                numbers = [one.name for one in self.columns if pa.types.is_floating(one.type)]
+                return _about(measures_in(numbers))
+            found: Mapping[str, Mapping[str, str]] = record.footer.get("quality", {})
+            return found
         return {}
+
+    def footer_of(self, record: CommitRecord) -> Mapping[str, Any]:
+        """What a file says of itself that takes the place of a shard's."""
+        if "codec" in record.footer:
+            return record.footer
+        return make_footer(self.stored.codec, self.stored.version, self.quality)
 
     @cached_property
     def columns(self) -> pa.Schema:
@@ -141,10 +155,7 @@ class Parent:
         failed = {failure.id: failure for failure in record.failures}
         rows = self._facts(record)
         at = 0
-        planned, void = self._planned[shard]
-        for recording in planned.recordings:
-            if recording.id in failed and recording.id in void:
-                continue
+        for recording in self.planned(shard):
             if recording.id in failed:
                 failure = failed[recording.id]
                 said = {name: getattr(failure, name) for name in failure.__slots__}
@@ -184,7 +195,7 @@ class Parent:
     def _fetched(self, record: CommitRecord, whole: bool = False) -> Iterator[str]:
         """A local path to a shard's file; one whose commit was cut short waits under the name it
         was staged by."""
-        final = data_name(record.shard, self.form)
+        final = self.manifest.place_of(record, self.form)
         for name in (final, record.staged):
             try:
                 if name is None or self._storage.size(name) != record.bytes:
@@ -228,6 +239,15 @@ def open_parents(outs: list[str], new: str) -> list[Parent]:
 def _with_seconds(schema: pa.Schema) -> pa.Schema:
     own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
     return pa.schema([*own, pa.field(SECONDS, pa.float64())])
+
+
+def _about(names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+    """Unit and meaning of columns of numbers that no footer tells of."""
+    return {
+        name: described([name])[name] if name in MEASURES else {"unit": "", "what": ""}
+        for name in names
+        if name != SECONDS
+    }
 
 
 def _as_row(recording: Recording, facts: Mapping[str, Any]) -> Recording:

@@ -21,9 +21,9 @@ from pipelines.output.plans.rows import SCHEMA
 from pipelines.output.plans.together import Plans
 from tokenizer.types import Recording
 
-_READ = ("id", "locator", "start", "end", "channel", "text", "language", "speaker", "meta")
+_READ = ("id", "uri", "locator", "start", "end", "channel", "text", "language", "speaker", "meta")
 _AT = "place"
-_MOST_MEMORY = "1GB"
+_MOST_MEMORY = "512MB"
 """what does not fit goes to TMPDIR"""
 _FACTS = """
     select {at} as place,
@@ -31,29 +31,49 @@ _FACTS = """
         try(json_extract_string(locator, '$.version')) as version,
         try(json_extract_string(locator, '$.audio')) as audio,
         try(json_extract_string(locator, '$.row')) is not null as is_row,
-        try(json_extract(locator, '$.rejected')) is not null as rejected,
+        try(json_extract(locator, '$.rejected')) is not null
+            and try(json_extract(locator, '$.not_cut')) is null as rejected,
+        coalesce(contains(meta, '"cut_from"'), false) as cut,
         [cast(start as varchar), cast("end" as varchar)] as span,
-        [text, language, speaker] as said
+        [text, language, speaker] as said,
+        [uri, try(json_extract_string(locator, '$.member')), cast(channel as varchar)] as home
     from {source}
 """
+_FILES = """
+    select distinct uri, try(coalesce(
+        json_extract_string(locator, '$.file'), json_extract_string(locator, '$.revision'),
+        json_extract_string(locator, '$.version')))
+    from source
+    where try(json_extract(locator, '$.rejected')) is null
+"""
 _WHOLE = """
-    case when channel is not null and contains(meta, '"recording"')
+    case when contains(meta, '"cut_from"') then json_extract_string(meta, '$.cut_from')
+    when channel is not null and contains(meta, '"recording"')
         and ends_with(id, '#' || channel)
     then left(id, length(id) - length('#' || channel)) else id end
 """
-"""of a row that is one channel of a recording, that recording's id"""
+"""of a row that is one channel or a segment of a recording, that recording's id"""
 _CHANGED = """
     select {what} from listed l join known k using (id)
-    where l.rejected is distinct from k.rejected or l.span is distinct from k.span or
+    where l.rejected is distinct from k.rejected or
+        not k.cut and l.span is distinct from k.span or
         case when l.audio is not null and k.audio is not null then l.audio <> k.audio
         when l.is_row and l.said is distinct from k.said then false
         else l.version is not null and k.version is not null and l.version <> k.version end
 """
 """another audio under the same id, as far as can be told without reading it; of a row whose text
 was corrected, whose values are its version, nothing can"""
+_RENAMED = """
+    with fresh as (select * from listed anti join known using (id)),
+        lost as (select * from known anti join listed using (id))
+    select count(distinct f.id), min(f.id), min_by(k.id, f.id)
+    from fresh f join lost k using (home, span)
+    where not f.is_row and not f.rejected and not k.rejected
+"""
+"""files and members that are planned under another id, which is not listed any more"""
 _TEXT = """
     from listed l join known k using (id)
-    where l.said is distinct from k.said and not l.rejected and not k.rejected
+    where l.said is distinct from k.said and not l.rejected and not k.rejected and not k.cut
 """
 
 
@@ -82,6 +102,29 @@ class Said:
     text: str | None
     language: str | None
     speaker: str | None
+
+
+def remembered(plans: Plans) -> dict[str, set[str | None]]:
+    """What the plans say of the files that recordings lie in: versions by URI; more than one where
+    it was planned from at different times."""
+    found: dict[str, set[str | None]] = {}
+    with duckdb.connect(config={"threads": 1, "memory_limit": _MOST_MEMORY}) as database:
+        for part in plans.parts:
+            for table in part.plan.columns("uri", "locator"):
+                database.register("source", table)
+                for uri, version in database.execute(_FILES).fetchall():
+                    found.setdefault(uri, set()).add(version)
+                database.unregister("source")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """Recordings that have other ids than they were planned with, and one for an example."""
+
+    count: int
+    before: str
+    now: str
 
 
 class Comparison(AbstractContextManager["Comparison"]):
@@ -119,13 +162,18 @@ class Comparison(AbstractContextManager["Comparison"]):
         """What is not as it was planned."""
         return Changes(
             self._count("select count(*) from listed anti join known using (id)"),
-            self._count(_CHANGED.format(what="count(*)")),
+            self._count(_CHANGED.format(what="count(distinct id)")),
             self._count("select count(distinct id) from known anti join listed using (id)"),
         )
 
     def new(self) -> Iterator[Recording]:
         """Recordings that no plan has, in the corpus's order."""
         yield from self._chosen("select l.place from listed l anti join known k using (id)")
+
+    def renamed(self) -> Renamed | None:
+        """New recordings that are no new ones, but have another id now."""
+        count, now, before = self._database.execute(_RENAMED).fetchone() or (0, None, None)
+        return Renamed(count, before, now) if count else None
 
     def changed(self) -> set[str]:
         """Ids of what was planned and is another now."""

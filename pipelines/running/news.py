@@ -18,6 +18,8 @@ class News:
 
     changes: Changes = field(default_factory=Changes)
     other_text: int = 0
+    examples: tuple[str, ...] = ()
+    """ids of a few with other text"""
 
     @classmethod
     def of(cls, growth: Growth, display: Display, out: str, shards: int) -> News:
@@ -25,8 +27,12 @@ class News:
         run that needs nothing of it."""
         done = f"{out}: all {shards} shards are committed"
         try:
+            if growth.is_untouched():
+                display.message(f"{done}, nothing to do")
+                return cls()
             with growth.compare() as comparison:
-                news = cls(comparison.changes(), growth.texts(comparison))
+                count, examples = growth.texts(comparison)
+                news = cls(comparison.changes(), count, tuple(examples))
         except SourceError as error:
             display.message(f"{done}; SOURCE cannot be compared with it: {error}")
             return cls()
@@ -42,9 +48,10 @@ class News:
             offer = "; --append does the new ones" if self.changes.new else ""
             said.append(f"SOURCE has changed since: {self.changes}{offer}")
         if self.other_text:
+            more = " …" if self.other_text > len(self.examples) else ""
             said.append(
-                f"text of {many(self.other_text, 'recording')} differs in SOURCE: `codecshards "
-                f"edit {out} --set`"
+                f"text of {many(self.other_text, 'recording')} differs in SOURCE "
+                f"({', '.join(self.examples)}{more}): `codecshards edit {out} --set`"
             )
         return said
 

@@ -212,6 +212,8 @@ def _beating(patience: float) -> Iterator[None]:
 _CALLS = frozenset(
     {"cat_file", "copy", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"}
 )
+_CONNECTIONS = 64
+"""of one process to a store; botocore's own are 10"""
 _LISTING = frozenset({"find", "info", "isdir", "ls"})
 """calls about the place, not one object: a missing bucket or a refusal there is a matter of
 set-up"""
@@ -307,6 +309,7 @@ def connect(uri: str, blame: Blame) -> tuple[Any, str]:
         asked = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         options["config_kwargs"] = {
             "retries": {"mode": "standard", "total_max_attempts": _CLIENT_TRIES},
+            "max_pool_connections": _CONNECTIONS,
             **asked,
         }
     try:

@@ -19,7 +19,7 @@ from tokenizer.audio.blocks import joined, transposed
 from tokenizer.audio.channels import apply_mapping, mapping_matrix, picked_channel
 from tokenizer.audio.check import check_samples
 from tokenizer.audio.meter import SignalMeter
-from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, trimmed
+from tokenizer.audio.readers.base import CUT_OFF, AudioFile, Reader, SourceFacts, trimmed
 from tokenizer.audio.readers.opening import open_reader, require_regular_file
 from tokenizer.audio.readers.second import SecondReader
 from tokenizer.audio.readers.shared import SharedFile
@@ -114,6 +114,11 @@ class AudioStream:
         self._used = 0
         self._given = 0
         self._report: AudioReport | None = None
+
+    @property
+    def facts(self) -> SourceFacts:
+        """What is known of the file before it is read."""
+        return self._reader.facts
 
     @property
     def report(self) -> AudioReport:

@@ -43,6 +43,7 @@ _PROBED = {"format_whitelist": FORMATS, "max_probe_packets": "1", "analyzedurati
 def read_tags(file: str | BinaryIO) -> dict[str, Any]:
     """Tags of a file by their usual names, and `year` as a number; empty where it has none, or
     cannot be opened, which whoever decodes it will say. A handle is left at the file's start."""
+    av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(
             file, mode="r", metadata_errors="surrogateescape", options=dict(_PROBED)

@@ -45,9 +45,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Do what was asked for; the exit code."""
-    from pipelines.exporting.export import export
+    from pipelines.exporting.export import export_codes
 
-    done = export(
+    done = export_codes(
         given.out,
         given.new,
         to=given.to,

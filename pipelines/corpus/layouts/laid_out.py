@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row, parent
 from pipelines.corpus.layouts.channels import ChannelRows
 from pipelines.corpus.sources.base import estimate_seconds, is_remote, rejected
-from pipelines.corpus.sources.identity import FILE, VERSION, file_version
+from pipelines.corpus.sources.identity import FILE, VERSION, Versions, file_version
 from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, within
 from pipelines.corpus.tables.columns import UnusedColumns
 from pipelines.corpus.tables.hints import Hints
@@ -50,6 +50,7 @@ class LaidOut:
     _seen: set[str] = field(default_factory=set)
     """files of the folder that rows are about"""
     _root: str | None = None
+    _versions: Versions = field(default_factory=Versions)
     _lost: int = 0
     _bad: int = 0
     _left: int = 0
@@ -229,7 +230,7 @@ class LaidOut:
                 return self._own(name)
         if not is_remote(uri) and not os.path.lexists(uri):
             raise RecordingError(FailureKind.NOT_FOUND, f"{uri}: no such file", "list")
-        version = None if is_remote(uri) else file_version(uri)
+        version = self._versions.of(uri) if is_remote(uri) else file_version(uri)
         locator = {LISTED: True} | ({} if version is None else {VERSION: version})
         return Recording(id=path, uri=uri, locator=locator)
 

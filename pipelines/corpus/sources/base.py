@@ -7,7 +7,7 @@ import errno
 import stat
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -142,6 +142,12 @@ class Source(ABC):
         Raises:
             SourceError: the corpus cannot be listed.
         """
+
+    def files(self) -> Mapping[str, str | None] | None:
+        """Versions, by URI, of the files that `scan` finds recordings in
+        (`pipelines.corpus.sources.identity`), where it costs far less to look at them than to scan;
+        None where it does not. Where they are those of the plan, a scan would give the same."""
+        return None
 
     @abstractmethod
     def open(self, recording: Recording) -> str | BinaryIO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -109,6 +109,18 @@ class FolderSource(Source):
                 f"audio){said}"
             )
         yield from map(of_file, audio)
+
+    def files(self) -> Mapping[str, str | None] | None:
+        # Of a store: what lies beside the audio is a request a file. A text that was corrected
+        # there is seen once the audio is another too, or some is new.
+        if not is_remote(self.spec) or self.hints.layout_split is not None:
+            return None
+        found = list_folder(self.spec, follow_links=self.follow_links).files
+        return {
+            f"{self.home.rstrip('/')}/{printable_name(name)[0]}": entry.version
+            for name, entry in found.items()
+            if is_audio(name)
+        }
 
     def open(self, recording: Recording) -> str | BinaryIO:
         if MEMBER in recording.locator:

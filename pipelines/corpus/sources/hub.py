@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,6 +138,12 @@ class HubSource(Source):
         none."""
         known = any(value is not None for value in row.values())
         return row_version(row) if known else f"{len(data)}-{data._fingerprint}"
+
+    def files(self) -> Mapping[str, str | None] | None:
+        if Path(self._name).is_dir():
+            return {self.spec: self._of_files(self._load()[0])}
+        commit = _commit(self._name)
+        return None if commit is None else {self.spec: commit}
 
     def _of_files(self, data: Any) -> str | None:
         """Version of the files of a folder; what the Hub has is told by its revision, and its

@@ -29,6 +29,9 @@ _STAMPS = ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modi
 """what file systems call a file's version, best first"""
 _WHILE = 20.0
 """seconds"""
+_FEW = 64
+"""files of one folder that are asked for one by one"""
+_WEB = ("http://", "https://")
 _SAMPLE = 1024
 """bytes at either end of an archive's member that are looked at"""
 
@@ -79,7 +82,7 @@ def require_version(uri: str, planned: Any) -> None:
         RecordingError: CHANGED.
     """
     now = file_version(uri) if planned else None
-    if planned and now is not None and _differ(str(planned), now):
+    if planned and now is not None and differ(str(planned), now):
         raise changed(uri, "has another size or time")
 
 
@@ -98,14 +101,48 @@ def require_same(name: str, planned: Any, now: str | None) -> None:
     Raises:
         RecordingError: CHANGED.
     """
-    if planned and now is not None and _differ(str(planned), now):
+    if planned and now is not None and differ(str(planned), now):
         raise changed(name, "lies in a file of another size or time")
 
 
-def _differ(planned: str, now: str) -> bool:
+def differ(planned: str, now: str) -> bool:
+    """Whether two versions are of different files."""
     # A listing may tell less than a look at the file itself: what both tell must agree.
     parts = zip(planned.split("-", 1), now.split("-", 1), strict=False)
     return any(one != other for one, other in parts)
+
+
+class Versions:
+    """Versions of remote files that a list names: a request each for the first of a folder, then
+    one for every thousand of that folder. Not of the web's, where there are no lists of folders."""
+
+    def __init__(self) -> None:
+        self._folder = ""
+        self._asked = 0
+        self._found: dict[str, str | None] | None = None
+
+    def of(self, uri: str) -> str | None:
+        """None where it cannot be told, or would cost too much."""
+        folder, _, name = uri.rpartition("/")
+        if uri.startswith(_WEB):
+            return None
+        if folder != self._folder:
+            self._folder, self._asked, self._found = folder, 0, None
+        self._asked += 1
+        if self._asked <= _FEW:
+            return file_version(uri)
+        if self._found is None:
+            self._found = _listed(folder)
+        return self._found.get(name)
+
+
+def _listed(folder: str) -> dict[str, str | None]:
+    try:
+        fs, path = filesystem(folder)
+        entries = fs.ls(path, detail=True)
+    except Exception:  # whatever it is, opening the files says it better
+        return {}
+    return {str(one["name"]).rpartition("/")[2]: info_version(one) for one in entries}
 
 
 def changed(name: str, how: str) -> RecordingError:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,6 +106,10 @@ class ParquetSource(Source):
             self._folder(),
             self.follow_links,
         )
+
+    def files(self) -> Mapping[str, str | None]:
+        uris = [f"{self._folder()}/{name}" for name in self._files()]
+        return {uri: file_version(uri) for uri in uris}
 
     def _folder(self) -> str:
         return (

@@ -21,7 +21,7 @@ from pipelines.corpus.sources.base import (
     refuse_rejected,
     rejected,
 )
-from pipelines.corpus.sources.identity import VERSION, file_version, require_version
+from pipelines.corpus.sources.identity import VERSION, Versions, file_version, require_version
 from pipelines.corpus.sources.listing import is_folder
 from pipelines.corpus.tables.columns import PATH_COLUMNS, UnusedColumns, pick, pick_fields
 from pipelines.corpus.tables.lines import NOT_UTF8, BadLine, Rows
@@ -56,6 +56,7 @@ class ManifestSource(Source):
         self.spec = spec if is_remote(spec) else str(Path(spec).resolve())
         self._folder = self.spec.rsplit("/", 1)[0]
         self._stated: tuple[str, str | None] = ("", None)
+        self._versions = Versions()
         self._ctms = NamedCtms(self._read_named)
 
     @staticmethod
@@ -281,10 +282,8 @@ class ManifestSource(Source):
         return root.rstrip("/") if is_remote(root) else str(Path(local_path(root)).resolve())
 
     def _version(self, uri: str) -> str | None:
-        """Of a local file; one request for each remote file would take longer than reading the
-        list."""
         if is_remote(uri):
-            return None
+            return self._versions.of(uri)
         if self._stated[0] != uri:
             self._stated = (uri, file_version(uri))
         return self._stated[1]

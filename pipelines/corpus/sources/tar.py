@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +26,7 @@ from pipelines.corpus.sources.identity import (
     FILE,
     VERSION,
     changed,
+    file_version,
     handle_version,
     member_version,
     remote_version,
@@ -84,6 +85,9 @@ class TarSource(Source):
     def place(self, recording: Recording) -> Place | None:
         return member_place(recording)
 
+    def files(self) -> Mapping[str, str | None]:
+        return {archive: file_version(archive) for archive in self._archives()[0]}
+
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
         names = (
@@ -94,8 +98,8 @@ class TarSource(Source):
         for name in names:
             if name.endswith(COMPRESSED):
                 raise SourceError(
-                    f"{name}: compressed archives cannot be read by byte range: unpack it to a "
-                    ".tar first"
+                    f"{name}: compressed archives cannot be read by byte range: unpack it, and "
+                    "give the folder, or unpack it to a .tar"
                 )
         if self.spec.endswith(".tar"):
             return names, []

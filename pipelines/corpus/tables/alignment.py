@@ -30,8 +30,9 @@ _KEYS = (ALIGNMENT, ALIGNMENTS, "word_timestamps", "words", "word_segments", "ti
 _SEGMENTS = ("segments", "chunks")
 """what holds words where metadata is what Whisper writes: each with its own words, or each one"""
 RELATED = frozenset((*_KEYS, *_SEGMENTS))
-_KEPT = ("start", "end", "text", "speaker")
-"""what is kept of a segment of Whisper's; the rest is about how it was found"""
+_DROPPED = frozenset(("words", "tokens", "seek"))
+"""what is not kept of a segment of Whisper's: its words are in the alignment, and the others mean
+nothing without the model"""
 
 Timed = tuple[Any, Any, Any, str | None]
 """start and end as they come, text, speaker"""
@@ -41,19 +42,20 @@ class BadWords(ValueError):
     """Words with times that cannot be."""
 
 
-def with_alignment(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_alignment(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Metadata with its words' times, if it has some, under `ALIGNMENT` in the form of `stored`;
     with a text made of them where it has none, and the reason under `ERROR` where they cannot
     be."""
-    values = dict(values)
     if RELATED.isdisjoint(values):
         return values
+    values = dict(values)
     try:
         words, values = take_alignment(values)
     except BadWords as error:
         key = _key_of(values)
-        values = {name: value for name, value in values.items() if name != key}
-        return _slim(values) | {ERROR: str(error)}
+        text = _texts(key, values)
+        values = _slim({name: value for name, value in values.items() if name != key})
+        return values | ({} if values.get("text") else {"text": text}) | {ERROR: str(error)}
     if not words:
         return _without_others(values)
     missing = {name: value for name, value in said(words).items() if not values.get(name)}
@@ -70,7 +72,7 @@ def take_alignment(values: Mapping[str, Any]) -> tuple[list[Word], dict[str, Any
     key = _key_of(values)
     if key is None:
         return [], dict(values)
-    rest = {name: value for name, value in values.items() if name != key}
+    rest = {name: value for name, value in values.items() if name != key or name == "segments"}
     words, others = _by_kind(_kinds(key, values[key]))
     if others:
         rest[ALIGNMENTS] = others
@@ -79,6 +81,14 @@ def take_alignment(values: Mapping[str, Any]) -> tuple[list[Word], dict[str, Any
     if key == "tiers":  # how long the file is, as MFA's JSON has it
         rest = {name: value for name, value in rest.items() if name not in ("start", "end")}
     return words, _slim(rest)
+
+
+def _texts(key: str | None, values: Mapping[str, Any]) -> str | None:
+    """What is said in words whose times are wrong, in the order in which they stand."""
+    kinds = _kinds(key, values[key]) if key is not None else {}
+    items = next((items for kind, items in kinds.items() if _WORDS.fullmatch(kind.strip())), None)
+    said = [text for _, _, text, _ in _parsed(_plain(items)) or () if isinstance(text, str)]
+    return " ".join(" ".join(text for text in said if text not in SILENCE).split()) or None
 
 
 def _key_of(values: Mapping[str, Any]) -> str | None:
@@ -150,8 +160,7 @@ def _inside_segments(given: Any) -> list[Any]:
 
 def _is_whisper(given: Any) -> bool:
     """Whether these are segments, which hold words or tokens."""
-    own = {"tokens", "words", "seek"}
-    return any(isinstance(item, Mapping) and not own.isdisjoint(item) for item in given)
+    return any(isinstance(item, Mapping) and not _DROPPED.isdisjoint(item) for item in given)
 
 
 def _are_chunks(given: Any) -> bool:
@@ -166,12 +175,13 @@ def _are_chunks(given: Any) -> bool:
 
 
 def _slim(values: dict[str, Any]) -> dict[str, Any]:
-    """Metadata with segments of Whisper's as far as they are about what is said."""
+    """Metadata with segments of Whisper's without what is elsewhere; their text, where there is no
+    other."""
     segments = values.get("segments")
     if not _is_list(segments) or not _is_whisper(segments):
         return values
     kept = [
-        {name: each[name] for name in _KEPT if name in each}
+        {name: value for name, value in each.items() if name not in _DROPPED}
         for each in segments
         if isinstance(each, Mapping)
     ]

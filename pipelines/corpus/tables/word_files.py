@@ -38,10 +38,15 @@ class Ctm:
         self._words: defaultdict[str, list[tuple[str, Word]]] = defaultdict(list)
         self.wrong: dict[str, str] = {}
         """name → why its words cannot be used"""
+        self.short = 0
+        """lines that are no words"""
         passed_over = False
         for line in lines:
             cells = line.split()
-            if len(cells) < 5 or cells[0].startswith(";;"):
+            if not cells or cells[0].startswith((";;", "#")):
+                continue
+            if len(cells) < 5:
+                self.short += 1
                 continue
             if cells[4].startswith("<ALT"):
                 passed_over = cells[4] == "<ALT>"

@@ -38,7 +38,7 @@ class SegmentTimes:
     def settle(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
         """The recordings, in their order."""
         for recording in recordings:
-            if not self._held and ALIGNMENT not in recording.meta:
+            if not (self._held or ALIGNMENT in recording.meta):
                 yield recording
             elif self._of_file is None:
                 self._held.append(recording)

@@ -28,6 +28,7 @@ again too, once a run; its record gives way to the new one only if that is bette
     OUT/manifest/plans/           (`pipelines.output.manifest.generations`)
     OUT/manifest/commits/*.json   one record a shard; those that bear the names of the plan's
                                   shards, and no others, count
+    OUT/manifest/edits/           what was changed later (`pipelines.output.manifest.edits`)
     OUT/manifest/runs/*.json      one for each run that is at work
     OUT/manifest/precision.json   with --precision fast: how a sample of the codes compares with
                                   exact ones
@@ -43,6 +44,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipelines.output.formats import ShardFormat
+from pipelines.output.manifest.edits import EDITS, carry_out, history
 from pipelines.output.manifest.generations import following
 from pipelines.output.manifest.leases import half_written, is_over, remove_dead
 from pipelines.output.manifest.names import (
@@ -72,7 +74,7 @@ from pipelines.output.manifest.sealing import seal
 from pipelines.output.plan import Plan
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
-from tokenizer.errors import OutputError, ShardError
+from tokenizer.errors import ManifestError, OutputError, ShardError
 
 __all__ = ["CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
 
@@ -199,6 +201,7 @@ class Manifest(StoredManifest):
         what dead runs staged. Every record is read once."""
         if self.storage.exists(CONFIG):
             self._place_plans()
+        self.carry_out_edit(form)
         staged = set(self.storage.list(STAGING))
         lying = self.storage.find(DATA)
         generations = self.generations()
@@ -214,6 +217,7 @@ class Manifest(StoredManifest):
                 continue
             record = self._settle(name, content, of[name].fingerprint, form, staged, lying)
             if isinstance(record, str):
+                self._refuse_to_lose_edits(name, record)
                 self.storage.remove_if(record_name(name), content)
                 found.withdrawn.append(f"{name}: {record}; it is done again")
             else:
@@ -221,6 +225,27 @@ class Manifest(StoredManifest):
                 found.totals.add(record.without(void[of[name].number]))
         self.tidy()
         return found
+
+    def carry_out_edit(self, form: ShardFormat) -> None:
+        """Finish an edit that was committed and cut short.
+
+        Raises:
+            ManifestError: it is damaged, or a file that it staged has gone.
+        """
+        while (edit := self.pending_edit(now=True)) is not None:
+            carry_out(self.storage, edit, lambda record: self._in_place(record, form))
+
+    def _refuse_to_lose_edits(self, shard: str, reason: str) -> None:
+        """
+        Raises:
+            ManifestError: the shard was edited: done again, what was dropped would be back.
+        """
+        for edit in history(self.storage):
+            if shard in edit.get("shards", ()):
+                raise ManifestError(
+                    f"{self.storage.root}: {shard}: {reason}, and edit {edit['number']} changed "
+                    f"it: restore it, or remove {EDITS} to have it without any edit"
+                )
 
     def tidy(self, run: str | None = None) -> None:
         """Remove what belongs to runs that are over, or to `run`, and to no record: staged files,
@@ -291,8 +316,12 @@ class Manifest(StoredManifest):
         """Whether a later generation gives the verdict of a recording that failed there."""
         generations = self.require_generations()
         void = self._void(generations)
-        own = next(one.number for one in generations if record.fingerprint == one.fingerprint)
-        return any(failure.id in void[own] for failure in record.failures)
+        return any(
+            failure.id in void[one.number]
+            for one in generations
+            if record.fingerprint == one.fingerprint
+            for failure in record.failures
+        )
 
     def _is_recorded(self, name: str) -> bool:
         """Whether a staged file has been committed since it was listed, or is a generation's

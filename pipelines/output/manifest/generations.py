@@ -26,6 +26,7 @@ from pipelines.output.manifest.names import plan_name
 from pipelines.output.manifest.sealing import seal
 from pipelines.output.plan import Plan, shard_names
 from pipelines.output.stored_run import PlanFacts, StoredRun
+from tokenizer.cuts import CUT_FROM
 from tokenizer.errors import ManifestError
 
 FIRST, APPEND, RETRY = "first", "append", "retry"
@@ -116,14 +117,18 @@ def parsed(values: Mapping[str, Any], before: Generation, stored: StoredRun) -> 
 
 def retried_ids(plan: Plan) -> frozenset[str]:
     """Ids whose earlier failures a retry's plan makes void: its own, and those of recordings of
-    which it plans the channels."""
+    which it plans the channels or segments."""
     found: set[str] = set()
     for table in plan.columns("id", "meta", "channel"):
         ids, metas, channels = (table[name].to_pylist() for name in ("id", "meta", "channel"))
         found.update(ids)
         for id, meta, channel in zip(ids, metas, channels, strict=True):
-            if channel is not None and meta is not None:
+            if meta is None:
+                continue
+            if channel is not None:
                 whole = json.loads(meta).get(_RECORDING)
                 if id == f"{whole}#{channel}":
                     found.add(whole)
+            if f'"{CUT_FROM}"' in meta:
+                found.add(json.loads(meta)[CUT_FROM])
     return frozenset(found)

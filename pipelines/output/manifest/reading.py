@@ -3,9 +3,12 @@ checked. `pipelines.output.manifest.commits` writes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipelines.output.formats import ShardFormat
+from pipelines.output.manifest.edits import Edit, pending
 from pipelines.output.manifest.generations import (
     RETRY,
     Generation,
@@ -18,6 +21,7 @@ from pipelines.output.manifest.names import (
     CONFIG,
     GENERATIONS,
     PRECISION,
+    data_name,
     generation_name,
     record_name,
     staged_plan_name,
@@ -31,6 +35,9 @@ from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ManifestError, OutputError, ShardError
 
+LOOK_SECONDS = 1.0
+"""for which it is taken as known whether an edit is being carried out"""
+
 
 class StoredManifest:
     """The manifest of one output folder, to read."""
@@ -40,6 +47,29 @@ class StoredManifest:
         self._config: tuple[bytes, StoredRun] | None = None
         self._known: dict[tuple[str, str], Generation] = {}
         self._retried: dict[str, frozenset[str]] = {}
+        self._edit: Edit | None = None
+        self._looked = -LOOK_SECONDS
+
+    def pending_edit(self, now: bool = False) -> Edit | None:
+        """The edit that is committed and not carried out; `now` looks even if that was done a
+        moment ago.
+
+        Raises:
+            ManifestError: its file is damaged.
+        """
+        if now or time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._edit = pending(self.storage, self._edit)
+            self._looked = time.monotonic()
+        return self._edit
+
+    def place_of(self, record: CommitRecord, form: ShardFormat) -> str:
+        """Where a committed shard's file lies now: under its final name, or, while an edit is
+        carried out, still where that has staged it."""
+        edit = self.pending_edit()
+        waits = edit is not None and record.shard in edit.records and record.staged is not None
+        if waits and self.storage.exists(record.staged or ""):
+            return record.staged or ""
+        return data_name(record.shard, form)
 
     def read_config(self) -> StoredRun | None:
         """The stored configuration; None on a fresh folder.
@@ -239,7 +269,7 @@ class StoredManifest:
 
     def committed_names(self) -> list[str]:
         """Names of the planned shards that have a commit record, in order."""
-        there = set(self.storage.list(COMMITS))
+        there = self._there()
         return [name for name in self.planned_names() if f"{name}.json" in there]
 
     def committed(self) -> dict[str, CommitRecord]:
@@ -258,12 +288,34 @@ class StoredManifest:
             ShardError: one is damaged.
         """
         generations = self.generations()
-        there = set(self.storage.list(COMMITS))
+        there = self._there()
         void = self._void(generations)
-        for one in generations:
-            for name in one.names:
-                if f"{name}.json" in there:
-                    yield self.record(name).without(void[one.number])
+        of = {name: one.number for one in generations for name in one.names}
+        names = [name for name in of if f"{name}.json" in there]
+        for name, record in self.records_of(names):
+            if isinstance(record, ShardError):
+                raise record
+            if record is not None:
+                yield record.without(void[of[name]])
+
+    def records_of(
+        self, names: Sequence[str]
+    ) -> Iterator[tuple[str, CommitRecord | ShardError | None]]:
+        """The commit records of some shards, as they were written; None where there is none, and
+        what is wrong with one."""
+        contents = self.storage.read_all(map(record_name, names))
+        for name, content in zip(names, contents, strict=True):
+            try:
+                yield name, None if content is None else self._parsed(name, content)
+            except ShardError as error:
+                yield name, error
+
+    def _there(self) -> set[str]:
+        """Files of the commit records that there are, also of one that an edit is just
+        replacing."""
+        edit = self.pending_edit()
+        replaced = () if edit is None else edit.records
+        return {*self.storage.list(COMMITS), *(f"{name}.json" for name in replaced)}
 
     def fingerprints(self) -> dict[str, str]:
         """What each planned shard's commit record is to bear, by shard."""
@@ -274,12 +326,15 @@ class StoredManifest:
         return self.storage.exists(record_name(shard))
 
     def record(self, shard: str) -> CommitRecord:
-        """One commit record, as it was written.
+        """One commit record, as it was written, or as an edit has it that is being carried out.
 
         Raises:
             FileNotFoundError: the shard is not committed.
             ShardError: the record is damaged, or another shard's.
         """
+        edit = self.pending_edit()
+        if edit is not None and shard in edit.records:
+            return edit.records[shard]
         return self._parsed(shard, self.storage.read(record_name(shard)))
 
     def _parsed(self, shard: str, content: bytes) -> CommitRecord:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from pipelines.output.manifest.sealing import seal, unseal
 from tokenizer.errors import FailureKind, ShardError
 
+NO_ERRORS = (FailureKind.FILTERED, FailureKind.DROPPED)
+"""kinds of failures that are none of a run: what somebody asked for"""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -59,6 +62,8 @@ class CommitRecord:
     groups: tuple[int, ...] = ()
     """rows of each recording, in order, where channels are rows of their own; empty where every row
     is a recording"""
+    edited: tuple[str, ...] = ()
+    """columns that are not as planned any more"""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -67,13 +72,21 @@ class CommitRecord:
 
     @property
     def errors(self) -> tuple[Failure, ...]:
-        """Those that are errors: not what `--keep` leaves out."""
-        return tuple(failure for failure in self.failures if failure.kind != FailureKind.FILTERED)
+        """Those that are errors: not what `--keep` leaves out, and not what was dropped."""
+        return tuple(failure for failure in self.failures if failure.kind not in NO_ERRORS)
 
     @property
     def filtered(self) -> int:
         """Recordings that `--keep` leaves out."""
-        return len(self.failures) - len(self.errors)
+        return self._of_kind(FailureKind.FILTERED)
+
+    @property
+    def dropped(self) -> int:
+        """Recordings that somebody took out."""
+        return self._of_kind(FailureKind.DROPPED)
+
+    def _of_kind(self, kind: FailureKind) -> int:
+        return sum(failure.kind == kind for failure in self.failures)
 
     def betters(self, other: CommitRecord) -> bool:
         """Whether fewer recordings have failed than in another record of the shard, and none that
@@ -101,6 +114,8 @@ class CommitRecord:
             del values["groups"]
         if not self.quality:
             del values["quality"]
+        if not self.edited:
+            del values["edited"]
         return seal(values)
 
     @classmethod
@@ -114,7 +129,8 @@ class CommitRecord:
             values = unseal(content)
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
             groups = tuple(int(rows) for rows in values.pop("groups", ()))
-            return cls(failures=failures, groups=groups, **values)
+            edited = tuple(str(name) for name in values.pop("edited", ()))
+            return cls(failures=failures, groups=groups, edited=edited, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
@@ -130,6 +146,8 @@ class Totals:
     failures: int = 0
     filtered: int = 0
     """recordings that `--keep` left out, which are no failures"""
+    dropped: int = 0
+    """recordings that somebody took out, which are none either"""
     num_samples: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     """failures by kind"""
@@ -160,6 +178,7 @@ class Totals:
         self.num_samples += record.num_samples
         self.failures += len(record.errors)
         self.filtered += record.filtered
+        self.dropped += record.dropped
         if "quality" in record.footer:
             self.measured.append((record.footer["quality"], record.quality))
         self.kinds.update(failure.kind for failure in record.failures)

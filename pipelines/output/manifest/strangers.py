@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.output.formats import ShardFormat
+from pipelines.output.manifest.edits import EDITS, is_edit
 from pipelines.output.manifest.leases import RUNS, half_written, is_over, read_lease
 from pipelines.output.manifest.names import (
     COMMITS,
@@ -66,6 +67,8 @@ def strangers(
             reason = _staged(storage, file, waiting.get(place))
         elif folder == RUNS:
             reason = _lease(storage, file)
+        elif folder == EDITS and is_edit(file):
+            reason = None
         elif folder != _JOURNAL or file not in planned:
             reason = "no file of a manifest: nobody reads it; delete it"
         if reason is not None:

@@ -166,3 +166,30 @@ def test_a_touched_file_is_not_told_from_a_rewritten_one(tmp_path: Path) -> None
     os.utime(tmp_path / "t.tar", ns=(0, 0))
     with pytest.raises(RecordingError, match="--retry-failed takes what is there now"):
         read(source, first)
+
+
+def test_files_of_a_store_that_a_list_names_are_remembered(bucket: s3.Bucket) -> None:
+    for number in range(70):  # some asked for one by one, the others from the list of the folder
+        bucket.put(f"corpus/{number:02d}.wav", wave(0, 0))
+    rows = "\n".join(f"{number:02d}.wav" for number in range(70))
+    bucket.put("corpus/t.csv", f"path\n{rows}\nmissing.wav\n".encode())
+    spec = bucket.url("corpus/t.csv")
+    *planned, missing = open_source(spec).scan()
+    assert "version" not in missing.locator
+    for number in (0, 69):
+        bucket.put(f"corpus/{number:02d}.wav", wave(0, 1))
+    source = _elsewhere(spec)
+    for recording in (planned[0], planned[69]):
+        with pytest.raises(RecordingError) as caught:
+            read(source, recording)
+        assert caught.value.kind is FailureKind.CHANGED
+    assert read(source, planned[1]) == read(source, planned[68]) == wave(0, 0)
+
+
+@pytest.mark.parametrize("way", ["tar", "parquet", "saved"])
+def test_files_alone_say_that_nothing_has_changed(way: str, tmp_path: Path) -> None:
+    source = open_source(WAYS[way](tmp_path, 0))
+    planned = {(one.uri, one.locator["file"]) for one in source.scan()}
+    assert source.files() is not None and {*(source.files() or {}).items()} == planned
+    again = open_source(WAYS[way](tmp_path, 1)).files() or {}
+    assert again.keys() == {uri for uri, _ in planned} and {*again.items()} != planned

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,38 @@ def lhotse(root: Path) -> Path:
     return root
 
 
+def librispeech(root: Path) -> Path:
+    """The published alignments: words and silences, and when each ends."""
+    home = root / "dev-clean" / "84" / "121123"
+    talk(home / "84-121123-0000.flac")
+    text = " ".join(word for *_, word in WORDS)
+    (home / "84-121123.trans.txt").write_text(f"84-121123-0000 {text}\n")
+    ends = [f"{time:.3f}" for start, end, _ in WORDS for time in (start, end)]
+    words = ",".join(f",{word}" for *_, word in WORDS)
+    line = f'84-121123-0000 "{words}," "{",".join(ends)},{SECONDS}"\n'
+    (home / "84-121123.alignment.txt").write_text(line)
+    return root
+
+
+def in_a_tar(root: Path) -> Path:
+    talk(root / "x" / "a.wav")
+    (root / "x" / "a.TextGrid").write_text(long_grid(WORDS))
+    with tarfile.open(root / "t.tar", "w") as archive:
+        archive.add(root / "x", "x")
+    shutil.rmtree(root / "x")
+    return root / "t.tar"
+
+
+def hub(root: Path) -> Path:
+    """A data set with bytes of audio, and a list for each column of words."""
+    audio = {"bytes": talk(root / "a.wav").read_bytes(), "path": "a.wav"}
+    told = {"start": [s for s, *_ in WORDS], "end": [e for _, e, _ in WORDS]}
+    told["word"] = [word for *_, word in WORDS]
+    pq.write_table(pa.table({"audio": [audio], "words": [told]}), root / "d.parquet")
+    (root / "a.wav").unlink()
+    return root / "d.parquet"
+
+
 FORMS: tuple[Callable[[Path], Path], ...] = (
     grid_beside,
     grid_short_utf16,
@@ -292,6 +326,9 @@ FORMS: tuple[Callable[[Path], Path], ...] = (
     nemo_manifest,
     moshi,
     lhotse,
+    librispeech,
+    in_a_tar,
+    hub,
 )
 
 
@@ -450,6 +487,22 @@ def test_what_is_no_list_of_words_with_times_stays_as_it_is(values: dict[str, An
     assert with_alignment(values) == values
 
 
+def test_segments_of_whisper_keep_what_is_said_of_them() -> None:
+    told = whisper(WORDS[:1], avg=-0.2)
+    told["segments"][0]["avg_logprob"] = -0.3
+    found = with_alignment(told)
+    kept = {"id": 0, "temperature": 0.0, "start": 0.0, "end": SECONDS, "avg_logprob": -0.3}
+    assert found["segments"] == [{**kept, "text": " the segment"}] and found["avg"] == -0.2
+    without = {"segments": [{"start": 0, "text": " one", "tokens": [1]}, {"text": " two"}]}
+    assert with_alignment(without)["text"] == "one two"
+
+
+def test_words_with_wrong_times_are_still_what_is_said() -> None:
+    told = with_alignment({"words": [["one", 0.5, 0.1], ["sil", 0.6, 0.7], ["two", 0.8, 0.9]]})
+    assert told["text"] == "one two" and "ends at 0.1 s" in told["alignment_error"]
+    assert with_alignment({"text": "own", "words": [["one", 2, 1]]})["text"] == "own"
+
+
 def test_tiers_without_words_are_kept_by_their_names(tmp_path: Path) -> None:
     talk(tmp_path / "a.wav")
     (tmp_path / "a.TextGrid").write_text(long_grid(WORDS, "notes"))
@@ -489,3 +542,40 @@ def test_text_beside_a_file_is_not_the_text_of_its_segments(tmp_path: Path) -> N
     first, second = open_source(str(tmp_path)).scan()
     assert first.text == " ".join(word for *_, word in WORDS[:3])
     assert [word[2] for word in second.meta["alignment"]] == [word for *_, word in WORDS[3:]]
+
+
+def test_several_speakers_and_channels(tmp_path: Path) -> None:
+    """A tier for each speaker; channels of a CTM that names nobody."""
+    talk(tmp_path / "t" / "a.wav")
+    tiers = {
+        "ann - words": {"entries": [[0.0, 0.5, "one"], [1.0, 1.5, "three"]]},
+        "ann - phones": {"entries": [[0.0, 0.5, "W"]]},
+        "bob - words": {"entries": [[0.5, 1.0, "two"]]},
+    }
+    (tmp_path / "t" / "a.json").write_text(json.dumps({"tiers": tiers}))
+    (found,) = open_source(str(tmp_path / "t")).scan()
+    assert found.text == "one two three" and found.speaker is None
+    assert [word[2:] for word in found.meta["alignment"]] == [
+        ["one", "ann"],
+        ["two", "bob"],
+        ["three", "ann"],
+    ]
+    assert found.meta["alignments"] == {"ann - phones": [[0.0, 0.5, "W"]]}
+    (tmp_path / "k").mkdir()
+    kaldi_whole(tmp_path / "k")
+    (tmp_path / "k" / "reco2file_and_channel").unlink()
+    (tmp_path / "k" / "ctm").write_text(
+        "talk A 0.1 0.2 yes\ntalk B 0.4 0.2 no\nelse A 1 1 x\nx y\n"
+    )
+    source = open_source(str(tmp_path / "k"))
+    (found,) = source.scan()
+    assert [word[2:] for word in found.meta["alignment"]] == [["yes", "A"], ["no", "B"]]
+    said = "\n".join(source.notes)
+    assert "words of 1 name that are neither a recording's nor an utterance's: else" in said
+    assert "passed over 1 line without `name channel start duration word`" in said
+
+
+def test_what_else_lhotse_has_aligned_moves_along(tmp_path: Path) -> None:
+    first, second = open_source(str(lhotse(tmp_path))).scan()
+    assert first.meta["alignments"] == {"phone": [[0.0, 0.1, "AH"]]}
+    assert second.meta["alignments"] == {"phone": [[0.0, 0.1, "AH"]]}

@@ -103,7 +103,7 @@ def test_megatron_documents_are_what_one_writes_by_hand(
     from transformers import AutoTokenizer
 
     new = tmp_path / "new"
-    done = cs.export(out, str(new), to="megatron", pattern=pattern, text_tokenizer=words)
+    done = cs.export_codes(out, str(new), to="megatron", pattern=pattern, text_tokenizer=words)
     other = AutoTokenizer.from_pretrained(words)
     size = len(other)
     special = {name: size + number for number, name in enumerate(SPECIALS)}
@@ -130,7 +130,7 @@ def test_megatron_documents_are_what_one_writes_by_hand(
 
 def test_megatron_core_reads_it(out: str, tmp_path: Path) -> None:
     indexed = pytest.importorskip("megatron.core.datasets.indexed_dataset")
-    cs.export(out, str(tmp_path / "new"), to="megatron")
+    cs.export_codes(out, str(tmp_path / "new"), to="megatron")
     prefix = tmp_path / "new" / "train"
     read = indexed.IndexedDataset(str(prefix))
     ours = list(read_indexed(prefix))
@@ -145,7 +145,7 @@ def test_datasets_reads_the_same_ids(
     from datasets import load_from_disk
 
     for form in ("megatron", "arrow"):
-        cs.export(out, str(tmp_path / form), to=form, pattern=pattern, quiet=True)
+        cs.export_codes(out, str(tmp_path / form), to=form, pattern=pattern, quiet=True)
     read = load_from_disk(str(tmp_path / "arrow"))["train"]
     assert list(read["input_ids"]) == list(read_indexed(tmp_path / "megatron" / "train"))
     assert list(read["id"]) == [row.id for row in rows]
@@ -162,7 +162,7 @@ def test_arrow_files_are_cut_at_their_size(
 
     monkeypatch.setattr("pipelines.exporting.arrow.FILE_BYTES", 1)
     monkeypatch.setattr("pipelines.exporting.arrow._BATCH_ROWS", 4)
-    cs.export(out, str(tmp_path / "new"), to="arrow")
+    cs.export_codes(out, str(tmp_path / "new"), to="arrow")
     names = sorted(path.name for path in (tmp_path / "new" / "train").glob("*.arrow"))
     assert names == [f"data-{n:05d}-of-00003.arrow" for n in range(3)]
     assert list(load_from_disk(str(tmp_path / "new" / "train"))["id"]) == [row.id for row in rows]
@@ -172,7 +172,7 @@ def test_a_large_vocabulary_has_larger_ids(tmp_path: Path) -> None:
     spec = replace(SPEC, codebook_size=20_000)
     rows = make_rows(3, spec, longest=0.1)
     out = write_output(tmp_path / "out", rows, spec=spec)
-    done = cs.export(str(out), str(tmp_path / "new"), to="megatron", pattern="flatten")
+    done = cs.export_codes(str(out), str(tmp_path / "new"), to="megatron", pattern="flatten")
     assert (done.dtype, done.vocabulary) == ("int32", 4 * 20_000 + 7)
     ids = list(read_indexed(tmp_path / "new" / "train"))
     assert max(max(one) for one in ids) > 65_535
@@ -183,7 +183,7 @@ def test_a_large_vocabulary_has_larger_ids(tmp_path: Path) -> None:
 
 def test_some_rows_of_fewer_codebooks(out: str, rows: list[Row], tmp_path: Path) -> None:
     where = "seconds > 0.2 and text is not null"
-    cs.export(out, str(tmp_path / "new"), to="arrow", n_q=2, where=where)
+    cs.export_codes(out, str(tmp_path / "new"), to="arrow", n_q=2, where=where)
     from datasets import load_from_disk
 
     read = load_from_disk(str(tmp_path / "new"))["train"]
@@ -198,7 +198,7 @@ def test_some_rows_of_fewer_codebooks(out: str, rows: list[Row], tmp_path: Path)
 def test_the_same_rows_give_the_same_bytes(out: str, tmp_path: Path) -> None:
     for form in ("megatron", "arrow"):
         for name in ("a", "b"):
-            cs.export(out, str(tmp_path / form / name), to=form)
+            cs.export_codes(out, str(tmp_path / form / name), to=form)
         files = [path for path in (tmp_path / form / "a").rglob("*") if path.is_file()]
         assert len(files) > 3
         for path in files:
@@ -214,19 +214,36 @@ def test_splits_are_apart(tmp_path: Path, rows: list[Row]) -> None:
     for folder, split in (("one", "train"), ("two", "valid")):
         for path in (tmp_path / folder / "data").iterdir():
             path.rename(out / path.name.replace("train", split))
-    done = cs.export(str(out), str(tmp_path / "new"), to="megatron")
+    done = cs.export_codes(str(out), str(tmp_path / "new"), to="megatron")
     assert done.documents == {"train": 5, "valid": 6}
     assert len(list(read_indexed(tmp_path / "new" / "valid"))) == 6
-    cs.export(str(out), str(tmp_path / "arrow"), to="arrow")
+    cs.export_codes(str(out), str(tmp_path / "arrow"), to="arrow")
     from datasets import load_from_disk
 
     assert {k: len(v) for k, v in load_from_disk(str(tmp_path / "arrow")).items()} == done.documents
 
 
+def test_splits_of_a_manifest_are_apart_and_conditions_hold_for_all(
+    out: str, rows: list[Row], tmp_path: Path
+) -> None:
+    cs.split_codes(out, str(tmp_path / "split"), valid=0.4, quiet=True)
+    where = "seconds > 0.15"
+    done = cs.export_codes(str(tmp_path / "split"), str(tmp_path / "new"), to="arrow", where=where)
+    assert set(done.documents) == {"train", "valid"}
+    from datasets import load_from_disk
+
+    read = load_from_disk(str(tmp_path / "new"))
+    found = {row["id"]: row["input_ids"] for split in read.values() for row in split}
+    wanted = {row.id: row.codes.codes for row in rows if row.codes.seconds > 0.15}
+    assert set(found) == set(wanted) and sum(done.documents.values()) == len(wanted) < len(rows)
+    for id, ids in found.items():
+        assert np.array_equal(cs.codes_from_tokens(ids, tmp_path / "new").codes, wanted[id])
+
+
 def test_a_text_that_looks_like_a_special_token_is_text(words: str, tmp_path: Path) -> None:
     rows = [replace(row, text="a </s> b") for row in make_rows(1, SPEC, longest=0.1)]
     out = write_output(tmp_path / "out", rows, shards=1, spec=SPEC)
-    cs.export(str(out), str(tmp_path / "new"), to="megatron", text_tokenizer=words)
+    cs.export_codes(str(out), str(tmp_path / "new"), to="megatron", text_tokenizer=words)
     (ids,) = read_indexed(tmp_path / "new" / "train")
     back = cs.codes_from_tokens(ids, tmp_path / "new")
     assert back.text == "a </s> b" and back.text_ids is not None and 0 not in back.text_ids
@@ -237,10 +254,10 @@ def test_a_new_folder_with_something_in_it_is_left_alone(out: str, tmp_path: Pat
     new.mkdir()
     (new / "mine").write_text("x")
     with pytest.raises(OutputError, match="is there already"):
-        cs.export(out, str(new), to="arrow")
+        cs.export_codes(out, str(new), to="arrow")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     (new / "mine").unlink()
-    assert cs.export(out, str(new), to="arrow").documents == {"train": 11}
+    assert cs.export_codes(out, str(new), to="arrow").documents == {"train": 11}
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
@@ -282,17 +299,17 @@ def test_a_killed_run_leaves_nothing_by_the_name_and_the_next_one_is_whole(
         "def slow(self, *given):\n"
         "    before(self, *given); self._bin.flush(); print(flush=True); time.sleep(60)\n"
         "W.add = slow\n"
-        "cs.export(sys.argv[1], sys.argv[2], to='megatron')\n"
+        "cs.export_codes(sys.argv[1], sys.argv[2], to='megatron')\n"
     )
     new = tmp_path / "new"
     run = subprocess.Popen([sys.executable, "-c", script, out, str(new)], stdout=subprocess.PIPE)
     assert run.stdout is not None and run.stdout.readline()
     with pytest.raises(OutputError, match="is being written by another run"):
-        cs.export(out, str(new), to="megatron")
+        cs.export_codes(out, str(new), to="megatron")
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert [path.name for path in tmp_path.iterdir()] == [".new.partial"]
-    cs.export(out, str(new), to="megatron")
+    cs.export_codes(out, str(new), to="megatron")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     assert len(list(read_indexed(new / "train"))) == len(rows)
 

@@ -156,6 +156,7 @@ def test_the_json_is_what_is_documented(out: Path) -> None:
         "tokenized": 10,
         "failed": 1,
         "filtered": 0,
+        "dropped": 0,
     }
     (failure,) = values["failures"]
     assert list(failure) == ["id", "source_uri", "kind", "message", "stage"]

@@ -133,7 +133,10 @@ def test_fewer_codebooks_are_those_of_a_run_at_that_bandwidth(
     assert not (tmp_path / "no").exists()
 
 
-def test_a_split_has_no_group_twice_and_stays_as_the_corpus_grows(out: Path, tmp_path: Path):
+def test_a_split_has_no_group_twice_and_stays_as_the_corpus_grows(
+    outs: dict[str, Path], tmp_path: Path
+):
+    out = outs["parquet"]
     new = tmp_path / "new"
     split_codes(str(out), str(new), valid=0.3, test=0.2, by="meta.album", seed=3)
     albums = {
@@ -214,7 +217,8 @@ def test_merging_refuses_what_does_not_belong_together(out: Path, outs: Any, tmp
     assert verify(str(tmp_path / "new")) == []
 
 
-def test_parts_of_a_folder_merge_to_what_it_was(out: Path, tmp_path: Path):
+def test_parts_of_a_folder_merge_to_what_it_was(outs: dict[str, Path], tmp_path: Path):
+    out = outs["parquet"]
     parts = [str(tmp_path / name) for name in ("short", "long")]
     filter_codes(str(out), parts[0], where="seconds < 1")
     filter_codes(str(out), parts[1], where="seconds >= 1")

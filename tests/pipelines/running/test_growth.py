@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3
 import soundfile
 
 from pipelines import CodesDataset
@@ -228,7 +229,10 @@ def test_a_second_run_says_what_has_changed_and_offers_what_mends_it(
     assert main([*command, "--shard-hours", str(0.2 / 3600)]) == 4
     said = capsys.readouterr().err
     assert "SOURCE has changed since: 2 new, 2 changed, 1 gone; --append does the new ones" in said
-    assert "text of 1 recording differs in SOURCE" in said and "nothing to do" not in said
+    assert (
+        "text of 1 recording differs in SOURCE (b.wav): `codecshards edit" in said
+        and "nothing to do" not in said
+    )
     assert main([*command, "--shard-hours", str(0.2 / 3600), "--append"]) == 0
     assert rows_of(out)["b.wav"][1] == "two" and len(rows_of(out)) == 5
 
@@ -422,3 +426,47 @@ def test_a_new_recording_that_was_withdrawn_from_the_list_stays_in_the_output(
     result = run(str(table), out)
     assert (result.new, result.gone) == (1, 1)
     assert run(str(table), out, APPEND).recordings == 3
+
+
+def test_an_output_and_a_corpus_on_a_store_grow_too(tmp_path: Path, bucket: s3.Bucket) -> None:
+    home, out = tmp_path / "corpus", bucket.url("out")
+    home.mkdir()
+    as_folder(home, FIRST)
+    bucket.upload(home, "corpus")
+    source = bucket.url("corpus")
+    config = TokenizeConfig(source, codec="mulaw", shard_hours=0.2 / 3600)
+    assert tokenize_corpus(config, out, HERE).recordings == 3
+    before = {key: bucket.get(key) for key in bucket.keys("out") if "README" not in key}
+    bucket.proxy.seen.clear()
+    assert not tokenize_corpus(config, out, HERE).outdated
+    asked = [one.key for one in bucket.proxy.seen if one.method == "GET"]
+    assert not [key for key in asked if key.endswith(".txt")]  # not listed again
+    as_folder(home, MORE)
+    bucket.upload(home, "corpus")
+    assert tokenize_corpus(config, out, HERE).new == 2
+    for part in ("2/2", "1/2"):
+        result = tokenize_corpus(config, out, replace(APPEND, part=part))
+    assert (result.recordings, result.missing) == (5, 0)
+    assert before == {key: bucket.get(key) for key in before} and verify(out) == []
+    assert [row["id"] for row in Rows(out).rows(["id"])] == [
+        "a.wav",
+        "b.wav",
+        "c.wav",
+        "aa.wav",
+        "d.wav",
+    ]
+
+
+def test_what_has_another_id_now_is_not_new(home: Path, tmp_path: Path) -> None:
+    """A table that got a column of ids."""
+    out, source = tmp_path / "out", as_table(home, FIRST)
+    run(source, out)
+    before = state(out)
+    as_table(home, MORE)
+    rows = [row for row in csv.reader(Path(source).read_text().splitlines()) if row[0] != "path"]
+    lines = [f"{number},{path},{text}" for number, (path, text) in enumerate(rows)]
+    Path(source).write_text("\n".join(["id,path,text", *lines]) + "\n")
+    said = r"gives 3 recordings of it another id now \('a.wav' is '0'\)"
+    with pytest.raises(OutputError, match=said):
+        run(source, out, APPEND)
+    assert state(out) == before

@@ -325,9 +325,9 @@ def test_a_minute_of_vorbis_is_written(tmp_path: Path) -> None:
     code = f"""
 import numpy as np
 from pathlib import Path
-from pipelines.output.export_audio import Blocks, _write
+from pipelines.output.export_audio import Blocks, write_blocks
 noise = np.random.default_rng(0).standard_normal((2, 4_000_000), np.float32) * np.float32(0.1)
-_write({str(tmp_path / "a.ogg")!r}, Blocks(iter([noise]), noise.shape[1], 48_000, 2))
+write_blocks({str(tmp_path / "a.ogg")!r}, Blocks(iter([noise]), noise.shape[1], 48_000, 2))
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     assert read_audio(tmp_path / "a.ogg").num_samples == 4_000_000

@@ -22,6 +22,7 @@ from pipelines.corpus.layouts.base import (
 from pipelines.corpus.tables.alignment import ALIGNMENT, ERROR, stored, within
 from pipelines.corpus.tables.spans import to_seconds
 from pipelines.corpus.tables.word_files import Ctm
+from pipelines.system.words import many
 from tokenizer.errors import FailureKind
 
 _SPLIT_UP = re.compile(r"(^|/)split\d+(utt)?/")
@@ -132,13 +133,18 @@ class _Timed:
             return {ERROR: f"{self._name}: {error}"}
 
     def note(self, known: set[str]) -> None:
-        """Say which names of the CTM are of nothing that is there."""
+        """Say which names of the CTM are of nothing that is there, and what is no word."""
+        if self._ctm.short:
+            self._folder.notes.append(
+                f"{self._name}: passed over {many(self._ctm.short, 'line')} without `name channel "
+                "start duration word`"
+            )
         strangers = sorted(self._ctm.names - known - {file for file, _ in self._called.values()})
         if strangers:
             shown = ", ".join(strangers[:3]) + (" …" if strangers[3:] else "")
             self._folder.notes.append(
-                f"{self._name}: words of {len(strangers):,} names that are neither a recording nor "
-                f"an utterance: {shown}"
+                f"{self._name}: words of {many(len(strangers), 'name')} that are neither a "
+                f"recording's nor an utterance's: {shown}"
             )
 
 

@@ -326,7 +326,7 @@ def _words(
             speaker = speaker if isinstance(speaker, str) else None
             end = _number(part.get("duration")) or math.inf
             return [
-                (max(0.0, first), last, text, speaker)
+                (round(max(0.0, first), 6), round(last, 6), text, speaker)
                 for first, last, text in moved
                 if 0 <= (first + last) / 2 <= end
             ]

@@ -8,6 +8,7 @@ from itertools import islice
 
 from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
 from pipelines.corpus.layouts.base import split_of as split_by_folder
+from pipelines.corpus.tables.columns import TEXT_COLUMNS, pick, pick_fields
 
 _TABLES = ("metadata.csv", "metadata.txt", "metadata_train.csv", "metadata_val.csv")
 _HOMES = ("wavs/", "wav/", "audio/", "")
@@ -19,7 +20,8 @@ _LOOKED_AT = 100
 class LJSpeech(Layout):
     """One row for each line. The text is the last column, as it is spoken; the one before it, as it
     is written, is `meta.raw_text` where it differs. Three columns of which the second is one word
-    everywhere are `id|speaker|text`."""
+    everywhere are `id|speaker|text`. A first line that names columns, as Coqui's
+    `audio_file|text|speaker_name`, says what they are."""
 
     title = "LJSpeech"
     reads = "text from metadata.csv"
@@ -30,7 +32,7 @@ class LJSpeech(Layout):
         if not barred:
             return NO
         for name, line in barred.items():
-            if _audio(folder, parent(name), line.split("|")[0]) in folder.audio:
+            if _is_there(folder, name, line) or _header(folder, name):
                 return YES
         name, line = next(iter(barred.items()))
         return half(f"{name} begins with {line.split('|')[0]!r}, and no audio is called so")
@@ -43,13 +45,44 @@ class LJSpeech(Layout):
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         for name in _tables(folder):
-            if "|" in folder.first_line(name):
+            header = _header(folder, name)
+            if header:
+                yield from _named_columns(folder, name, header)
+            elif "|" in folder.first_line(name):
                 yield from _table(folder, name)
 
 
 def _tables(folder: Folder) -> list[str]:
     named = [name for last in _TABLES for name in folder.by_name.get(last, [])]
     return sorted(folder.given or named)
+
+
+def _is_there(folder: Folder, name: str, line: str) -> bool:
+    return _audio(folder, parent(name), line.split("|")[0]) in folder.audio
+
+
+def _header(folder: Folder, name: str) -> list[str]:
+    """Columns, where the first line names them and the second begins with audio that is there."""
+    lines = [line for _, line in islice(folder.lines(name), 2) if isinstance(line, str)]
+    columns = [cell.strip().lower() for cell in lines[0].split("|")] if lines else []
+    if len(lines) < 2 or len(columns) < 2 or _is_there(folder, name, lines[0]):
+        return []
+    named = pick(columns, TEXT_COLUMNS) is not None
+    return columns if named and _is_there(folder, name, lines[1]) else []
+
+
+def _named_columns(folder: Folder, name: str, header: list[str]) -> Iterator[Row | BadRow]:
+    for place, line in islice(folder.lines(name), 1, None):
+        if isinstance(line, BadRow):
+            yield line
+            continue
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) != len(header) or not cells[0]:
+            yield BadRow(place, f"{len(cells)} columns, the first line names {len(header)}")
+            continue
+        told = {key: cell or None for key, cell in zip(header[1:], cells[1:], strict=True)}
+        path = _audio(folder, parent(name), cells[0])
+        yield Row(path, place, pick_fields(told), split=split_by_folder(path))
 
 
 def _table(folder: Folder, name: str) -> Iterator[Row | BadRow]:

@@ -1,9 +1,11 @@
-"""LibriSpeech (`19-198.trans.txt` in each chapter's folder) and MLS (`transcripts.txt` beside
-`audio/`)."""
+"""LibriSpeech (`19-198.trans.txt` in each chapter's folder, and `19-198.alignment.txt` where its
+published alignments are unpacked over it) and MLS (`transcripts.txt` beside `audio/`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from pipelines.corpus.layouts.base import (
     NO,
@@ -18,7 +20,10 @@ from pipelines.corpus.layouts.base import (
     parent,
     split_of,
 )
+from pipelines.corpus.tables.alignment import ALIGNMENT, ERROR
 
+_TRANSCRIPT = ".trans.txt"
+_ALIGNED = re.compile(r'(?P<id>\S+)\s+"(?P<words>[^"]*)"\s+"(?P<ends>[^"]*)"')
 _LANGUAGES = {
     "mls_dutch": "nl",
     "mls_english": "en",
@@ -51,21 +56,47 @@ class LibriSpeech(Layout):
 
     def rows(self, folder: Folder) -> Iterator[Row | BadRow]:
         for name in _tables(folder):
+            timed = _timed(folder, name)
 
-            def parse(place: str, line: str, name: str = name) -> Row:
+            def parse(
+                place: str, line: str, name: str = name, timed: dict[str, Any] = timed
+            ) -> Row:
                 utterance, text = _parts(line)
                 if not text:
                     raise ValueError("nothing behind the utterance's name")
                 path = _audio(folder, name, utterance)
                 values = {"text": text, "speaker": _speaker(path, utterance)}
                 language = _language(f"{folder.spec}/{path}")
-                return Row(path, place, values | language, split=split_of(name, folder.spec))
+                told = values | language | timed.get(utterance, {})
+                return Row(path, place, told, split=split_of(name, folder.spec))
 
             yield from in_line(folder, name, parse)
 
 
 def _tables(folder: Folder) -> list[str]:
-    return sorted([*folder.ending_in(".trans.txt"), *folder.by_name.get("transcripts.txt", [])])
+    return sorted([*folder.ending_in(_TRANSCRIPT), *folder.by_name.get("transcripts.txt", [])])
+
+
+def _timed(folder: Folder, table: str) -> dict[str, dict[str, Any]]:
+    """Times of words, by utterance: a line is `id ",ONE,,TWO" "0.1,0.5,0.6,0.9"`, words and
+    silences with the second at which each ends (https://github.com/CorentinJ/librispeech-alignments)."""
+    name = table.removesuffix(_TRANSCRIPT) + ".alignment.txt"
+    found: dict[str, dict[str, Any]] = {}
+    if not table.endswith(_TRANSCRIPT) or name not in folder.files:
+        return found
+    for place, line in folder.lines(name):
+        parsed = None if isinstance(line, BadRow) else _ALIGNED.fullmatch(line.strip())
+        if parsed is None:
+            folder.notes.append(f"{place}: no times of words")
+            continue
+        words, ends = parsed["words"].split(","), parsed["ends"].split(",")
+        if len(words) != len(ends):
+            found[parsed["id"]] = {ERROR: f"{place}: {len(words)} words, {len(ends)} times"}
+            continue
+        starts = ["0", *ends]
+        items = zip(starts, ends, words, strict=False)
+        found[parsed["id"]] = {ALIGNMENT: [list(item) for item in items if item[2].strip()]}
+    return found
 
 
 def _parts(line: str) -> tuple[str, str]:
@@ -75,7 +106,7 @@ def _parts(line: str) -> tuple[str, str]:
 
 def _audio(folder: Folder, table: str, utterance: str) -> str:
     home = parent(table)
-    if table.endswith(".trans.txt"):
+    if table.endswith(_TRANSCRIPT):
         stem = f"{home}{utterance}"
     else:
         stem = "/".join([f"{home}audio", *utterance.split("_")[:2], utterance])

@@ -4,7 +4,7 @@ with `alignments: [[word, [start, end], speaker], …]`, and lists of `{"path": 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +83,7 @@ class Moshi(Layout):
 def _row(folder: Folder, audio: str, row: Row) -> Iterator[Row | BadRow]:
     """A dialogue's row; a transcript that cannot be read is told in it, and its audio stays."""
     name = f"{audio.rpartition('.')[0]}.json"
-    values: dict[str, Any] = {}
+    values: Mapping[str, Any] = {}
     if name in folder.files:
         given = {_KEY: _object(folder, name).get(_KEY)}
         values = with_alignment(given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import PurePosixPath
@@ -60,6 +60,15 @@ class SeveralSources(Source):
         hinted = sum(bool(each.hints.as_given) for each in self.sources)
         if refusals and not hinted:
             raise refusals[0]
+
+    def files(self) -> Mapping[str, str | None] | None:
+        found: dict[str, str | None] = {}
+        for source in self.sources:
+            own = source.files()
+            if own is None:
+                return None
+            found |= own
+        return found
 
     def open(self, recording: Recording) -> str | BinaryIO:
         label = recording.locator.get(OF)

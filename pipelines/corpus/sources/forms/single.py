@@ -73,6 +73,9 @@ class FileSource(FolderSource):
         yield from laid.recordings()
         self.notes = tuple(laid.notes())
 
+    def files(self) -> None:
+        return None
+
     def _beside(self, name: str) -> Iterator[str]:
         """Names that a sidecar may have."""
         stem = str(PurePosixPath(name).with_suffix(""))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.output.blobs import Blob
 from pipelines.output.config import spec_from_dict
 from pipelines.output.formats.parquet.pages import ColumnPlace, PagedColumn, Unsupported
+from pipelines.output.formats.parquet.unverified import guess_spec
 from pipelines.output.formats.reading.base import Part, ShardIndex, ShardReader, damage, make_index
 from pipelines.output.formats.schema import FOOTER_KEY, measures_in
 from pipelines.system.arrow import open_parquet
@@ -41,7 +42,10 @@ class ParquetReader(ShardReader):
         self._places: list[ColumnPlace | None] = []
         with self.blob.open() as file:
             shard = _open(file)
-            self.measures = measures_in(shard.schema_arrow.names)
+            self.measures = measures_in(
+                column.name for column in shard.schema_arrow if pa.types.is_floating(column.type)
+            )
+            self._names = frozenset(shard.schema_arrow.names)
             table = shard.read(columns=["id", "num_samples", "chunk_frames"], use_threads=False)
             lists = _one(table["chunk_frames"])
             _refuse_nulls(lists, lists.flatten(), _one(table["id"]), _one(table["num_samples"]))
@@ -153,6 +157,8 @@ class ParquetReader(ShardReader):
             return scales
 
     def field(self, row: int, name: str) -> str | None:
+        if name not in self._names:  # left out by another program
+            return None
         with damage(self.blob.name):
             value: str | None = self._column(name)[row].as_py()
             return value
@@ -175,8 +181,10 @@ class ParquetReader(ShardReader):
     def count(cls, blob: Blob) -> tuple[int, CodecSpec]:
         with damage(blob.name), blob.open() as file:
             shard = _open(file)
-            footer = json.loads((shard.schema_arrow.metadata or {})[FOOTER_KEY.encode()])
-            return shard.metadata.num_rows, spec_from_dict(footer["codec"])
+            said = (shard.schema_arrow.metadata or {}).get(FOOTER_KEY.encode())
+            if said is None:  # another program has written it anew
+                return shard.metadata.num_rows, guess_spec(shard)
+            return shard.metadata.num_rows, spec_from_dict(json.loads(said)["codec"])
 
 
 def _open(file: Any) -> pq.ParquetFile:

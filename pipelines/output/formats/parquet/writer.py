@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from pipelines.output.formats.base import ShardFormat
 from pipelines.output.formats.reading.base import ShardReader
-from pipelines.output.formats.schema import FOOTER_KEY, Row, arrow_schema, row_of, scalars
+from pipelines.output.formats.schema import (
+    ARROW_SCHEMA,
+    FOOTER_KEY,
+    Row,
+    arrow_schema,
+    row_of,
+    scalars,
+)
 from pipelines.system.arrow import open_parquet
 from tokenizer.errors import ShapeError, ShardError
 
@@ -120,8 +127,9 @@ class ParquetFormat(ShardFormat):
 
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
         with _damage(name):
-            metadata = _open(file).schema_arrow.metadata or {}
-            values: dict[str, Any] = json.loads(metadata[FOOTER_KEY.encode()])
+            said = (_open(file).schema_arrow.metadata or {}).get(FOOTER_KEY.encode())
+            # Another program has written the file anew: its commit record has no footer either.
+            values: dict[str, Any] = {} if said is None else json.loads(said)
             return values
 
 
@@ -189,7 +197,12 @@ def _offsets(lengths: Any) -> pa.Array:
 
 
 def _from_table(table: pa.Table) -> Iterator[Row]:
-    names = [name for name in table.schema.names if name not in _ARRAYS]
+    names = [
+        one.name
+        for one in table.schema
+        if one.name not in _ARRAYS
+        and (one.name in ARROW_SCHEMA.names or pa.types.is_floating(one.type))
+    ]
     facts = table.select(names).to_pylist()
     codes, scales, chunks = (
         table[name].combine_chunks() for name in ("codes", "scales", "chunk_frames")

@@ -137,3 +137,18 @@ def test_a_file_beside_the_audio_that_cannot_be_read_is_counted(tmp_path: Path) 
     assert first.text is None and "no list" in first.meta["sidecar_error"]
     assert second.text == "hi you"
     assert "what lies beside 1 recording cannot be read" in "\n".join(source.notes)
+
+
+def test_columns_between_bars_may_be_named(tmp_path: Path) -> None:
+    """As Coqui's data sets have them; one line lacks a column."""
+    for n in range(3):
+        sound(tmp_path / "wavs" / f"{n}.wav", n)
+    body = [f"wavs/{n}.wav|text {n}|s{n}|calm" for n in range(2)]
+    lines(tmp_path / "metadata.csv", "audio_file|text|speaker_name|emotion_name", *body, "2|x")
+    found = list(open_source(str(tmp_path)).scan())
+    assert [(each.text, each.speaker) for each in found[:2]] == [
+        ("text 0", "s0"),
+        ("text 1", "s1"),
+    ]
+    assert found[0].meta == {"emotion_name": "calm"}
+    assert "2 columns, the first line names 4" in found[2].locator["rejected"][1]

@@ -1,0 +1,1 @@
+"""Recordings of an output folder back to audio files, many at a time."""

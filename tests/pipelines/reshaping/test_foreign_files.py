@@ -1,0 +1,196 @@
+"""Parquet that other programs have written anew: read with a warning, adopted with a manifest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from stored_rows import by_id, codes_of
+
+from codecshards import CodesDataset, CodesLoader, adopt_codes, drop_codes, reshard_codes
+from pipelines.cli.main import main
+from pipelines.output.verify import verify
+from tokenizer import ShardError, UsageError
+
+
+def by_duckdb(files: list[Path], to: Path) -> None:
+    listed = ", ".join(f"'{path}'" for path in files)
+    duckdb.sql(f"copy (select * from read_parquet([{listed}])) to '{to}' (format parquet)")
+
+
+def by_pyarrow(files: list[Path], to: Path) -> None:
+    table = pa.concat_tables([pq.read_table(path) for path in files])
+    pq.write_table(table.replace_schema_metadata(None), to)
+
+
+def by_datasets(files: list[Path], to: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    cache = str(to.parent.parent / "cache")
+    data = datasets.load_dataset(
+        "parquet", data_files=[str(path) for path in files], split="train", cache_dir=cache
+    )
+    data.to_parquet(str(to))
+
+
+def by_polars(files: list[Path], to: Path) -> None:
+    polars = pytest.importorskip("polars")
+    polars.concat([polars.read_parquet(path) for path in files]).write_parquet(to)
+
+
+PROGRAMS = [by_duckdb, by_pyarrow, by_datasets, by_polars]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_it_is_read_with_one_warning(
+    outs: dict[str, Path], tmp_path: Path, program: Callable[[list[Path], Path], None]
+):
+    files = sorted((outs["parquet"] / "data").iterdir())
+    (tmp_path / "new").mkdir()
+    program(files, tmp_path / "new" / "all.parquet")
+    with pytest.warns(UserWarning, match=r"1 of 1 files have no footer.*unverified") as found:
+        data = CodesDataset(tmp_path / "new")
+    assert len(found) == 1
+    before = by_id(outs["parquet"])
+    assert len(data) == len(before)
+    for sample in data:
+        row = before[sample.id]
+        assert np.array_equal(sample.codes, codes_of(row))
+        assert sample.fields["text"] == row["text"]
+        assert sample.scales is not None and sample.scales.tobytes() == row["scales"][1]
+    spec, own = data.spec, CodesDataset(outs["parquet"]).spec
+    for name in ("n_q", "codebook_size", "frame_length", "chunk_length", "chunk_stride"):
+        assert getattr(spec, name) == getattr(own, name)
+    assert spec.bandwidth == own.bandwidth and spec.frame_rate == own.frame_rate
+    batch = next(iter(CodesLoader(data, batch_size=4, fields=("text", "scales"), threads=0)))
+    assert batch.codes.shape[:2] == (4, 4)
+
+
+def test_some_columns_and_others_of_somebodys_own(outs: dict[str, Path], tmp_path: Path):
+    (tmp_path / "new").mkdir()
+    to = tmp_path / "new" / "x.parquet"
+    duckdb.sql(
+        "copy (select id, codes, chunk_frames, num_samples, sample_rate, channels, scales, "
+        f"'good' as grade, 7 as bin, 0.5 as mark from '{outs['parquet']}/data/*.parquet') "
+        f"to '{to}' (format parquet)"
+    )
+    with pytest.warns(UserWarning, match="unverified"):
+        data = CodesDataset(tmp_path / "new")
+    assert data[0].fields["text"] is None and data[0].fields["meta"] == {}
+    assert set(data.measures) <= {"mark"}
+
+
+def test_beside_shards_with_a_footer_it_is_of_their_codec(outs: dict[str, Path], tmp_path: Path):
+    files = sorted((outs["parquet"] / "data").iterdir())
+    new = tmp_path / "new"
+    new.mkdir()
+    for path in files[1:]:
+        (new / path.name).write_bytes(path.read_bytes())
+    by_duckdb(files[:1], new / files[0].name)
+    with pytest.warns(UserWarning, match=f"1 of {len(files)} files"):
+        data = CodesDataset(new)
+    assert data.spec == CodesDataset(outs["parquet"]).spec
+    assert {sample.id for sample in data} == set(by_id(outs["parquet"]))
+
+
+def test_what_is_no_shard_of_codes_is_told_in_a_line(outs: dict[str, Path], tmp_path: Path):
+    files = sorted((outs["parquet"] / "data").iterdir())
+    table = pq.read_table(files[0]).replace_schema_metadata(None)
+    others = {
+        "no column codes": table.drop_columns(["codes"]),
+        "no list of lists": table.set_column(1, "codes", pa.array([1] * len(table))),
+        "its chunks are those of no codec": table.set_column(
+            4, "num_samples", pa.array([1] * len(table))
+        ),
+        "rows of several codecs": table.set_column(
+            5, "sample_rate", pa.array([*range(len(table))])
+        ),
+        "of several codecs": table.slice(0, 0),
+    }
+    for number, (said, one) in enumerate(others.items()):
+        new = tmp_path / str(number)
+        new.mkdir()
+        pq.write_table(one, new / "x.parquet")
+        with pytest.raises((ShardError, UsageError), match=said) as found:
+            CodesDataset(new)
+        assert "\n" not in str(found.value)
+
+
+def test_our_own_files_are_read_without_a_word(outs: dict[str, Path]):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CodesDataset(outs["parquet"] / "data")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_adopted_it_is_an_output_like_any(
+    outs: dict[str, Path],
+    tmp_path: Path,
+    program: Callable[[list[Path], Path], None],
+    capsys: pytest.CaptureFixture[str],
+):
+    files = sorted((outs["parquet"] / "data").iterdir())
+    new = tmp_path / "new"
+    new.mkdir()
+    program(files[:2], new / "b.parquet")
+    program(files[2:], new / "a.parquet")
+    content = {path.read_bytes() for path in new.iterdir()}
+    assert main(["adopt", str(new)]) == 2
+    assert "give --codec and --bandwidth, or --like OUT" in capsys.readouterr().err
+    assert main(["adopt", str(new), "--codec", "mulaw", "--bandwidth", "12"]) == 1
+    assert "another codec than what was asked for (mulaw)" in capsys.readouterr().err
+    assert main(["adopt", str(new), "--like", str(outs["parquet"])]) == 0
+    assert {path.read_bytes() for path in (new / "data").iterdir()} == content
+    assert by_id(new) == by_id(outs["parquet"]) and verify(str(new)) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {sample.id for sample in CodesDataset(new)} == set(by_id(new))
+    assert main(["adopt", str(new), "--codec", "mulaw"]) == 2
+    assert "has a manifest" in capsys.readouterr().err
+    drop_codes(str(new), ["003.wav"])
+    reshard_codes(str(new), str(tmp_path / "next"), format="webdataset")
+    assert set(by_id(tmp_path / "next")) == set(by_id(new)) < set(by_id(outs["parquet"]))
+    assert verify(str(new)) == verify(str(tmp_path / "next")) == []
+    assert main(["inspect", str(new)]) == 0
+
+
+@pytest.mark.parametrize("place", ["data", "."])
+def test_a_copy_of_our_own_shards_needs_no_word_on_the_codec(out: Path, tmp_path: Path, place: str):
+    new = tmp_path / "new"
+    (new / place).mkdir(parents=True, exist_ok=True)
+    for path in (out / "data").iterdir():
+        (new / place / path.name).write_bytes(path.read_bytes())
+    adopt_codes(str(new))
+    assert by_id(new) == by_id(out) and verify(str(new)) == []
+    names = {path.name for path in (new / "data").iterdir()}
+    assert names == {path.name for path in (out / "data").iterdir()}
+
+
+def test_what_cannot_be_adopted_is_told_in_a_line(outs: dict[str, Path], tmp_path: Path):
+    new = tmp_path / "new"
+    new.mkdir()
+    with pytest.raises(UsageError, match="holds no shards"):
+        adopt_codes(str(new))
+    files = sorted((outs["parquet"] / "data").iterdir())
+    for name in ("a", "b"):
+        (new / f"{name}.parquet").write_bytes(files[0].read_bytes())
+    with pytest.raises(UsageError, match=r"two recordings have the id '000.wav'"):
+        adopt_codes(str(new))
+    (new / "b.parquet").write_bytes(files[1].read_bytes()[:-50])
+    with pytest.raises(ShardError, match=r"b\.parquet: damaged"):
+        adopt_codes(str(new))
+    duckdb.sql(
+        "copy (select id, codes, chunk_frames, num_samples, sample_rate, channels, scales from "
+        f"'{files[1]}') to '{new / 'b.parquet'}' (format parquet)"
+    )
+    with pytest.raises(ShardError, match=r"b\.parquet: .*source_uri"):
+        adopt_codes(str(new))
+    (new / "b.tar").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"several formats \(\.parquet, \.tar\)"):
+        adopt_codes(str(new))
+    assert not (new / "manifest" / "config.json").exists()

@@ -1,0 +1,1 @@
+"""Where a long recording is cut: pauses found while its samples pass by, segments between them."""
