@@ -4,8 +4,9 @@ hundred thousand files are listed, planned, stored, looked up and found done.
     python -m benchmarks.planning [--rows 1000000] [--files 100000] [--work FOLDER]
 
 Each stage is a process of its own; the table tells its CPU seconds (user and system, all threads,
-imports included) and its peak memory. The files are empty, and all of them are there. Every shard
-of the last stage has a commit record and an empty file.
+imports included) and its peak memory. The files of the tables are empty, and all of them are there;
+those of the folder are WAV of a second each. Every shard of the last stage has a commit record and
+an empty file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -58,19 +60,19 @@ def report(inputs: Path, scratch: Path, asked: argparse.Namespace) -> None:
     print(f"{machine()}. CPU seconds and peak MiB of a fresh process for each stage, its imports")
     seconds, peak = measure("import", "-", "-")
     print(f"among them ({seconds:.1f} s, {peak:.0f} MiB).\n")
-    print("| corpus | list | plan and store | find one recording | nothing to do | plan, MB |")
-    print("|---|---|---|---|---|---|")
+    print("| corpus | list | list, lengths too | plan and store | find one recording ", end="")
+    print("| nothing to do | plan, MB |\n|---|---|---|---|---|---|---|")
     for kind in asked.kinds.split(","):
         name = f"manifest, {rows:,} rows, {kind}"
         print(row(name, str(manifest(inputs, rows, kind)), scratch / kind), flush=True)
-    folder = empty_files(inputs / f"folder-{files}", files)
+    folder = small_files(inputs / f"wav-{files}", files, wav_head())
     print(row(f"folder, {files:,} files", str(folder), scratch / "folder"), flush=True)
 
 
 def row(name: str, source: str, out: Path) -> str:
     """One line of the table."""
     cells = []
-    for stage in ("list", "plan", "find", "commit", "resume"):
+    for stage in ("list", "lengths", "plan", "find", "commit", "resume"):
         seconds, peak = measure(stage, source, str(out))
         if stage != "commit":  # that is preparation
             cells.append(f"{seconds:.1f} s, {peak:.0f} MiB")
@@ -93,14 +95,25 @@ def peak_of_this() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def empty_files(folder: Path, count: int) -> Path:
-    """Names to list, a thousand in a folder."""
+def wav_head() -> bytes:
+    """Of a second at 16 kHz; zeros that are no part of the disk follow."""
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16)
+    data = struct.pack("<4sI", b"data", 32_000)
+    return struct.pack("<4sI4s", b"RIFF", 32_036, b"WAVE") + fmt + data
+
+
+def small_files(folder: Path, count: int, head: bytes = b"") -> Path:
+    """Files to list, a thousand in a folder: empty, or a header with zeros behind it."""
     marker = folder.with_suffix(".done")
     if not marker.exists():
         for number in range(count):
             if number % 1000 == 0:
                 (folder / f"{number // 1000:04d}").mkdir(parents=True, exist_ok=True)
-            os.close(os.open(folder / name_of(number), os.O_CREAT | os.O_WRONLY))
+            handle = os.open(folder / name_of(number), os.O_CREAT | os.O_WRONLY)
+            if head:
+                os.write(handle, head)
+                os.ftruncate(handle, len(head) + 32_000)
+            os.close(handle)
         marker.touch()
     return folder
 
@@ -129,7 +142,7 @@ def manifest(folder: Path, count: int, kind: str) -> Path:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    empty_files(folder / f"clips-{count}", count)
+    small_files(folder / f"clips-{count}", count)
     path = folder / f"rows-{count}.{kind}"
     if path.exists():
         return path
@@ -158,6 +171,15 @@ def list_only(source: str, out: str) -> None:
     from pipelines.corpus.sources import open_source
 
     print(sum(1 for _ in open_source(source).scan()), file=sys.stderr)
+
+
+def list_lengths(source: str, out: str) -> None:
+    """The same, with lengths from headers where the source says none."""
+    from pipelines.corpus.by_channel import planned
+    from pipelines.corpus.sources import open_source
+
+    listed = planned(open_source(source), None, None, 60.0)
+    print(sum(one.seconds or 0.0 for one in listed), file=sys.stderr)
 
 
 def plan_and_store(source: str, out: str) -> None:
@@ -232,6 +254,7 @@ def imports(source: str, out: str) -> None:
 STAGES: dict[str, Callable[[str, str], None]] = {
     "import": imports,
     "list": list_only,
+    "lengths": list_lengths,
     "plan": plan_and_store,
     "find": find,
     "commit": commit,

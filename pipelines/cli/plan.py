@@ -44,7 +44,9 @@ def run(given: argparse.Namespace) -> int:
             quiet=given.quiet,
         )
     except SourceError as error:
-        if len(given.source) > 1 and str(error).startswith(f"source {given.source[-1]}: no such"):
+        last = f"source {given.source[-1].rstrip('/')}: "
+        said = str(error).replace("/: ", ": ", 1)
+        if len(given.source) > 1 and said.startswith((f"{last}no such", f"{last}an output")):
             raise SourceError(f"{error}; plan takes no OUT") from error
         raise
     if given.json:

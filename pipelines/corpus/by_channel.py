@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice
 
 from pipelines.corpus.cutting import Cutting
+from pipelines.corpus.lengths import with_lengths
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
 from pipelines.corpus.tables.word_times import WordCount
@@ -39,8 +40,8 @@ def planned(
     recordings: Iterable[Recording] | None = None,
     cutting: Cutting | None = None,
 ) -> Iterator[Recording]:
-    """What a source lists, by channel where `channels` says so; the source's notes then say what
-    was done.
+    """What a source lists, with lengths from headers where the source knows none, and by channel
+    where `channels` says so; the source's notes then say what was done.
 
     Args:
         recordings: those of them that are meant; None is all.
@@ -51,6 +52,7 @@ def planned(
     """
     words = WordCount()
     listed = words.watch(source.scan() if recordings is None else recordings)
+    listed = with_lengths(source, listed)
     if cutting is not None:
         listed = cutting.rows(listed)
     if channels != SPLIT:

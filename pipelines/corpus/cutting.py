@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from pipelines.corpus.cut_rows import segments
 from pipelines.corpus.reader import Decoder, DecodeReport, DecodeSettings
-from pipelines.corpus.sources.base import Guess
+from pipelines.corpus.sources.base import EstimateFromHeader, Guess
 from pipelines.corpus.tables.alignment import ALIGNMENT
 from pipelines.system.machine import usable_cores
 from pipelines.system.words import many
@@ -179,7 +179,11 @@ class Cutting:
         if recording.end is not None:
             return recording.end - (recording.start or 0.0) > self.rule.most
         seconds = recording.seconds
-        return seconds is None or isinstance(seconds, Guess) or seconds > self.rule.most
+        return (
+            seconds is None
+            or isinstance(seconds, Guess | EstimateFromHeader)
+            or seconds > self.rule.most
+        )
 
     def _groups(self, recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
         """Recordings that are looked at after each other: those of one file, so that it is read

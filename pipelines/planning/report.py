@@ -42,16 +42,7 @@ class Report:
             "segments": survey.segments,
             "seconds": round(survey.lengths.seconds, 3),
             "hours": round(survey.lengths.seconds / 3600, 4),
-            "lengths": {
-                "known": survey.stated,
-                "from_size": survey.guessed,
-                "unknown": survey.assumed,
-                "assumed_seconds": UNKNOWN_SECONDS,
-                "shortest": survey.lengths.shortest,
-                "mean": survey.lengths.mean,
-                "longest": survey.lengths.longest,
-                "histogram": list(each_bin(survey.lengths)),
-            },
+            "lengths": self._lengths_json(),
             "text": {"recordings": survey.with_text, "characters": survey.characters},
             "speakers": {"recordings": survey.with_speaker, "distinct": len(survey.speakers)},
             "languages": {
@@ -97,6 +88,21 @@ class Report:
         if self.survey.rejected:
             yield ""
             yield from self._rejected(width)
+
+    def _lengths_json(self) -> dict[str, Any]:
+        survey = self.survey
+        return {
+            "known": survey.stated,
+            "from_headers": survey.from_headers,
+            "estimated_from_headers": survey.estimated,
+            "from_size": survey.guessed,
+            "unknown": survey.assumed,
+            "assumed_seconds": UNKNOWN_SECONDS,
+            "shortest": survey.lengths.shortest,
+            "mean": survey.lengths.mean,
+            "longest": survey.lengths.longest,
+            "histogram": list(each_bin(survey.lengths)),
+        }
 
     def _codec_json(self) -> dict[str, Any]:
         known: dict[str, Any] = {"name": self.config.codec, "bandwidth": self.config.bandwidth}
@@ -189,6 +195,8 @@ def _audio(survey: Survey) -> str:
         return "none that could be used"
     how = {
         "known": survey.stated,
+        "from headers": survey.from_headers,
+        "estimated from headers": survey.estimated,
         "estimated from file sizes": survey.guessed,
         f"unknown and taken for {UNKNOWN_SECONDS:g} s": survey.assumed,
     }
@@ -199,7 +207,8 @@ def _audio(survey: Survey) -> str:
         f"{format_length(lengths.shortest)} to {format_length(lengths.longest)}, "
         f"{format_length(lengths.mean)} on average"
     )
-    about = "" if survey.stated == survey.recordings else "about "
+    sure_of = survey.stated + survey.from_headers
+    about = "" if sure_of == survey.recordings else "about "
     return f"{about}{_amount(lengths.seconds)}: {spread} ({sure})"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines.corpus.by_channel import planned
 from pipelines.corpus.sources import SOURCES, Source, source_kind, source_names
-from pipelines.corpus.sources.base import Guess
+from pipelines.corpus.sources.base import EstimateFromHeader, FromHeader, Guess
 from pipelines.corpus.sources.forms.several import OF, SeveralSources
 from pipelines.corpus.sources.identity import VERSION
 from pipelines.output.config import TokenizeConfig
@@ -67,6 +67,10 @@ class Survey:
     lengths: Histogram = field(default_factory=Histogram)
     stated: int = 0
     """of the recordings, those whose length is known: from the corpus, or the ends of a segment"""
+    from_headers: int = 0
+    """those whose file's header says it, to the sample"""
+    estimated: int = 0
+    """those whose file's header says it more or less"""
     guessed: int = 0
     """those whose length is estimated from a file's size"""
     assumed: int = 0
@@ -114,7 +118,11 @@ class Survey:
     def _length(self, recording: Recording, seconds: float, spec: CodecSpec | None) -> None:
         self.lengths.add(seconds)
         self.segments += recording.start is not None or recording.end is not None
-        if isinstance(recording.seconds, Guess):
+        if isinstance(recording.seconds, FromHeader):
+            self.from_headers += 1
+        elif isinstance(recording.seconds, EstimateFromHeader):
+            self.estimated += 1
+        elif isinstance(recording.seconds, Guess):
             self.guessed += 1
         elif recording.seconds is None and recording.end is None:
             self.assumed += 1

@@ -16,6 +16,7 @@ from typing import cast
 
 from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
 from pipelines.corpus.sources.forms.several import SeveralSources
+from pipelines.corpus.sources.listing import is_output
 from pipelines.corpus.tables.hints import PLAIN, Hints
 from pipelines.system.places import local_path
 from tokenizer import plugins
@@ -119,6 +120,11 @@ def _open(spec: str) -> Source:
         found, passed_over = _recognised(spec)
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(f"source {spec} cannot be opened: {error}") from error
+    if found in ("parquet", "tar") and is_output(spec):
+        raise SourceError(
+            f"source {spec}: an output folder of codecshards, not a corpus (`codecshards ls` and "
+            "`inspect` tell what is in it)"
+        )
     if found is not None:
         return source_kind(found)(spec)
     said = "".join(f"; {error}" for error in passed_over)

@@ -9,18 +9,23 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from pipelines.corpus.sources.downloads import Unanswered, download
 from pipelines.corpus.tables.hints import Hints
 from pipelines.system.places import is_remote
 from pipelines.system.remote import MissingBucket, open_remote
+from tokenizer.audio.containers.glance import Glance
+from tokenizer.audio.containers.lengths import Length, length_of
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 __all__ = [
     "AUDIO_EXTENSIONS",
+    "EstimateFromHeader",
+    "FromHeader",
     "Guess",
+    "Place",
     "Source",
     "estimate_seconds",
     "extension",
@@ -153,6 +158,12 @@ class Source(ABC):
                 than when the corpus was listed (CHANGED), or was rejected then.
         """
 
+    def place(self, recording: Recording) -> Place | None:
+        """Where the bytes of a recording that was just listed are; None where they are not to be
+        looked at for its length, because that would cost more than it is worth. Asked in many
+        threads."""
+        return None
+
     def open_head(self, recording: Recording) -> str | BinaryIO:
         """The same file, to look at its header: where it is remote, what is read of it is fetched.
 
@@ -191,6 +202,39 @@ def is_audio(name: str) -> bool:
 class Guess(float):
     """Seconds that a file's size suggests, told from those that are known; the plan stores a
     number."""
+
+
+class FromHeader(float):
+    """Seconds that a file's header says, to the sample."""
+
+
+class EstimateFromHeader(float):
+    """Seconds that a file's header says more or less (`tokenizer.audio.containers.glance`)."""
+
+
+class Place(NamedTuple):
+    """Where the bytes of a recording's file lie, to look at its header."""
+
+    uri: str
+    offset: int = 0
+    size: int | None = None
+    """None is up to the file's end"""
+    path: bytes | None = None
+    """of a local file whose name is no text"""
+
+
+def seconds_said(length: Length, start: float | None = None) -> FromHeader | EstimateFromHeader:
+    """What a header says, from `start` on."""
+    kind = FromHeader if length.exact else EstimateFromHeader
+    return kind(max(0.0, length.seconds - (start or 0.0)))
+
+
+def seconds_of_bytes(content: Any) -> float | None:
+    """Length of a file that is in memory, or mapped there, of which little is looked at; None where
+    its header does not say."""
+    glance = Glance(lambda start, stop: bytes(content[start:stop]), len(content))
+    length = length_of(glance)
+    return None if length is None else seconds_said(length)
 
 
 def estimate_seconds(name: str, size: int) -> Guess:

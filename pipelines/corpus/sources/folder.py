@@ -15,6 +15,7 @@ from pipelines.corpus.layouts.archive import MEMBER
 from pipelines.corpus.layouts.base import Folder
 from pipelines.corpus.layouts.laid_out import LISTED, LaidOut
 from pipelines.corpus.sources.base import (
+    Place,
     Source,
     estimate_seconds,
     extension,
@@ -35,7 +36,7 @@ from pipelines.corpus.sources.listing import (
     list_folder,
 )
 from pipelines.corpus.sources.sidecars import READ_AS, apart, read_sidecars
-from pipelines.corpus.sources.tar import open_member
+from pipelines.corpus.sources.tar import member_place, open_member
 from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.system.places import require_inside
 from pipelines.system.remote import open_remote
@@ -130,6 +131,18 @@ class FolderSource(Source):
         if MEMBER in recording.locator:
             return self._member(recording)
         return open_head(self._place(recording))
+
+    def place(self, recording: Recording) -> Place | None:
+        locator = recording.locator
+        if MEMBER in locator:
+            return member_place(recording)
+        raw = locator.get("name_hex")
+        if raw is not None:
+            name = bytes.fromhex(raw)
+            return Place(recording.uri, path=b"/".join([os.fsencode(self.home), name]))
+        version = str(locator.get(VERSION) or "").partition("-")[0]
+        size = int(version) if is_remote(recording.uri) and version.isdigit() else None
+        return Place(recording.uri, size=size)
 
     def _member(self, recording: Recording) -> BinaryIO:
         """A recording that lies in a tar of the folder."""

@@ -1,10 +1,13 @@
-"""Hugging Face data sets: `hf:NAME[:config]:split`, or a folder written by `save_to_disk`. Audio as
-bytes, decoded here."""
+"""Hugging Face data sets: `hf:NAME[@revision][:config]:split`, or a folder written by
+`save_to_disk`; of a split also parts, as `datasets` has them (`train[:1%]`, `train[10:20]+test`).
+Audio as bytes, decoded here."""
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,25 +21,33 @@ from pipelines.corpus.sources.identity import (
     row_version,
 )
 from pipelines.corpus.sources.parquet import audio_column, audio_value, holds_bytes
-from pipelines.corpus.tables.columns import UniqueColumn, describe_row
+from pipelines.corpus.tables.audio_cells import lengths_of_cells
+from pipelines.corpus.tables.columns import SECONDS_COLUMNS, UniqueColumn, describe_row, pick
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 PREFIX = "hf:"
 _BATCH = 1000
+_COLON = re.compile(r":(?![^\[]*\])")
+"""those that are not of a slice"""
 
 
 class HubSource(Source):
     """One split. The id is a column's, or `SPLIT-ROW`."""
 
     def __init__(self, spec: str) -> None:
-        parts = spec.removeprefix(PREFIX).split(":")
+        parts = _COLON.split(spec.removeprefix(PREFIX))
         self._name, self._config, self._split = _parse(spec, parts)
         if Path(self._name).is_dir():
             self._name = str(Path(self._name).resolve())
         self.spec = PREFIX + ":".join(
             part for part in (self._name, self._config, self._split) if part
         )
+        self._asked = ""
+        if not Path(self._name).is_dir():
+            self._name, _, self._asked = self._name.partition("@")
+        self._pieces: list[tuple[str, int, int]] = []
+        """of parts of splits: a split, its first row there is, and how many"""
         self._loaded: tuple[Any, str] | None = None
         self._files: str | None = None
         self._revision: str | None = None
@@ -71,13 +82,13 @@ class HubSource(Source):
         identity, note = unique.choose()
         if note:
             self.note(note)
-        number = 0
+        number, lengths = 0, _lengths(data, column, others)
         for batch in _batches(data, others) if others else iter(()):
             for row in batch.to_pylist():
-                yield self._recording(number, row, identity)
+                yield _long(self._recording(number, row, identity), lengths)
                 number += 1
         for left in range(number, len(data)):  # nothing but audio
-            yield self._recording(left, {}, identity)
+            yield _long(self._recording(left, {}, identity), lengths)
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
@@ -107,7 +118,7 @@ class HubSource(Source):
 
     def _recording(self, number: int, row: dict[str, Any], identity: str | None) -> Recording:
         data, _ = self._load()
-        fallback = f"{self._split or 'row'}-{number:08d}"
+        fallback = self._called(number)
         try:
             told = describe_row(row, fallback, identity)
         except ValueError as error:
@@ -168,12 +179,55 @@ class HubSource(Source):
                 f"{_first_line(error)}"
             ) from error
         if not isinstance(data, datasets.DatasetDict):
-            return data
+            return self._parts(lambda split: data) if _is_part(self._split) else data
         if self._split in data:
             return data[self._split]
+        if _is_part(self._split):
+            return self._parts(lambda split: data[split])
         raise SourceError(
             f"{self._name} has splits {', '.join(data)}: choose one with hf:{self._name}:SPLIT"
         )
+
+    def _parts(self, load: Callable[[str], Any]) -> Any:
+        """The parts of splits that are asked for, one after the other. Splits are loaded whole, so
+        that a row is called the same in every part.
+
+        Raises:
+            SourceError: what is asked for is no part of a split.
+        """
+        import datasets
+
+        try:
+            asked = self._split.replace(" ", "")
+            names = {re.split(r"[\[(]", each)[0] for each in asked.split("+")}
+            whole = {name: load(name) for name in sorted(names)}
+            sizes = {name: len(data) for name, data in whole.items()}
+            parts = datasets.ReadInstruction.from_spec(asked).to_absolute(sizes)
+        except (ValueError, AssertionError, KeyError) as error:
+            raise SourceError(
+                f"{self.spec}: no such part of a split ({_first_line(error)}): train, train[:1%], "
+                "train[10:20] and sums of these with + are meant"
+            ) from error
+        self._pieces = [
+            (part.splitname, part.from_ or 0, rows)
+            for part in parts
+            if (rows := (sizes[part.splitname] if part.to is None else part.to) - (part.from_ or 0))
+            > 0
+        ]
+        selected = [
+            whole[name].select(range(first, first + rows)) for name, first, rows in self._pieces
+        ]
+        if not selected:
+            raise SourceError(f"{self.spec}: that part is empty")
+        return selected[0] if len(selected) == 1 else datasets.concatenate_datasets(selected)
+
+    def _called(self, number: int) -> str:
+        """A row without a name of its own: by its split, and its place there."""
+        for name, first, rows in self._pieces:
+            if number < rows:
+                return f"{name}-{first + number:08d}"
+            number -= rows
+        return f"{self._split or 'row'}-{number:08d}"
 
     def _from_hub(self, revision: str | None) -> Any:
         import datasets
@@ -181,10 +235,17 @@ class HubSource(Source):
         try:
             # The commit is asked for first and then loaded, so that a push in between changes
             # nothing.
-            self._revision = revision or _commit(self._name)
-            return datasets.load_dataset(
-                self._name, self._config or None, split=self._split, revision=self._revision
-            )
+            asked = [self._asked] if self._asked else []
+            self._revision = revision or _commit(self._name, *asked) or self._asked or None
+
+            def load(split: str) -> Any:
+                return datasets.load_dataset(
+                    self._name, self._config or None, split=split, revision=self._revision
+                )
+
+            return self._parts(load) if _is_part(self._split) else load(self._split)
+        except SourceError:
+            raise
         except (
             Exception
         ) as error:  # the hub client and the data set's own reader raise what they like
@@ -206,6 +267,11 @@ def _parse(spec: str, parts: list[str]) -> tuple[str, str, str]:
     raise SourceError(f"{spec}: expected hf:NAME:split or hf:NAME:config:split")
 
 
+def _is_part(split: str) -> bool:
+    """Whether it is more or less than one split."""
+    return "[" in split or "+" in split
+
+
 def _undecoded(data: Any, column: str) -> Any:
     import datasets
 
@@ -219,12 +285,26 @@ def _batches(data: Any, columns: list[str]) -> Iterator[Any]:
         yield table[begin : begin + _BATCH]
 
 
-def _commit(name: str) -> str | None:
-    """The commit that a data set's main branch is at."""
+def _lengths(data: Any, column: str, others: list[str]) -> Iterator[float | None]:
+    """Of each row, by the header of its audio, which is mapped: little of it is read."""
+    if pick(others, SECONDS_COLUMNS) is None:
+        for batch in _batches(data, [column]):
+            for chunk in batch[column].chunks:
+                yield from lengths_of_cells(chunk)
+
+
+def _long(recording: Recording, lengths: Iterator[float | None]) -> Recording:
+    """A row's recording, with the length whose turn it is where no column says it."""
+    seconds = next(lengths, None)
+    return recording if recording.seconds is not None else replace(recording, seconds=seconds)
+
+
+def _commit(name: str, revision: str | None = None) -> str | None:
+    """The commit that a revision of a data set is at, or its main branch."""
     from huggingface_hub import HfApi
 
     try:
-        commit: str | None = HfApi().dataset_info(name).sha
+        commit: str | None = HfApi().dataset_info(name, revision=revision).sha
     except Exception:  # no network: what is in the cache is loaded
         return None
     return commit

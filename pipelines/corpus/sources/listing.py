@@ -177,6 +177,14 @@ def _walk_remote(spec: str, listing: Listing) -> Iterator[tuple[str, Entry]]:
             yield name, Entry(int(info.get("size") or 0), info_version(info))
 
 
+def is_output(spec: str) -> bool:
+    """Whether a folder is one that `tokenize` wrote."""
+    if is_remote(spec):
+        fs, root = filesystem(spec)
+        return all(fs.exists(f"{root.rstrip('/')}/{mark}") for mark in _OUTPUT)
+    return all(Path(spec, mark).is_file() for mark in _OUTPUT)
+
+
 def is_folder(spec: str) -> bool:
     """Whether a path or URL is a folder that is there."""
     if not is_remote(spec):

@@ -34,6 +34,7 @@ from pipelines.corpus.sources.identity import (
     row_version,
 )
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
+from pipelines.corpus.tables.audio_cells import are_small, lengths_of_group
 from pipelines.corpus.tables.columns import AUDIO_COLUMNS, UniqueColumn, describe_row, pick
 from pipelines.system.arrow import open_parquet
 from pipelines.system.places import within
@@ -66,7 +67,9 @@ class ParquetSource(Source):
         unique = UniqueColumn(
             set.intersection(*(set(table.names()) for table in tables)) if tables else ()
         )
+        small = are_small([f"{self._folder()}/{name}" for name in files])
         for table in tables:
+            table.small = small
             table.count(unique)
         identity, note = unique.choose()
         if note:
@@ -225,6 +228,8 @@ class _Table:
 
     def __init__(self, uri: str, name: str) -> None:
         self._uri, self._name = uri, name
+        self.small = False
+        """whether its audio is to be read for its lengths"""
         self._version: str | None = None
         self.left_out: set[str] = set()
 
@@ -255,9 +260,11 @@ class _Table:
             own = {} if self._version is None else {FILE: self._version}
             for at in range(file.num_row_groups):
                 group = _Group(self._uri, file, at, read_audio=False)
+                audio = lengths_of_group(file, at, str(column), self.small)
                 self.left_out |= group.left_out
                 for row in range(len(group)):
                     fallback = f"{self._name.removesuffix('.parquet')}-{number:08d}"
+                    seconds = next(audio, None)
                     try:
                         told = describe_row(
                             group.rows[row] if group.rows else {}, fallback, identity
@@ -278,6 +285,7 @@ class _Table:
                             AUDIO: group.audio_sizes,
                             **own,
                         }
+                        told["seconds"] = seconds if told["seconds"] is None else told["seconds"]
                         yield Recording(uri=self._uri, locator=locator, **told)
                     number += 1
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipelines.corpus.sources.base import (
+    Place,
     Source,
     extension,
     is_remote,
@@ -24,6 +25,7 @@ from pipelines.corpus.sources.identity import VERSION, Versions, file_version, r
 from pipelines.corpus.sources.listing import is_folder
 from pipelines.corpus.tables.columns import PATH_COLUMNS, UnusedColumns, pick, pick_fields
 from pipelines.corpus.tables.lines import NOT_UTF8, BadLine, Rows
+from pipelines.corpus.tables.plain_rows import PlainRow, PlainRows
 from pipelines.corpus.tables.spans import read_span
 from pipelines.corpus.tables.values import clean, take_fields
 from pipelines.corpus.tables.word_files import NamedCtms
@@ -79,12 +81,17 @@ class ManifestSource(Source):
         unused = UnusedColumns()
         name = self.spec.rsplit("/", 1)[-1]
         used, lost, first = 0, 0, ""
+        root = self._root()
+        strange = columns or is_remote(self.spec) or clean(root) != root
+        usual = None if strange else PlainRows()
         for number, row in self._rows(rows):
-            place = f"{self.spec}, {rows.word} {number}"
             try:
                 if isinstance(row, BadLine):
                     raise row
-                recording = self._recording(row, unused)
+                plain = None if usual is None else usual.read(row)
+                recording = (
+                    self._recording(row, unused) if plain is None else self._plain(plain, unused)
+                )
                 if VERSION not in recording.locator and not is_remote(recording.uri):
                     # It may be there when its turn comes; if not, this is where to look.
                     lost += 1
@@ -93,9 +100,16 @@ class ManifestSource(Source):
                 yield recording
             except (ValueError, RecordingError) as error:
                 kind = error.kind if isinstance(error, RecordingError) else FailureKind.BAD_ROW
-                message = f"{place}{_called(row)}: {clean(str(error))}"
+                place = f"{self.spec}, {rows.word} {number}{_called(row)}"
+                message = f"{place}: {clean(str(error))}"
                 first = first or message
                 yield rejected(f"{name}#{rows.word}-{number}", self.spec, kind, message)
+        self._say(rows, unused, lost, used)
+        if first and not used:
+            raise SourceError(f"no {rows.word} of it can be used; {first}")
+
+    def _say(self, rows: Rows, unused: UnusedColumns, lost: int, used: int) -> None:
+        """Note what was found out about the table."""
         if lost:
             self.note(
                 f"{lost:,} of {used:,} rows name files that are not there; if paths begin "
@@ -114,8 +128,6 @@ class ManifestSource(Source):
                 "the table's last line has no line end: if the file was cut there, its last word "
                 "is not whole"
             )
-        if first and not used:
-            raise SourceError(f"no {rows.word} of it can be used; {first}")
 
     def open(self, recording: Recording) -> str | BinaryIO:
         refuse_rejected(recording)
@@ -129,6 +141,9 @@ class ManifestSource(Source):
                 raise
             message = f"{self.spec}, {place}: {error}"
             raise RecordingError(error.kind, message, "open") from error
+
+    def place(self, recording: Recording) -> Place | None:
+        return Place(recording.uri)
 
     def _rows(self, rows: Rows) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         import pyarrow as pa
@@ -162,6 +177,28 @@ class ManifestSource(Source):
                     f"--map {name}={column}: {self.spec} has no such column, only "
                     f"{', '.join(header[:20])}"
                 )
+
+    def _plain(self, row: PlainRow, unused: UnusedColumns) -> Recording:
+        """What `_recording` makes of a row that is as most are."""
+        path = row.path
+        if path[0] in "/~" or "://" in path:
+            uri = self._resolve(path)
+        else:
+            uri = spelled(f"{self._root()}/{path}")
+        unused.add(row.meta)
+        version = self._version(uri)
+        return Recording(
+            row.id,
+            uri,
+            {} if version is None else {VERSION: version},
+            None,
+            None,
+            row.seconds,
+            row.text,
+            row.language,
+            row.speaker,
+            row.meta,
+        )
 
     def _recording(self, row: Mapping[str, Any], unused: UnusedColumns) -> Recording:
         """A row's recording.

@@ -14,6 +14,7 @@ from braceexpand import braceexpand
 from pipelines.corpus.layouts.archive import MEMBER, Archive
 from pipelines.corpus.layouts.packed import is_packed
 from pipelines.corpus.sources.base import (
+    Place,
     Source,
     fetch_file,
     is_remote,
@@ -80,6 +81,9 @@ class TarSource(Source):
 
     def open(self, recording: Recording) -> str | BinaryIO:
         return open_member(recording, self.check_versions)
+
+    def place(self, recording: Recording) -> Place | None:
+        return member_place(recording)
 
     def files(self) -> Mapping[str, str | None]:
         return {archive: file_version(archive) for archive in self._archives()[0]}
@@ -154,6 +158,11 @@ def _require_planned(recording: Recording, raw: BinaryIO, offset: int, size: int
         remote = is_remote(recording.uri)
         now = remote_version(recording.uri) if remote else handle_version(raw, recording.uri)
         require_same(name, archive, now)
+
+
+def member_place(recording: Recording) -> Place:
+    """Where the bytes of a recording in a tar lie."""
+    return Place(recording.uri, int(recording.locator["offset"]), int(recording.locator["size"]))
 
 
 def _open_archive(uri: str) -> BinaryIO:

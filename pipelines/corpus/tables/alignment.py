@@ -29,7 +29,7 @@ _KEYS = (ALIGNMENT, ALIGNMENTS, "word_timestamps", "words", "word_segments", "ti
 """what metadata may call it"""
 _SEGMENTS = ("segments", "chunks")
 """what holds words where metadata is what Whisper writes: each with its own words, or each one"""
-_RELATED = frozenset((*_KEYS, *_SEGMENTS))
+RELATED = frozenset((*_KEYS, *_SEGMENTS))
 _DROPPED = frozenset(("words", "tokens", "seek"))
 """what is not kept of a segment of Whisper's: its words are in the alignment, and the others mean
 nothing without the model"""
@@ -46,7 +46,7 @@ def with_alignment(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Metadata with its words' times, if it has some, under `ALIGNMENT` in the form of `stored`;
     with a text made of them where it has none, and the reason under `ERROR` where they cannot
     be."""
-    if _RELATED.isdisjoint(values):
+    if RELATED.isdisjoint(values):
         return values
     values = dict(values)
     try:

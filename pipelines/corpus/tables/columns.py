@@ -64,8 +64,6 @@ _UNIT = re.compile(
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_UNIT = re.compile(r"(?i)(^|_)(samples?|frames?|us|ns|bytes|ticks|tokens|characters)(_|$)")
 """in the name of a time that cannot be seconds"""
-UNKNOWN_SECONDS = 10.0
-"""assumed length where no column tells"""
 
 
 def pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
@@ -198,7 +196,7 @@ def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None
     known = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
     return {
         "id": fallback_id if id_column is None else clean(str(row[id_column])),
-        "seconds": float(seconds or 0) if known else UNKNOWN_SECONDS,
+        "seconds": float(seconds or 0) if known else None,
         "meta": meta,
         **fields,
     }

@@ -83,7 +83,7 @@ def _find(row: Mapping[str, Any], field: str, given: str | None) -> tuple[float 
     no number is another thing, such as a date, and is passed over."""
     if given is not None:
         return _scaled(row, given), given
-    for name in _present(tuple(row))[field]:
+    for name in present(tuple(row))[field]:
         if name in OWN_SPANS or _is_number(row[name]):
             seconds = _scaled(row, name)
             if seconds is not None or name in OWN_SPANS:
@@ -92,7 +92,7 @@ def _find(row: Mapping[str, Any], field: str, given: str | None) -> tuple[float 
 
 
 @lru_cache(maxsize=1024)
-def _present(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def present(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """By field, its names among a row's columns, best first. Rows of a table have the same ones."""
     there = set(columns)
     return {

@@ -414,3 +414,58 @@ def test_control_characters_are_shown_and_not_sent() -> None:
 )
 def test_urls_and_names(name: str, remote: bool) -> None:
     assert is_remote(name) is remote
+
+
+def numbered(first: int, count: int) -> Any:
+    import datasets
+
+    cells = [{"bytes": b"%d" % n, "path": None} for n in range(first, first + count)]
+    return data_set({"audio": datasets.Audio()}, {"audio": cells})
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        ("train[:10%]", [*range(10)]),
+        ("train[90:]", [*range(90, 100)]),
+        ("train[10:12]+test[:50%]", [10, 11, 100, 101]),
+        ("train[-2:]", [98, 99]),
+        ("test+train[:1]", [100, 101, 102, 103, 0]),
+    ],
+)
+def test_parts_of_splits_as_datasets_has_them(
+    asked: str, rows: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    from pipelines.corpus.sources import hub
+
+    splits = {"train": numbered(0, 100), "test": numbered(100, 4)}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "set"))
+    wanted: list[tuple[str | None, str | None]] = []
+
+    def load(name: str, config: str | None, *, split: str, revision: str | None) -> Any:
+        wanted.append((name, revision))
+        return splits[split]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(hub, "_commit", lambda name, asked=None: f"commit of {asked}")
+    names = [f"train-{n:08d}" if n < 100 else f"test-{n - 100:08d}" for n in rows]
+    for spec in (f"hf:{tmp_path / 'set'}:{asked}", f"hf:some/set@v1.0:plain:{asked}"):
+        source = open_source(spec)
+        found = list(source.scan())
+        assert [one.id for one in found] == names
+        again = open_source(str(source.address))
+        assert [content(again, one) for one in found] == [b"%d" % n for n in rows]
+    assert found[0].locator["revision"] == "commit of v1.0"
+    assert set(wanted) == {("some/set", "commit of v1.0")}
+
+
+@pytest.mark.parametrize("asked", ["train[", "train[5:3]", "other[:5]", "train[:x]"])
+def test_no_part_of_a_split_is_one_line(asked: str, tmp_path: Path) -> None:
+    import datasets
+
+    datasets.DatasetDict({"train": numbered(0, 9)}).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(SourceError, match="part") as caught:
+        list(open_source(f"hf:{tmp_path / 'set'}:{asked}").scan())
+    assert "\n" not in str(caught.value)

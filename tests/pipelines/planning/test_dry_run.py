@@ -133,3 +133,27 @@ def test_a_histogram_counts_every_length_once() -> None:
         histogram.add(seconds)
     assert histogram.count == 5 and histogram.seconds == pytest.approx(9_007.099)
     assert (histogram.shortest, histogram.longest) == (0.1, 9_000.0)
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_an_output_folder_is_called_one(
+    form: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    config = TokenizeConfig(source=str(corpus), codec="mulaw", bandwidth=24.0, format=form)
+    tokenize_corpus(config, out, HERE)
+    assert main(["plan", str(corpus), f"{out}/", *MULAW, "--quiet"]) == 2
+    assert "an output folder of codecshards" in (said := capsys.readouterr().err)
+    assert "plan takes no OUT" in said and said.count("\n") == 1
+
+
+def test_hours_are_those_of_the_headers(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = said(capsys, str(corpus), *MULAW)
+    lengths = found["lengths"]
+    assert (lengths["from_headers"], lengths["estimated_from_headers"]) == (9, 1), "one was cut"
+    config = TokenizeConfig(source=str(corpus), codec="mulaw", bandwidth=24.0)
+    result = tokenize_corpus(config, str(tmp_path / "out"), HERE)
+    broken = (corpus / "broken.wav").stat().st_size / (2 * 48_000 * 2)
+    assert found["seconds"] - result.seconds == pytest.approx(broken, abs=0.2)

@@ -9,7 +9,7 @@ from itertools import permutations
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from pipelines.corpus.sources.base import Source, is_remote
+from pipelines.corpus.sources.base import Place, Source, is_remote
 from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.corpus.tables.values import clean
 from tokenizer.errors import SourceError, UsageError
@@ -76,6 +76,11 @@ class SeveralSources(Source):
             raise SourceError(f"{recording.uri}: of the source {label}, which is none of these")
         source = self.sources[self.labels.index(label)]
         return source.open(_own(label, source, recording))
+
+    def place(self, recording: Recording) -> Place | None:
+        label = recording.locator[OF]
+        source = self.sources[self.labels.index(label)]
+        return source.place(_own(label, source, recording))
 
     def _scanned(self, source: Source, refusals: list[NotLaidOut]) -> Iterator[Recording]:
         """One source's recordings; what was said of layouts is for others where it has none."""
