@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipelines.output.card import CARD, Published, make_card
 from pipelines.output.edited_card import updated
@@ -124,7 +125,7 @@ class _Push:
                 "same `tokenize` again first"
             )
         self._totals = Totals.over(manifest.records())
-        self.records = [record for record in manifest.records() if record.sha256 is not None]
+        self.records = list(manifest.records())
         self.sizes: Counter[str] = Counter()
         """bytes by split, as they are published"""
 
@@ -172,21 +173,26 @@ class _Push:
         )
         return updated(before, make_card(self._stored, self._totals, published))
 
+    def _footer(self, footer: Mapping[str, Any]) -> Mapping[str, Any]:
+        return footer if self._hide is None else self._hide.footer(footer)
+
     def _written(self, record: CommitRecord, folder: str) -> Path:
         """A shard as it is published: the same rows give the same bytes."""
         name = data_name(record.shard, self._form)
         place = f"{self._storage.root}/{name}"
         path = Path(folder, self._form.file_name(record.shard))
+        if record.sha256 is None:  # without a file there its number would be missing to readers
+            with as_output_error(folder):
+                self._form.write(str(path), [], self._footer(record.footer))
+            return path
         try:
             with self._storage.open(name) as file:
-                footer = self._form.footer(file, place)
+                footer = self._footer(self._form.footer(file, place))
                 file.seek(0)
                 rows = self._form.read(file, place)
-                if self._hide is not None:
-                    footer = self._hide.footer(footer)
-                    rows = map(self._hide.row, rows)
                 with as_output_error(folder):
-                    self._form.write(str(path), rows, footer)
+                    hidden = rows if self._hide is None else map(self._hide.row, rows)
+                    self._form.write(str(path), hidden, footer)
         except FileNotFoundError as error:
             raise ShardError(f"{place}: not there: run `codecshards verify {self._out}`") from error
         return path
