@@ -13,10 +13,10 @@ from tokenizer.errors import UsageError
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser this command's arguments."""
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, words=("ids",))
     parser.add_argument("out", metavar="OUT")
     parser.add_argument(
-        "id", metavar="ID", nargs="?", help="a recording's id, as `inspect` and the shards have it"
+        "ids", metavar="ID", nargs="*", help="a recording's id, as `inspect` and the shards have it"
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="audio file to write: .wav, .flac, .ogg …"
@@ -49,9 +49,10 @@ def run(options: argparse.Namespace) -> int:
     chosen = [
         name for name in ("all", "ids_file", "where") if getattr(options, name) not in (None, False)
     ]
-    if options.id is None and (chosen or options.to is not None):
+    if not options.ids and (chosen or options.to is not None):
         return _many(options, chosen)
-    if options.id is None or options.output is None or chosen or options.to is not None:
+    one = len(options.ids) == 1 and options.output is not None
+    if not one or chosen or options.to is not None:
         raise UsageError(
             "decode: give ID and -o FILE for one recording, or --all, --ids-file or --where with "
             "--to DIR for many"
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.output.export_audio import decode_recording
 
     written = decode_recording(
-        options.out, options.id, options.output, codec=options.codec, device=options.device
+        options.out, options.ids[0], options.output, codec=options.codec, device=options.device
     )
     print(
         f"{options.output}: {written.seconds:.3f} s, {written.num_samples} samples at "

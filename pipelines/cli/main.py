@@ -86,8 +86,10 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser(arguments)
     options, left = parser.parse_known_args(arguments)
     words: tuple[str, ...] = getattr(options, "words", ())
-    if left and (not words or any(word.startswith("-") for word in left)):
+    end = left.index("--") if "--" in left else len(left)  # what follows it may begin with a dash
+    if left and (not words or any(word.startswith("-") for word in left[:end])):
         parser.error(f"unrecognized arguments: {' '.join(left)}")
+    left = left[:end] + left[end + 1 :]
     if left:
         many, last = words[0], words[1:]
         given = [*getattr(options, many), *(getattr(options, name) for name in last), *left]

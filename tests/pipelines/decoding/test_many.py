@@ -257,3 +257,16 @@ def test_a_folder_of_another_format_is_refused(
     assert main(["decode", out, *to]) == 0
     assert main(["decode", out, *to, "--format", "wav"]) == 2
     assert "holds recordings with format flac, not wav" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["{out} ID -o {file}", "{out} -o {file} ID", "-o {file} {out} -- ID", "{out} -o {file} -- ID"],
+)
+def test_the_id_of_one_recording_may_stand_anywhere(
+    out: str, rows: list[Row], tmp_path: Path, order: str
+) -> None:
+    file = tmp_path / "one.wav"
+    words = [word.format(out=out, file=file) for word in order.split()]
+    words[words.index("ID")] = rows[0].id
+    assert main(["decode", *words]) == 0 and file.stat().st_size > 44
