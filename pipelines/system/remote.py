@@ -280,9 +280,10 @@ class RemoteFileSystem:
         self._fs()
         return cast(tuple[int, Any, str], self._made)[2]
 
-    def open(self, path: str, mode: Literal["rb"] = "rb") -> IO[bytes]:
-        """A file to read, patient too."""
-        file = patiently(lambda: self._fs().open(path, mode), self._uri, self._blame)
+    def open(self, path: str, mode: Literal["rb"] = "rb", ahead: bool = True) -> IO[bytes]:
+        """A file to read, patient too; without `ahead` no more is fetched than is read."""
+        more = {} if ahead else {"cache_type": "none"}
+        file = patiently(lambda: self._fs().open(path, mode, **more), self._uri, self._blame)
         cache: Any = getattr(file, "cache", None)
         if hasattr(cache, "fetcher"):
             cache.fetcher = _in_pieces(cache.fetcher, self._uri, self._blame)
@@ -350,8 +351,11 @@ def filesystem(uri: str, blame: Blame = AS_SOURCE) -> tuple[Any, str]:
     return remote, remote.path
 
 
-def open_remote(uri: str) -> IO[bytes]:
-    """A file of a corpus to read, local or remote, as it is (nothing is decompressed)."""
+def open_remote(uri: str, ahead: bool = True) -> IO[bytes]:
+    """A file of a corpus to read, local or remote, as it is (nothing is decompressed). Without
+    `ahead` no more of it is fetched than is read: for files that are read here and there."""
     fs, path = filesystem(uri)
+    if isinstance(fs, RemoteFileSystem):
+        return fs.open(path, ahead=ahead)
     file: IO[bytes] = fs.open(path)
     return file

@@ -305,7 +305,7 @@ class _Table:
 
 
 def _opened(uri: str) -> Any:
-    return open_remote(uri) if is_remote(uri) else Path(uri).open("rb")
+    return open_remote(uri, ahead=False) if is_remote(uri) else Path(uri).open("rb")
 
 
 def audio_value(value: Any, name: str, folder: str | None, follow: bool = False) -> str | BinaryIO:
@@ -387,7 +387,7 @@ def _is_file(kind: pa.DataType) -> bool:
 
 def _holds_audio(spec: str) -> bool:
     try:
-        with open_remote(spec) if is_remote(spec) else Path(spec).open("rb") as file:
+        with open_remote(spec, ahead=False) if is_remote(spec) else Path(spec).open("rb") as file:
             return audio_column(open_parquet(file).schema_arrow) is not None
     except (OSError, pa.ArrowException):
         return False  # the reader of tables says what is wrong
