@@ -23,7 +23,7 @@ from tokenizer.types import Recording
 
 _READ = ("id", "uri", "locator", "start", "end", "channel", "text", "language", "speaker", "meta")
 _AT = "place"
-_MOST_MEMORY = "512MB"
+_MOST_MEMORY = "200MB"
 """what does not fit goes to TMPDIR"""
 _FACTS = """
     select {at} as place,
