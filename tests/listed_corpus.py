@@ -23,6 +23,6 @@ def write_list(folder: Path, numbers: range, name: str = "list.jsonl") -> Path:
         line |= {"speaker": f"s{number % 5}"} if number % 5 else {}
         lines.append(line | {"language": ("de", "en")[number % 2]})
     (folder / "bad.wav").write_bytes(b"nothing")
-    lines.insert(len(lines) // 2, {"path": "bad.wav", "speaker": "s1"})
+    lines.insert(len(lines) // 2, {"path": "bad.wav", "speaker": "s1", "duration": 0.1})
     (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder / name

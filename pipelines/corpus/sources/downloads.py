@@ -41,7 +41,7 @@ def download(uri: str, into: BinaryIO, start: int = 0, size: int | None = None) 
             _copy_pieces(fs, path, into, start, size)
     except SourceUnavailable as error:
         _dead_in_a_row += 1
-        if _dead_in_a_row < ROW_OF_DEAD and (get_protocol(uri) in WEB or _answers(uri)):
+        if _dead_in_a_row < ROW_OF_DEAD and (get_protocol(uri) in WEB or answers(uri)):
             raise Unanswered(errno.EBUSY, f"not to be had now: {error}") from error
         raise
     _dead_in_a_row = 0
@@ -76,7 +76,7 @@ def _copy_whole(fs: Any, path: str, into: BinaryIO, start: int, size: int | None
             left = None if left is None else left - len(content)
 
 
-def _answers(uri: str) -> bool:
+def answers(uri: str) -> bool:
     """Whether the store says anything about another file: no matter what, of a name like this one's
     that nobody has used."""
     try:

@@ -51,7 +51,7 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for form in FORMATS:
         found[form] = folder / form
         config = TokenizeConfig(
-            str(corpus / "list.jsonl"), codec="mulaw", format=form, shard_hours=0.005
+            str(corpus / "list.jsonl"), codec="mulaw", format=form, shard_hours=0.0001
         )
         tokenize_corpus(config, str(found[form]), RunOptions(workers=0, quiet=True))
     assert len(list((found["parquet"] / "data").iterdir())) > 1

@@ -29,7 +29,7 @@ def outs(corpus: Path) -> dict[str, Path]:
             str(found[form]),
             codec="mulaw",
             format=form,
-            shard_hours=0.012,
+            shard_hours=0.003,
             quality="peak,silence",
             workers=0,
             quiet=True,

@@ -84,7 +84,7 @@ def test_it_stays_out_of_the_next_run_of_appends_and_of_merges(
     before = by_id(own)
     drop_codes(str(own), GONE)
     kept = by_id(own)
-    more = {"codec": "mulaw", "format": own.name, "shard_hours": 0.012, "workers": 0, "quiet": True}
+    more = {"codec": "mulaw", "format": own.name, "shard_hours": 0.003, "workers": 0, "quiet": True}
     for grows in ({}, {"append": True}, {"retry_failed": ()}):
         tokenize(str(corpus), str(own), quality="peak,silence", **more, **grows)
         assert by_id(own) == kept and verify(str(own)) == []
@@ -318,7 +318,7 @@ def test_a_shard_that_was_edited_is_not_quietly_done_again(
         path.write_bytes(path.read_bytes()[:-100])
     assert any("restore it: it was edited" in str(one) for one in verify(str(own)))
     command = ["tokenize", str(corpus), str(own), "--codec", "mulaw", "--workers", "0", "--format"]
-    command += [own.name, "--shard-hours", "0.012", "--quality", "peak,silence"]
+    command += [own.name, "--shard-hours", "0.003", "--quality", "peak,silence"]
     assert main(command) == 2
     assert "edit 1 changed it: restore it" in capsys.readouterr().err
 
