@@ -19,6 +19,7 @@ from pipelines.output.manifest.generations import (
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
+    DATA,
     GENERATIONS,
     PRECISION,
     data_name,
@@ -96,9 +97,14 @@ class StoredManifest:
         """
         stored = self.read_config()
         if stored is None:
+            hint = (
+                "; for shards alone `codecshards adopt` makes one"
+                if self.storage.list(DATA)
+                else ""
+            )
             raise OutputError(
                 f"{self.storage.root} is not an output of `codecshards tokenize`: it has no "
-                f"{CONFIG}"
+                f"{CONFIG}{hint}"
             )
         return stored
 
