@@ -20,6 +20,7 @@ import pytest
 import soundfile
 from audio_files import RATE, by_ffmpeg, by_soundfile, noise, wav
 from needs import lacking
+from s3 import forget_clients
 
 from pipelines.corpus.sources import open_source
 from tokenizer import read_audio
@@ -201,6 +202,7 @@ def by_s3(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():
             patch.setenv(name, value)
+        forget_clients()
         store = fsspec.filesystem(
             "s3", endpoint_url=address, key="test", secret="test", skip_instance_cache=True
         )
@@ -209,7 +211,10 @@ def by_s3(files: Mapping[str, bytes], root: Path) -> dict[str, np.ndarray]:
             store.pipe_file(f"ways/{name}", content)
         lines = [{"path": f"s3://ways/{name}", "name": name} for name in files]
         (root / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        return through(str(root / "list.jsonl"))
+        try:
+            return through(str(root / "list.jsonl"))
+        finally:
+            forget_clients()
 
 
 WAYS = {
