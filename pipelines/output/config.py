@@ -342,8 +342,13 @@ def _one_or_several(source: Any) -> str | tuple[str, ...]:
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:
     """The `CodecSpec` of a stored form; a `UsageError` where it lacks something."""
     known = {f.name for f in fields(CodecSpec)}
+    found = {
+        name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+        for name, value in values.items()
+        if name in known
+    }
     try:
-        return CodecSpec(**{name: value for name, value in values.items() if name in known})
+        return CodecSpec(**found)
     except TypeError as error:
         raise UsageError(f"description of a codec cannot be read: {error}") from error
 

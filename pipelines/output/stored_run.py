@@ -30,6 +30,10 @@ FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 says it all."""
 UNSAID = {
     "codec.precision": "exact",
+    "codec.codebook_sizes": None,
+    "codec.level_repeats": None,
+    "codec.window_length": None,
+    "codec.window_context": None,
     "config.allow_damaged": False,
     "config.follow_links": False,
     "config.channels": None,

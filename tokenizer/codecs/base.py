@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.check import check_samples
 from tokenizer.chunking import OverlapAdd, chunk_spans, frames_of, in_groups
+from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
 from tokenizer.types import Codes, Waveform
@@ -56,6 +57,18 @@ class CodecSpec:
     """kind of device that computes: "cpu", "cuda", "none" (weight-free)"""
     precision: str = "exact"
     """one of `tokenizer.codecs.precision.PRECISIONS`: "fast" has some other codes"""
+    codebook_sizes: tuple[int, ...] | None = None
+    """entries of each of the `n_q` codebooks, where they differ; `codebook_size` is the largest"""
+    level_repeats: tuple[int, ...] | None = None
+    """rows of codes that each level has a frame, for a codec whose levels run at different rates:
+    (1, 2, 4) is one code of the first level, two of the second and four of the third, one after the
+    other in time, in rows of their own; a frame is then as long as a code of the slowest level, and
+    `n_q` counts rows. None is one row a level"""
+    window_length: int | None = None
+    """samples that a codec whose every code depends on the whole signal encodes at once; a longer
+    recording is encoded in windows. None where length does not matter"""
+    window_context: int | None = None
+    """samples at each inner end of a window whose codes are taken from its neighbour"""
 
     @property
     def frame_rate(self) -> float:
@@ -79,6 +92,9 @@ class Codec(ABC):
     spec: CodecSpec
     batch_chunks: int = 16
     """chunks that make an efficient batch on its device"""
+    piece_length: int | None = None
+    """samples of the pieces in which long recordings are handed to a codec without chunks; None for
+    one that takes them whole, or has chunks"""
 
     @property
     def sample_rate(self) -> int:
@@ -112,6 +128,32 @@ class Codec(ABC):
         A codec without windows may return fewer samples than that, never fewer than the recording
         had.
         """
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
+        """Encode the next pieces of any recordings, in any mixture of lengths, each as if it were
+        alone. For codecs without chunks; see `tokenizer.codecs.pieces`.
+
+        Raises:
+            ShapeError: a piece of another shape or dtype; one that is not a whole recording, for a
+                codec without `piece_length`.
+            RecordingError: the codec's output is not finite (kind ENCODER).
+        """
+        if any(piece.state is not None or not piece.last for piece in pieces):
+            raise ShapeError(f"codec {self.spec.codec} takes whole recordings, not pieces of them")
+        found = self.encode_chunks([piece.samples for piece in pieces])
+        return [PieceCodes(one.codes, None) for one in found]
+
+    def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
+        """The way back: as `encode_pieces`, with frames of codes.
+
+        Raises:
+            ShapeError: a piece of another shape; one that is not a whole recording, for a codec
+                without `piece_length`.
+        """
+        if any(piece.state is not None or not piece.last for piece in pieces):
+            raise ShapeError(f"codec {self.spec.codec} takes whole recordings, not pieces of them")
+        found = self.decode_chunks([ChunkCodes(piece.codes, None) for piece in pieces])
+        return [PieceSamples(one, None) for one in found]
 
     def precision_report(self) -> PrecisionReport | None:
         """How the codes of its first chunks compare with exact ones; None where they are exact, and
