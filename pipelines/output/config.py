@@ -342,7 +342,7 @@ def _one_or_several(source: Any) -> str | tuple[str, ...]:
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:
     """The `CodecSpec` of a stored form; a `UsageError` where it lacks something."""
     known = {f.name for f in fields(CodecSpec)}
-    found = {
+    found: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
         for name, value in values.items()
         if name in known
