@@ -81,6 +81,7 @@ class _Run:
         self._spec = describe_codec(
             config.codec,
             bandwidth=config.bandwidth,
+            n_q=config.n_q,
             revision=config.revision,
             precision=config.precision,
         )

@@ -125,11 +125,13 @@ def load_same_codec(
     Raises:
         CodecLoadError: there is none, or it has other weights.
     """
-    from tokenizer.codecs import load_codec
+    from tokenizer.codecs.registry import load_codec, stored_amount
 
+    bandwidth, n_q = stored_amount(spec, codec)
     loaded = load_codec(
         codec or spec.codec,
-        bandwidth=spec.bandwidth,
+        bandwidth=bandwidth,
+        n_q=n_q,
         device=device,
         revision=spec.revision if codec is None else None,
         threads=threads,
