@@ -23,8 +23,8 @@ from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.edits import next_number
 from pipelines.output.manifest.names import DATA
+from pipelines.output.plans.placing import split_name
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
-from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 
@@ -83,7 +83,7 @@ def read_catalog(
         catalog = _from_files(storage, cache, split, partial)
     else:
         form, spec = stored.config.format, stored.codec
-        records = _records(manifest, _of_split(manifest, stored, split))
+        records = _records(manifest, _of_split(manifest, split))
         _require_all([record.shard for record in records], root, partial)
         catalog = Catalog(
             root,
@@ -98,23 +98,24 @@ def read_catalog(
     return catalog
 
 
-def _of_split(manifest: Manifest, stored: StoredRun, split: str | None) -> list[str]:
+def _of_split(manifest: Manifest, split: str | None) -> list[str]:
     """Names of the committed shards of a split; None is the one that there is.
 
     Raises:
         UsageError: no such split, or several and none was chosen.
     """
-    splits = [name for name, _ in stored.plan.named_splits] if stored.plan else []
+    names = manifest.committed_names()
+    splits = list(dict.fromkeys(name.rsplit("-", 3)[0] for name in manifest.planned_names()))
     if split is None and len(splits) > 1:
         raise UsageError(
             f"{manifest.storage.root} holds several splits ({', '.join(splits)}): give split="
         )
-    if split not in (None, *splits):
+    wanted = split if split in splits else split_name(split)
+    if split is not None and wanted not in splits:
         raise UsageError(
             f"{manifest.storage.root} has no split {split!r}: it is {', '.join(map(repr, splits))}"
         )
-    names = manifest.committed_names()
-    return names if split is None else [name for name in names if name.startswith(f"{split}-")]
+    return names if split is None else [name for name in names if name.startswith(f"{wanted}-")]
 
 
 def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
@@ -170,7 +171,8 @@ def _from_files(
             for file in storage.list(folder)
             if PurePosixPath(file).suffix in suffixes and not file.startswith(".")
         ]
-        files = [file for file in files if split is None or file.startswith(f"{split}-")]
+        given = (split, split_name(split))
+        files = [file for file in files if split is None or _split_in(file) in given]
         if files:
             break
     else:
@@ -179,7 +181,7 @@ def _from_files(
             "of its data/"
         )
     kinds = {PurePosixPath(file).suffix for file in files}
-    splits = {file.rsplit("-", 3 if "-of-" in file else 1)[0] for file in files}
+    splits = {_split_in(file) for file in files}
     if len(kinds) > 1 or len(splits) > 1:
         what = (
             f"formats ({', '.join(sorted(kinds))})"
@@ -207,6 +209,11 @@ def _from_files(
         for size in [blob.size()]
     )
     return Catalog(storage.root, form, _is_remote(storage), spec, entries)
+
+
+def _split_in(file: str) -> str:
+    """The split that a file's name begins with."""
+    return file.rsplit("-", 3 if "-of-" in file else 1)[0]
 
 
 def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
