@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import EncodecConfig
 
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import CodecLoadError
 
 
@@ -128,31 +127,5 @@ def load_model(folder: Path, device: torch.device) -> Any:
         CodecLoadError: no usable weights in the folder.
     """
     from transformers import EncodecModel
-    from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        loaded = EncodecModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise CodecLoadError(
-            f"codec {folder}: its weights do not load: {_first_line(error)}"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
-    model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
-    missing: list[str] = sorted(report["missing_keys"])
-    if missing:  # transformers would fill them with random values
-        raise CodecLoadError(
-            f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first"
-        )
-    return model.eval().requires_grad_(False).to(device)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return load_pretrained(EncodecModel, folder, device)
