@@ -45,6 +45,8 @@ _SECONDS = 40
 _SIZE, _DECAY = 0.3, 0.95
 """of the first level's entries beside embeddings, and of each level's beside those before"""
 _RATE = 24_000
+_LOUDNESS = 0.1
+"""RMS of what random codes are decoded to"""
 _LAYER_SCALE = 0.3
 
 
@@ -78,6 +80,7 @@ def write_seeded_mimi(
         net: Any = MimiModel(config).eval()  # type: ignore[no-untyped-call]
         _fill_layer_scales(net)
         _fill_codebooks(net)
+        _lower_volume(net)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     net.save_pretrained(folder)
     return Path(folder)
@@ -118,6 +121,15 @@ def _fill(codebook: Any, size: float, frames: torch.Tensor) -> None:
     codebook.cluster_usage.copy_(usage)
     codebook.embed_sum.copy_(size * (frames[one] - frames[other] + noise) * usage[:, None])
     codebook._embed = None
+
+
+def _lower_volume(net: Any) -> None:
+    """What is decoded is as loud as audio is: the tolerances of tests are of full scale."""
+    codes = torch.randint(net.config.codebook_size, (1, net.config.num_quantizers, 50))
+    last = net.decoder.decoder_seanet.layers[-1].conv
+    loudness = net.decode(codes).audio_values.square().mean().sqrt()
+    for parameter in (last.weight, last.bias):
+        parameter *= _LOUDNESS / loudness
 
 
 def _latents(net: Any) -> torch.Tensor:
