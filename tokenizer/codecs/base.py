@@ -6,6 +6,7 @@ recordings, batches and overlaps is here or in `tokenizer.chunking`, once.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tokenizer.chunking import OverlapAdd, chunk_spans, frames_of, in_groups
 from tokenizer.codecs.origin import Origin, load_again, moved
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
+from tokenizer.codecs.ranges import outside
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
 from tokenizer.types import Codes, Waveform
 
@@ -81,6 +83,13 @@ class CodecSpec:
     def sizes(self) -> tuple[int, ...]:
         """Entries of each of the `n_q` codebooks, also where all have the same."""
         return self.codebook_sizes or (self.codebook_size,) * self.n_q
+
+    def bandwidth_of(self, n_q: int) -> float:
+        """kbps that its first `n_q` codebooks come to."""
+        bits = [math.log2(size) for size in self.sizes]
+        if len(set(bits)) == 1:
+            return self.bandwidth * n_q / self.n_q
+        return self.bandwidth * sum(bits[:n_q]) / sum(bits)
 
     def describe(self) -> str:
         """For people: `6 kbps: 4 codebooks of 1,024, 48,000 Hz stereo`."""
@@ -340,10 +349,8 @@ def split(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
             f"{codes.num_samples} samples have {len(frames)} chunks with this codec; the codes "
             "have others"
         )
-    if codes.codes.size and int(codes.codes.max()) >= spec.codebook_size:
-        raise ShapeError(
-            f"code {int(codes.codes.max())} is outside the codebook of {spec.codebook_size}"
-        )
+    if wrong := outside(codes.codes, spec.sizes):
+        raise ShapeError(wrong)
     if spec.has_scales and codes.scales is None:
         raise ShapeError("the codec divides by scales, and the codes have none")
     ends = np.cumsum(frames)
