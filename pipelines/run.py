@@ -15,7 +15,8 @@ from pipelines.output.manifest.commits import Manifest, Settled
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.manifest.records import Totals
-from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.plan import PlannedShard, plan_with
+from pipelines.output.plans.placing import Placing
 from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
@@ -36,6 +37,7 @@ from pipelines.tokenizing.progress import (
     refuse_more_failures,
 )
 from tokenizer.codecs import describe_codec
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 
@@ -78,13 +80,7 @@ class _Run:
         require_measures(config.measures)
         if config.keep is not None:
             Keep(config.keep, config.measures)
-        self._spec = describe_codec(
-            config.codec,
-            bandwidth=config.bandwidth,
-            n_q=config.n_q,
-            revision=config.revision,
-            precision=config.precision,
-        )
+        self._spec = _described(config)
         if self._spec.precision == "fast" and (
             options.device == "cpu" or not (options.address or usable_gpu())
         ):
@@ -105,6 +101,7 @@ class _Run:
         self._began = self._manifest.read_config() is None and self._begin(wanted)
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
+        self._config = replace(self._config, split=self._stored.config.split)
         self._fingerprint = self._stored.fingerprint
         self._work = Work(
             config=self._config,
@@ -132,6 +129,8 @@ class _Run:
                 f"{self._out} was made by `codecshards {stored.derived['command']}`{of} choose "
                 "another OUT, and merge"
             )
+        if wanted.config.split is None:  # not said: as it is there
+            wanted = replace(wanted, config=replace(wanted.config, split=stored.config.split))
         changed = stored.differences(wanted)
         if changed:
             raise OutputError(
@@ -149,12 +148,15 @@ class _Run:
         cutting = open_cutting(
             config, self._source, patience, seldom(self._display.message, SAID_EVERY)
         )
-        plan = make_plan(
+        placing = Placing(config.shard_hours, config.split)
+        plan = plan_with(
+            placing,
             planned(self._source, config.channels, config.stream, patience, cutting=cutting),
-            shard_hours=config.shard_hours,
-            split=config.split,
-            notes=lambda: self._source.notes,
+            lambda: self._source.notes,
         )
+        if not placing.by_recordings:
+            # What is added later goes where these went, whatever it says.
+            wanted = replace(wanted, config=replace(config, split=plan.split))
         if not self._manifest.begin(wanted, plan):
             self._display.message(
                 f"another run has just begun on {self._out}: joining it, if it was asked for the "
@@ -166,7 +168,7 @@ class _Run:
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
-        for note in plan.notes:
+        for note in (*placing.notes(), *plan.notes):
             self._display.message(note)
         return True
 
@@ -337,3 +339,13 @@ class _Run:
     def _elsewhere(self) -> int:
         """How many shards of other parts are not committed."""
         return len(self._missing()) if self._options.part is not None else 0
+
+
+def _described(config: TokenizeConfig) -> CodecSpec:
+    return describe_codec(
+        config.codec,
+        bandwidth=config.bandwidth,
+        n_q=config.n_q,
+        revision=config.revision,
+        precision=config.precision,
+    )

@@ -44,7 +44,13 @@ class TokenizeConfig:
     """one of `pipelines.output.formats.format_names`"""
     shard_hours: float = setting(2.0, "audio a shard (default: %(default)s)", metavar="H")
     """as it is planned: lengths are estimated"""
-    split: str = setting("train", "split name in the shards' names (default: %(default)s)")
+    split: str | None = setting(
+        None,
+        "one split of all, which shards are named by (default: the splits that the corpus has, or "
+        "train)",
+        metavar="NAME",
+    )
+    """None where recordings have the splits that they say they are of"""
     downmix: bool = setting(False, "mix more than two channels down instead of failing")
     """as ITU-R BS.775 does"""
     channels: str | None = setting(
@@ -89,9 +95,7 @@ class TokenizeConfig:
         metavar="NAME",
     )
     """a row of `pipelines.corpus.layouts.LAYOUTS`"""
-    layout_split: str | None = setting(
-        None, "one split of a layout (default: all, in meta)", metavar="NAME"
-    )
+    layout_split: str | None = setting(None, "one split of a layout (default: all)", metavar="NAME")
     map: str | None = setting(
         None,
         "columns of a table: path, id, text, speaker, language, start, end, duration; numbers from "
@@ -168,7 +172,7 @@ class TokenizeConfig:
             )
         if self.stream is not None and self.stream < 0:
             raise UsageError(f"--stream {self.stream}: give 0 or more")
-        if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
+        if self.split is not None and not re.fullmatch(r"\w+", self.split):
             raise UsageError(
                 f"--split {self.split!r}: use letters, digits and underscores, as the Hub does"
             )

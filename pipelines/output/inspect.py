@@ -22,7 +22,8 @@ from pipelines.output.quality.figures import Spread, quality_table, spreads
 from pipelines.output.storage import Storage, open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, many, printable
-from tokenizer.codecs.base import CodecSpec, describe_codebooks
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.words import describe_codebooks
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind
 

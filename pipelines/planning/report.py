@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.output.config import TokenizeConfig
-from pipelines.output.plan import UNKNOWN_SECONDS
+from pipelines.output.plans.placing import UNKNOWN_SECONDS
 from pipelines.planning.estimate import Estimate
 from pipelines.planning.lengths import each_bin, format_length
 from pipelines.planning.survey import Part, Survey

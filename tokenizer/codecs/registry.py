@@ -119,6 +119,18 @@ def _load_encodec(checkpoint: Checkpoint, spec: CodecSpec, device: str, referenc
     return EncodecCodec(checkpoint.folder, spec, device, reference)
 
 
+def _describe_mimi(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
+    from tokenizer.codecs.mimi.checkpoint import describe_mimi
+
+    return describe_mimi(checkpoint, bandwidth)
+
+
+def _load_mimi(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
+    from tokenizer.codecs.mimi.codec import MimiCodec
+
+    return MimiCodec(checkpoint.folder, spec, device, reference)
+
+
 CODECS: dict[str, Builtin] = {"mulaw": Builtin(_describe_mulaw, _load_mulaw)}
 """those that ship with the package, by name"""
 FAMILIES: dict[str, Family] = {"encodec": Family(_describe_encodec, _load_encodec)}

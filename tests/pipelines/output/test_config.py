@@ -20,7 +20,7 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError
 
 SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
-CONFIG = TokenizeConfig(source="/music")
+CONFIG = TokenizeConfig(source="/music", split="train")
 STORED = StoredRun(CONFIG, SPEC, "1.0")
 HERE = Path(__file__).parent
 

@@ -20,7 +20,7 @@ from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.schema import ShardStats
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.ranges import outside
+from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError, ShardError, UsageError
 
 
