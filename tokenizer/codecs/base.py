@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from tokenizer.chunking import MAX_RUN, Layout
 from tokenizer.codecs.flow.decoding import decoded_blocks, decoded_together
 from tokenizer.codecs.flow.encoding import EncodeStream, encoded_in_chunks, encoded_in_lock_step
 from tokenizer.codecs.flow.incoming import AudioSource, blocks_of, waveform_of
+from tokenizer.codecs.origin import Origin, load_again, moved
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
@@ -83,6 +85,29 @@ class CodecSpec:
         """Frames per second within a chunk."""
         return self.sample_rate / self.frame_length
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Entries of each of the `n_q` codebooks, also where all have the same."""
+        return self.codebook_sizes or (self.codebook_size,) * self.n_q
+
+    def describe(self) -> str:
+        """For people: `6 kbps: 4 codebooks of 1,024, 48,000 Hz stereo`."""
+        channels = {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels")
+        return (
+            f"{self.bandwidth:.4g} kbps: {describe_codebooks(self)}, {self.sample_rate:,} Hz "
+            f"{channels}"
+        )
+
+
+def describe_codebooks(spec: CodecSpec) -> str:
+    """For people: `4 codebooks of 1,024`; where their sizes differ, all of them."""
+    different = sorted(set(spec.sizes))
+    of = ", ".join(f"{size:,}" for size in (different[:1] if len(different) == 1 else spec.sizes))
+    books = "codebook" if spec.n_q == 1 else "codebooks"
+    rates = spec.level_repeats
+    at = f" ({len(rates)} levels, {':'.join(map(str, rates))} codes a frame)" if rates else ""
+    return f"{spec.n_q} {books} of {of}{at}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkCodes:
@@ -103,6 +128,8 @@ class Codec(ABC):
     piece_length: int | None = None
     """samples of the pieces in which long recordings are handed to a codec without chunks; None for
     one that takes them whole, or has chunks"""
+    origin: Origin | None = None
+    """how `load_codec` loaded it; None for one that was made otherwise"""
 
     @property
     def sample_rate(self) -> int:
@@ -111,6 +138,29 @@ class Codec(ABC):
     @property
     def channels(self) -> int:
         return self.spec.channels
+
+    def __repr__(self) -> str:
+        device = self.spec.device if self.origin is None else self.origin.device
+        where = "" if self.spec.device == "none" else f", on {device}"
+        return f"{type(self).__name__}({self.spec.codec}, {self.spec.describe()}{where})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickled as how it was loaded, without its weights."""
+        if self.origin is None:
+            return super().__reduce_ex__(protocol)
+        return load_again, (self.origin,)
+
+    def to(self, device: object) -> Codec:
+        """The codec on another device, loaded again; the same object where it is there already, or
+        where it needs none.
+
+        Args:
+            device: "cpu", "cuda", "cuda:N" or "auto", or a `torch.device`.
+
+        Raises:
+            CodecLoadError: there is no such device, or the codec did not come from `load_codec`.
+        """
+        return moved(self, str(device))
 
     @abstractmethod
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
