@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 TOKEN = "hf_stand_in"
 LARGE = (".parquet", ".tar")
@@ -34,6 +34,12 @@ class Hub:
     puts: list[str] = field(default_factory=list)
     """SHA-256 of large files as they came"""
     private: dict[str, bool] = field(default_factory=dict)
+    branches: dict[str, list[str]] = field(default_factory=dict)
+    """by data set: revisions beside main, of the same files"""
+    asked: list[str] = field(default_factory=list)
+    """method and path of what was read"""
+    bytes: int = 0
+    """of files of which parts were read"""
     fail_after: int | None = None
     """puts after which it answers 500"""
 
@@ -41,6 +47,8 @@ class Hub:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16
+    """head and body in one packet, which a client's kernel acknowledges at once"""
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -49,6 +57,11 @@ class _Handler(BaseHTTPRequestHandler):
         path, body = urlsplit(self.path).path, self._body()
         if path == "/api/validate-yaml":
             self._answer({"errors": [], "warnings": []})
+        elif match := re.fullmatch(r"/api/datasets/(.+?)/paths-info/([^/]+)", path):
+            if self._may_read(match[1], match[2]):
+                form = dict(parse_qsl(body.decode())) if body[:1] != b"{" else json.loads(body)
+                paths = form["paths"]
+                self._paths(match[1], [paths] if isinstance(paths, str) else paths)
         elif not self._allowed():
             return
         elif path == "/api/repos/create":
@@ -93,24 +106,85 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        if match := re.fullmatch(r"/api/datasets/(.+?)/tree/main", path):
-            tree = [self._entry(*one) for one in sorted(self.hub.files[match[1]].items())]
-            self._answer(tree)
-        elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/main/(.+)", path):
-            content = self.hub.files.get(match[1], {}).get(match[2])
+        asked = dict(parse_qsl(urlsplit(self.path).query))
+        self.hub.asked.append(f"{self.command} {path}")
+        if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+            if self._may_read(match[1], match[2]):
+                self._answer({"id": match[1], "sha": "0" * 40, "private": False, "siblings": []})
+        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", path):
+            if self._may_read(match[1], match[2]):
+                self._tree(match[1], match[3] or "", asked.get("recursive") in ("true", "True"))
+        elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            if not self._may_read(match[1], match[2]):
+                return
+            content = self.hub.files.get(match[1], {}).get(match[3])
             if content is None:
                 self._answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
             else:
-                etag = hashlib.sha1(content).hexdigest()
-                self._send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40})
+                self._content(content)
         else:
             self._answer({"error": f"no {path}"}, 404)
+
+    def _may_read(self, name: str, revision: str | None) -> bool:
+        """What the Hub says of repositories that are not there, and of those that are private."""
+        authorized = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        if name not in self.hub.files or (self.hub.private.get(name) and not authorized):
+            error = {"X-Error-Code": "RepoNotFound"} if authorized else {}
+            text = "Repository not found" if authorized else "Invalid username or password."
+            self._answer({"error": text}, 404 if authorized else 401, error)
+            return False
+        if revision not in (None, "main", "0" * 40, *self.hub.branches.get(name, ())):
+            code = {"X-Error-Code": "RevisionNotFound"}
+            self._answer({"error": f"Invalid rev id: {revision}"}, 404, code)
+            return False
+        return True
+
+    def _tree(self, name: str, folder: str, recursive: bool) -> None:
+        """Files and folders below one, as the Hub lists them."""
+        start = f"{folder}/" if folder else ""
+        found: dict[str, dict[str, Any]] = {}
+        for path, content in sorted(self.hub.files[name].items()):
+            if not path.startswith(start):
+                continue
+            rest = path.removeprefix(start).split("/")
+            for deep in range(1, len(rest)):
+                place = start + "/".join(rest[:deep])
+                if deep == 1 or recursive:
+                    entry = {"type": "directory", "oid": "1" * 40, "size": 0, "path": place}
+                    found.setdefault(place, entry)
+            if len(rest) == 1 or recursive:
+                found[path] = self._entry(path, content)
+        if folder and not found:
+            code = {"X-Error-Code": "EntryNotFound"}
+            self._answer({"error": f"{folder} does not exist on main"}, 404, code)
+        else:
+            self._answer(list(found.values()))
+
+    def _paths(self, name: str, paths: list[str]) -> None:
+        files = self.hub.files[name]
+        self._answer([self._entry(path, files[path]) for path in paths if path in files])
+
+    def _content(self, content: bytes) -> None:
+        headers = {
+            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
+            "X-Repo-Commit": "0" * 40,
+            "Accept-Ranges": "bytes",
+        }
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None:
+            self._send(200, content, headers)
+            return
+        start, end = int(wanted[1]), min(int(wanted[2] or len(content)), len(content) - 1)
+        headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+        self.hub.bytes += end + 1 - start
+        self._send(206, content[start : end + 1], headers)
 
     def _create(self, asked: dict[str, Any]) -> None:
         name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
         there = name in self.hub.files
         self.hub.files.setdefault(name, {".gitattributes": b"*.parquet filter=lfs"})
-        self.hub.private.setdefault(name, bool(asked.get("private")))
+        private = bool(asked.get("private")) or asked.get("visibility") == "private"
+        self.hub.private.setdefault(name, private)
         url = f"{self.hub.url}/datasets/{name}"
         self._answer({"url": url, "name": name, "id": name}, 409 if there else 200)
 

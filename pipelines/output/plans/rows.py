@@ -54,7 +54,12 @@ class RowWriter:
     bytes."""
 
     def __init__(self, path: str) -> None:
-        self._writer = pq.ParquetWriter(
+        self._writer: Any = self._open(path)
+        self._tables: list[pa.Table] = []
+        self._empty()
+
+    def _open(self, path: str) -> Any:
+        return pq.ParquetWriter(
             path,
             SCHEMA,
             compression="zstd",
@@ -62,7 +67,6 @@ class RowWriter:
             write_statistics=["shard", "id"],
             write_page_checksum=True,
         )
-        self._empty()
 
     def add(self, shard: int, recording: Recording) -> None:
         """One recording; shards come in order."""
@@ -75,10 +79,22 @@ class RowWriter:
         if len(self._shards) == GROUP:
             self._write()
 
+    def add_rows(self, table: pa.Table) -> None:
+        """Rows as they are in another plan; a file is written in this way alone, or in the other
+        alone."""
+        self._tables.append(table)
+        if sum(map(len, self._tables)) >= GROUP:
+            whole = pa.concat_tables(self._tables)
+            full = len(whole) // GROUP * GROUP
+            self._writer.write_table(whole.slice(0, full), row_group_size=GROUP)
+            self._tables = [whole.slice(full)]
+
     def close(self, facts: Mapping[str, str]) -> None:
         """Write what is left, and facts about the whole."""
         if self._shards:
             self._write()
+        if any(map(len, self._tables)):
+            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=GROUP)
         self._writer.add_key_value_metadata(dict(facts))
         self._writer.close()
 
@@ -89,14 +105,35 @@ class RowWriter:
         }
         columns |= {"shard": self._shards, "locator": self._locators, "meta": self._metas}
         table = pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
-        self._writer.write_table(table, row_group_size=GROUP)
+        self._put(table)
         self._empty()
+
+    def _put(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=GROUP)
 
     def _empty(self) -> None:
         self._shards: list[int] = []
         self._recordings: list[Recording] = []
         self._locators: list[str | None] = []
         self._metas: list[str | None] = []
+
+
+class Spool(RowWriter):
+    """The same rows in a stream of Arrow's, for as long as a process wants them again: a third of
+    the cost."""
+
+    def _open(self, path: str) -> Any:
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+        return pa.ipc.new_stream(path, SCHEMA, options=options)
+
+    def _put(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+
+    def end(self) -> None:
+        """Write what is left."""
+        if self._shards:
+            self._write()
+        self._writer.close()
 
 
 def to_recordings(table: pa.Table) -> Iterable[Recording]:
