@@ -113,7 +113,7 @@ class _Push:
     def __init__(self, out: str, anonymous: type[Anonymous] | None) -> None:
         self._out = out
         self._storage = open_storage(out)
-        manifest = Manifest(self._storage)
+        self._manifest = manifest = Manifest(self._storage)
         self._stored = manifest.require_config()
         self._form = shard_format(self._stored.config.format)
         self._hide = None if anonymous is None else anonymous(self._stored.config.sources)
@@ -168,7 +168,7 @@ class _Push:
             languages=about.languages,
             coverage=about.lines(),
             bytes=dict(self.sizes),
-            audit=audit_figures(self._storage),
+            audit=audit_figures(self._manifest),
             codec=codec if self._hide is None else self._hide.codec(codec),
         )
         return updated(before, make_card(self._stored, self._totals, published))
