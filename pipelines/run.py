@@ -15,7 +15,8 @@ from pipelines.output.manifest.commits import Manifest, Settled
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.manifest.records import Totals
-from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.plan import PlannedShard, plan_with
+from pipelines.output.plans.placing import Placing
 from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
@@ -81,6 +82,7 @@ class _Run:
         self._spec = describe_codec(
             config.codec,
             bandwidth=config.bandwidth,
+            n_q=config.n_q,
             revision=config.revision,
             precision=config.precision,
         )
@@ -104,6 +106,7 @@ class _Run:
         self._began = self._manifest.read_config() is None and self._begin(wanted)
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
+        self._config = replace(self._config, split=self._stored.config.split)
         self._fingerprint = self._stored.fingerprint
         self._work = Work(
             config=self._config,
@@ -131,6 +134,8 @@ class _Run:
                 f"{self._out} was made by `codecshards {stored.derived['command']}`{of} choose "
                 "another OUT, and merge"
             )
+        if wanted.config.split is None:  # not said: as it is there
+            wanted = replace(wanted, config=replace(wanted.config, split=stored.config.split))
         changed = stored.differences(wanted)
         if changed:
             raise OutputError(
@@ -148,12 +153,15 @@ class _Run:
         cutting = open_cutting(
             config, self._source, patience, seldom(self._display.message, SAID_EVERY)
         )
-        plan = make_plan(
+        placing = Placing(config.shard_hours, config.split)
+        plan = plan_with(
+            placing,
             planned(self._source, config.channels, config.stream, patience, cutting=cutting),
-            shard_hours=config.shard_hours,
-            split=config.split,
-            notes=lambda: self._source.notes,
+            lambda: self._source.notes,
         )
+        if not placing.by_recordings:
+            # What is added later goes where these went, whatever it says.
+            wanted = replace(wanted, config=replace(config, split=plan.split))
         if not self._manifest.begin(wanted, plan):
             self._display.message(
                 f"another run has just begun on {self._out}: joining it, if it was asked for the "
@@ -165,7 +173,7 @@ class _Run:
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
-        for note in plan.notes:
+        for note in (*placing.notes(), *plan.notes):
             self._display.message(note)
         return True
 

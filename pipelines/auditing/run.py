@@ -50,6 +50,7 @@ from pipelines.output.storage import open_storage
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
+from tokenizer.codecs.registry import stored_amount
 from tokenizer.errors import UsageError
 
 
@@ -315,6 +316,7 @@ class _Audit:
 
     def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
+        bandwidth, n_q = stored_amount(spec, options.codec)
         return AuditSettings(
             out=self._storage.root,
             format=config.format,
@@ -322,7 +324,8 @@ class _Audit:
             codec=CodecSettings(
                 codec=options.codec or spec.codec,
                 revision=spec.revision if options.codec is None else None,
-                bandwidth=spec.bandwidth,
+                bandwidth=bandwidth,
+                n_q=n_q,
                 device=options.device,
                 batch_chunks=batch_chunks(options.device),
                 precision=self._precision(),

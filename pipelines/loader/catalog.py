@@ -19,8 +19,8 @@ from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.edits import next_number
 from pipelines.output.manifest.names import DATA
+from pipelines.output.plans.placing import split_name
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
-from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 
@@ -74,7 +74,7 @@ def read_catalog(
         catalog = _from_files(storage, cache, split, partial)
     else:
         form, spec = stored.config.format, stored.codec
-        records = _records(manifest, _of_split(manifest, stored, split))
+        records = _records(manifest, _of_split(manifest, split))
         _require_all([record.shard for record in records], root, partial)
         catalog = Catalog(
             root,
@@ -89,23 +89,24 @@ def read_catalog(
     return catalog
 
 
-def _of_split(manifest: Manifest, stored: StoredRun, split: str | None) -> list[str]:
+def _of_split(manifest: Manifest, split: str | None) -> list[str]:
     """Names of the committed shards of a split; None is the one that there is.
 
     Raises:
         UsageError: no such split, or several and none was chosen.
     """
-    splits = [name for name, _ in stored.plan.named_splits] if stored.plan else []
+    names = manifest.committed_names()
+    splits = list(dict.fromkeys(name.rsplit("-", 3)[0] for name in manifest.planned_names()))
     if split is None and len(splits) > 1:
         raise UsageError(
             f"{manifest.storage.root} holds several splits ({', '.join(splits)}): give split="
         )
-    if split not in (None, *splits):
+    wanted = split if split in splits else split_name(split)
+    if split is not None and wanted not in splits:
         raise UsageError(
             f"{manifest.storage.root} has no split {split!r}: it is {', '.join(map(repr, splits))}"
         )
-    names = manifest.committed_names()
-    return names if split is None else [name for name in names if name.startswith(f"{split}-")]
+    return names if split is None else [name for name in names if name.startswith(f"{wanted}-")]
 
 
 def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
@@ -145,7 +146,8 @@ def _from_records(
 def _from_files(
     storage: Storage, cache: ByteCache[bytes], split: str | None, partial: bool
 ) -> Catalog:
-    shards = [shard for shard in bare_shards(storage) if split in (None, shard.split)]
+    given = (split, split_name(split))
+    shards = [shard for shard in bare_shards(storage) if split is None or shard.split in given]
     if not shards:
         raise UsageError(
             f"{storage.root} holds no shards: give an output of `codecshards tokenize`, or a copy "
@@ -175,6 +177,11 @@ def _from_files(
         if rows
     )
     return Catalog(storage.root, form, _is_remote(storage), spec, entries)
+
+
+def _split_in(file: str) -> str:
+    """The split that a file's name begins with."""
+    return file.rsplit("-", 3 if "-of-" in file else 1)[0]
 
 
 def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:

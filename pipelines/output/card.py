@@ -15,6 +15,7 @@ from pipelines.output.edited_card import BEGIN, END, updated
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import arrow_schema
 from pipelines.output.manifest.records import Totals
+from pipelines.output.plans.placing import TRAIN
 from pipelines.output.quality.figures import spreads
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
@@ -93,7 +94,7 @@ def make_card(stored: StoredRun, totals: Totals, published: Published | None = N
 {_COLUMNS}
 {_quality(totals)}
 ```python
-{shard_format(config.format).usage(config.split)}
+{shard_format(config.format).usage(next(iter(_splits(config, totals))))}
 ```
 {END}
 """
@@ -162,11 +163,17 @@ def _precision(codec: CodecSpec, beside: bool) -> str:
     return f"fast: TF32 but for the quantizer{more if beside else ''}"
 
 
+def _splits(config: TokenizeConfig, totals: Totals) -> dict[str, int]:
+    """Rows by split; the one to train on first, where it is among them."""
+    found = dict(totals.splits) or {config.split or TRAIN: 0}
+    return {TRAIN: found[TRAIN], **found} if TRAIN in found else found
+
+
 def _front_matter(
     config: TokenizeConfig, totals: Totals, published: Published | None
 ) -> dict[str, Any]:
     suffix, rows = shard_format(config.format).suffix, totals.rows
-    splits = dict(totals.splits) or {config.split: 0}
+    splits = _splits(config, totals)
     said = published or Published()
     front: dict[str, Any] = {
         **({"license": said.license} if said.license else {}),

@@ -149,16 +149,18 @@ def load_same_codec(
         CodecLoadError: there is none, or it has other weights.
         UsageError: nothing says which it was, and `codec` does not either.
     """
-    from tokenizer.codecs import load_codec
+    from tokenizer.codecs.registry import load_codec, stored_amount
 
     if spec.codec == UNKNOWN and codec is None:
         raise UsageError(
             f"no footer says which codec wrote {of} ({spec.n_q} codebooks at {spec.sample_rate} "
             "Hz): give --codec"
         )
+    bandwidth, n_q = stored_amount(spec, codec)
     loaded = load_codec(
         codec or spec.codec,
-        bandwidth=spec.bandwidth,
+        bandwidth=bandwidth,
+        n_q=n_q,
         device=device,
         revision=spec.revision if codec is None else None,
         threads=threads,

@@ -66,7 +66,7 @@ def filter_codes(
                 arguments={"where": where, **_said(size)},
                 parents=[parent],
                 new=new,
-                config=_sized(parent, size),
+                config=replace(_sized(parent, size), split=parent.splits[0]),
                 spec=parent.stored.codec,
                 size=_size(parent, size),
                 select=select,

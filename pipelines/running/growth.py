@@ -10,7 +10,8 @@ from pipelines.corpus.by_channel import RECORDING, planned
 from pipelines.corpus.sources.identity import differ
 from pipelines.output.manifest.generations import APPEND, RETRY
 from pipelines.output.manifest.leases import at_work
-from pipelines.output.plan import Plan, make_plan
+from pipelines.output.plan import Plan, plan_with
+from pipelines.output.plans.placing import UNSPLIT, Placing
 from pipelines.output.rows import Rows
 from pipelines.planning.corpus import open_cutting
 from pipelines.planning.watching import SAID_EVERY, seldom
@@ -179,12 +180,9 @@ class Growth:
 
     def _plan(self, recordings: Iterator[Recording]) -> Plan:
         source = self._work.source
-        return make_plan(
-            recordings,
-            shard_hours=self._config.shard_hours,
-            split=self._config.split,
-            notes=lambda: source.notes,
-        )
+        config = self._config
+        placing = Placing(config.shard_hours, config.split, else_in=UNSPLIT)
+        return plan_with(placing, recordings, lambda: source.notes)
 
 
 def _origins(id: str) -> list[str]:

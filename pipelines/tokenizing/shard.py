@@ -15,7 +15,7 @@ from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.corpus.tables.word_times import OUTSIDE, beyond, without_words
 from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
-from pipelines.output.plan import estimated
+from pipelines.output.plans.placing import estimated
 from pipelines.output.quality.figures import Values
 from pipelines.output.quality.keep import Keep
 from pipelines.tokenizing.encoders import Chunk, Encoder

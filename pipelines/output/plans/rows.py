@@ -70,6 +70,7 @@ class RowWriter:
 
     def __init__(self, path: str) -> None:
         self._writer: Any = self._open(path)
+        self._tables: list[pa.Table] = []
         self._empty()
 
     def _open(self, path: str) -> Any:
@@ -93,10 +94,22 @@ class RowWriter:
         if len(self._shards) == GROUP:
             self._write()
 
+    def add_rows(self, table: pa.Table) -> None:
+        """Rows as they are in another plan; a file is written in this way alone, or in the other
+        alone."""
+        self._tables.append(table)
+        if sum(map(len, self._tables)) >= GROUP:
+            whole = pa.concat_tables(self._tables)
+            full = len(whole) // GROUP * GROUP
+            self._writer.write_table(whole.slice(0, full), row_group_size=GROUP)
+            self._tables = [whole.slice(full)]
+
     def close(self, facts: Mapping[str, str]) -> None:
         """Write what is left, and facts about the whole."""
         if self._shards:
             self._write()
+        if any(map(len, self._tables)):
+            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=GROUP)
         self._writer.add_key_value_metadata(dict(facts))
         self._writer.close()
 

@@ -25,7 +25,6 @@ from tokenizer.audio.readers.base import (
     opened,
     reason_of,
     require_track,
-    usual_layout,
 )
 from tokenizer.audio.readers.formats import (
     CLOSE,
@@ -36,7 +35,7 @@ from tokenizer.audio.readers.formats import (
     TOGETHER,
     UNTIMED,
 )
-from tokenizer.audio.readers.gathering import Gathered
+from tokenizer.audio.readers.gathering import Gathered, layout_of
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
 from tokenizer.errors import FailureKind, RecordingError
 
@@ -162,14 +161,15 @@ class PyAVReader:
 
     def _facts(self, file: AudioFile) -> SourceFacts:
         context, container = self._stream.codec_context, self._container.format.name
-        check_facts(self._name, context.sample_rate, context.channels)
+        layout = layout_of(context)
+        check_facts(self._name, context.sample_rate, len(layout))
         declared, tolerance = self._declared(file, container, context.sample_rate)
         return SourceFacts(
             decoder="pyav",
             container=container,
             codec=context.name,
             sample_rate=context.sample_rate,
-            layout=_names(context.layout, context.channels),
+            layout=layout,
             declared=declared,
             tolerance=tolerance,
             trims=(container == "ogg" and context.name == "vorbis")
@@ -375,11 +375,6 @@ class PyAVReader:
 
     def _damaged(self, what: str) -> RecordingError:
         return RecordingError(FailureKind.DAMAGED, f"{self._name}: {what}", "decode")
-
-
-def _names(layout: Any, channels: int) -> tuple[str, ...]:
-    names = tuple(channel.name for channel in layout.channels)
-    return names if len(names) == channels and "NONE" not in names else usual_layout(channels)
 
 
 def _is_padding(packet: bytes) -> bool:

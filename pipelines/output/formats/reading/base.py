@@ -20,7 +20,7 @@ from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.schema import ShardStats
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.errors import ShapeError, ShardError
+from tokenizer.errors import ShapeError, ShardError, UsageError
 
 
 class Part(ABC):
@@ -174,6 +174,7 @@ def damage(name: str) -> Iterator[None]:
         OverflowError,
         MemoryError,
         struct.error,
+        UsageError,  # a footer that lacks something
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ShardError(f"{name}: damaged: {reason}: restore it or tokenize it again") from error
