@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.output.manifest.reading import StoredManifest
 from pipelines.output.manifest.since import changes_since
@@ -46,6 +47,10 @@ class Spoken:
                 f"{name} ({count:,})" for name, count in self.said.most_common(12)
             )
         return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Both."""
+        return {"languages": self.languages, "lines": self.lines()}
 
     def _share(self, count: int) -> str:
         if not count or not self.rows:
