@@ -13,24 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from families import WRITERS
 from sounds import sound
 
 from tokenizer import Codec, Codes, ShapeError, Waveform, load_codec
-from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.pieces import CodedPiece, Piece, State
 from tokenizer.codecs.registry import FAMILIES, describe_codec
-from tokenizer.codecs.semantic.seeded import REDUCED, write_seeded_semantic
 
-WRITERS: dict[str, Callable[[Path], object]] = {
-    "encodec-48khz": lambda folder: write_seeded(folder, model="48khz", size="reduced"),
-    "encodec-24khz": lambda folder: write_seeded(folder, model="24khz", size="reduced"),
-    "encodec-32khz": lambda folder: write_seeded(folder, model="32khz", size="reduced"),
-    **{
-        kind: lambda folder, kind=kind: write_seeded_semantic(folder, model_type=kind)  # type: ignore[misc]
-        for kind in REDUCED
-    },
-}
-"""by the `model_type` that they write, and which of its models"""
 CLOSE = 2e-5
 """between ways to decode, of full scale"""
 
