@@ -6,6 +6,7 @@ recordings, batches and overlaps is here or in `tokenizer.chunking`, once.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.check import check_samples
 from tokenizer.chunking import MAX_RUN, Layout
+from tokenizer.codecs.codebooks.words import describe_spec
 from tokenizer.codecs.flow.assembling import ChunkCodes as ChunkCodes
 from tokenizer.codecs.flow.assembling import assemble as assemble
 from tokenizer.codecs.flow.assembling import parted, require_codes
@@ -95,23 +97,16 @@ class CodecSpec:
         """Entries of each of the `n_q` codebooks, also where all have the same."""
         return self.codebook_sizes or (self.codebook_size,) * self.n_q
 
+    def bandwidth_of(self, n_q: int) -> float:
+        """kbps that its first `n_q` codebooks come to."""
+        bits = [math.log2(size) for size in self.sizes]
+        if len(set(bits)) == 1:
+            return self.bandwidth * n_q / self.n_q
+        return self.bandwidth * sum(bits[:n_q]) / sum(bits)
+
     def describe(self) -> str:
         """For people: `6 kbps: 4 codebooks of 1,024, 48,000 Hz stereo`."""
-        channels = {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels")
-        return (
-            f"{self.bandwidth:.4g} kbps: {describe_codebooks(self)}, {self.sample_rate:,} Hz "
-            f"{channels}"
-        )
-
-
-def describe_codebooks(spec: CodecSpec) -> str:
-    """For people: `4 codebooks of 1,024`; where their sizes differ, all of them."""
-    different = sorted(set(spec.sizes))
-    of = ", ".join(f"{size:,}" for size in (different[:1] if len(different) == 1 else spec.sizes))
-    books = "codebook" if spec.n_q == 1 else "codebooks"
-    rates = spec.level_repeats
-    at = f" ({len(rates)} levels, {':'.join(map(str, rates))} codes a frame)" if rates else ""
-    return f"{spec.n_q} {books} of {of}{at}"
+        return describe_spec(self)
 
 
 class Codec(ABC):

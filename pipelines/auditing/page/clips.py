@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class PageFiles:
             OutputError: OUT cannot be written.
         """
         spec = self._codec.spec
-        levels = [codes.n_q] if spec.level_repeats else nested_levels(codes.n_q)
+        levels = nested_levels(codes.n_q, spec.level_repeats)
         asked, stretch = stretch, self._affordable(stretch, len(levels) - 1, codes.num_samples)
         sounds: list[tuple[str, Block]] = []
         if source is not None and source.shape[1] > stretch.start - asked.start:
@@ -93,7 +94,7 @@ class PageFiles:
             kept = replace(codes, codes=codes.codes[:n_q])
             sounds.append(
                 (
-                    f"{n_q * spec.bandwidth / spec.n_q:g} kbps",
+                    f"{spec.bandwidth_of(n_q):.4g} kbps",
                     _finite(decode_stretch(self._codec, kept, stretch)),
                 )
             )
@@ -188,10 +189,12 @@ def _finite(sound: Block) -> Block:
     return np.clip(np.nan_to_num(sound, nan=0.0), -ABSURD_SAMPLE, ABSURD_SAMPLE)
 
 
-def nested_levels(n_q: int) -> list[int]:
+def nested_levels(n_q: int, repeats: tuple[int, ...] | None = None) -> list[int]:
     """Numbers of codebooks to listen to, few first: residual codebooks nest, and each halving is a
-    bandwidth of its own."""
+    bandwidth of its own. A level of several rows has all or none."""
     levels = [n_q]
+    if repeats is not None:
+        return [whole for whole in accumulate(repeats) if whole < n_q] + levels
     while levels[0] % 2 == 0 and levels[0] >= 4:
         levels.insert(0, levels[0] // 2)
     return levels

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError
 from tokenizer.types import Codes
 
@@ -81,11 +82,8 @@ def require_codes(codes: Codes, spec: CodecSpec) -> None:
         )
     if not spec.layout.fits(codes.chunk_frames.tolist(), codes.num_samples):
         raise _other_chunks(codes, spec)
-    sizes = spec.codebook_sizes or (spec.codebook_size,) * spec.n_q
-    for level, size in enumerate(sizes[: codes.n_q]):
-        largest = int(codes.codes[level].max(initial=0))
-        if largest >= size:
-            raise ShapeError(f"code {largest} is outside the codebook of {size}")
+    if wrong := outside(codes.codes, spec.sizes):
+        raise ShapeError(wrong)
     if spec.has_scales and codes.scales is None:
         raise ShapeError("the codec divides by scales, and the codes have none")
 

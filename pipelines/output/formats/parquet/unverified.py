@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tokenizer.chunking import Layout
-from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.errors import ShardError
 
 UNKNOWN = "unknown"
@@ -146,6 +146,8 @@ def _codebooks(shard: pq.ParquetFile) -> tuple[int, int]:
                 most = max(most, int(values.to_numpy(zero_copy_only=False).max()))
     if len(n_q) != 1 or None in n_q or 0 in n_q:
         raise ShardError(f"rows of {_listed(sorted(map(str, n_q)))} codebooks")
+    if most >= MAX_CODEBOOK:
+        raise ShardError(f"code {most}: codes have at most 16 bits here")
     return n_q.pop(), max(_LEAST_CODEBOOK, 1 << most.bit_length())
 
 
