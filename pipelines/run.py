@@ -38,6 +38,7 @@ from pipelines.tokenizing.progress import (
     refuse_more_failures,
 )
 from tokenizer.codecs import describe_codec
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 
@@ -80,13 +81,7 @@ class _Run:
         require_measures(config.measures)
         if config.keep is not None:
             Keep(config.keep, config.measures)
-        self._spec = describe_codec(
-            config.codec,
-            bandwidth=config.bandwidth,
-            n_q=config.n_q,
-            revision=config.revision,
-            precision=config.precision,
-        )
+        self._spec = _described(config)
         if self._spec.precision == "fast" and (
             options.device == "cpu" or not (options.address or usable_gpu())
         ):
@@ -352,3 +347,13 @@ class _Run:
     def _elsewhere(self) -> int:
         """How many shards of other parts are not committed."""
         return len(self._missing()) if self._options.part is not None else 0
+
+
+def _described(config: TokenizeConfig) -> CodecSpec:
+    return describe_codec(
+        config.codec,
+        bandwidth=config.bandwidth,
+        n_q=config.n_q,
+        revision=config.revision,
+        precision=config.precision,
+    )

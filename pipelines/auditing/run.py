@@ -375,15 +375,13 @@ class _Audit:
 
     def _corpus(self, survey: Survey, recordings: Sequence[RecordingAudit]) -> Corpus:
         totals = Totals.over(self._manifest.records())
-        use = counted_use(survey.counts)
+        use = counted_use(survey.counts, self._spec.sizes)
         return Corpus(
             recordings=totals.rows,
             seconds=totals.num_samples / self._spec.sample_rate,
             shards=totals.shards,
             surveyed=survey.shards,
-            findings=tuple(
-                of_corpus(CorpusEvidence(survey, use, self._spec.codebook_size, recordings))
-            ),
+            findings=tuple(of_corpus(CorpusEvidence(survey, use, self._spec.sizes, recordings))),
             codebooks=tuple(asdict(level) for level in use),
             scales=scale_histogram(survey.scales, survey.silent_chunks),
             source_hours=hours_by_rate(survey.entries, self._spec.sample_rate),

@@ -27,6 +27,7 @@ from pipelines.loader.sample import (
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.formats.reading.base import damage
+from tokenizer.chunking import runs_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 
@@ -348,7 +349,9 @@ def _sample(
     at_end = last == (chunks if windows else index.frames_of(row))
     end = total if at_end else last * stride
     frames = (
-        index.chunk_frames(row, first, last) if windows else np.array([codes.shape[1]], np.uint16)
+        index.chunk_frames(row, first, last)
+        if windows
+        else np.array(runs_of(codes.shape[1]), np.uint16)
     )
     start_seconds = first * stride / spec.sample_rate
     scales, values = _fields(reader, row, fields, start_seconds, end / spec.sample_rate)
@@ -363,6 +366,7 @@ def _sample(
         scales=scales if scales is None or not windows else scales[first:last],
         fields=values,
         last_start=(last - 1 - first) * stride if windows else 0,
+        layout=spec.layout,
     )
 
 

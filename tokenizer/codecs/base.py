@@ -6,6 +6,7 @@ recordings, batches and overlaps is here or in `tokenizer.chunking`, once.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.check import check_samples
 from tokenizer.chunking import MAX_RUN, Layout
+from tokenizer.codecs.codebooks.ranges import outside
+from tokenizer.codecs.codebooks.words import describe_spec
 from tokenizer.codecs.flow.decoding import decoded_blocks, decoded_together
 from tokenizer.codecs.flow.encoding import EncodeStream, encoded_in_chunks, encoded_in_lock_step
 from tokenizer.codecs.flow.incoming import AudioSource, blocks_of, waveform_of
@@ -90,23 +93,16 @@ class CodecSpec:
         """Entries of each of the `n_q` codebooks, also where all have the same."""
         return self.codebook_sizes or (self.codebook_size,) * self.n_q
 
+    def bandwidth_of(self, n_q: int) -> float:
+        """kbps that its first `n_q` codebooks come to."""
+        bits = [math.log2(size) for size in self.sizes]
+        if len(set(bits)) == 1:
+            return self.bandwidth * n_q / self.n_q
+        return self.bandwidth * sum(bits[:n_q]) / sum(bits)
+
     def describe(self) -> str:
         """For people: `6 kbps: 4 codebooks of 1,024, 48,000 Hz stereo`."""
-        channels = {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels")
-        return (
-            f"{self.bandwidth:.4g} kbps: {describe_codebooks(self)}, {self.sample_rate:,} Hz "
-            f"{channels}"
-        )
-
-
-def describe_codebooks(spec: CodecSpec) -> str:
-    """For people: `4 codebooks of 1,024`; where their sizes differ, all of them."""
-    different = sorted(set(spec.sizes))
-    of = ", ".join(f"{size:,}" for size in (different[:1] if len(different) == 1 else spec.sizes))
-    books = "codebook" if spec.n_q == 1 else "codebooks"
-    rates = spec.level_repeats
-    at = f" ({len(rates)} levels, {':'.join(map(str, rates))} codes a frame)" if rates else ""
-    return f"{spec.n_q} {books} of {of}{at}"
+        return describe_spec(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -366,11 +362,8 @@ def require_codes(codes: Codes, spec: CodecSpec) -> None:
         )
     if not spec.layout.fits(codes.chunk_frames.tolist(), codes.num_samples):
         raise _other_chunks(codes, spec)
-    sizes = spec.codebook_sizes or (spec.codebook_size,) * spec.n_q
-    for level, size in enumerate(sizes[: codes.n_q]):
-        largest = int(codes.codes[level].max(initial=0))
-        if largest >= size:
-            raise ShapeError(f"code {largest} is outside the codebook of {size}")
+    if wrong := outside(codes.codes, spec.sizes):
+        raise ShapeError(wrong)
     if spec.has_scales and codes.scales is None:
         raise ShapeError("the codec divides by scales, and the codes have none")
 

@@ -205,6 +205,15 @@ def test_a_page_that_was_taken_out_is_missed() -> None:
     assert refusal(joined(parts[:2] + parts[3:])) == "damaged"
 
 
+@pytest.mark.parametrize("seconds", [0.5, 0.5002, 0.505])
+def test_a_short_page_that_was_taken_out_is_missed_wherever_it_was(seconds: float) -> None:
+    """Near the end too, where what its page cuts off the last packet hid the loss of another."""
+    parts = pages(opus(seconds, "20000"))
+    assert not report(joined(parts)).flags
+    for number in range(3, len(parts) - 1):
+        assert refusal(joined(parts[:number] + parts[number + 1 :])) == "damaged", number
+
+
 @pytest.mark.parametrize("make", [opus, vorbis])
 @pytest.mark.parametrize("lengths", [(1.7, 0.6), (0.6, 1.7), (0.03, 1.7), (0.5, 0.5, 0.5)])
 def test_all_links_of_a_chain_are_read_as_files_of_their_own(
