@@ -7,6 +7,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from os import PathLike, fspath
 from threading import Lock
 from typing import Any
@@ -24,6 +25,7 @@ from pipelines.loader.sample import (
     together,
     units_per_second,
 )
+from pipelines.loader.scales import median_of, spread_over
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.formats.reading.base import damage
@@ -152,6 +154,13 @@ class CodesDataset:
     def measures(self) -> tuple[str, ...]:
         """The columns of quality that its shards have."""
         return self._reader(0).measures
+
+    @cached_property
+    def median_scale(self) -> float | None:
+        """What a chunk's scale commonly is, for `codec.decode_codes(made, scales=…)`: the median
+        over recordings from everywhere in the corpus. None for a codec without scales."""
+        found = (self._find(number) for number in spread_over(len(self)))
+        return median_of(reader.scales(row) for reader, row in found)
 
     def __len__(self) -> int:
         return self._first_rows[-1]
