@@ -28,7 +28,6 @@ from codecshards import (
     filter_codes,
     merge_codes,
     reshard_codes,
-    split_codes,
 )
 from pipelines.output.rows import Rows
 from pipelines.output.verify import verify
@@ -115,13 +114,12 @@ def test_answers_that_fail_cost_new_folders_nothing(bucket: Bucket, made: Path) 
     bucket.proxy.rule = by_turns(0.03)
     out, whole = bucket.url("out"), rows_of(sorted((made / "data").iterdir()))
     reshard_codes(out, bucket.url("shuffled"), shuffle=3)
-    split_codes(out, bucket.url("parts"), valid=0.4)
     filter_codes(out, bucket.url("few"), where="text is not null")
     filter_codes(out, bucket.url("rest"), where="text is null")
     merge_codes([bucket.url("few"), bucket.url("rest")], bucket.url("both"))
     assert bucket.proxy.faults > 8
     bucket.proxy.rule = lambda request: None
-    for name in ("shuffled", "parts", "both"):
+    for name in ("shuffled", "both"):
         assert stored(bucket, name) == whole
         assert verify(bucket.url(name)) == []
         assert bucket.keys(f"{name}/manifest/staging/") == []
@@ -171,7 +169,7 @@ def test_a_store_that_goes_at_any_step_leaves_an_edit_before_or_after(
     expected = after_edits(made)
     states = [{id: row["text"] for id, row in one.items()} for one in (rows, expected)]
     seen = set()
-    for step in steps(3, 8, 13):
+    for step in steps(3, 13):
         name = f"out{step}"
         bucket.upload(made, name)
         bucket.proxy.rule = Gone(step)
@@ -204,7 +202,7 @@ def test_a_store_that_goes_at_any_step_leaves_nothing_half_in_a_new_folder(
     monkeypatch.setenv(PATIENCE_VARIABLE, "0")
     bucket.upload(made, "out")
     rows = rows_of(sorted((made / "data").iterdir()))
-    for step in steps(3, 9):
+    for step in steps(9):
         new = f"new{step}"
         bucket.proxy.rule = Gone(step)
         forget_clients()

@@ -128,7 +128,8 @@ def _fill_codebooks(net: Any) -> None:
 
 def _turned(size: int) -> torch.Tensor:
     """A random rotation, `[size, size]`."""
-    return torch.linalg.qr(torch.randn(size, size)).Q
+    rotation: torch.Tensor = torch.linalg.qr(torch.randn(size, size)).Q
+    return rotation
 
 
 def _embeddings(net: Any) -> torch.Tensor:
