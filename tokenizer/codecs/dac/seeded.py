@@ -146,7 +146,8 @@ def _size(net: Any, frames: torch.Tensor) -> float:
 
 def _turned(size: int) -> torch.Tensor:
     """A random rotation, `[size, size]`."""
-    return torch.linalg.qr(torch.randn(size, size)).Q
+    rotation: torch.Tensor = torch.linalg.qr(torch.randn(size, size)).Q
+    return rotation
 
 
 def _embeddings(net: Any) -> torch.Tensor:
@@ -154,8 +155,9 @@ def _embeddings(net: Any) -> torch.Tensor:
     config = net.config
     second = config.sampling_rate // config.hop_length * config.hop_length
     samples = 0.2 * synthetic_audio(1, config.sampling_rate, _SECONDS)
-    frames = [net.encoder(samples[None, :, i * second : (i + 1) * second])[0].T
-              for i in range(_SECONDS)]
+    frames = [
+        net.encoder(samples[None, :, i * second : (i + 1) * second])[0].T for i in range(_SECONDS)
+    ]
     return torch.cat(frames)
 
 
@@ -170,9 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
-        write_seeded_dac(
-            options.folder, model=options.model, size=options.size, seed=options.seed
-        )
+        write_seeded_dac(options.folder, model=options.model, size=options.size, seed=options.seed)
     except (CodecshardsError, OSError) as error:
         print(f"seeded: {error}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ pass instead of a matrix of distances."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,7 @@ class SegmentedSeaNet:
         positions = -(-rows.shape[0] // self._in)
         count = max(round((positions - skipped) / SEGMENT), 1)
         edges = [skipped + (positions - skipped) * i // count for i in range(count + 1)]
-        segments = list(zip(edges, edges[1:], strict=False))
+        segments = list(itertools.pairwise(edges))
         return torch.cat(self._threads.map(lambda edge: self._segment(rows, *edge), segments))
 
     @torch.inference_mode()
