@@ -1,4 +1,4 @@
-"""The truth: transformers' own encoder and quantizer, on a whole recording or on stretches of one."""
+"""The truth: transformers' own encoder and quantizer, on a recording or on stretches of one."""
 
 from __future__ import annotations
 
