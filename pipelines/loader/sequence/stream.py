@@ -27,6 +27,10 @@ _SAME = (
     "chunk_length",
     "chunk_stride",
     "codebook_size",
+    "codebook_sizes",
+    "level_repeats",
+    "window_length",
+    "window_context",
     "weights_sha256",
     "has_scales",
 )
@@ -58,6 +62,7 @@ class Stream:
         self.shares = mixture.shares
         self.spec = self.datasets[0].spec
         self.n_q = self.datasets[0].codebooks
+        self.sizes = self.datasets[0].sizes
         self.channels = self.datasets[0].channels
         self.crop = crop
         self._units = None if crop is None else crop.units(self.spec)
