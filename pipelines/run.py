@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from pipelines.corpus.by_channel import planned
+from pipelines.corpus.web_versions import with_web_versions
 from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
@@ -151,7 +152,14 @@ class _Run:
         placing = Placing(config.shard_hours, config.split)
         plan = plan_with(
             placing,
-            planned(self._source, config.channels, config.stream, patience, cutting=cutting),
+            planned(
+                self._source,
+                config.channels,
+                config.stream,
+                patience,
+                with_web_versions(self._source.scan()),
+                cutting,
+            ),
             lambda: self._source.notes,
         )
         if not placing.by_recordings:

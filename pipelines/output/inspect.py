@@ -18,8 +18,9 @@ from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, u
 from pipelines.output.manifest.edits import described, history
 from pipelines.output.manifest.generations import Generation
 from pipelines.output.manifest.records import NO_ERRORS
+from pipelines.output.manifest.since import changes_since
 from pipelines.output.quality.figures import Spread, quality_table, spreads
-from pipelines.output.storage import Storage, open_storage
+from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, many, printable
 from tokenizer.codecs.base import CodecSpec
@@ -184,7 +185,7 @@ def inspect(out: str) -> Summary:
         timings=_summed(record.timings for record in records),
         codebooks=codebook_use(records, stored.codec),
         precision=manifest.read_precision(),
-        audit=last_audit(manifest.storage),
+        audit=last_audit(manifest),
         notes=plan.notes,
         quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
         generations=manifest.generations()[1:],
@@ -192,15 +193,17 @@ def inspect(out: str) -> Summary:
     )
 
 
-def last_audit(storage: Storage) -> dict[str, Any] | None:
-    """What `audit/report.json` says in short; None when there is none that can be read."""
+def last_audit(manifest: Manifest) -> dict[str, Any] | None:
+    """What `audit/report.json` says in short, and as `since` what has changed after it; None when
+    there is none that can be read."""
     try:
-        report = json.loads(storage.read("audit/report.json"))
+        report = json.loads(manifest.storage.read("audit/report.json"))
         said = {
             name: report[name]
             for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")
         }
-        return said | {"corpus_findings": report["corpus"]["findings"]}
+        since = changes_since(manifest, report["state"]) if "state" in report else ""
+        return said | {"corpus_findings": report["corpus"]["findings"], "since": since}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -374,6 +377,8 @@ def _audit_line(audit: Mapping[str, Any]) -> str:
         for name, spread in audit["figures"].items()
         if "mean" in spread
     ]
+    if audit["since"]:
+        parts.insert(1, f"OUT was {audit['since']}")
     parts += [f"{found['name']} {found['recordings']}" for found in audit["findings"]]
     return ", ".join([*parts, *(found["name"] for found in audit["corpus_findings"])])
 

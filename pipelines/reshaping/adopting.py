@@ -4,6 +4,7 @@ they were copied."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from pipelines.output.plan import Plan, shard_names, write_plan
 from pipelines.output.plans.distinct import DistinctIds
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
+from pipelines.reshaping.card_facts import told_by_card
 from pipelines.reshaping.copying import Sums
 from pipelines.reshaping.derive import Derived
 from pipelines.system.words import format_hours, many
@@ -37,6 +39,8 @@ from tokenizer.types import Recording
 
 ADOPTED = "(adopted)"
 """the source of a folder of which nobody knows it"""
+FIRST_SPLIT = "train"
+"""of files whose names say nothing, and before all others"""
 _NUMBERED = re.compile(r"(\w+)-(\d{5,6})(?:-of-(\d{5}))?")
 
 
@@ -98,15 +102,14 @@ class _Adoption:
         spec = self._spec(asked)
         parts: list[tuple[_File, Sums]] = []
         plan = self._plan(spec, parts)
-        split_name = plan.split
-        facts = PlanFacts(plan.sha256, split_name, len(plan.shards), plan.count)
+        facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count, plan.splits)
         config = TokenizeConfig(
             ADOPTED,
             codec=spec.codec,
             revision=spec.revision,
             bandwidth=spec.bandwidth,
             format=self._format,
-            split=split_name,
+            split=plan.split,
             precision=spec.precision,
         )
         derived: dict[str, Any] = {"command": "adopt", "arguments": {}, "parents": []}
@@ -126,7 +129,7 @@ class _Adoption:
             f"{self._out}: {many(totals.rows, 'recording')}, {format_hours(seconds)}, adopted in "
             f"{many(totals.shards, 'shard')}"
         )
-        return Derived(self._out, totals.shards, totals.rows, seconds, 0, {split_name: len(parts)})
+        return Derived(self._out, totals.shards, totals.rows, seconds, 0, dict(facts.named_splits))
 
     def _spec(self, asked: CodecSpec | None) -> CodecSpec:
         blobs = [self._blob(file.place) for file in self._files]
@@ -134,16 +137,25 @@ class _Adoption:
         spec = one_spec(found, [blob.name for blob in blobs])
         if spec.codec != UNKNOWN:
             return spec
+        said_by = "what was asked for"
+        if asked is None:
+            asked, said_by = told_by_card(self._storage, spec), "what README.md says"
+            if asked is not None:
+                self._display.message(
+                    f"{self._out}: by its README.md these are codes of {asked.codec}, "
+                    f"{asked.bandwidth:g} kbps"
+                )
         if asked is None:
             raise UsageError(
                 f"{self._out}: no footer says which codec these are codes of ({spec.n_q} "
-                f"codebooks, {spec.sample_rate} Hz): give --codec and --bandwidth, or --like OUT"
+                f"codebooks, {spec.sample_rate} Hz), and no README.md: give --codec and "
+                "--bandwidth, or --like OUT"
             )
-        one_spec([asked, *found], [f"what was asked for ({asked.codec})", *(b.name for b in blobs)])
+        one_spec([asked, *found], [f"{said_by} ({asked.codec})", *(blob.name for blob in blobs)])
         return asked
 
     def _plan(self, spec: CodecSpec, parts: list[tuple[_File, Sums]]) -> Plan:
-        names = {file.name.rsplit("-", 3)[0] for file in self._files}
+        splits = list(Counter(file.name.rsplit("-", 3)[0] for file in self._files).items())
         with DistinctIds() as ids:
 
             def placed() -> Iterator[tuple[int, Recording]]:
@@ -157,7 +169,8 @@ class _Adoption:
                     parts.append((file, sums))
                 ids.check()
 
-            return write_plan(placed(), names.pop())
+            several = splits if len(splits) > 1 else []
+            return write_plan(placed(), splits[0][0], splits=lambda: several)
 
     def _rows(self, file: _File, spec: CodecSpec) -> Iterator[tuple[Row, Recording]]:
         place = f"{self._storage.root}/{file.place}"
@@ -237,21 +250,32 @@ def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:
     if len(kinds) != 1:
         said = f"several formats ({', '.join(sorted(kinds))})" if kinds else "no shards"
         raise UsageError(f"{out} holds {said}: adopt takes Parquet files, or tars")
-    stems = {place: PurePosixPath(place).stem for place in places}
-    numbered = {place: found for place in places if (found := _NUMBERED.fullmatch(stems[place]))}
-    splits = {found.group(1) for found in numbered.values()} or {"train"}
-    if len(splits) > 1:
-        raise UsageError(f"{out} holds several splits ({', '.join(sorted(splits))}): adopt each")
-    names = shard_names([(splits.pop(), len(places))])
-    taken = {
-        int(found.group(2)): place
-        for place, found in numbered.items()
-        if int(found.group(2)) < len(places) and found.group(3) in (None, f"{len(places):05d}")
-    }
+    found: dict[str, list[str]] = {}
+    for place in places:
+        found.setdefault(_split_of(place), []).append(place)
+    files = []
+    for split_name in sorted(found, key=lambda name: (name != FIRST_SPLIT, name)):
+        files += _numbered(split_name, found[split_name])
+    return suffixes[kinds.pop()], files
+
+
+def _split_of(place: str) -> str:
+    numbered = _NUMBERED.fullmatch(PurePosixPath(place).stem)
+    return FIRST_SPLIT if numbered is None else numbered.group(1)
+
+
+def _numbered(split_name: str, places: list[str]) -> list[_File]:
+    """The files of one split, in order."""
+    taken: dict[int, str] = {}
+    for place in places:
+        found = _NUMBERED.fullmatch(PurePosixPath(place).stem)
+        total = f"{len(places):05d}"
+        if found and int(found.group(2)) < len(places) and found.group(3) in (None, total):
+            taken[int(found.group(2))] = place
     others = iter(sorted(set(places) - set(taken.values())))
-    return suffixes[kinds.pop()], [
+    return [
         _File(taken[number] if number in taken else next(others), name)
-        for number, name in enumerate(names)
+        for number, name in enumerate(shard_names([(split_name, len(places))]))
     ]
 
 

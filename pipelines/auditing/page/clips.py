@@ -41,6 +41,8 @@ lower bandwidths. The first that fits is taken, and the clip gets shorter rather
 FLAC_BYTES_A_SAMPLE = 2
 """a channel: what 16 bits take at the most, for codecs at rates that Opus does not know"""
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+LEAD_SECONDS = 30
+"""before a stretch, from which a codec without chunks is decoded"""
 PEAKS = 400
 """columns of the waveform"""
 
@@ -214,10 +216,12 @@ def most_segments(spec: CodecSpec, seconds: float) -> int:
 
 
 def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
-    """The same samples as decoding all of it gives, from the chunks that touch the stretch."""
+    """The same samples as decoding all of it gives, from the chunks that touch the stretch. A codec
+    without chunks remembers what was before: it begins `LEAD_SECONDS` early, by when that makes no
+    difference to an ear."""
     spec = codec.spec
     if spec.chunk_length is None or spec.chunk_stride is None:
-        return codec.decode(codes).samples[:, stretch.start : stretch.stop]
+        return _decoded_within(codec, codes, stretch)
     chunks = split(codes, spec)
     first = max(0, stretch.start // spec.chunk_stride - 1)
     last = min(len(chunks), -(-stretch.stop // spec.chunk_stride))
@@ -235,6 +239,20 @@ def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
     if last == len(chunks):
         parts.append(joined.finish())
     return np.concatenate(parts, axis=1)[:, stretch.start - at : stretch.stop - at]
+
+
+def _decoded_within(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
+    """Of a codec without chunks: a block is let go once it has passed."""
+    hop = codec.spec.frame_length
+    lead = int(LEAD_SECONDS * codec.sample_rate)
+    first = max(0, stretch.start - lead) // hop if codec.piece_length else 0
+    at, parts = first * hop, []
+    for block in codec.decode_stream(replace(codes, layout=codec.spec.layout)[first:]):
+        parts.append(block[:, max(0, stretch.start - at) : max(0, stretch.stop - at)])
+        at += block.shape[1]
+        if at >= stretch.stop:
+            break
+    return np.concatenate(parts, axis=1)
 
 
 def peaks(sound: Block, span: int) -> list[list[int] | None]:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
-from pipelines.output.formats.parquet.thrift import Cursor, read_struct
 from pipelines.output.formats.reading.base import Part
 from pipelines.output.formats.reading.runs import Request, Runs
+from pipelines.system.arrow import Cursor, read_struct
 
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
 _PLAIN, _PLAIN_DICTIONARY, _RLE_DICTIONARY, _BYTE_STREAM_SPLIT = 0, 2, 8, 9

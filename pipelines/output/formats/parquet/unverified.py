@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tokenizer.chunking import chunk_spans, frames_of
+from tokenizer.chunking import Layout
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.errors import ShardError
 
@@ -127,9 +127,7 @@ def _geometry(rows: _Rows, rate: int) -> tuple[int | None, int | None, int]:
 
 def _fits(rows: _Rows, chunk: int | None, stride: int | None, hop: int) -> bool:
     return all(
-        length > 0
-        and frames
-        == [frames_of(stop - start, hop) for start, stop in chunk_spans(length, chunk, stride)]
+        length > 0 and frames == Layout(hop, chunk, stride).chunk_frames(length)
         for length, frames in zip(rows.lengths.tolist(), rows.chunks, strict=True)
     )
 
