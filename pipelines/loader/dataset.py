@@ -136,11 +136,6 @@ class CodesDataset:
         return self.n_q * (self.channels or 1)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Entries of the codebook of each row of a sample's codes."""
-        return self.spec.sizes[: self.n_q] * (self.channels or 1)
-
-    @property
     def left_out(self) -> int:
         """Rows that no sample has."""
         return self._catalog.rows - len(self) * (self.channels or 1)

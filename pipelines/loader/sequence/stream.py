@@ -62,8 +62,9 @@ class Stream:
         self.shares = mixture.shares
         self.spec = self.datasets[0].spec
         self.n_q = self.datasets[0].codebooks
-        self.sizes = self.datasets[0].sizes
         self.channels = self.datasets[0].channels
+        self.sizes = self.spec.sizes[: self.datasets[0].n_q] * (self.channels or 1)
+        """entries of the codebook of each row of a sample's codes"""
         self.crop = crop
         self._units = None if crop is None else crop.units(self.spec)
         self._seed = seed
