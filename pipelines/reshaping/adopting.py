@@ -58,7 +58,8 @@ def adopt_codes(
     out: str,
     *,
     codec: str | None = None,
-    bandwidth: float = 6.0,
+    bandwidth: float | None = None,
+    n_q: int | None = None,
     revision: str | None = None,
     like: str | None = None,
     quiet: bool = True,
@@ -71,6 +72,7 @@ def adopt_codes(
         out: the folder.
         codec: what the codes are of, where no footer says so.
         bandwidth: of that codec, in kbps.
+        n_q: its codebooks, instead.
         revision: of that codec.
         like: another output folder of the same codec instead.
         quiet: no word of progress.
@@ -82,7 +84,7 @@ def adopt_codes(
         ShardError: a file is damaged, or no shard of codes.
     """
     with open_display(quiet) as display:
-        return _Adoption(out, display).work(_asked(codec, bandwidth, revision, like))
+        return _Adoption(out, display).work(_asked(codec, bandwidth, n_q, revision, like))
 
 
 class _Adoption:
@@ -219,7 +221,11 @@ class _Adoption:
 
 
 def _asked(
-    codec: str | None, bandwidth: float, revision: str | None, like: str | None
+    codec: str | None,
+    bandwidth: float | None,
+    n_q: int | None,
+    revision: str | None,
+    like: str | None,
 ) -> CodecSpec | None:
     if codec is not None and like is not None:
         raise UsageError("--codec and --like: give one of them")
@@ -227,7 +233,7 @@ def _asked(
         return Manifest(open_storage(like)).require_config().codec
     if codec is None:
         return None
-    return describe_codec(codec, bandwidth=bandwidth, revision=revision)
+    return describe_codec(codec, bandwidth=bandwidth, n_q=n_q, revision=revision)
 
 
 def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:
