@@ -38,6 +38,8 @@ _SECONDS = 10
 """of synthetic audio to draw codebooks from"""
 _KEPT = 0.6
 """share of a residual's size that a level leaves, about as trained levels do"""
+_LOUD = 0.15
+"""RMS of what is decoded"""
 
 
 def write_seeded_dac(
@@ -78,7 +80,11 @@ def write_seeded_dac(
         config = DacConfig(**{**MODELS[model], **SIZES[size], **(changes or {})})
         net = DacModel(config).eval()  # type: ignore[no-untyped-call]
         _spread(net)
-        _fill_codebooks(net)
+        frames = _embeddings(net)
+        _fill_codebooks(net, frames)
+        final = net.decoder.conv2
+        final.weight.mul_(_LOUD / _size(net, frames))
+        final.bias.zero_()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     net.save_pretrained(folder)
     extractor = DacFeatureExtractor(
@@ -94,23 +100,26 @@ def _spread(net: Any) -> None:
     for module in net.modules():
         kind = type(module).__name__
         if kind == "Snake1d":
-            module.alpha.copy_(torch.exp(0.7 * torch.randn_like(module.alpha)))
+            module.alpha.copy_(torch.exp(0.5 * torch.randn_like(module.alpha)))
         elif kind in ("Conv1d", "ConvTranspose1d"):
             fan_in = module.in_channels * module.kernel_size[0]
             if kind == "ConvTranspose1d":
                 fan_in //= module.stride[0]
-            module.weight.copy_(torch.randn_like(module.weight) / math.sqrt(fan_in))
+            weight = torch.randn_like(module.weight) / math.sqrt(fan_in)
+            # Snake's output has a mean, which would grow from layer to layer and hide the signal.
+            inputs = 1 if kind == "Conv1d" else 0
+            if module.in_channels > 1:
+                weight = weight - weight.mean(dim=inputs, keepdim=True)
+            module.weight.copy_(weight)
             module.bias.copy_(0.05 * torch.randn_like(module.bias))
         elif kind == "DacResidualUnit":
             # Beside the shortcut: sums of many units would grow.
             module.conv2.weight.mul_(0.3)
-    net.decoder.conv2.weight.mul_(0.3)
 
 
-def _fill_codebooks(net: Any) -> None:
+def _fill_codebooks(net: Any, residual: torch.Tensor) -> None:
     """Level by level: the codebook is drawn from the projections seen so far, and the way back is
     the projection's transpose, so that a level takes off a share of what it sees."""
-    residual = _embeddings(net)
     for level in net.quantizer.quantizers:
         down = level.in_proj.weight[:, :, 0]
         # Rows at right angles, along which the residual lies most: what is taken off is seen.
@@ -124,6 +133,15 @@ def _fill_codebooks(net: Any) -> None:
         entries = latents[chosen]
         level.codebook.weight.copy_(entries + 0.35 * entries.std(0) * torch.randn_like(entries))
         residual = residual - level(residual.t()[None])[0][0].t()
+
+
+def _size(net: Any, frames: torch.Tensor) -> float:
+    """RMS of what the last convolution gives, before the tanh, which may be full."""
+    found: list[torch.Tensor] = []
+    hook = net.decoder.conv2.register_forward_hook(lambda layer, given, y: found.append(y))
+    net.decoder(frames[:100].t()[None])
+    hook.remove()
+    return float(found[0].std())
 
 
 def _turned(size: int) -> torch.Tensor:
