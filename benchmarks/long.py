@@ -132,7 +132,7 @@ def kind_of(pid: int, known: str) -> str:
     except OSError:
         return known
     for mark, name in (
-        ("corpus.child", "reader of audio files"),
+        ("reader_process", "reader of audio files"),
         ("-m codecshards", "the command"),
     ):
         if mark in text:
