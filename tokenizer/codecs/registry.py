@@ -135,6 +135,7 @@ def _named(place: str) -> Callable[..., Any]:
 CODECS: dict[str, Builtin] = {"mulaw": Builtin(_describe_mulaw, _load_mulaw)}
 """those that ship with the package, by name"""
 FAMILIES: dict[str, Family] = {
+    "dac": _row("dac.checkpoint:describe_dac", "dac.codec:DacCodec"),
     "encodec": _row("encodec.checkpoint:describe_checkpoint", "encodec.codec:EncodecCodec"),
     "higgs_audio_v2_tokenizer": _row(
         "semantic.xcodec:describe_xcodec", "semantic.xcodec:HiggsTokenizer"
