@@ -25,9 +25,7 @@ class Convolution:
     @classmethod
     def of(cls, module: Any) -> Convolution:
         """Of a `torch.nn.Conv1d`."""
-        return cls(
-            module.kernel_size[0], module.stride[0], module.dilation[0], module.padding[0]
-        )
+        return cls(module.kernel_size[0], module.stride[0], module.dilation[0], module.padding[0])
 
     @property
     def reach(self) -> int:

@@ -1,4 +1,4 @@
-"""The truth: transformers' own encoder and quantizer, on a whole recording or on stretches of one."""
+"""The truth: transformers' own encoder and quantizer, on whole recordings or stretches."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ class Reference:
         """float32 `[1, samples]`, whole hops, to codes int64 `[n_q, frames]`."""
         return self._quantizer(self._encoder(samples[None])[0], doubt=False)[0]
 
-    def agrees(
-        self, samples: torch.Tensor, codes: torch.Tensor, frame: int, hop: int
-    ) -> bool:
+    def agrees(self, samples: torch.Tensor, codes: torch.Tensor, frame: int, hop: int) -> bool:
         """Whether transformers gives a frame these codes, `[n_q]`, on stretches of several lengths
         about it, of a recording float32 `[1, samples]`.
 
