@@ -123,7 +123,7 @@ def test_memory_is_that_of_a_piece(pair: Any, monkeypatch: Any) -> None:
     hop = codec.spec.frame_length
     monkeypatch.setattr(codec, "_longest_whole", 10 * hop)
     state, sizes = None, []
-    for i in range(6):
+    for _i in range(6):
         (found,) = codec.encode_pieces([Piece(sound(100 * hop), state, False)])
         state = found.state
         sizes.append(len(pickle.dumps(state)))
@@ -162,7 +162,7 @@ def test_silence_and_the_reference(pair: Any, seeded: Callable[[str], Path]) -> 
 
 
 def test_fewer_codebooks_nest(pair: Any, seeded: Callable[[str], Path]) -> None:
-    codec, truth, model = pair
+    _codec, truth, model = pair
     name = "44khz" if model.config.sampling_rate == 44_100 else "16khz"
     few = load_codec(str(seeded(name)), device="cpu", n_q=3)
     samples = sound(30_000)
@@ -172,7 +172,7 @@ def test_fewer_codebooks_nest(pair: Any, seeded: Callable[[str], Path]) -> None:
 
 
 def test_decoding_is_transformers_in_any_pieces(pair: Any) -> None:
-    codec, truth, model = pair
+    codec, _truth, model = pair
     hop, rng = codec.spec.frame_length, np.random.default_rng(0)
     for frames in (1, 2, 63, 300):
         codes = rng.integers(0, codec.spec.codebook_size, (codec.spec.n_q, frames))
