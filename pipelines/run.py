@@ -22,7 +22,7 @@ from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
-from pipelines.planning.corpus import open_corpus, open_cutting
+from pipelines.planning.corpus import about_channels, open_corpus, open_cutting
 from pipelines.planning.watching import SAID_EVERY, seldom
 from pipelines.running.growth import Growth, Next
 from pipelines.running.news import News
@@ -176,7 +176,7 @@ class _Run:
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
-        for note in (*placing.notes(), *plan.notes):
+        for note in (*about_channels(config, self._spec), *placing.notes(), *plan.notes):
             self._display.message(note)
         return True
 

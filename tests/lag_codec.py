@@ -137,7 +137,12 @@ def _load(*_: object) -> Codec:
     return LagCodec(piece_length=8_000, batch_chunks=4)
 
 
-LAG = Builtin(_describe, _load)
+def _load_whole(*_: object) -> Codec:
+    return LagCodec(piece_length=None)
+
+
+LAG, WHOLE = Builtin(_describe, _load), Builtin(_describe, _load_whole)
+"""in pieces, and one that takes recordings whole"""
 
 
 def as_plugin(folder: Path) -> str:

@@ -89,7 +89,8 @@ def _lasting(version: str | None) -> str | None:
 
 def _is_asked_for(recording: Recording) -> bool:
     return (
-        scheme(recording.uri) in _WEB
+        recording.uri[:4].lower() == "http"  # all others at once
+        and scheme(recording.uri) in _WEB
         and VERSION not in recording.locator
         and "rejected" not in recording.locator
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.output.manifest.commits import Failure, Manifest
 from pipelines.output.manifest.edits import described, history
 from pipelines.output.manifest.generations import Generation
 from pipelines.output.manifest.records import NO_ERRORS
 from pipelines.output.manifest.since import changes_since
+from pipelines.output.manifest.sums import Failures, Sums
 from pipelines.output.quality.figures import Spread, quality_table, spreads
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, many, printable
-from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.codebooks.words import describe_codebooks
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind
@@ -60,7 +60,7 @@ class Summary:
     bytes: int
     bits_per_code: float | None
     """file size over codes, everything in the files included"""
-    failures: tuple[Failure, ...]
+    failures: Sequence[Failure]
     failure_kinds: Mapping[str, int]
     flags: Mapping[str, int]
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -162,32 +162,30 @@ def inspect(out: str) -> Summary:
     manifest = Manifest(open_storage(out))
     stored = manifest.require_config()
     plan = manifest.read_plans()
-    records = list(manifest.committed().values())
-    frames = sum(record.frames for record in records)
-    size = sum(record.bytes for record in records)
-    codes = frames * stored.codec.n_q
-    failures = tuple(failure for record in records for failure in record.failures)
+    sums = Sums()
+    quality = spreads(map(sums.add, manifest.records()))
+    codes = sums.frames * stored.codec.n_q
     return Summary(
         out=out,
         stored=stored,
         shards_planned=len(manifest.planned_names()),
-        shards=len(records),
+        shards=sums.shards,
         recordings_planned=plan.count,
-        recordings=sum(record.rows for record in records),
-        hours=sum(record.num_samples for record in records) / stored.codec.sample_rate / 3600,
-        frames=frames,
-        chunks=sum(record.chunks for record in records),
-        bytes=size,
-        bits_per_code=8 * size / codes if codes else None,
-        failures=failures,
-        failure_kinds=dict(sorted(Counter(failure.kind for failure in failures).items())),
-        flags=_summed(record.flags for record in records),
-        timings=_summed(record.timings for record in records),
-        codebooks=codebook_use(records, stored.codec),
+        recordings=sums.rows,
+        hours=sums.num_samples / stored.codec.sample_rate / 3600,
+        frames=sums.frames,
+        chunks=sums.chunks,
+        bytes=sums.bytes,
+        bits_per_code=8 * sums.bytes / codes if codes else None,
+        failures=Failures(manifest, sums.kinds.total()),
+        failure_kinds=dict(sorted(sums.kinds.items())),
+        flags=_rounded(sums.flags),
+        timings=_rounded(sums.timings),
+        codebooks=() if sums.counts is None else counted_use(sums.counts, stored.codec.sizes),
         precision=manifest.read_precision(),
         audit=last_audit(manifest),
         notes=plan.notes,
-        quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
+        quality=quality,
         generations=manifest.generations()[1:],
         edits=tuple(history(manifest.storage)),
     )
@@ -206,16 +204,6 @@ def last_audit(manifest: Manifest) -> dict[str, Any] | None:
         return said | {"corpus_findings": report["corpus"]["findings"], "since": since}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def codebook_use(records: Iterable[CommitRecord], spec: CodecSpec) -> tuple[CodebookUse, ...]:
-    """How each level is used over all records; empty when nothing is committed."""
-    total: NDArray[np.int64] | None = None
-    for record in records:
-        if record.codebook_counts is not None:
-            counts = unpack_counts(record.codebook_counts)
-            total = counts if total is None else total + counts
-    return () if total is None else counted_use(total, spec.sizes)
 
 
 def counted_use(counts: NDArray[np.int64], sizes: Sequence[int] = ()) -> tuple[CodebookUse, ...]:
@@ -237,10 +225,7 @@ def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
     )
 
 
-def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part)
+def _rounded(total: Mapping[str, float]) -> dict[str, Any]:
     return {name: round(value, 3) for name, value in sorted(total.items())}
 
 

@@ -3,13 +3,15 @@ they were copied."""
 
 from __future__ import annotations
 
+import pickle
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
@@ -58,7 +60,8 @@ def adopt_codes(
     out: str,
     *,
     codec: str | None = None,
-    bandwidth: float = 6.0,
+    bandwidth: float | None = None,
+    n_q: int | None = None,
     revision: str | None = None,
     like: str | None = None,
     quiet: bool = True,
@@ -71,6 +74,7 @@ def adopt_codes(
         out: the folder.
         codec: what the codes are of, where no footer says so.
         bandwidth: of that codec, in kbps.
+        n_q: its codebooks, instead.
         revision: of that codec.
         like: another output folder of the same codec instead.
         quiet: no word of progress.
@@ -82,7 +86,7 @@ def adopt_codes(
         ShardError: a file is damaged, or no shard of codes.
     """
     with open_display(quiet) as display:
-        return _Adoption(out, display).work(_asked(codec, bandwidth, revision, like))
+        return _Adoption(out, display).work(_asked(codec, bandwidth, n_q, revision, like))
 
 
 class _Adoption:
@@ -97,9 +101,11 @@ class _Adoption:
 
     def work(self, asked: CodecSpec | None) -> Derived:
         """Do it; the configuration comes last, and without it nothing counts."""
-        spec = self._spec(asked)
-        parts: list[tuple[_File, Sums]] = []
-        plan = self._plan(spec, parts)
+        with tempfile.TemporaryFile(prefix="codecshards-records-") as records:
+            return self._work(self._spec(asked), records)
+
+    def _work(self, spec: CodecSpec, records: IO[bytes]) -> Derived:
+        plan = self._plan(spec, records)
         facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count, plan.splits)
         config = TokenizeConfig(
             ADOPTED,
@@ -112,9 +118,10 @@ class _Adoption:
         )
         derived: dict[str, Any] = {"command": "adopt", "arguments": {}, "parents": []}
         stored = StoredRun(config, spec, version("codecshards"), facts, derived)
-        for file, sums in parts:
-            record = self._record(file, sums, stored.fingerprint)
-            self._storage.write(record_name(file.name), record.to_json())
+        records.seek(0)
+        for file in self._files:
+            found: CommitRecord = pickle.load(records)
+            self._put(file, replace(found, fingerprint=stored.fingerprint))
         with self._storage.stage(staged_plan_name(plan.sha256)) as path:
             plan.save(path)
         if not self._storage.create(CONFIG, seal(stored.to_json(), sort_keys=True)):
@@ -152,7 +159,9 @@ class _Adoption:
         one_spec([asked, *found], [f"{said_by} ({asked.codec})", *(blob.name for blob in blobs)])
         return asked
 
-    def _plan(self, spec: CodecSpec, parts: list[tuple[_File, Sums]]) -> Plan:
+    def _plan(self, spec: CodecSpec, records: IO[bytes]) -> Plan:
+        """What is there. What each file's commit record will say waits on disk: counts of codes add
+        up over many files."""
         splits = list(Counter(file.name.rsplit("-", 3)[0] for file in self._files).items())
         with DistinctIds() as ids:
 
@@ -164,7 +173,7 @@ class _Adoption:
                         ids.add(row.id, file.place)
                         next(sums.over(iter([(row, recording)])))
                         yield number, recording
-                    parts.append((file, sums))
+                    pickle.dump(self._record(file, sums), records)
                 ids.check()
 
             several = splits if len(splits) > 1 else []
@@ -184,23 +193,28 @@ class _Adoption:
         if empty:
             raise ShardError(f"{place}: has no rows: take it away first")
 
-    def _record(self, file: _File, sums: Sums, fingerprint: str) -> CommitRecord:
+    def _put(self, file: _File, record: CommitRecord) -> None:
+        """Give a file its place, and its record."""
         final = f"{DATA}/{self._form.file_name(file.name)}"
         if file.place != final:
             self._storage.move(file.place, final)
-        with self._storage.open(final) as content:
-            footer = self._form.footer(content, final)
+        self._storage.write(record_name(file.name), record.to_json())
+
+    def _record(self, file: _File, sums: Sums) -> CommitRecord:
+        """All but the fingerprint, which is that of the plan too."""
+        with self._storage.open(file.place) as content:
+            footer = self._form.footer(content, file.place)
         stats = sums.stats
         return CommitRecord(
             shard=file.name,
             format=self._format,
-            fingerprint=fingerprint,
+            fingerprint="",
             rows=stats.rows,
             frames=stats.frames,
             chunks=stats.chunks,
             num_samples=stats.num_samples,
-            bytes=self._storage.size(final),
-            sha256=hash_stored(self._storage, final),
+            bytes=self._storage.size(file.place),
+            sha256=hash_stored(self._storage, file.place),
             staged=None,
             failures=(),
             flags=dict(sorted(sums.flags.items())),
@@ -219,7 +233,11 @@ class _Adoption:
 
 
 def _asked(
-    codec: str | None, bandwidth: float, revision: str | None, like: str | None
+    codec: str | None,
+    bandwidth: float | None,
+    n_q: int | None,
+    revision: str | None,
+    like: str | None,
 ) -> CodecSpec | None:
     if codec is not None and like is not None:
         raise UsageError("--codec and --like: give one of them")
@@ -227,7 +245,7 @@ def _asked(
         return Manifest(open_storage(like)).require_config().codec
     if codec is None:
         return None
-    return describe_codec(codec, bandwidth=bandwidth, revision=revision)
+    return describe_codec(codec, bandwidth=bandwidth, n_q=n_q, revision=revision)
 
 
 def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:

@@ -13,7 +13,8 @@ from tokenizer.codecs.base import CodecSpec
 _ROW = re.compile(r"^\| (codec|weights|bandwidth|audio|precision) \| (.*) \|$", re.MULTILINE)
 _CODEC = re.compile(r"`([^`]+)`(?: at revision `([^`]+)`)?")
 _WEIGHTS = re.compile(r"SHA-256 `([^`]+)`")
-_BANDWIDTH = re.compile(r"([\d.]+) kbps: (\d+) codebooks? of (\d+) codes")
+_BANDWIDTH = re.compile(r"([\d.]+) kbps: (\d+) codebooks? of ([\d,]+) codes")
+"""where all codebooks have one size, and a row each"""
 _AUDIO = re.compile(r"(\d+) Hz, (\d+) channels?")
 
 
@@ -43,7 +44,7 @@ def told_by_card(storage: Storage, guessed: CodecSpec) -> CodecSpec | None:
         revision=codec[1],
         weights_sha256=weights[0],
         bandwidth=float(bandwidth[0]),
-        codebook_size=int(bandwidth[2]),
+        codebook_size=int(bandwidth[2].replace(",", "")),
         precision="fast" if said.get("precision", "").startswith("fast") else "exact",
     )
     same = (int(bandwidth[1]), int(audio[0]), int(audio[1])) == (

@@ -25,7 +25,7 @@ from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
 from tokenizer.codecs.encodec.proven import unproven
 from tokenizer.codecs.encodec.reference import ReferenceModules, ReferenceNetwork
-from tokenizer.codecs.encodec.streams.network import PieceNetwork, ReferencePieces, streams
+from tokenizer.codecs.encodec.streams.network import PieceNetwork, streams
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ShapeError
@@ -127,5 +127,5 @@ def open_pieces(
         return network
     if streams(model.config):
         with suppress(UnknownLayer):
-            return ReferencePieces(model, modules, spec.n_q)
+            return PieceNetwork(model, modules, spec.n_q)
     return None

@@ -21,15 +21,15 @@ from tokenizer.codecs.encodec.cpu.threads import Threads
 from tokenizer.codecs.encodec.streams.gates import step
 from tokenizer.codecs.encodec.streams.trace import Trace
 
-WARM, MOST_WARM = 40, 160
+WARM, MOST_WARM = 48, 192
 """frames that a segment begins too early; doubled where that was too few, up to the greatest"""
 ROWS = 8
 """segments that share a reading of the weights: more cost more than the reading"""
 BLOCK = 32
 """steps whose input is multiplied at once"""
-AGREEMENT = 1e-7
-"""greatest difference between two states that are the same, for outputs within -1 and 1; what the
-convolutions' rounding does to them is more"""
+AGREEMENT = 2e-6
+"""greatest difference between two states that are the same, as a share of their root mean square:
+their own rounding differs by as much"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,9 @@ class SegmentedLstm:
 
 def _agree(before: Trace, after: Trace, place: int) -> bool:
     """Whether the last state of one is that of the other at a place."""
-    outputs = np.abs(before.outputs[:, -1] - after.outputs[:, place]).max()
-    cells = np.abs(before.cells[:, -1] - after.cells[:, place])
-    # NaN agrees with nothing: then it is run again, and comes out.
-    close = cells <= AGREEMENT * np.maximum(np.abs(before.cells[:, -1]), 1.0)
-    return bool(outputs <= AGREEMENT) and bool(close.all())
+    for ours, theirs in ((before.outputs, after.outputs), (before.cells, after.cells)):
+        size = np.sqrt(np.square(ours[:, -1]).mean())
+        # NaN agrees with nothing: then it is run again, and comes out.
+        if not np.abs(ours[:, -1] - theirs[:, place]).max() <= AGREEMENT * size:
+            return False
+    return True

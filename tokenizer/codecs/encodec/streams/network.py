@@ -3,9 +3,7 @@ with them."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,6 @@ from tokenizer.codecs.encodec.streams.reach import LEAST_FRAMES
 from tokenizer.codecs.encodec.streams.stack import (
     ReferenceLstm,
     Stack,
-    StackState,
     layers_run,
     make_stack,
     parts_of,
@@ -29,35 +26,11 @@ from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 
 PIECE_SECONDS = 20
 """of a piece of a long recording: an LSTM in segments gains by length"""
-REFERENCE_WINDOW = 40
-"""frames that the reference is run on at a time. With the frames around them these are lengths for
-which oneDNN rounds as it does a whole recording, with one thread and with two; multiples of 64 are
+REFERENCE_WINDOW = 90
+"""frames that the reference is run on at a time: what lies between its layers then stays in a
+core's cache. With the frames around them, and as halves of it are, these are lengths for which MKL
+and oneDNN round as they do a whole recording, with one thread and with two; multiples of 64 are
 not"""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodingState:
-    """What is remembered of a recording that is being encoded."""
-
-    stack: StackState
-    squares: float = 0.0
-    """sum of the squares of all frames so far"""
-    frames: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """One recording's new frames."""
-
-    piece: Piece
-    before: EncodingState
-    after: EncodingState
-    frames: torch.Tensor
-    """float32 `[n, dim]`"""
-    rms: float
-    """of all frames so far, or of these if that is more"""
-    trace: Any
-    """the LSTM's states along them, see `Stack.advance`"""
 
 
 def streams(config: Any) -> bool:
@@ -68,64 +41,71 @@ def streams(config: Any) -> bool:
 
 
 class PieceNetwork(Network):
-    """Pieces of recordings, and whole ones, to codes and back."""
+    """transformers' own modules on windows, on any device: its very codes, as on a CPU neither the
+    place nor the length of a signal changes how they round."""
 
     def __init__(self, model: Any, modules: ReferenceModules, n_q: int) -> None:
-        """`modules` are the model's."""
+        """`modules` are the model's.
+
+        Raises:
+            UnknownLayer: the model has layers that this cannot run.
+        """
         self._model, self._modules, self.n_q = model, modules, n_q
         config = model.config
         self._channels, self._device = int(config.audio_channels), next(model.parameters()).device
         frames = max(PIECE_SECONDS * int(config.sampling_rate) // int(config.hop_length), 1)
         self._frames = frames
         self.piece_length: int = frames * int(config.hop_length)
-        self._encoder, self._decoder = self._stacks()
+        self._encoder = self._reference_stack(model.encoder, decodes=False)
+        self._decoder = self._decoder_stack()
 
-    @abstractmethod
-    def _stacks(self) -> tuple[Stack, Stack]:
-        """The model's encoder and decoder.
+    def _reference_stack(self, module: Any, decodes: bool) -> Stack:
+        before, lstm, after = parts_of(module)
+        return make_stack(
+            module,
+            (layers_run(before, self._device), layers_run(after, self._device)),
+            ReferenceLstm(lstm),
+            self._model.config,
+            decodes=decodes,
+            window=REFERENCE_WINDOW,
+        )
 
-        Raises:
-            UnknownLayer: the model has layers that this cannot run.
-        """
-
-    @abstractmethod
-    def _codes(self, encoded: Sequence[Encoded]) -> list[torch.Tensor]:
-        """int64 `[n_q, n]` of each recording's new frames, of which there is at least one."""
+    def _decoder_stack(self) -> Stack:
+        return self._reference_stack(self._model.decoder, decodes=True)
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         """As `tokenizer.codecs.base.Codec.encode_pieces`."""
         with torch.inference_mode(), exact_float32():
-            begin = EncodingState(self._encoder.begin(self._channels))
-            before: list[EncodingState] = [piece.state or begin for piece in pieces]
-            stacks, frames, traces = self._encoder.advance(
-                [state.stack for state in before],
+            begin = self._encoder.begin(self._channels)
+            after, frames, _ = self._encoder.advance(
+                [begin if piece.state is None else piece.state for piece in pieces],
                 [np.ascontiguousarray(piece.samples.T) for piece in pieces],
                 [piece.last for piece in pieces],
             )
-            encoded = [
-                _measured(piece, state, stack, new, trace)
-                for piece, state, stack, new, trace in zip(
-                    pieces, before, stacks, frames, traces, strict=True
-                )
-            ]
-            some = [one for one in encoded if len(one.frames)]
-            check_finite(all(bool(torch.isfinite(one.frames).all()) for one in some))
-            codes = iter(self._codes(some) if some else [])
-        none = np.zeros((self.n_q, 0), np.uint16)
+            check_finite(all(bool(torch.isfinite(one).all()) for one in frames))
+            codes = [self._codes(piece, one) for piece, one in zip(pieces, frames, strict=True)]
         return [
-            PieceCodes(
-                next(codes).numpy().astype(np.uint16) if len(one.frames) else none,
-                None if one.piece.last else one.after,
-            )
-            for one in encoded
+            PieceCodes(one, None if piece.last else state)
+            for piece, state, one in zip(pieces, after, codes, strict=True)
         ]
+
+    def _codes(self, piece: Piece, frames: torch.Tensor) -> NDArray[np.uint16]:
+        count = len(frames)
+        if not count:
+            return np.zeros((self.n_q, 0), np.uint16)
+        whole = piece.state is None and piece.last
+        if count < LEAST_FRAMES and not whole:  # products of few rows are rounded differently
+            frames = frames.repeat(-(-LEAST_FRAMES // count), 1)
+        there = frames.t()[None].contiguous().to(self._device)
+        found = self._modules.quantize(there, self.n_q)[:, 0, :count].cpu().numpy()
+        return found.astype(np.uint16)
 
     def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
         """As `tokenizer.codecs.base.Codec.decode_pieces`."""
         with torch.inference_mode(), exact_float32():
             found = [self._embedded(piece.codes) for piece in pieces]
             begin = self._decoder.begin(self._model.config.hidden_size)
-            states: list[StackState] = [piece.state or begin for piece in pieces]
+            states = [begin if piece.state is None else piece.state for piece in pieces]
             after, samples, _ = self._decoder.advance(states, found, [one.last for one in pieces])
         none = np.zeros((self._channels, 0), np.float32)
         return [
@@ -174,44 +154,3 @@ class PieceNetwork(Network):
         there = torch.from_numpy(codes.astype(np.int64)).to(self._device)
         rows: NDArray[np.float32] = self._modules.dequantize(there[:, None])[0].t().cpu().numpy()
         return rows
-
-
-class ReferencePieces(PieceNetwork):
-    """transformers' own modules on windows, on any device."""
-
-    def _stacks(self) -> tuple[Stack, Stack]:
-        return self._stack(self._model.encoder, False), self._stack(self._model.decoder, True)
-
-    def _stack(self, module: Any, decodes: bool) -> Stack:
-        before, lstm, after = parts_of(module)
-        runs = (layers_run(before, self._device), layers_run(after, self._device))
-        return make_stack(
-            module,
-            runs,
-            ReferenceLstm(lstm),
-            self._model.config,
-            decodes=decodes,
-            window=REFERENCE_WINDOW,
-        )
-
-    def _codes(self, encoded: Sequence[Encoded]) -> list[torch.Tensor]:
-        return [self._one(one) for one in encoded]
-
-    def _one(self, encoded: Encoded) -> torch.Tensor:
-        frames, count = encoded.frames, len(encoded.frames)
-        whole = encoded.piece.state is None and encoded.piece.last
-        if count < LEAST_FRAMES and not whole:  # products of few rows are rounded differently
-            frames = frames.repeat(-(-LEAST_FRAMES // count), 1)
-        there = frames.t()[None].contiguous().to(self._device)
-        return self._modules.quantize(there, self.n_q)[:, 0, :count].cpu()
-
-
-def _measured(
-    piece: Piece, before: EncodingState, stack: StackState, frames: torch.Tensor, trace: Any
-) -> Encoded:
-    if not len(frames):
-        return Encoded(piece, before, replace(before, stack=stack), frames, 0.0, trace)
-    squares = float(frames.double().square().mean(1).sum())
-    after = EncodingState(stack, before.squares + squares, before.frames + len(frames))
-    mean = max(after.squares / after.frames, squares / len(frames))
-    return Encoded(piece, before, after, frames, mean**0.5, trace)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.encodec.reference import static_step
 from tokenizer.codecs.encodec.streams.reach import reach_of
 from tokenizer.codecs.encodec.streams.stage import Held, Rows, Run, Stage
 from tokenizer.codecs.encodec.streams.trace import Trace
@@ -26,7 +27,7 @@ class StackState:
 
     first: Held
     trace: Trace
-    """the LSTM's last states, up to that of frame `first.done - 1`"""
+    """the LSTM's last state, that of frame `first.done - 1`"""
     second: Held
 
 
@@ -49,8 +50,6 @@ class Stack:
     first: Stage
     lstm: Recurrent
     second: Stage
-    remembered: int = 1
-    """of the LSTM's states"""
 
     def begin(self, channels: int) -> StackState:
         """Before a recording's first piece."""
@@ -79,7 +78,7 @@ class Stack:
             hidden[i], traces[i] = output.numpy(), traces[i].then(trace)
         seconds, results = self.second.advance([state.second for state in states], hidden, last)
         after = [
-            StackState(one, trace.part(-self.remembered, None), other)
+            StackState(one, trace.part(-1, None), other)
             for one, trace, other in zip(firsts, traces, seconds, strict=True)
         ]
         return after, results, traces
@@ -153,12 +152,14 @@ def make_stack(
 
 
 def layers_run(layers: Sequence[Any], device: torch.device) -> Run:
-    """transformers' own modules as a stage's: one window at a time."""
+    """transformers' own modules as a stage's: one window at a time, with weights that are computed
+    once."""
+    steps = [static_step(layer) for layer in layers]
 
     def one(rows: torch.Tensor) -> torch.Tensor:
         x = rows.t()[None].contiguous().to(device)
-        for layer in layers:
-            x = layer(x)
+        for step in steps:
+            x = step(x)
         return x[0].t().cpu()
 
     return lambda windows: [one(window) for window in windows]

@@ -45,8 +45,6 @@ class Stage:
     """rows of output"""
     window: int
     """frames that are run at a time"""
-    kept: int = 0
-    """frames before the next one that are held in any case"""
 
     def advance(
         self, held: Sequence[Held], new: Sequence[Rows], last: Sequence[bool]
@@ -106,6 +104,6 @@ class Stage:
             yield a, b, lo, hi
 
     def _rest(self, held: Held, ready: int) -> Held:
-        start = max(ready - max(self.reach.before + self.reach.least, self.kept), held.start)
+        start = max(ready - self.reach.before - self.reach.least, held.start)
         # In memory of its own: a view would hold all of it.
         return Held(held.rows[(start - held.start) * self.taken :].copy(), start, ready)
