@@ -1,9 +1,9 @@
 """`snac`: the Multi-Scale Neural Audio Codec (https://github.com/hubertsiuzdak/snac) by its own
 package. `$CODECSHARDS_SNAC` is a folder with its config.json and pytorch_model.bin, or a hub id.
 
-The truth is `SNAC.encode` on one recording alone, so recordings are taken whole. The model pads them
-to whole windows of its attention; codes beyond a recording's last frame are not kept, and decoding
-repeats that frame in their place.
+The truth is `SNAC.encode` on one recording alone, so recordings are taken whole. The model pads
+them to whole windows of its attention; codes beyond a recording's last frame are not kept, and
+decoding repeats that frame in their place.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def checkpoint() -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["config.json", "pytorch_model.bin"]))
     except Exception as error:
-        raise CodecLoadError(
-            f"codec snac: {name} is no folder and cannot be fetched: set {VARIABLE} to one"
-        ) from error
+        raise CodecLoadError(f"codec snac: no {name}: set {VARIABLE} to a folder") from error
 
 
 def describe(bandwidth: float | None, n_q: int | None = None) -> CodecSpec:
@@ -58,18 +56,8 @@ def describe(bandwidth: float | None, n_q: int | None = None) -> CodecSpec:
     if n_q not in (None, rows) or (bandwidth is not None and abs(bandwidth - whole) > 0.005):
         raise CodecLoadError(f"codec snac has {rows} rows of codes, {whole:.4g} kbps: ask for that")
     return CodecSpec(
-        codec="snac",
-        revision=None,
-        weights_sha256=weights,
-        bandwidth=round(whole, 6),
-        n_q=rows,
-        codebook_size=size,
-        sample_rate=rate,
-        channels=1,
-        frame_length=hop,
-        chunk_length=None,
-        chunk_stride=None,
-        has_scales=False,
+        *("snac", None, weights, round(whole, 6), rows, size, rate, 1, hop),
+        *(None, None, False),  # neither chunks nor scales
         level_repeats=repeats,
     )
 
@@ -96,9 +84,7 @@ class SnacCodec(Codec):
 
     @torch.inference_mode()
     def _decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
-        window = (self.model.attn_window_size or 1) // math.gcd(
-            self.model.attn_window_size or 1, self.repeats[-1]
-        )
+        window = math.lcm(self.model.attn_window_size or 1, self.repeats[-1]) // self.repeats[-1]
         padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % window)), mode="edge")
         rows = torch.from_numpy(padded.astype(np.int64)).to(self.device).split(list(self.repeats))
         with torch.random.fork_rng():  # the decoder adds noise: the same each time
