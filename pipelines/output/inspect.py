@@ -18,11 +18,13 @@ from pipelines.output.manifest.commits import Failure, Manifest
 from pipelines.output.manifest.edits import described, history
 from pipelines.output.manifest.generations import Generation
 from pipelines.output.manifest.records import NO_ERRORS
+from pipelines.output.manifest.since import changes_since
 from pipelines.output.manifest.sums import Failures, Sums
 from pipelines.output.quality.figures import Spread, quality_table, spreads
-from pipelines.output.storage import Storage, open_storage
+from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, many, printable
+from tokenizer.codecs.codebooks.words import describe_codebooks
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind
 
@@ -179,9 +181,9 @@ def inspect(out: str) -> Summary:
         failure_kinds=dict(sorted(sums.kinds.items())),
         flags=_rounded(sums.flags),
         timings=_rounded(sums.timings),
-        codebooks=() if sums.counts is None else counted_use(sums.counts),
+        codebooks=() if sums.counts is None else counted_use(sums.counts, stored.codec.sizes),
         precision=manifest.read_precision(),
-        audit=last_audit(manifest.storage),
+        audit=last_audit(manifest),
         notes=plan.notes,
         quality=quality,
         generations=manifest.generations()[1:],
@@ -189,23 +191,30 @@ def inspect(out: str) -> Summary:
     )
 
 
-def last_audit(storage: Storage) -> dict[str, Any] | None:
-    """What `audit/report.json` says in short; None when there is none that can be read."""
+def last_audit(manifest: Manifest) -> dict[str, Any] | None:
+    """What `audit/report.json` says in short, and as `since` what has changed after it; None when
+    there is none that can be read."""
     try:
-        report = json.loads(storage.read("audit/report.json"))
+        report = json.loads(manifest.storage.read("audit/report.json"))
         said = {
             name: report[name]
             for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")
         }
-        return said | {"corpus_findings": report["corpus"]["findings"]}
+        since = changes_since(manifest, report["state"]) if "state" in report else ""
+        return said | {"corpus_findings": report["corpus"]["findings"], "since": since}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def counted_use(counts: NDArray[np.int64]) -> tuple[CodebookUse, ...]:
+def counted_use(counts: NDArray[np.int64], sizes: Sequence[int] = ()) -> tuple[CodebookUse, ...]:
     """How each level is used, from how often each code occurs: int64 `[n_q, codebook_size]`; only
-    levels that occur."""
-    return tuple(_use(level, of_level) for level, of_level in enumerate(counts) if of_level.any())
+    levels that occur. Those of other sizes than the largest have no more entries than `sizes`."""
+    own = sizes if len(sizes) == len(counts) else [counts.shape[1]] * len(counts)
+    return tuple(
+        _use(level, of_level[:size])
+        for level, (of_level, size) in enumerate(zip(counts, own, strict=True))
+        if of_level.any()
+    )
 
 
 def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
@@ -257,8 +266,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         *[("made", each) for each in summary.stored.made],
         (
             "codec",
-            f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "
-            f"{codec.codebook_size}",
+            f"{codec.codec}, {codec.bandwidth:.4g} kbps, {describe_codebooks(codec)}",
         ),
         ("weights", codec.weights_sha256[:16]),
         ("shards", f"{summary.shards} of {summary.shards_planned} {config.format} ({state})"),
@@ -354,6 +362,8 @@ def _audit_line(audit: Mapping[str, Any]) -> str:
         for name, spread in audit["figures"].items()
         if "mean" in spread
     ]
+    if audit["since"]:
+        parts.insert(1, f"OUT was {audit['since']}")
     parts += [f"{found['name']} {found['recordings']}" for found in audit["findings"]]
     return ", ".join([*parts, *(found["name"] for found in audit["corpus_findings"])])
 

@@ -59,12 +59,15 @@ def duplicate_flag(id: str, copies: Mapping[str, str]) -> Iterator[Remark]:
         yield Remark(FindingName.DUPLICATE, f"the same audio, byte for byte, as {copies[id]}")
 
 
-def collapse_flags(use: Sequence[CodebookUse], frames: int, size: int) -> Iterator[Remark]:
+def collapse_flags(
+    use: Sequence[CodebookUse], frames: int, sizes: Sequence[int]
+) -> Iterator[Remark]:
     """Codebook levels that use few of their codes, or few of them often, over `frames` frames and
-    codebooks of `size`."""
-    if frames < COUNTED_ENOUGH * size:
-        return
+    codebooks of those sizes."""
     for level in use:
+        size = sizes[level.level]
+        if frames < COUNTED_ENOUGH * size:
+            continue
         if level.perplexity < COLLAPSED_SHARE * size or 1 - level.used > DEAD_SHARE:
             dead = round((1 - level.used) * size)
             detail = (

@@ -217,7 +217,7 @@ _ROWS = (
         FindingName.COLLAPSE,
         WARNING,
         "A codebook uses few of its codes, or few of them often.",
-        of_corpus=lambda e: collapse_flags(e.use, int(e.survey.counts[0].sum()), e.codebook_size),
+        of_corpus=lambda e: collapse_flags(e.use, int(e.survey.counts[0].sum()), e.sizes),
     ),
     FindingKind(
         FindingName.NOTHING_COMPARED,

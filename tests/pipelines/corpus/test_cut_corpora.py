@@ -411,6 +411,13 @@ def test_flags_that_cannot_be_followed(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", ["A", [1, 2], [{"name": "intro"}], None, 3])
+def test_what_else_a_corpus_calls_segments_stays_in_meta(given: Any) -> None:
+    whole = Recording("a", "a.wav", meta={"segments": given, "style": "x"})
+    for piece in segments(whole, Cuts(100, 420, ((0, 250), (250, 420)))):
+        assert piece.meta == {"segments": given, "style": "x", "cut_from": "a"}
+
+
 def test_settings_are_one_however_they_are_said() -> None:
     assert TokenizeConfig("x", cut="silence") == TokenizeConfig("x", cut="silence", cut_max=30)
     with pytest.raises(UsageError):
