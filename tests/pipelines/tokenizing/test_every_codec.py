@@ -15,8 +15,10 @@ from pipelines import CodesDataset, CodesLoader, Crop, Delay
 from pipelines.cli.main import main
 from tokenizer import load_codec, read_audio
 
-LENGTHS = {"short": 0.05, "middle": 0.7, "long": 2.3}
+LENGTHS = {"short": 0.05, "middle": 0.4, "long": 1.3}
 """seconds"""
+TO_THE_END = ("encodec-24khz", "mimi", "xcodec2")
+"""that are also audited and decoded by the command: each takes several processes"""
 FORMATS = dict(zip(WRITERS, cycle(("parquet", "webdataset"))))
 
 

@@ -89,7 +89,7 @@ def noise(codec: Codec, samples: int, seed: int = 0) -> Waveform:
 def test_codes_are_transformers_own(seeded: Seeded, kind: str) -> None:
     codec, model = loaded(seeded, kind), model_of(seeded(kind), kind)
     hop, different = codec.spec.frame_length, set()
-    for samples in (1, hop - 1, hop, hop + 1, 5 * hop, 7_001, 2 * codec.sample_rate + 13):
+    for samples in (1, hop, hop + 1, 7_001, codec.sample_rate + 13):
         waveform = noise(codec, samples, seed=samples)
         codes = codec.encode(waveform)
         assert codes.frames == -(-samples // hop) and codes.num_samples == samples
@@ -131,7 +131,7 @@ def test_long_recordings_are_encoded_in_windows(seeded: Seeded, kind: str) -> No
     """Each window alone by transformers, cut out here by hand: 10 frames, 2 of them context."""
     codec, model = windowed(loaded(seeded, kind), 10, 2), model_of(seeded(kind), kind)
     hop = codec.spec.frame_length
-    for frames in (9.5, 10, 10.25, 16, 16.1, 22, 27.3):
+    for frames in (10, 10.25, 16.1, 22):
         waveform = noise(codec, int(frames * hop), seed=int(8 * frames))
         codes = codec.encode(waveform)
         expected, start = [], 0
@@ -152,7 +152,7 @@ def test_pieces_do_not_matter(seeded: Seeded, kind: str) -> None:
     codec = windowed(loaded(seeded, kind), 10, 2)
     waveform = noise(codec, 30 * codec.spec.frame_length + 17)
     whole, rng = codec.encode(waveform), np.random.default_rng(3)
-    for _ in range(3):
+    for _ in range(2):
         with codec.stream() as stream:
             at, parts = 0, []
             while at < waveform.num_samples:
