@@ -291,6 +291,6 @@ def _family(checkpoint: Checkpoint) -> Family:
     if family is None:
         raise CodecLoadError(
             f"codec {checkpoint.name}: its config.json has the model_type "
-            f"{checkpoint.model_type!r}; give a checkpoint of {' or '.join(FAMILIES)}"
+            f"{checkpoint.model_type!r}; give a checkpoint of {', '.join(FAMILIES)}"
         )
     return family

@@ -172,14 +172,14 @@ def test_a_click_that_the_source_has_too_is_music() -> None:
 
 def test_a_codebook_that_has_collapsed() -> None:
     use = [CodebookUse(0, 700.0, 0.99, 9.4), CodebookUse(1, 3.0, 0.01, 1.6)]
-    found = list(collapse_flags(use, 100_000, 1024))
+    found = list(collapse_flags(use, 100_000, (1024,) * 8))
     assert (
         names(found) == [FindingName.COLLAPSE]
         and "codebook 1" in found[0].detail
         and "1014 dead" in found[0].detail
     )
-    assert names(collapse_flags(use[:1], 100_000, 1024)) == []
-    assert names(collapse_flags(use, 1_000, 1024)) == []  # too little to tell
+    assert names(collapse_flags(use[:1], 100_000, (1024,) * 8)) == []
+    assert names(collapse_flags(use, 1_000, (1024,) * 8)) == []  # too little to tell
 
 
 def test_many_dead_codes_are_a_collapse_however_evenly_the_others_are_used() -> None:
@@ -187,7 +187,7 @@ def test_many_dead_codes_are_a_collapse_however_evenly_the_others_are_used() -> 
         CodebookUse(0, 300.0, 0.49, 8.2),
         CodebookUse(1, 200.0, 0.75, 7.6),
     ]  # the other is what a little speech uses
-    found = list(collapse_flags(use, 20_480, 1024))
+    found = list(collapse_flags(use, 20_480, (1024,) * 8))
     assert (
         names(found) == [FindingName.COLLAPSE]
         and "codebook 0" in found[0].detail
