@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -88,12 +89,12 @@ def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:
 
     Where a codec has no scales no loudness is known: there all entries are of one class.
     """
-    lengths = np.fromiter((one.num_samples for one in entries), np.float64, len(entries))
-    levels = np.fromiter(
-        (-np.inf if one.level is None else one.level for one in entries), np.float64, len(entries)
-    )
-    shards = (sys.intern(entry.shard) for entry in entries)
-    return list(zip(shards, _classes(lengths), _classes(levels), strict=True))
+    lengths, levels, shards = array("d"), array("d"), []
+    for one in entries:  # which may be read from a file: once
+        lengths.append(one.num_samples)
+        levels.append(-np.inf if one.level is None else one.level)
+        shards.append(sys.intern(one.shard))
+    return list(zip(shards, _classes(np.array(lengths)), _classes(np.array(levels)), strict=True))
 
 
 def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> list[int]:

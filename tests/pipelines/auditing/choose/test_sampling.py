@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.auditing.choose.entries import BLOCK, Spooled
+from pipelines.auditing.choose import entries
+from pipelines.auditing.choose.entries import Spooled
 from pipelines.auditing.choose.sampling import by_suspicion, choose, strata, stratified
 from pipelines.auditing.choose.survey import Entry
 from pipelines.auditing.judge.among_others import duplicates
@@ -144,14 +145,15 @@ def test_ids_and_all() -> None:
         choose([], sample=1)
 
 
-def test_a_survey_on_disk_is_the_list_that_it_was_given() -> None:
-    given = corpus(2 * BLOCK + 5)
+def test_a_survey_on_disk_is_the_list_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "BLOCK", 64)
+    given = corpus(2 * 64 + 5)
     spooled: Spooled[Entry] = Spooled()
     assert list(spooled) == [] and not spooled
     for one in given:
         spooled.append(one)
     assert len(spooled) == len(given) and list(spooled) == given and spooled[-3:] == given[-3:]
-    for place in (0, BLOCK - 1, BLOCK, 2 * BLOCK, -1, 7):
+    for place in (0, 63, 64, 128, -1, 7):
         assert spooled[place] == given[place]
     with pytest.raises(IndexError):
         spooled[len(given)]
@@ -161,17 +163,18 @@ def test_a_survey_on_disk_is_the_list_that_it_was_given() -> None:
     assert duplicates(spooled) == {} and duplicates(same) == {"copy": given[5].recording.id}
 
 
-def test_memory_of_a_survey_does_not_go_with_the_corpus() -> None:
+def test_memory_of_a_survey_does_not_go_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "BLOCK", 64)
     peaks = []
-    for blocks in (2, 8):
+    for count in (192, 1_920):
         tracemalloc.start()
         spooled: Spooled[Entry] = Spooled()
-        for number in range(blocks * BLOCK):
-            spooled.append(replace(ONE, recording=Recording(f"{number}", "x" * 200)))
-        assert sum(1 for _ in spooled) == blocks * BLOCK
+        for number in range(count):
+            spooled.append(replace(ONE, recording=Recording(f"{number}", "x" * 2_000)))
+        assert sum(1 for _ in spooled) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 ONE = corpus(1)[0]
