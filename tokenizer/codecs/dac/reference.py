@@ -36,7 +36,7 @@ class Reference:
         start, stop = first // hop, last // hop + 1
         least = stop - start
         blocked = -(-least // BLOCKED) * BLOCKED
-        for length in dict.fromkeys((least, blocked, blocked + 4)):
+        for length in (blocked, blocked + 4):
             begin = max(start - (length - least) // 2, 0)
             end = min(begin + length, samples.shape[1] // hop)
             begin = max(min(begin, end - length), 0)
