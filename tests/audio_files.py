@@ -45,13 +45,14 @@ def by_ffmpeg(
     default: int | None = None,
     video_seconds: float = 0.0,
     options: dict[str, str] | None = None,
+    layout: str | None = None,
 ) -> bytes:
     """A file by FFmpeg's libraries: sound as (codec, samples), and a moving picture where
     `video_seconds` says so."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
         with av.open(str(path), "w", format=muxer, options=options or {}) as file:
-            streams = [_stream(file, codec, samples, rate) for codec, samples in tracks]
+            streams = [_stream(file, codec, samples, rate, layout) for codec, samples in tracks]
             for number, stream in enumerate(streams):
                 if default is not None:
                     stream.disposition = int(number == default)
@@ -65,11 +66,11 @@ def by_ffmpeg(
         return path.read_bytes()
 
 
-def _stream(file, codec, samples, rate):  # type: ignore[no-untyped-def]
+def _stream(file, codec, samples, rate, layout):  # type: ignore[no-untyped-def]
     return file.add_stream(
         codec,
         rate=rate,
-        layout="stereo" if len(samples) == 2 else "mono",
+        layout=layout or ("stereo" if len(samples) == 2 else "mono"),
         bit_rate=128_000,
         options={"strict": "-2"},
     )
@@ -79,7 +80,8 @@ def _packets(stream, samples, rate, shift):  # type: ignore[no-untyped-def]
     codec = stream.codec_context
     codec.open(strict=False)
     resampler = av.AudioResampler(codec.format, codec.layout, codec.rate, codec.frame_size or 1_024)
-    whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", codec.layout.name)
+    packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+    whole = av.AudioFrame.from_ndarray(packed, "flt", codec.layout.name)
     whole.sample_rate, whole.pts, whole.time_base = rate, shift, Fraction(1, rate)
     packets = []
     for frame in [*resampler.resample(whole), *resampler.resample(None), None]:

@@ -13,6 +13,7 @@ import os
 import shutil
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,11 @@ class Ledger:
         except BlockingIOError as error:
             os.close(self._lock)
             raise OutputError(f"{self.folder} is being written by another run") from error
-        self.temporary = self.work / "tmp"
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.mkdir()
+        # Of this run alone: processes of one that was killed may live for a second or two, and can
+        # finish nothing once their folder is gone.
+        shutil.rmtree(self.work / "tmp", ignore_errors=True)
+        self.temporary = self.work / "tmp" / uuid.uuid4().hex
+        self.temporary.mkdir(parents=True)
         self._database = sqlite3.connect(self.work / "ledger.sqlite")
         names = ", ".join((*_OWN[1:], *_SORTED))
         self._database.execute("create table if not exists about (name primary key, value)")
@@ -191,7 +194,7 @@ class Ledger:
         """Let go of the folder."""
         self._commit()
         self._database.close()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        shutil.rmtree(self.work / "tmp", ignore_errors=True)
         os.close(self._lock)
 
     def _commit(self) -> None:

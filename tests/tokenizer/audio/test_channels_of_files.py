@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from audio_files import by_ffmpeg, by_soundfile, failure, pages, spoiled
+from audio_files import by_ffmpeg, by_soundfile, failure, noise, pages, spoiled
 from needs import lacking
 
 from tokenizer import FailureKind, UsageError, read_audio
@@ -204,3 +205,30 @@ def test_what_one_track_of_ogg_lacks_is_no_loss_of_another(
 def test_what_is_no_channel_is_a_mistake(folder: Path) -> None:
     with pytest.raises(UsageError, match="channel='centre'"):
         read_audio(folder / "pair.wav", channel="centre")
+
+
+READS = """
+import sys
+from tokenizer.audio import read_audio, stream_audio
+for path in sys.argv[1:]:
+    for _ in range(5):
+        found = read_audio(path).samples
+        assert (read_audio(path, channel=5).samples == found[5:6]).all()
+    assert sum(block.shape[1] for block in stream_audio(path, second=True)) == found.shape[1]
+    found.tofile(path + ".f32")
+"""
+
+
+def test_an_order_of_channels_of_the_files_own(tmp_path: Path) -> None:
+    """CAF and QuickTime of 8 channels: PyAV frees the list of them twice, which aborted the
+    process. So another process reads here."""
+    sound = noise(0.2, 8)
+    paths = []
+    for muxer, codec in (("caf", "pcm_s24be"), ("mov", "pcm_s24be"), ("mov", "pcm_f64be")):
+        paths.append(tmp_path / f"{codec}.{muxer}")
+        paths[-1].write_bytes(by_ffmpeg(muxer, (codec, sound), layout="7.1"))
+    done = subprocess.run([sys.executable, "-c", READS, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in paths:
+        there = np.fromfile(f"{path}.f32", np.float32).reshape(8, -1)
+        np.testing.assert_allclose(there, sound, atol=2e-7)

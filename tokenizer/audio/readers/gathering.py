@@ -9,6 +9,8 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
+from tokenizer.audio.readers.base import usual_layout
+
 _SAMPLE_TYPES: dict[str, np.dtype[Any]] = {
     "s16": np.dtype(np.int16),
     "s32": np.dtype(np.int32),
@@ -67,3 +69,17 @@ class Gathered:
         if self._format in _SAMPLE_TYPES:
             return [np.frombuffer(frame.planes[0], dtype, frame.samples * self._channels)]
         return [np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes]
+
+
+def layout_of(context: Any) -> tuple[str, ...]:
+    """The names of a track's channels; to be asked for before anything else is asked about them.
+
+    An order of the file's own, as CAF and QuickTime may have, is a list in memory. PyAV's layouts
+    share it with the decoder and its frames, and each of them frees it. So the decoder is told the
+    number of channels alone, while the first layout that was handed out is still there.
+    """
+    layout = context.layout
+    if "(" in layout.name:  # FFmpeg has no name for it
+        context.layout = f"{layout.nb_channels} channels"
+    names = tuple(channel.name for channel in layout.channels)
+    return names if "NONE" not in names else usual_layout(layout.nb_channels)

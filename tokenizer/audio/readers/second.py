@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.readers.base import AudioFile, Reader, SourceFacts
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.gathering import layout_of
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
 from tokenizer.audio.timeline import Gap
 from tokenizer.errors import FailureKind, RecordingError
@@ -51,6 +52,10 @@ class SecondReader:
         if isinstance(first, ChainReader):
             raise RecordingError(
                 FailureKind.NOT_AUDIO, f"{name}: no second way reads a chain of streams", "open"
+            )
+        if isinstance(first, SoundFileReader) and first.alone:
+            raise RecordingError(
+                FailureKind.NOT_AUDIO, f"{name}: no second way reads padded samples", "open"
             )
         self._name, self._kept = name, contextlib.ExitStack()
         self._path = file if isinstance(file, str) else self._copy(file)
@@ -135,7 +140,9 @@ class SecondReader:
         packed, channels = AudioResampler(format="flt"), self.facts.channels
         try:
             with av.open(self._path, metadata_errors="replace") as container:
-                for frame in container.decode(container.streams.audio[self.facts.track]):
+                track = container.streams.audio[self.facts.track]
+                layout_of(track.codec_context)
+                for frame in container.decode(track):
                     for flat in packed.resample(frame):
                         plane: Any = flat.planes[0]
                         values = np.frombuffer(plane, np.float32, flat.samples * channels)
