@@ -137,8 +137,8 @@ def heading(options: argparse.Namespace, codec: Codec) -> None:
     print(f"    python -m benchmarks.codecs {' '.join(sys.argv[1:])}\n")
     print(
         f"{machine()}; torch {torch.__version__} with {torch.get_num_threads()} threads. Full "
-        f"size, seeded weights; {spec.n_q} codebooks of {spec.codebook_size:,}, {spec.sample_rate:,} Hz. "
-        "Times real time, and the median of the rounds' ratios.\n"
+        f"size, seeded weights; {spec.n_q} codebooks of {spec.codebook_size:,}, "
+        f"{spec.sample_rate:,} Hz. Times real time, and the median of the rounds' ratios.\n"
     )
     print(
         "| recordings | transformers | ours, one at a time | ratio | ours, together | ratio ",
