@@ -138,7 +138,8 @@ def heading(options: argparse.Namespace, codec: Codec) -> None:
     print(
         f"{machine()}; torch {torch.__version__} with {torch.get_num_threads()} threads. Full "
         f"size, seeded weights; {spec.n_q} codebooks of {spec.codebook_size:,}, "
-        f"{spec.sample_rate:,} Hz. Times real time, and the median of the rounds' ratios.\n"
+        f"{spec.sample_rate:,} Hz. "
+        "Times real time, and the median of the rounds' ratios.\n"
     )
     print(
         "| recordings | transformers | ours, one at a time | ratio | ours, together | ratio ",

@@ -140,6 +140,7 @@ FAMILIES: dict[str, Family] = {
     "higgs_audio_v2_tokenizer": _row(
         "semantic.xcodec:describe_xcodec", "semantic.xcodec:HiggsTokenizer"
     ),
+    "mimi": _row("mimi.checkpoint:describe_mimi", "mimi.codec:MimiCodec"),
     "neucodec": _row("semantic.xcodec2:describe_neucodec", "semantic.xcodec2:NeuCodec"),
     "xcodec": _row("semantic.xcodec:describe_xcodec", "semantic.xcodec:XCodec"),
     "xcodec2": _row("semantic.xcodec2:describe_xcodec2", "semantic.xcodec2:XCodec2"),

@@ -8,10 +8,10 @@ one that is no longer than a block is encoded as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from tokenizer.chunking import in_groups
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.cpu.threads import Threads
 from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.mimi.fast import SegmentedMimi
 from tokenizer.codecs.mimi.network import Block, CodedBlock, MimiNetwork
 from tokenizer.codecs.mimi.states import DecoderState, EncoderState, Floats, Passed
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
@@ -30,16 +30,10 @@ from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import ShapeError
 
 BLOCK_SECONDS = 10
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class MimiCodec(Codec):
     """A Mimi checkpoint with so many of its codebooks, on one device."""
-
-    settled = 0
-    """blocks so far that transformers' own modules encoded again, as rounding could have decided
-    one of their codes"""
 
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
         """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its
@@ -50,15 +44,7 @@ class MimiCodec(Codec):
         self.batch_chunks = batch_chunks(device)
         self.piece_length = round(BLOCK_SECONDS * spec.frame_rate) * spec.frame_length
         model = load_pretrained(MimiModel, folder, torch.device(device))
-        self._reference = MimiNetwork(model, spec.n_q)
-        self._network = self._reference
-        self._threads = Threads()
-        if not reference and torch.device(device).type == "cpu":
-            # Its kernels need numba, which takes a second to load, and a GPU does without.
-            from tokenizer.codecs.mimi.tiled import TiledMimi
-
-            with suppress(UnknownLayer):  # an architecture that only transformers runs
-                self._network = TiledMimi(model, spec.n_q)
+        self._network = open_network(model, spec.n_q, reference)
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         found = self.encode_pieces([Piece(chunk) for chunk in chunks])
@@ -79,7 +65,7 @@ class MimiCodec(Codec):
     def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
         checked = [self._checked_codes(piece) for piece in pieces]
         with torch.inference_mode(), exact_float32():
-            return self._shared(self._decode, checked)
+            return [self._decode(piece) for piece in checked]
 
     @property
     def _block_length(self) -> int:
@@ -87,36 +73,19 @@ class MimiCodec(Codec):
 
     def _encode(self, tracks: Sequence[_Track]) -> None:
         """One block of each."""
-        blocks = [track.block() for track in tracks]
-        found = self._shared(self._network.encode, blocks)
-        for track, block, coded in zip(tracks, blocks, found, strict=True):
-            codes = coded.codes
-            if not coded.certain:
-                # With all threads, as transformers would: with others sums are rounded otherwise.
-                codes = self._reference.encode(block).codes
-                self.settled += 1
-            track.take(codes, coded)
+        found = self._network.encode([track.block() for track in tracks])
+        for track, coded in zip(tracks, found, strict=True):
+            track.take(coded)
 
     def _decode(self, piece: CodedPiece) -> PieceSamples:
         state: DecoderState | None = piece.state
-        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self._reference.device)
+        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self._network.device)
         parts = []
         for frames in in_groups(codes.shape[1], self._block_length // self.spec.frame_length):
             last = piece.last and frames.stop == codes.shape[1]
             samples, state = self._network.decode(codes[:, frames], state, last)
             parts.append(samples.cpu().numpy())
         return PieceSamples(np.concatenate(parts, axis=1), state)
-
-    def _shared(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """The result for each, on a CPU each by one of torch's threads."""
-
-        @torch.inference_mode()
-        def one(item: Item) -> Result:
-            return work(item)
-
-        if self._reference.device.type != "cpu":
-            return [one(item) for item in items]
-        return self._threads.map(one, items)
 
     def _checked(self, piece: Piece) -> Piece:
         samples = piece.samples
@@ -142,6 +111,15 @@ class MimiCodec(Codec):
         return piece
 
 
+def open_network(model: Any, n_q: int, reference: bool = False) -> MimiNetwork:
+    """The fastest network for a model on its device whose codes are transformers'."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not reference:
+        with suppress(UnknownLayer):  # an architecture that only transformers runs
+            return SegmentedMimi(model, n_q)
+    return MimiNetwork(model, n_q)
+
+
 class _Track:
     """One recording's piece on its way through blocks."""
 
@@ -164,9 +142,9 @@ class _Track:
         last = self._last and stop == self._samples.shape[1]
         return Block(self._samples[:, self._done : stop], self._passed, last)
 
-    def take(self, codes: torch.Tensor, coded: CodedBlock) -> None:
+    def take(self, coded: CodedBlock) -> None:
         """What became of `block`."""
-        self._codes.append(codes.cpu().numpy().astype(np.uint16))
+        self._codes.append(coded.codes.cpu().numpy().astype(np.uint16))
         self._passed = coded.passed
         self._done = min(self._done + self._length, self._samples.shape[1])
 

@@ -1,4 +1,4 @@
-"""Mimi's networks over one block of a recording after the other, by transformers' own modules.
+"""Mimi's networks over one block of a recording after another, by transformers' own modules.
 
     samples ─▶ SEANet ─▶ transformer ─▶ downsampling ─▶ quantizers ─▶ codes
                24 kHz      25 Hz           25 → 12.5 Hz
@@ -22,8 +22,12 @@ from torch.nn import functional
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry, TransposedGeometry
 from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.mimi.checkpoint import hop
+from tokenizer.codecs.mimi.segments import LEAST, Known
 from tokenizer.codecs.mimi.states import DecoderState, Floats, Passed, to_array, to_tensor
 from tokenizer.codecs.mimi.transformer import WindowedTransformer
+
+ENOUGH = 26
+"""frames from which on `torch.cdist` multiplies matrices"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +50,6 @@ class CodedBlock:
     """int64 `[n_q, frames]`"""
     passed: Passed | None
     """for the next one; None after the last"""
-    certain: bool = True
-    """that rounding decided none of the codes"""
 
 
 class MimiNetwork:
@@ -60,38 +62,41 @@ class MimiNetwork:
         encoder, decoder = model.encoder, model.decoder
         self._seanet, self._downsample = encoder.encoder_seanet, encoder.downsample
         self._transformer = WindowedTransformer(encoder.encoder_transformer)
-        self._context = self._hop * looks_back(self._seanet)
+        self._context = self._hop * (looks_back(self._seanet) + LEAST)
         self._before = ConvolutionGeometry.of(self._downsample).padding
         self._upsample, self._decoder_seanet = decoder.upsample, decoder.decoder_seanet
         self._decoder_transformer = WindowedTransformer(decoder.decoder_transformer)
         self._decoder_context = decoder_looks_back(self._decoder_seanet)
 
-    def encode(self, block: Block) -> CodedBlock:
-        """
+    def encode(self, blocks: Sequence[Block]) -> list[CodedBlock]:
+        """Of different recordings.
+
         Raises:
             RecordingError: the encoder's output is not finite (ENCODER).
         """
-        if block.passed is None and block.last:
-            return self._whole(block.samples)
-        latents, passed = self._latents(block)
-        return CodedBlock(self._model.quantizer.encode(latents, self._n_q)[:, 0], passed)
+        known = [self._known(block) for block in blocks]
+        embedded = self._embed([(samples, skipped) for samples, skipped in known])
+        return [
+            self._finish(block, samples, positions)
+            for block, (samples, _), positions in zip(blocks, known, embedded, strict=True)
+        ]
 
-    def _whole(self, samples: Floats) -> CodedBlock:
-        """Of a recording that is one block: exactly what transformers does."""
-        latents = self._model.encoder(to_tensor(samples, self.device)[None]).latents
-        check_finite(bool(torch.isfinite(latents).all()))
-        return CodedBlock(self._model.quantizer.encode(latents, self._n_q)[:, 0], None)
+    def _known(self, block: Block) -> Known:
+        """Its samples and those before it, as far as they are needed."""
+        if block.passed is None:
+            return to_tensor(block.samples, self.device), 0
+        known = np.concatenate([block.passed.context, block.samples], axis=1)
+        return to_tensor(known, self.device), block.passed.context.shape[1] // self._hop
 
-    def _latents(self, block: Block) -> tuple[torch.Tensor, Passed | None]:
-        """float32 `[1, dim, frames]`, which the quantizers take."""
+    def _embed(self, known: Sequence[Known]) -> list[torch.Tensor]:
+        """float32 `[dim, positions]` of each."""
+        return [self._seanet(samples[None])[0, :, skipped:] for samples, skipped in known]
+
+    def _finish(self, block: Block, known: torch.Tensor, embedded: torch.Tensor) -> CodedBlock:
+        """All that follows the SEANet."""
         passed = block.passed
-        known = block.samples
-        if passed is not None:
-            known = np.concatenate([passed.context, known], axis=1)
-        skipped = 0 if passed is None else passed.context.shape[1] // self._hop
-        embedded = self._embed(to_tensor(known, self.device), skipped)
         hidden, attended = self._transformer(
-            embedded, None if passed is None else passed.attended, remember=not block.last
+            embedded.t(), None if passed is None else passed.attended, remember=not block.last
         )
         positions = hidden.t()
         tail = (
@@ -102,16 +107,12 @@ class MimiNetwork:
         joined = torch.cat([tail, positions], 1)
         latents = self._downsampled(joined)
         check_finite(bool(torch.isfinite(latents).all()))
+        codes = self._quantized(latents, alone=passed is None)
         if block.last or attended is None:
-            return latents, None
-        context = known[:, max(known.shape[1] - self._context, 0) :].copy()
+            return CodedBlock(codes, None)
+        context = known[:, max(known.shape[1] - self._context, 0) :]
         tail = joined[:, joined.shape[1] - self._before :]
-        return latents, Passed(context, attended, to_array(tail))
-
-    def _embed(self, samples: torch.Tensor, skipped: int) -> torch.Tensor:
-        """float32 `[channels, n]` to `[positions, dim]`, without the first so many positions."""
-        embedded: torch.Tensor = self._seanet(samples[None])[0, :, skipped:]
-        return embedded.t()
+        return CodedBlock(codes, Passed(to_array(context), attended, to_array(tail)))
 
     def _downsampled(self, positions: torch.Tensor) -> torch.Tensor:
         """float32 `[dim, before + n]` to `[1, dim, frames]`."""
@@ -120,6 +121,17 @@ class MimiNetwork:
         padded = functional.pad(positions[None], (0, -count % stride), mode="replicate")
         latents: torch.Tensor = self._downsample.conv(padded)
         return latents
+
+    def _quantized(self, latents: torch.Tensor, alone: bool) -> torch.Tensor:
+        """float32 `[1, dim, frames]` to int64 `[n_q, frames]`; `alone` are those of a recording's
+        beginning."""
+        frames = latents.shape[2]
+        if not alone and frames < ENOUGH:
+            # torch computes distances of few vectors otherwise than those of many, which a whole
+            # recording has.
+            latents = functional.pad(latents, (0, ENOUGH - frames))
+        codes: torch.Tensor = self._model.quantizer.encode(latents, self._n_q)
+        return codes[:, 0, :frames]
 
     def decode(
         self, codes: torch.Tensor, state: DecoderState | None, last: bool

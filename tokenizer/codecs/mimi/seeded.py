@@ -3,8 +3,8 @@
 For exactness tests, benchmarks and demonstrations without a network, as
 `tokenizer.codecs.encodec.seeded`: shapes, arithmetic and cost are those of the real model, the
 sound is not. Three things are not as transformers initialises them, or comparisons would say
-little: codebooks are drawn from embeddings of synthetic audio (they would be zeros), each sum of
-a codebook is divided by a usage of its own, as trained ones are, and what the
+little: codebooks are drawn from embeddings of synthetic audio (they would be zeros), each
+sum of a codebook is divided by a usage of its own, as trained ones are, and what the
 transformer's layers add is large (it would be a hundredth), so that what attention sees decides
 codes.
 """
