@@ -179,7 +179,7 @@ def test_what_is_doubtful_is_settled_or_encoded_again(
 
 
 def test_samples_that_are_not_finite_are_refused(codec: Codec) -> None:
-    samples = noise(450 * codec.spec.frame_length)
+    samples = noise(900 * codec.spec.frame_length)
     samples[0, 2_000] = np.nan
     for last in (True, False):
         with pytest.raises(RecordingError) as refused:

@@ -20,7 +20,7 @@ import torch
 from tokenizer.codecs.encodec.certainty import noise
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
 from tokenizer.codecs.encodec.reference import ReferenceModules, static_step
-from tokenizer.codecs.encodec.streams.reach import LEAST_FRAMES
+from tokenizer.codecs.encodec.streams.reach import LEAST_FRAMES, LEAST_NUMBERS
 from tokenizer.codecs.encodec.streams.stack import ReferenceLstm, Stack, parts_of
 from tokenizer.codecs.encodec.streams.stage import Rows
 from tokenizer.codecs.encodec.streams.trace import Trace
@@ -29,7 +29,7 @@ WARM = 15
 """frames of the reference's own from which its LSTM comes to a doubtful one"""
 TOGETHER = 4
 """doubtful frames as near as that share a stretch"""
-SETTLED = 0.25
+SETTLED = 0.12
 """certainty from which on a stretch's code is beyond doubt: four times what its rounding was
 measured to be, of the bound that `tokenizer.codecs.encodec.certainty` gives"""
 BATCH = 8
@@ -119,9 +119,11 @@ class TieBreaker:
         for frames, one in zip(x, stretches, strict=True):
             skipped = self._first.before if one.lo else 0
             (hidden,), _ = self._lstm([frames.t()[skipped:]], [self._state(one, skipped)])
-            y = hidden.t()[None]
+            # As often as torch needs to see it, to round as it does the whole recording.
+            y = hidden.t()[None].repeat(LEAST_NUMBERS // hidden.numel() + 1, 1, 1)
             for layer in self._after:
                 y = layer(y)
+            y = y[:1]
             found = self._modules.quantize(y, self._n_q)[:, 0]
             certain = self._certain(one, y[0].t().contiguous())
             for frame in one.frames:
