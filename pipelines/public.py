@@ -76,7 +76,7 @@ def tokenize(
         stream: track of sound in files with several, from 0; None is the file's default.
         allow_truncated: keep what is there of files that end early, flagged in `meta`.
         allow_damaged: keep files in which something is missing, with silence there.
-        max_chunk_seconds: longest recording for codecs without windows.
+        max_chunk_seconds: longest recording for codecs that take recordings whole.
         precision: "exact", or on GPUs "fast", which has some other codes.
         follow_links: read also what the data lead to outside of the source.
         layout: take the source for this layout, or for none, "folder"; None is as recognised.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from pipelines.corpus.by_channel import planned
+from pipelines.corpus.web_versions import with_web_versions
 from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
@@ -21,7 +22,7 @@ from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
-from pipelines.planning.corpus import open_corpus, open_cutting
+from pipelines.planning.corpus import about_channels, open_corpus, open_cutting
 from pipelines.planning.watching import SAID_EVERY, seldom
 from pipelines.running.growth import Growth, Next
 from pipelines.running.news import News
@@ -37,6 +38,7 @@ from pipelines.tokenizing.progress import (
     refuse_more_failures,
 )
 from tokenizer.codecs import describe_codec
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 
@@ -79,13 +81,7 @@ class _Run:
         require_measures(config.measures)
         if config.keep is not None:
             Keep(config.keep, config.measures)
-        self._spec = describe_codec(
-            config.codec,
-            bandwidth=config.bandwidth,
-            n_q=config.n_q,
-            revision=config.revision,
-            precision=config.precision,
-        )
+        self._spec = _described(config)
         if self._spec.precision == "fast" and (
             options.device == "cpu" or not (options.address or usable_gpu())
         ):
@@ -156,7 +152,14 @@ class _Run:
         placing = Placing(config.shard_hours, config.split)
         plan = plan_with(
             placing,
-            planned(self._source, config.channels, config.stream, patience, cutting=cutting),
+            planned(
+                self._source,
+                config.channels,
+                config.stream,
+                patience,
+                with_web_versions(self._source.scan()),
+                cutting,
+            ),
             lambda: self._source.notes,
         )
         if not placing.by_recordings:
@@ -173,7 +176,7 @@ class _Run:
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
-        for note in (*placing.notes(), *plan.notes):
+        for note in (*about_channels(config, self._spec), *placing.notes(), *plan.notes):
             self._display.message(note)
         return True
 
@@ -344,3 +347,13 @@ class _Run:
     def _elsewhere(self) -> int:
         """How many shards of other parts are not committed."""
         return len(self._missing()) if self._options.part is not None else 0
+
+
+def _described(config: TokenizeConfig) -> CodecSpec:
+    return describe_codec(
+        config.codec,
+        bandwidth=config.bandwidth,
+        n_q=config.n_q,
+        revision=config.revision,
+        precision=config.precision,
+    )

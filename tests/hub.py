@@ -34,14 +34,18 @@ class Hub:
     puts: list[str] = field(default_factory=list)
     """SHA-256 of large files as they came"""
     private: dict[str, bool] = field(default_factory=dict)
-    branches: dict[str, list[str]] = field(default_factory=dict)
-    """by data set: revisions beside main, of the same files"""
+    branches: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
+    """by data set, by branch, by path: what is not on main"""
     asked: list[str] = field(default_factory=list)
     """method and path of what was read"""
     bytes: int = 0
     """of files of which parts were read"""
     fail_after: int | None = None
     """puts after which it answers 500"""
+
+    def at(self, name: str, revision: str) -> dict[str, bytes]:
+        """The files of a branch; every other revision is main."""
+        return self.branches.get(name, {}).get(revision, self.files.get(name, {}))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         elif path == "/api/repos/create":
             self._create(json.loads(body))
-        elif match := re.fullmatch(r"/api/datasets/(.+?)/preupload/main", path):
+        elif match := re.fullmatch(r"/api/datasets/(.+?)/preupload/([^/]+)", path):
             files = json.loads(body)["files"]
             answers = [
                 {
@@ -85,8 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
                 actions = {} if known else {"actions": {"upload": {"href": href}}}
                 objects.append({"oid": one["oid"], "size": one["size"], **actions})
             self._answer({"transfer": "basic", "objects": objects})
-        elif match := re.fullmatch(r"/api/datasets/(.+?)/commit/main", path):
-            self._commit(match[1], [json.loads(line) for line in body.splitlines() if line])
+        elif match := re.fullmatch(r"/api/datasets/(.+?)/branch/(.+)", path):
+            self._branch(match[1], match[2])
+        elif match := re.fullmatch(r"/api/datasets/(.+?)/commit/([^/]+)", path):
+            self._commit(
+                match[1], match[2], [json.loads(line) for line in body.splitlines() if line]
+            )
         else:
             self._answer({"error": f"no {path}"}, 404)
 
@@ -113,11 +121,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer({"id": match[1], "sha": "0" * 40, "private": False, "siblings": []})
         elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", path):
             if self._may_read(match[1], match[2]):
-                self._tree(match[1], match[3] or "", asked.get("recursive") in ("true", "True"))
+                self._tree(
+                    self.hub.at(match[1], match[2]),
+                    match[3] or "",
+                    asked.get("recursive") in ("true", "True"),
+                )
         elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             if not self._may_read(match[1], match[2]):
                 return
-            content = self.hub.files.get(match[1], {}).get(match[3])
+            content = self.hub.at(match[1], match[2]).get(match[3])
             if content is None:
                 self._answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
             else:
@@ -139,11 +151,11 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _tree(self, name: str, folder: str, recursive: bool) -> None:
+    def _tree(self, files: dict[str, bytes], folder: str, recursive: bool) -> None:
         """Files and folders below one, as the Hub lists them."""
         start = f"{folder}/" if folder else ""
         found: dict[str, dict[str, Any]] = {}
-        for path, content in sorted(self.hub.files[name].items()):
+        for path, content in sorted(files.items()):
             if not path.startswith(start):
                 continue
             rest = path.removeprefix(start).split("/")
@@ -188,8 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
         url = f"{self.hub.url}/datasets/{name}"
         self._answer({"url": url, "name": name, "id": name}, 409 if there else 200)
 
-    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
-        files, added, gone = self.hub.files[name], [], []
+    def _branch(self, name: str, branch: str) -> None:
+        known = self.hub.branches.setdefault(name, {})
+        there = branch in known
+        known.setdefault(branch, dict(self.hub.files[name]))
+        self._answer({"error": "Reference already exists"} if there else {}, 409 if there else 201)
+
+    def _commit(self, name: str, revision: str, lines: list[dict[str, Any]]) -> None:
+        files, added, gone = self.hub.at(name, revision), [], []
         message = ""
         for line in lines:
             value = line["value"]

@@ -4,8 +4,10 @@ however a recording is cut."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
+from tokenizer.codecs.registry import Builtin
 from tokenizer.errors import ShapeError
 
 HOP, RATE, LEVELS, STEPS = 80, 8_000, 3, 64
@@ -124,3 +127,30 @@ def _values(codes: NDArray[np.uint16]) -> NDArray[np.float64]:
         step = 2.0 / STEPS ** (level + 1)
         values += (indices.astype(np.float64) - STEPS // 2) * step + step / 2
     return values
+
+
+def _describe(*_: object) -> CodecSpec:
+    return lag_spec()
+
+
+def _load(*_: object) -> Codec:
+    return LagCodec(piece_length=8_000, batch_chunks=4)
+
+
+def _load_whole(*_: object) -> Codec:
+    return LagCodec(piece_length=None)
+
+
+LAG, WHOLE = Builtin(_describe, _load), Builtin(_describe, _load_whole)
+"""in pieces, and one that takes recordings whole"""
+
+
+def as_plugin(folder: Path) -> str:
+    """Install it in a folder, for processes with the returned PYTHONPATH."""
+    info = folder / "lag-0.1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lag\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[codecshards.codecs]\nlag = lag_codec:LAG\n")
+    return os.pathsep.join(
+        [str(folder), str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    )

@@ -56,7 +56,7 @@ def _said(recording: Recording, start: float, end: float, last: bool) -> dict[st
         else:
             cut = _shortened(within(items, start, until), end - start)
             meta[ALIGNMENTS] = {**meta[ALIGNMENTS], kind: cut}
-    if _SEGMENTS in meta:
+    if _are_sentences(meta.get(_SEGMENTS)):
         meta[_SEGMENTS] = _sentences(meta[_SEGMENTS], start, end)
     meta[CUT_FROM] = recording.id
     words = meta.get(ALIGNMENT)
@@ -87,14 +87,19 @@ def _shortened(words: list[list[Any]], length: float) -> list[list[Any]]:
     return [[min(word[0], end), min(word[1], end), *word[2:]] for word in words]
 
 
-def _sentences(given: Any, start: float, end: float) -> list[Any]:
+def _are_sentences(given: Any) -> bool:
+    """Whether they have times; what else a corpus calls segments stays what it is."""
+    return isinstance(given, list) and any(
+        isinstance(each, Mapping)
+        and all(isinstance(each.get(edge), int | float) for edge in ("start", "end"))
+        for each in given
+    )
+
+
+def _sentences(given: list[Any], start: float, end: float) -> list[Any]:
     """Those sentences that lie in a segment, in its time: what is cut through is in none."""
     return [
         {**each, "start": round(each["start"] - start, 6), "end": round(each["end"] - start, 6)}
-        for each in (given if isinstance(given, list) else [])
-        if isinstance(each, Mapping)
-        and isinstance(each.get("start"), int | float)
-        and isinstance(each.get("end"), int | float)
-        and start <= each["start"]
-        and each["end"] <= end
+        for each in given
+        if _are_sentences([each]) and start <= each["start"] and each["end"] <= end
     ]

@@ -202,6 +202,7 @@ def _read(reader: ShardReader, row: int, id: str, n_q: int, shard: str) -> Coded
             index.chunk_frames(row, 0, index.chunks_of(row)),
             int(index.num_samples[row]),
             reader.spec.sample_rate,
+            reader.spec.layout,
         ),
         text=reader.field(row, "text"),
         language=reader.field(row, "language"),

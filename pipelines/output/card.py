@@ -21,6 +21,7 @@ from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.words import describe_codebooks
 
 CARD = "README.md"
 _SIZES = [
@@ -108,13 +109,17 @@ def _facts(stored: StoredRun, published: Published | None) -> dict[str, str]:
         if codec.chunk_length
         else "a recording is one chunk"
     )
+    if codec.window_length is not None:
+        chunks += (
+            f"; beyond {codec.window_length} samples it is encoded in windows, with "
+            f"{codec.window_context or 0} samples of their neighbours at both ends"
+        )
     said = published or Published()
     name, revision = said.codec or codec.codec, codec.revision
     facts = {
         "codec": f"`{name}`{f' at revision `{revision}`' if revision else ''}",
         "weights": f"SHA-256 `{codec.weights_sha256}`",
-        "bandwidth": f"{codec.bandwidth:g} kbps: {codec.n_q} codebooks of {codec.codebook_size} "
-        "codes",
+        "bandwidth": f"{codec.bandwidth:.4g} kbps: {describe_codebooks(codec)} codes",
         "precision": _precision(codec, beside=published is None),
         "audio": f"{codec.sample_rate} Hz, {many(codec.channels, 'channel')}",
         "frames": f"{codec.frame_length} samples each; {chunks}",

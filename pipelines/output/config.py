@@ -76,8 +76,8 @@ class TokenizeConfig:
     )
     max_chunk_seconds: float = setting(
         300.0,
-        "longest recording for codecs without windows, which encode it in one piece (default: "
-        "%(default)s)",
+        "longest recording for a codec that takes recordings whole; others take any length "
+        "(default: %(default)s)",
         metavar="S",
     )
     precision: str = setting(

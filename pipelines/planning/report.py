@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.plans.placing import UNKNOWN_SECONDS
+from pipelines.planning.corpus import about_channels
 from pipelines.planning.estimate import Estimate
 from pipelines.planning.lengths import each_bin, format_length
 from pipelines.planning.survey import Part, Survey
@@ -37,7 +38,7 @@ class Report:
         survey, estimate = self.survey, self.estimate
         return {
             "sources": [_part_json(part) for part in survey.parts.values()],
-            "notes": list(survey.notes),
+            "notes": [*survey.notes, *about_channels(self.config, self.spec)],
             "recordings": survey.recordings,
             "segments": survey.segments,
             "seconds": round(survey.lengths.seconds, 3),
@@ -139,7 +140,7 @@ class Report:
                 f"{survey.rejected.total():,} (below): they would be failures, each with its reason"
             )
             yield from _line("rejected", counted, width)
-        for note in survey.notes:
+        for note in (*survey.notes, *about_channels(self.config, self.spec)):
             yield from _line("note", note, width)
 
     def _output(self, width: int) -> Iterator[str]:

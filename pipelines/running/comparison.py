@@ -158,7 +158,8 @@ class Comparison(AbstractContextManager["Comparison"]):
         }
         self._database = self._stack.enter_context(duckdb.connect(config=settings))
         self._same = self._sum(_listed(self.listing)) == self._sum(_known(plans))
-        if not self._same:
+        if not self._same:  # what is as it was planned has no id twice
+            self.listing.require_distinct()
             self._take("listed", _listed(self.listing))
             self._take("known", _known(plans), _WHOLE)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipelines.corpus.by_channel import RECORDING, planned
 from pipelines.corpus.sources.identity import differ
+from pipelines.corpus.web_versions import with_web_versions
 from pipelines.output.manifest.generations import APPEND, RETRY
 from pipelines.output.manifest.leases import at_work
 from pipelines.output.plan import Plan, plan_with
@@ -62,7 +63,9 @@ class Growth:
         Raises:
             SourceError: it cannot be listed.
         """
-        return Comparison(self._work.source.scan(), self._work.manifest.read_plans())
+        return Comparison(
+            with_web_versions(self._work.source.scan()), self._work.manifest.read_plans()
+        )
 
     def is_untouched(self) -> bool:
         """Whether a look at the corpus's files says that it is as it was planned; False where none

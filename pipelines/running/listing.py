@@ -27,7 +27,7 @@ class Listing:
             folder: where the file lies, which removes it in the end.
 
         Raises:
-            SourceError: the corpus cannot be listed, has an id twice, or TMPDIR is full.
+            SourceError: the corpus cannot be listed, or TMPDIR is full.
         """
         self.count = 0
         self._path = str(Path(folder, "listing.arrows"))
@@ -42,13 +42,22 @@ class Listing:
 
     def _write(self, recordings: Iterable[Recording]) -> None:
         spool = Spool(self._path)
-        with DistinctIds() as ids:
-            for recording in recordings:
-                ids.add(recording.id, recording.uri)
-                spool.add(0, recording)
-                self.count += 1
-            ids.check()
+        for self.count, recording in enumerate(recordings, 1):
+            spool.add(0, recording)
         spool.end()
+
+    def require_distinct(self) -> None:
+        """
+        Raises:
+            SourceError: an id is there twice.
+        """
+        with DistinctIds() as ids:
+            for table in self.columns("id", "uri"):
+                for id, uri in zip(
+                    *(table[name].to_pylist() for name in ("id", "uri")), strict=True
+                ):
+                    ids.add(id, uri)
+            ids.check()
 
     def columns(self, *names: str) -> Iterator[pa.Table]:
         """These columns of all recordings, some thousands at a time."""

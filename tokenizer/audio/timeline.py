@@ -128,6 +128,8 @@ class PageCounts:
         self._ahead: int | None = None
         """by how much granules run ahead of the samples given out"""
         self._at = 0
+        self._judged = 0
+        """the first page of which it is not known yet whether those before it are missed"""
         self._held: list[Any] = []
         self._last = 0
         """samples of the last packet"""
@@ -182,7 +184,10 @@ class PageCounts:
         if self._ahead is None:  # a stream that is joined while it runs begins with any count
             self._ahead = self._link.nominal if any(self._link.missing[:index]) else ahead
         lost = ahead - self._ahead
-        return lost if lost > LONGEST_LOSS * self._rate else 0
+        # What stays of the last packet, which its page cuts short, hides a part of a lost one.
+        known = any(self._link.missing[self._judged : index])
+        self._judged = index
+        return lost if lost > (0 if known else LONGEST_LOSS * self._rate) else 0
 
     def _release(self, lost: int, spanning: int) -> Iterator[Any | Gap]:
         """Give out what is held, but for the packet that ends on the next page."""

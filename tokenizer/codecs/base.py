@@ -6,6 +6,7 @@ recordings, batches and overlaps is here or in `tokenizer.chunking`, once.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,14 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.check import check_samples
 from tokenizer.chunking import MAX_RUN, Layout
+from tokenizer.codecs.codebooks.words import describe_spec
+from tokenizer.codecs.flow.assembling import ChunkCodes as ChunkCodes
+from tokenizer.codecs.flow.assembling import assemble as assemble
+from tokenizer.codecs.flow.assembling import parted, require_codes
+from tokenizer.codecs.flow.assembling import split as split
 from tokenizer.codecs.flow.decoding import decoded_blocks, decoded_together
 from tokenizer.codecs.flow.encoding import EncodeStream, encoded_in_chunks, encoded_in_lock_step
+from tokenizer.codecs.flow.generated import Generated, decoded_generated
 from tokenizer.codecs.flow.incoming import AudioSource, blocks_of, waveform_of
 from tokenizer.codecs.origin import Origin, load_again, moved
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
@@ -90,33 +97,16 @@ class CodecSpec:
         """Entries of each of the `n_q` codebooks, also where all have the same."""
         return self.codebook_sizes or (self.codebook_size,) * self.n_q
 
+    def bandwidth_of(self, n_q: int) -> float:
+        """kbps that its first `n_q` codebooks come to."""
+        bits = [math.log2(size) for size in self.sizes]
+        if len(set(bits)) == 1:
+            return self.bandwidth * n_q / self.n_q
+        return self.bandwidth * sum(bits[:n_q]) / sum(bits)
+
     def describe(self) -> str:
         """For people: `6 kbps: 4 codebooks of 1,024, 48,000 Hz stereo`."""
-        channels = {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels")
-        return (
-            f"{self.bandwidth:.4g} kbps: {describe_codebooks(self)}, {self.sample_rate:,} Hz "
-            f"{channels}"
-        )
-
-
-def describe_codebooks(spec: CodecSpec) -> str:
-    """For people: `4 codebooks of 1,024`; where their sizes differ, all of them."""
-    different = sorted(set(spec.sizes))
-    of = ", ".join(f"{size:,}" for size in (different[:1] if len(different) == 1 else spec.sizes))
-    books = "codebook" if spec.n_q == 1 else "codebooks"
-    rates = spec.level_repeats
-    at = f" ({len(rates)} levels, {':'.join(map(str, rates))} codes a frame)" if rates else ""
-    return f"{spec.n_q} {books} of {of}{at}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChunkCodes:
-    """One chunk, encoded."""
-
-    codes: NDArray[np.uint16]
-    """uint16 `[n_q, frames]`"""
-    scale: float | None
-    """the RMS the chunk was divided by (a float32 value); None for codecs that do not normalise"""
+        return describe_spec(self)
 
 
 class Codec(ABC):
@@ -128,6 +118,9 @@ class Codec(ABC):
     piece_length: int | None = None
     """samples of the pieces in which long recordings are handed to a codec without chunks; None for
     one that takes them whole, or has chunks"""
+    default_scale: float = 0.1
+    """of chunks whose scale nobody knows, in `decode_codes`: an RMS of -20 dB, as loud as speech
+    and music commonly are"""
     origin: Origin | None = None
     """how `load_codec` loaded it; None for one that was made otherwise"""
 
@@ -296,6 +289,27 @@ class Codec(ABC):
         require_codes(codes, self.spec)
         return decoded_blocks(self, parted(codes, self.spec), codes.num_samples)
 
+    def decode_codes(
+        self, generated: Generated, scales: Any = None, *, num_samples: int | None = None
+    ) -> Any:
+        """Decode what a language model sampled: `[n_q, T]` to a `Waveform`, or `[B, n_q, T]` to a
+        list of them. Nothing but the codes must be known: chunks are those that `T` frames fill,
+        one after the other.
+
+        Args:
+            generated: NumPy array or tensor of any integer dtype, on any device, without special
+                tokens; fewer codebooks than the codec has are fine.
+            scales: for a codec that divides by them: one number for all, one a chunk `[chunks]`, or
+                of a batch one a recording `[B]` or `[B, chunks]`. None is `default_scale`; a
+                corpus' own is `CodesDataset.median_scale`.
+            num_samples: length that is wanted; None is that of all frames.
+
+        Raises:
+            ShapeError: no integers, another shape, a code that is not in its codebook (the message
+                says where), scales that fit nothing.
+        """
+        return decoded_generated(self, generated, scales, num_samples)
+
     def _require(self, waveform: Waveform) -> None:
         if (waveform.sample_rate, waveform.channels) != (self.sample_rate, self.channels):
             raise ShapeError(
@@ -309,89 +323,3 @@ class Codec(ABC):
                 FailureKind.EMPTY, "a waveform without samples has no codes", "check"
             )
         check_samples(waveform.samples)
-
-
-def assemble(chunks: Sequence[ChunkCodes], num_samples: int, spec: CodecSpec) -> Codes:
-    """Join the chunks of one recording, in order, to its `Codes`; without chunks, what its pieces
-    gave.
-
-    Raises:
-        ShapeError: frames that are not those of `num_samples`.
-    """
-    frames = spec.layout.chunk_frames(num_samples)
-    found = [int(chunk.codes.shape[1]) for chunk in chunks]
-    if spec.chunk_length is None:
-        if sum(found) != sum(frames):
-            raise ShapeError(f"{num_samples} samples have {sum(frames)} frames, got {sum(found)}")
-    elif found != frames:
-        raise ShapeError(
-            f"{num_samples} samples have chunks of {frames[:3]}… frames, got {found[:3]}…"
-        )
-    scales = np.array([chunk.scale for chunk in chunks], np.float32) if spec.has_scales else None
-    if scales is not None and spec.chunk_length is None:
-        scales = np.repeat(scales[:1], len(frames))
-    codes = np.concatenate([chunk.codes for chunk in chunks], axis=1)
-    lengths = np.array(frames, np.uint16)
-    return Codes(codes, scales, lengths, num_samples, spec.sample_rate, spec.layout)
-
-
-def split(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
-    """The inverse of `assemble`; of a codec without chunks, all frames as one. Fewer codebooks than
-    the codec has are fine: they nest.
-
-    Raises:
-        ShapeError: codes that this codec cannot have written.
-    """
-    require_codes(codes, spec)
-    frames = codes.chunk_frames.tolist()
-    if frames != spec.layout.chunk_frames(codes.num_samples):
-        raise _other_chunks(codes, spec)
-    return parted(codes, spec)
-
-
-def require_codes(codes: Codes, spec: CodecSpec) -> None:
-    """
-    Raises:
-        ShapeError: neither codes of a recording that this codec can have written, nor a stretch of
-            one.
-    """
-    if codes.n_q > spec.n_q:
-        raise ShapeError(
-            f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with "
-            "more kbps"
-        )
-    if codes.sample_rate != spec.sample_rate:
-        raise ShapeError(
-            f"codes are of a codec at {codes.sample_rate} Hz, this one is at {spec.sample_rate}"
-        )
-    if not spec.layout.fits(codes.chunk_frames.tolist(), codes.num_samples):
-        raise _other_chunks(codes, spec)
-    sizes = spec.codebook_sizes or (spec.codebook_size,) * spec.n_q
-    for level, size in enumerate(sizes[: codes.n_q]):
-        largest = int(codes.codes[level].max(initial=0))
-        if largest >= size:
-            raise ShapeError(f"code {largest} is outside the codebook of {size}")
-    if spec.has_scales and codes.scales is None:
-        raise ShapeError("the codec divides by scales, and the codes have none")
-
-
-def _other_chunks(codes: Codes, spec: CodecSpec) -> ShapeError:
-    frames = spec.layout.chunk_frames(codes.num_samples)
-    return ShapeError(
-        f"{codes.num_samples} samples have {len(frames)} chunks with {sum(frames)} frames with "
-        "this codec; the codes have others"
-    )
-
-
-def parted(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
-    """The chunks of codes that fit; of a codec without chunks, all frames as one."""
-    if spec.chunk_length is None:
-        return [ChunkCodes(codes.codes, None if codes.scales is None else float(codes.scales[0]))]
-    frames = codes.chunk_frames.tolist()
-    return [
-        ChunkCodes(
-            codes.codes[:, end - n : end],
-            float(codes.scales[i]) if codes.scales is not None else None,
-        )
-        for i, (end, n) in enumerate(zip(np.cumsum(frames), frames, strict=True))
-    ]

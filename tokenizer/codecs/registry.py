@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from inspect import signature
+from typing import Any
 
 from tokenizer import plugins
 from tokenizer.codecs.amounts import DEFAULT_BANDWIDTH, require_one_amount, require_storable
@@ -105,35 +107,44 @@ def _load_mulaw(bandwidth: float | None, device: str, n_q: int | None = None) ->
     return MuLawCodec(bandwidth, n_q)
 
 
-def _describe_encodec(
-    checkpoint: Checkpoint, bandwidth: float | None, n_q: int | None
-) -> CodecSpec:
-    from tokenizer.codecs.encodec.checkpoint import describe_checkpoint
+def _row(describe: str, codec: str) -> Family:
+    """A row that imports what it needs when it is used.
 
-    return describe_checkpoint(checkpoint, bandwidth, n_q)
+    Args:
+        describe: "module:name" of a function as `Family` has it.
+        codec: of a class made of a folder, a spec, a device, and whether the reference computes.
+    """
+
+    def described(checkpoint: Checkpoint, bandwidth: float | None, n_q: int | None) -> CodecSpec:
+        found: CodecSpec = _named(describe)(checkpoint, bandwidth, n_q)
+        return found
+
+    def loaded(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
+        made: Codec = _named(codec)(checkpoint.folder, spec, device, reference)
+        return made
+
+    return Family(described, loaded)
 
 
-def _load_encodec(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
-    from tokenizer.codecs.encodec.codec import EncodecCodec
-
-    return EncodecCodec(checkpoint.folder, spec, device, reference)
-
-
-def _describe_mimi(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
-    from tokenizer.codecs.mimi.checkpoint import describe_mimi
-
-    return describe_mimi(checkpoint, bandwidth)
-
-
-def _load_mimi(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
-    from tokenizer.codecs.mimi.codec import MimiCodec
-
-    return MimiCodec(checkpoint.folder, spec, device, reference)
+def _named(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"tokenizer.codecs.{module}"), name)
+    return found
 
 
 CODECS: dict[str, Builtin] = {"mulaw": Builtin(_describe_mulaw, _load_mulaw)}
 """those that ship with the package, by name"""
-FAMILIES: dict[str, Family] = {"encodec": Family(_describe_encodec, _load_encodec)}
+FAMILIES: dict[str, Family] = {
+    "dac": _row("dac.checkpoint:describe_dac", "dac.codec:DacCodec"),
+    "encodec": _row("encodec.checkpoint:describe_checkpoint", "encodec.codec:EncodecCodec"),
+    "higgs_audio_v2_tokenizer": _row(
+        "semantic.xcodec:describe_xcodec", "semantic.xcodec:HiggsTokenizer"
+    ),
+    "mimi": _row("mimi.checkpoint:describe_mimi", "mimi.codec:MimiCodec"),
+    "neucodec": _row("semantic.xcodec2:describe_neucodec", "semantic.xcodec2:NeuCodec"),
+    "xcodec": _row("semantic.xcodec:describe_xcodec", "semantic.xcodec:XCodec"),
+    "xcodec2": _row("semantic.xcodec2:describe_xcodec2", "semantic.xcodec2:XCodec2"),
+}
 """by `model_type`"""
 
 

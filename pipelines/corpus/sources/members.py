@@ -118,7 +118,9 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo | Broken]:
             tar.offset = following
             continue
         ended = False
-        if member.isfile() and member.offset_data + member.size > end:
+        # Of a sparse file the size is that of the whole, and its holes are not there.
+        whole = member.issparse() and tar.offset <= end
+        if member.isfile() and not whole and member.offset_data + member.size > end:
             message = (
                 f"cut off: {member.size} bytes are declared, {end - member.offset_data} are there"
             )

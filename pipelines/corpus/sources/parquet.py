@@ -36,7 +36,7 @@ from pipelines.corpus.sources.identity import (
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
 from pipelines.corpus.tables.audio_cells import are_small, lengths_of_group
 from pipelines.corpus.tables.columns import AUDIO_COLUMNS, UniqueColumn, describe_row, pick
-from pipelines.system.arrow import open_parquet
+from pipelines.system.arrow import GroupSizes, open_parquet, sizes_of_group, sizes_of_groups
 from pipelines.system.places import within
 from pipelines.system.remote import open_remote
 from tokenizer.errors import FailureKind, RecordingError, SourceError
@@ -162,9 +162,10 @@ class _Group:
     """A row group with what tells its rows apart."""
 
     def __init__(
-        self, uri: str, file: pq.ParquetFile, number: int, *, read_audio: bool = True
+        self, uri: str, file: pq.ParquetFile, number: int, listed: GroupSizes | None = None
     ) -> None:
-        self._uri = uri
+        """`listed`: what its columns hold, where rows are listed, and no audio is read."""
+        self._uri, read_audio = uri, listed is None
         column = audio_column(file.schema_arrow)
         if column is None:
             raise changed(uri, "has no audio column, another schema")
@@ -195,12 +196,7 @@ class _Group:
             pc.struct_field(table[column], "path").to_pylist() if with_paths else None
         )
         self.rows = table.select(others).to_pylist() if table is not None and others else []
-        meta = file.metadata.row_group(number)
-        self._count = meta.num_rows
-        sizes = [
-            (meta.column(at).path_in_schema, meta.column(at).total_uncompressed_size)
-            for at in range(meta.num_columns)
-        ]
+        self._count, sizes = listed or sizes_of_group(file, number)
         self._sizes = zlib.crc32(repr((self._count, sizes)).encode())
         of_audio = [size for path, size in sizes if path.split(".", 1)[0] == column]
         self.audio_sizes = f"{self._count}-{sum(of_audio)}"
@@ -258,9 +254,9 @@ class _Table:
         with self._file() as file:
             column, number = audio_column(file.schema_arrow), 0
             own = {} if self._version is None else {FILE: self._version}
-            for at in range(file.num_row_groups):
-                group = _Group(self._uri, file, at, read_audio=False)
-                audio = lengths_of_group(file, at, str(column), self.small)
+            for at, sizes in enumerate(sizes_of_groups(file)):
+                group = _Group(self._uri, file, at, sizes)
+                audio = lengths_of_group(file, at, str(column), self.small, sizes)
                 self.left_out |= group.left_out
                 for row in range(len(group)):
                     fallback = f"{self._name.removesuffix('.parquet')}-{number:08d}"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.sources.base import estimate_seconds, seconds_of_bytes
 from pipelines.corpus.tables.columns import SECONDS_COLUMNS, pick
+from pipelines.system.arrow import GroupSizes
 from pipelines.system.places import is_remote
 
 _MOST_BYTES = 2 << 30
@@ -33,22 +34,17 @@ def are_small(uris: Sequence[str]) -> bool:
 
 
 def lengths_of_group(
-    file: pq.ParquetFile, group: int, column: str, small: bool
+    file: pq.ParquetFile, group: int, column: str, small: bool, sizes: GroupSizes
 ) -> Iterator[float | None]:
     """Of each row of a row group. Where the audio is not `small`, all are as long as their bytes
     are on average. Nothing is read where another column tells lengths."""
     if pick(file.schema_arrow.names, SECONDS_COLUMNS) is not None:
         return
-    meta = file.metadata.row_group(group)
-    columns = [meta.column(at) for at in range(meta.num_columns)]
-    size = sum(
-        each.total_uncompressed_size
-        for each in columns
-        if each.path_in_schema == column or each.path_in_schema == f"{column}.bytes"
-    )
+    rows, columns = sizes
+    size = sum(unpacked for path, unpacked in columns if path in (column, f"{column}.bytes"))
     if not small or size > _MOST_OF_GROUP:
-        mean = estimate_seconds("", round(size / max(1, meta.num_rows)))
-        yield from (mean for _ in range(meta.num_rows))
+        mean = estimate_seconds("", round(size / max(1, rows)))
+        yield from (mean for _ in range(rows))
         return
     try:
         table = file.read_row_group(group, columns=[column], use_threads=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,20 @@ def _writer_of(ensure_ascii: bool) -> Callable[[Any], str]:
 
 
 _locator, _meta = _writer_of(True), _writer_of(False)
+
+
+def _located(locator: Mapping[str, Any]) -> str:
+    """What `_locator` writes; most have a version alone, whose text is known."""
+    if len(locator) == 1:
+        (name,) = locator
+        version = locator[name]
+        if name == "version" and type(version) is str and _SIMPLE.fullmatch(version):
+            return f'{{"version": "{version}"}}'
+    return _locator(dict(locator))
+
+
+_SIMPLE = re.compile(r"[A-Za-z0-9 .:/+=_-]*")
+"""text that stands in JSON as it is"""
 _PLAIN = ("id", "uri", "start", "end", "seconds", "text", "language", "speaker", "channel")
 """columns that hold a field as it is"""
 
@@ -74,7 +89,7 @@ class RowWriter:
         self._shards.append(shard)
         self._recordings.append(recording)
         # As text they are small, whatever is in them.
-        self._locators.append(_locator(dict(locator)) if locator else None)
+        self._locators.append(_located(locator) if locator else None)
         self._metas.append(_meta(dict(meta)) if meta else None)
         if len(self._shards) == GROUP:
             self._write()

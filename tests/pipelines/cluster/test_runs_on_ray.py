@@ -18,9 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import pytest
+import soundfile
 from corpora import write_corpus
 from s3 import Bucket
+from stored_rows import by_id
 
 from pipelines import AuditOptions, audit
 from pipelines.decoding.many import decode_many
@@ -217,6 +220,33 @@ def test_nodes_reach_the_driver_s_store(scene: Scene, bucket: Bucket) -> None:
     assert len(expected) > 3
     assert {name: bucket.get(f"out/data/{name}") for name in names} == expected
     assert "real time" in text and "recordings failed" in text
+
+
+def test_several_sources_by_channel_and_split_are_as_in_one_process(
+    scene: Scene, tmp_path: Path
+) -> None:
+    talks = tmp_path / "test-clean" / "1" / "2"
+    talks.mkdir(parents=True)
+    noise = np.random.default_rng(0).standard_normal((20_000, 2)) * 0.1
+    for number in range(3):
+        soundfile.write(talks / f"1-2-000{number}.flac", noise[number:], 16_000)
+    (talks / "1-2.trans.txt").write_text("".join(f"1-2-000{n} WORD {n}\n" for n in range(3)))
+    config = TokenizeConfig(
+        (str(scene.corpus), str(tmp_path / "test-clean")),
+        codec="mulaw",
+        shard_hours=float(SHARD_HOURS),
+        channels="split",
+    )
+    for out, options in (
+        ("here", RunOptions(workers=0, quiet=True)),
+        ("ray", RunOptions(address=scene.address, quiet=True)),
+    ):
+        tokenize_corpus(config, str(tmp_path / out), options)
+    assert shard_bytes(tmp_path / "ray") == shard_bytes(tmp_path / "here")
+    assert verify(str(tmp_path / "ray")) == []
+    rows = by_id(tmp_path / "ray", "test_clean")
+    texts = {id.rpartition("/")[2]: row["text"] for id, row in rows.items()}
+    assert texts == {f"1-2-000{n}.flac#{c}": f"WORD {n}" for n in range(3) for c in (0, 1)}
 
 
 def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: Path) -> None:

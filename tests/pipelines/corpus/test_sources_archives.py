@@ -160,6 +160,30 @@ def test_links_lead_to_members_or_fail_by_name(tmp_path: Path) -> None:
         source.open(bad[0])
 
 
+def test_what_follows_a_sparse_file_is_read(tmp_path: Path) -> None:
+    """Its size is that of the whole: it seemed to be cut off, and all behind it went with it."""
+    info = tarfile.TarInfo("GNUSparseFile.0/hole.wav")
+    stored = b"1\n0\n512\n".ljust(512, b"\0") + bytes(512)
+    info.size, info.pax_headers = (
+        len(stored),
+        {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": "hole.wav",
+            "GNU.sparse.realsize": "3000000",
+        },
+    )
+    sparse = info.tobuf(tarfile.PAX_FORMAT) + stored
+    rest = tar([("a.wav", audio(0)), ("a.txt", b"words")])
+    (tmp_path / "x.tar").write_bytes(sparse + rest)
+    source = open_source(str(tmp_path / "x.tar"))
+    found = {recording.id: recording for recording in source.scan()}
+    assert found.pop("x/a.wav").text == "words"
+    (failed,) = found.values()
+    with pytest.raises(RecordingError, match=r"hole.wav: a sparse file"):
+        source.open(failed)
+
+
 def test_sidecars_pair_by_the_whole_stem(tmp_path: Path) -> None:
     members: list[tuple[str, Content]] = [(f"dr.smith.0{n}.wav", audio(n)) for n in range(3)]
     members += [(f"dr.smith.0{n}.txt", b"words %d" % n) for n in (2, 0, 1)]

@@ -3,8 +3,11 @@ links and outputs inside."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -469,3 +472,33 @@ def test_no_part_of_a_split_is_one_line(asked: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="part") as caught:
         list(open_source(f"hf:{tmp_path / 'set'}:{asked}").scan())
     assert "\n" not in str(caught.value)
+
+
+LISTS = """
+import sys
+from pipelines.corpus.sources import open_source
+source = open_source(sys.argv[1])
+for recording in source.scan():
+    try:
+        source.open(recording)
+    except Exception as error:
+        print(recording.id, type(error).__name__, error)
+    else:
+        print(recording.id, "opens")
+"""
+
+
+def test_a_footer_that_contradicts_itself_costs_its_rows(tmp_path: Path) -> None:
+    """Arrow ended the process as it was asked about such a column: this is another one."""
+    sink = io.BytesIO()
+    cells = [{"bytes": b"x", "path": "x.wav"}] * 2
+    pq.write_table(pa.table({"id": ["a", "b"], "audio": cells}), sink, row_group_size=1)
+    whole, column = sink.getvalue(), b"\x15\x0c\x25\x02\x18\x05bytes"  # in the schema: BYTE_ARRAY
+    assert whole.count(column) == 1
+    (tmp_path / "x.parquet").write_bytes(whole.replace(column, b"\x15\x08" + column[2:]))  # FLOAT
+    command = [sys.executable, "-c", LISTS, tmp_path / "x.parquet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[:16] for line in lines] == ["a RecordingError", "b RecordingError"]
+    assert all("x.parquet" in line for line in lines)

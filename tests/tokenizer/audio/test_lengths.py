@@ -205,6 +205,15 @@ def test_a_page_that_was_taken_out_is_missed() -> None:
     assert refusal(joined(parts[:2] + parts[3:])) == "damaged"
 
 
+@pytest.mark.parametrize("seconds", [0.5, 0.5002, 0.505])
+def test_a_short_page_that_was_taken_out_is_missed_wherever_it_was(seconds: float) -> None:
+    """Near the end too, where what its page cuts off the last packet hid the loss of another."""
+    parts = pages(opus(seconds, "20000"))
+    assert not report(joined(parts)).flags
+    for number in range(3, len(parts) - 1):
+        assert refusal(joined(parts[:number] + parts[number + 1 :])) == "damaged", number
+
+
 @pytest.mark.parametrize("make", [opus, vorbis])
 @pytest.mark.parametrize("lengths", [(1.7, 0.6), (0.6, 1.7), (0.03, 1.7), (0.5, 0.5, 0.5)])
 def test_all_links_of_a_chain_are_read_as_files_of_their_own(
@@ -343,3 +352,70 @@ def test_of_two_tracks_the_default_is_read_and_the_other_is_said() -> None:
 )
 def test_a_chunk_larger_than_any_file_says_nothing(head: bytes) -> None:
     assert not is_cut(io.BytesIO(head + bytes(100)))
+
+
+GUID_OF_PCM = bytes.fromhex("0100000000001000800000aa00389b71")
+
+
+def padded(samples: np.ndarray, width: int, valid: int, extensible: bool = True) -> bytes:
+    """WAVE whose samples take `width` bytes and have `valid` bits, the others zero."""
+    channels, align = len(samples), len(samples) * width
+    body = b"".join(int(value).to_bytes(width, "little", signed=True) for value in samples.T.flat)
+    bits = 8 * width if extensible else valid
+    head = struct.pack(
+        "<HHIIHH", 0xFFFE if extensible else 1, channels, RATE, RATE * align, align, bits
+    )
+    if extensible:
+        head += struct.pack("<HHI", 22, valid, (1 << channels) - 1) + GUID_OF_PCM
+    chunks = b"fmt " + struct.pack("<I", len(head)) + head
+    chunks += b"data" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WAVE" + chunks
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize(("width", "valid"), [(4, 24), (4, 20), (4, 16), (3, 16), (3, 20), (2, 12)])
+def test_samples_with_fewer_bits_than_their_bytes(width: int, valid: int, channels: int) -> None:
+    """Windows records 24 bits in 32: FFmpeg takes them for floats, and others for packed ones."""
+    low = 8 * width - valid
+    whole = (noise(0.1, channels).astype(np.float64) * 2 ** (8 * width - 1)).astype(np.int64)
+    whole = whole >> low << low
+    content = padded(whole, width, valid)
+    truth = (whole / 2.0 ** (8 * width - 1)).astype(np.float32)
+    assert np.array_equal(read_audio(io.BytesIO(content)).samples, truth)
+    late = read_audio(io.BytesIO(content), start=0.05, end=0.08).samples
+    assert np.array_equal(late, truth[:, 2_400:3_840])
+    assert refusal(content[: -len(content) // 3]) == "truncated"
+    if low >= 8 and (width, valid) != (4, 24):
+        assert refusal(padded(whole, width, valid, extensible=False)) == "bad_header"
+
+
+def test_a_block_that_is_too_small_for_its_samples_is_no_length() -> None:
+    content = bytearray(wav(SOUND))
+    content[32:34] = struct.pack("<H", 2)
+    assert np.array_equal(
+        read_audio(io.BytesIO(content)).samples, read_audio(io.BytesIO(wav(SOUND))).samples
+    )
+
+
+@pytest.mark.parametrize(
+    ("muxer", "codec"), [("avi", "mp2"), ("avi", "libmp3lame"), ("asf", "wmav2")]
+)
+def test_what_was_written_to_a_pipe_has_no_length(muxer: str, codec: str) -> None:
+    """FFmpeg makes one up, of an hour for 2 s of AVI."""
+    piped = io.BytesIO()
+    piped.seekable = lambda: False  # type: ignore[method-assign]
+    with av.open(piped, "w", format=muxer) as file:
+        stream = file.add_stream(codec, rate=RATE, layout="stereo", bit_rate=128_000)
+        frame = av.AudioFrame.from_ndarray(SOUND.T.reshape(1, -1).copy(), "flt", "stereo")
+        frame.sample_rate = RATE
+        frames = av.AudioResampler(stream.format, "stereo", RATE, stream.frame_size)
+        for each in [*frames.resample(frame), *frames.resample(None), None]:
+            file.mux(stream.encode(each))
+    found = report(piped.getvalue())
+    assert not found.flags and abs(found.source_samples - 2 * RATE) < 4_800
+
+
+def test_flac_in_avi_whose_last_packet_is_short() -> None:
+    content = by_ffmpeg("avi", ("flac", SOUND))
+    assert report(content).source_samples == 2 * RATE
+    assert refusal(content[: len(content) // 2]) == "truncated"

@@ -22,6 +22,11 @@ _PLACEHOLDERS = (0x7F000000, 0x7FFFFFFF, 0xFFFFFFFF)
 """SoX in AIFF; most writers by signed and by unsigned numbers: 0x7FFFF000, 0x80000000 and
 0xFFFFFFDB are near these"""
 _MOST_CHUNKS = 1 << 20
+_HEAD = 1 << 16
+"""bytes in which ASF has its properties"""
+_ASF = bytes.fromhex("3026b2758e66cf11")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_BROADCAST = 1
 _FARTHEST = 1 << 62
 """bytes into a file; places beyond cannot be sought"""
 
@@ -48,6 +53,17 @@ def is_cut(file: BinaryIO) -> bool:
         if re.match(magic, head, re.DOTALL):
             return judge(file, file.seek(0, os.SEEK_END))
     return False
+
+
+def is_unmeasured(file: BinaryIO) -> bool:
+    """Whether AVI or ASF was written to a pipe: its header then has no length, and FFmpeg makes
+    one up."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return is_unknown(struct.unpack("<I", head[4:8])[0])
+    at = head.find(_ASF_PROPERTIES) if head.startswith(_ASF) else -1
+    return at >= 0 and bool(head[at + 88 : at + 89] and head[at + 88] & _BROADCAST)
 
 
 def _walk(

@@ -40,6 +40,8 @@ class WavHeader:
     """bytes a sample of all channels takes"""
     bits: int
     """of a sample"""
+    valid_bits: int
+    """of those, the ones that are used; of the extensible kind alone, else as many"""
     data_bytes: int | None
     """declared size of the samples; None when the writer could not know it"""
     data_there: int
@@ -50,7 +52,29 @@ class WavHeader:
         """Declared samples per channel; None where a block holds several, as in ADPCM."""
         if self.data_bytes is None or not self.block_align or self.encoding not in _BY_SAMPLE:
             return None
-        return self.data_bytes // self.block_align
+        block = max(self.block_align, self.channels * -(-self.bits // 8))
+        return self.data_bytes // block
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether samples take more bytes than they have bits for, as Windows records 24 bits in
+        32: FFmpeg takes them for packed ones, or for floats."""
+        return (
+            self.extensible
+            and self.encoding == 1
+            and 0 < -(-self.valid_bits // 8) < -(-self.bits // 8)
+        )
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the old kind of header says the same of samples, of which no two programs then
+        make the same; of 24 bits in 4 bytes, floats by a program that is known."""
+        return (
+            not self.extensible
+            and self.encoding == 1
+            and self.bits != 24
+            and 0 < self.channels * -(-self.bits // 8) < self.block_align
+        )
 
     @property
     def is_cut(self) -> bool:
@@ -82,7 +106,7 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
     ):
         return None
     order = ">" if head[:4] == b"RIFX" else "<"
-    facts: tuple[int, bool, int, int, int, int] | None = None
+    facts: tuple[int, bool, int, int, int, int, int] | None = None
     long: int | None = None
     while len(chunk := file.read(8)) == 8:
         size = struct.unpack(order + "I", chunk[4:])[0]
@@ -105,14 +129,14 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
     return None
 
 
-def _format_facts(body: bytes, order: str) -> tuple[int, bool, int, int, int, int]:
-    """Encoding, whether it is extensible, channels, rate, bytes a block and bits, from a format
-    chunk."""
+def _format_facts(body: bytes, order: str) -> tuple[int, bool, int, int, int, int, int]:
+    """Encoding, whether it is extensible, channels, rate, bytes a block, bits and valid bits, from
+    a format chunk."""
     encoding, channels, rate, _, align, bits = struct.unpack(order + "HHIIHH", body[:16])
-    extensible = encoding == _EXTENSIBLE
+    extensible, valid = encoding == _EXTENSIBLE, bits
     if extensible and len(body) >= 26:
-        encoding = struct.unpack(order + "H", body[24:26])[0]
-    return encoding, extensible, channels, rate, align, bits
+        valid, encoding = struct.unpack(order + "H4xH", body[18:26])
+    return encoding, extensible, channels, rate, align, bits, valid
 
 
 def _data_bytes(size: int, long: int | None) -> int | None:

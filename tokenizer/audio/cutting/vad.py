@@ -7,6 +7,7 @@ at least, and what lasts no 0.25 s is no speech. Channels are heard each alone.
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class VadListener:
             if left:
                 self._hear(np.zeros((channels, WINDOW - left), np.float32))
         hop = WINDOW * self._rate / RATE
-        level = np.array(self._chances, np.float32)[: max(1, -(-self._samples // round(hop)))]
+        level = np.array(self._chances, np.float32)[: max(1, math.ceil(self._samples / hop))]
         return Activity(level, speech(level), hop, self._samples)
 
     def _resampled(self, block: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:

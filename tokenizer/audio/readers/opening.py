@@ -59,6 +59,8 @@ def open_reader(
         reader = PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream)
     except NotOpened as error:
         return _single(_rescue(file, name, str(error)), name, stream), 0
+    if reader.is_padded:
+        return _padded(file, reader, name, start)
     if reader.facts.container == "ogg":
         return _paged(file, reader, name, allow_damaged, stream), 0
     first = round(start * reader.facts.sample_rate)
@@ -121,6 +123,20 @@ def _plain(file: AudioFile, name: str, start: float) -> tuple[Reader, int] | Non
     first = min(round(start * reader.facts.sample_rate), reader.facts.declared or 0)
     reader.seek(first)
     return reader, first
+
+
+def _padded(file: AudioFile, reader: PyAVReader, name: str, start: float) -> tuple[Reader, int]:
+    """libsndfile's reader for WAVE that FFmpeg reads as something else, judged by its header."""
+    reader.close()
+    _rewind(file)
+    found = SoundFileReader(file, name)
+    found.alone = True
+    found.facts = replace(
+        found.facts, layout=reader.facts.layout, declared=reader.facts.declared, tolerance=1
+    )
+    first = min(round(start * found.facts.sample_rate), found.frames)
+    found.seek(first)
+    return found, first
 
 
 def _paged(

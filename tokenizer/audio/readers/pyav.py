@@ -13,7 +13,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from tokenizer.audio.containers.digest import FlacDigest
-from tokenizer.audio.containers.extents import is_cut
+from tokenizer.audio.containers.extents import is_cut, is_unmeasured
 from tokenizer.audio.containers.headers import read_wav_header, tagged_seconds, wav_may_hide
 from tokenizer.audio.containers.mpeg import Xing, before_tags, frame_bytes, read_xing
 from tokenizer.audio.containers.ogg import Link
@@ -42,6 +42,8 @@ from tokenizer.errors import FailureKind, RecordingError
 _CUT_PACKET = "a packet is cut"
 _XING_FRAMES = 2 * 1_152
 """samples by which encoders that do not say what they put before and behind may miscount"""
+_AVI_PACKET = 8_192
+"""samples by which AVI, which counts packets, may take a last one for too long: one of FLAC"""
 _LONGEST_SILENCE = 3_600
 """seconds of a gap; beyond, time stamps are wrong and nothing is missing"""
 _MOST_GAPS = 1_000
@@ -98,9 +100,14 @@ class PyAVReader:
                 # FFmpeg searches 32 packets of PCM for other codecs: 8 ms a file, ten times what a
                 # second of it takes to decode.
                 options["max_probe_packets"] = "1"
-            self._cut = is_cut(handle)
+            self._cut, self._unmeasured = is_cut(handle), is_unmeasured(handle)
         if self._wav is not None:
             check_facts(name, self._wav.sample_rate, self._wav.channels)
+            if self._wav.is_ambiguous:
+                message = (
+                    f"{name}: its header declares samples of {self._wav.bits} bits in more bytes"
+                )
+                raise RecordingError(FailureKind.BAD_HEADER, message, "open")
         try:
             self._container: Any = av.open(
                 file, mode="r", metadata_errors="replace", options=options
@@ -116,6 +123,11 @@ class PyAVReader:
 
     def close(self) -> None:
         self._container.close()
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether it is WAVE that FFmpeg reads as something else."""
+        return self._wav is not None and self._wav.is_padded
 
     @property
     def length(self) -> int | None:
@@ -188,10 +200,13 @@ class PyAVReader:
             return (CUT_OFF, 0) if samples is None and self._wav.is_cut else (samples, 1)
         if self._cut:
             return CUT_OFF, 0
+        if self._unmeasured:
+            return None, 0
         if container in EXACT:
             return self._by_time_stamps(rate), 0
         if container in CLOSE:
-            return self._by_time_stamps(rate), rate // 10
+            counted = _AVI_PACKET if container == "avi" else 0
+            return self._by_time_stamps(rate), max(rate // 10, counted)
         if container in TOGETHER:
             return self._by_its_own_duration(rate), rate // 10
         return None, 0

@@ -53,6 +53,10 @@ class SecondReader:
             raise RecordingError(
                 FailureKind.NOT_AUDIO, f"{name}: no second way reads a chain of streams", "open"
             )
+        if isinstance(first, SoundFileReader) and first.alone:
+            raise RecordingError(
+                FailureKind.NOT_AUDIO, f"{name}: no second way reads padded samples", "open"
+            )
         self._name, self._kept = name, contextlib.ExitStack()
         self._path = file if isinstance(file, str) else self._copy(file)
         known = facts.decoder == "soundfile" or facts.tracks > 1  # libsndfile cannot choose one

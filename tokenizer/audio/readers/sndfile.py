@@ -50,6 +50,8 @@ class SoundFileReader:
         """
         self._name = name
         self.gaps: list[Gap] = []
+        self.alone = False
+        """whether FFmpeg misreads it, so that there is no second way"""
         try:
             self._file: Any = soundfile.SoundFile(file)
         except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as error:
@@ -76,6 +78,11 @@ class SoundFileReader:
     def is_exact(self) -> bool:
         """Whether it can begin anywhere, with the samples that FFmpeg would give."""
         return self._file.format in SEEKABLE and self._file.subtype in EXACT
+
+    @property
+    def frames(self) -> int:
+        """Samples that are there."""
+        return int(self._file.frames)
 
     def seek(self, start: int) -> None:
         """Go to a sample, or to the end of a shorter file.

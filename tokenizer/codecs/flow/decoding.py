@@ -66,13 +66,42 @@ def _frames_a_piece(codec: Codec) -> int:
     return max(1, (codec.piece_length or 1) // codec.spec.frame_length)
 
 
+class PieceDecoder:
+    """One recording of a codec that takes pieces, decoded while its codes come."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._state: State = None
+        self._next: NDArray[np.uint16] | None = None
+        """kept back, since the last piece must be known as the last"""
+
+    def push(self, codes: NDArray[np.uint16]) -> Samples:
+        """Take in the next frames, uint16 `[codebooks, frames]` or none; returns the samples that
+        are final, maybe none."""
+        if not codes.shape[1]:
+            return self._nothing()
+        before, self._next = self._next, codes
+        return self._nothing() if before is None else self._decoded(before, last=False)
+
+    def finish(self) -> Samples:
+        """The recording has ended: the samples that are left, up to the end of its last frame."""
+        return self._nothing() if self._next is None else self._decoded(self._next, last=True)
+
+    def _decoded(self, codes: NDArray[np.uint16], last: bool) -> Samples:
+        piece = CodedPiece(np.ascontiguousarray(codes), self._state, last)
+        (found,) = self._codec.decode_pieces([piece])
+        self._state = found.state
+        return found.samples
+
+    def _nothing(self) -> Samples:
+        return np.zeros((self._codec.channels, 0), np.float32)
+
+
 def _pieces(codec: Codec, codes: NDArray[np.uint16]) -> Iterator[Samples]:
-    frames, state = codes.shape[1], None
-    for group in in_groups(frames, _frames_a_piece(codec)):
-        piece = CodedPiece(np.ascontiguousarray(codes[:, group]), state, group.stop == frames)
-        (found,) = codec.decode_pieces([piece])
-        state = found.state
-        yield found.samples
+    decoder = PieceDecoder(codec)
+    for group in in_groups(codes.shape[1], _frames_a_piece(codec)):
+        yield decoder.push(codes[:, group])
+    yield decoder.finish()
 
 
 def _in_lock_step(

@@ -20,6 +20,7 @@ from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.schema import ShardStats
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError, ShardError, UsageError
 
 
@@ -123,6 +124,14 @@ class ShardReader(ABC):
     def codes(self, row: int, start: int, stop: int, n_q: int) -> NDArray[np.uint16]:
         """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop -
         start]`; a view of what is cached is read-only."""
+
+    def require_codes(self, codes: NDArray[np.integer[Any]]) -> None:
+        """
+        Raises:
+            ValueError: codes `[n_q, frames]` that their codebooks do not have.
+        """
+        if wrong := outside(codes, self.spec.sizes):
+            raise ValueError(wrong)
 
     @abstractmethod
     def scales(self, row: int) -> NDArray[np.float32] | None:
