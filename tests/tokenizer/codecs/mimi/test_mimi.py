@@ -41,11 +41,13 @@ def codec(folder: Path) -> MimiCodec:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
-    return MimiModel.from_pretrained(folder).eval()
+    loaded: Any = MimiModel.from_pretrained(folder)
+    return loaded.eval()
 
 
 def samples(length: int) -> NDArray[np.float32]:
-    return sound(length, 1, 24_000, seed=length).samples
+    found: NDArray[np.float32] = sound(length, 1, 24_000, seed=length).samples
+    return found
 
 
 @torch.inference_mode()
@@ -56,13 +58,13 @@ def truth(model: Any, signal: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def cut(codec: MimiCodec, signal: NDArray[np.float32], longest: int) -> NDArray[np.uint16]:
     """Encoded in pieces of random lengths, their states through pickle."""
-    rng, state, at, parts = np.random.default_rng(longest), None, 0, []
+    rng, at, parts = np.random.default_rng(longest), 0, []
+    state: State = None
     while at < signal.shape[1]:
         step = int(rng.integers(1, longest))
         piece = Piece(signal[:, at : at + step], state, at + step >= signal.shape[1])
         found = codec.encode_pieces([piece])[0]
-        packed = pickle.dumps(found.state)
-        state: State = pickle.loads(packed)
+        state = pickle.loads(pickle.dumps(found.state))
         parts.append(found.codes)
         at += step
     assert state is None
