@@ -15,6 +15,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +55,25 @@ class Ledger:
         """
         self.folder = folder
         self.work = folder / PLACE
-        try:
-            self._open(about)
-        except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"{folder} cannot be written: {error}") from error
+        with ExitStack() as held:  # let go of at once when it is refused
+            try:
+                self._open(about, held)
+            except (OSError, sqlite3.Error) as error:
+                raise OutputError(f"{folder} cannot be written: {error}") from error
+            self._held = held.pop_all()
 
-    def _open(self, about: Mapping[str, Any]) -> None:
+    def _open(self, about: Mapping[str, Any], held: ExitStack) -> None:
         if not self.work.is_dir() and _holds_something(self.folder):
             raise OutputError(
                 f"{self.folder} holds something that `decode` has not written: choose another "
                 "folder for --to"
             )
         self.work.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.work / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(self.work / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        held.callback(os.close, lock)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(self._lock)
             raise OutputError(f"{self.folder} is being written by another run") from error
         # Of this run alone: processes of one that was killed may live for a second or two, and can
         # finish nothing once their folder is gone.
@@ -78,6 +81,7 @@ class Ledger:
         self.temporary = self.work / "tmp" / uuid.uuid4().hex
         self.temporary.mkdir(parents=True)
         self._database = sqlite3.connect(self.work / "ledger.sqlite")
+        held.callback(self._database.close)
         names = ", ".join((*_OWN[1:], *_SORTED))
         self._database.execute("create table if not exists about (name primary key, value)")
         self._database.execute(f"create table if not exists done (id text primary key, {names})")
@@ -193,9 +197,8 @@ class Ledger:
     def close(self) -> None:
         """Let go of the folder."""
         self._commit()
-        self._database.close()
         shutil.rmtree(self.work / "tmp", ignore_errors=True)
-        os.close(self._lock)
+        self._held.close()
 
     def _commit(self) -> None:
         self._database.commit()

@@ -57,8 +57,18 @@ def codes_from_tokens(
     return Tokens(vocabulary.codes(known), text_ids, text)
 
 
-@lru_cache(8)
 def _opened(folder: str) -> tuple[TokenMap, TextTokenizer | None]:
+    place = Path(folder, MAP)
+    try:
+        state = place.stat()
+    except OSError as error:
+        raise UsageError(f"{place}: not what `codecshards export` writes: {error}") from error
+    return _read(folder, state.st_ino, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(8)
+def _read(folder: str, *version: int) -> tuple[TokenMap, TextTokenizer | None]:
+    """The same folder may have been made again, with other ids."""
     place = Path(folder, MAP)
     try:
         about = json.loads(place.read_text(encoding="utf-8"))

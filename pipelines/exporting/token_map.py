@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Ints, Pattern, depth_first
+from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Ints, Pattern
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.levels import depth_first
 from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError, UsageError
 

@@ -17,12 +17,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.codecs.codebooks.levels import depth_first
 from tokenizer.errors import ShapeError, UsageError
 
 Ints = NDArray[np.integer[Any]]
@@ -289,33 +289,6 @@ class Interleaved(Pattern):
         return _in_codebooks(codes, [self.codebook_size] * self.n_q)
 
 
-def depth_first(repeats: Sequence[int]) -> list[int]:
-    """Rows, which are in the order of levels, as a frame's codes come in time: every code before
-    the finer ones of its stretch.
-
-    Raises:
-        UsageError: a level's codes do not share out evenly among those of the level before.
-    """
-    uneven = any(fine % coarse for coarse, fine in pairwise(repeats) if coarse > 0)
-    if not repeats or min(repeats) < 1 or uneven:
-        raise UsageError(
-            f"levels of {tuple(repeats)} codes a frame: each must be a multiple of the one before"
-        )
-    firsts = [0, *accumulate(repeats)]
-    order: list[int] = []
-
-    def visit(level: int, number: int) -> None:
-        order.append(firsts[level] + number)
-        if level + 1 < len(repeats):
-            each = repeats[level + 1] // repeats[level]
-            for child in range(number * each, (number + 1) * each):
-                visit(level + 1, child)
-
-    for number in range(repeats[0]):
-        visit(0, number)
-    return order
-
-
 @dataclass(frozen=True, slots=True)
 class EachChannel(Pattern):
     """A pattern for the codebooks of each channel alone, for recordings whose channels come
@@ -376,6 +349,10 @@ def _of_each(sizes: int | tuple[int, ...], n_q: int, who: str) -> list[int]:
 
 
 def _require_room(who: str, own: Sequence[int], sizes: Sequence[int]) -> None:
+    """
+    Raises:
+        UsageError: a pattern's codebook has fewer entries than that of the codes.
+    """
     for level, (one, size) in enumerate(zip(own, sizes, strict=True)):
         if one < size:
             which = "the codebooks have" if len(set(sizes)) == 1 else f"codebook {level} has"
@@ -388,6 +365,11 @@ def _before(sizes: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _in_codebooks(codes: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.uint16]:
+    """The same as codes.
+
+    Raises:
+        ShapeError: one that its codebook, of those sizes, does not have.
+    """
     if codes.size and (codes.min() < 0 or np.any(codes >= np.array(sizes)[:, None])):
         raise ShapeError(
             "a token that is no code of its step's codebook: keep generation to that codebook's "

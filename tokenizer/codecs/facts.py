@@ -17,6 +17,7 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import (
     BUNDLED,
     NO_WEIGHTS,
+    ON_THE_HUB,
     Checkpoint,
     find_checkpoint,
     looks_local,
@@ -36,7 +37,7 @@ class _Published:
     codebooks: int
     size: int = 1024
     offered: tuple[float, ...] = ()
-    """kbps that it was trained for, of an EnCodec"""
+    """kbps that it was trained for"""
     chunks: tuple[int, int] | None = None
     """length and stride; such a codec is stereo and has scales"""
 
@@ -51,7 +52,15 @@ _PUBLISHED = {
     "descript/dac_24khz": _Published(24_000, 320, 32),
     "descript/dac_16khz": _Published(16_000, 320, 12),
     "kyutai/mimi": _Published(24_000, 1920, 32, 2048),
+    **{
+        name: _Published(16_000, 320, 8, offered=(0.5, 1.0, 1.5, 2.0, 4.0))
+        for name in ON_THE_HUB
+        if name.startswith("hf-audio/xcodec-")
+    },
+    "hf-audio/xcodec2": _Published(16_000, 320, 1, 65_536),
+    "neuphonic/neucodec": _Published(16_000, 320, 1, 65_536),
 }
+"""without the windows of those that have some, which plans do not need"""
 
 
 def codec_facts(
@@ -130,7 +139,8 @@ def _published(name: str, bandwidth: float | None, n_q: int | None) -> CodecSpec
 def _trained(
     name: str, known: _Published, bandwidth: float | None, n_q: int | None
 ) -> tuple[float, int]:
-    """kbps and codebooks of an EnCodec, as its configuration has them."""
+    """kbps and codebooks of one that was trained for some bandwidths, as its configuration has
+    them."""
     each = kbps([known.size], known.sample_rate / known.frame_length)
     if n_q is not None:
         return require_codebooks(name, n_q, known.codebooks) * each, n_q

@@ -16,6 +16,9 @@ from pipelines.system.places import is_remote
 from pipelines.system.remote import filesystem
 from tokenizer.errors import FailureKind, RecordingError
 
+STREAM = "stream"
+"""key of a locator: which of a file's streams of sound is meant, where it is not the file's own
+choice"""
 VERSION = "version"
 """key of a locator under which it is kept"""
 FILE = "file"

@@ -237,6 +237,11 @@ class _Table:
                     f"{self._uri}: no audio column (one with bytes is expected) among {names}"
                 )
             found: list[str] = file.schema_arrow.names
+            twice = next((name for name in found if found.count(name) > 1), None)
+            if twice is not None:
+                raise SourceError(
+                    f"{self._uri}: two columns are called `{twice}`: rename or drop one"
+                )
             return found
 
     def count(self, unique: UniqueColumn) -> None:

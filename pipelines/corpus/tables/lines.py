@@ -145,7 +145,7 @@ class Rows:
             for magic, what in _OTHERS.items():
                 if head.startswith(magic):
                     raise SourceError(f"{self.name}: {what}, not a text: save it as CSV in UTF-8")
-            if b"\0" in head[:512]:
+            if head[:512].count(0) > len(head[:512]) // 8:  # a few may stand in sentences
                 raise SourceError(
                     f"{self.name}: holds zero bytes: save it as UTF-8, or say --encoding utf-16-le "
                     "if that is what it is written in"

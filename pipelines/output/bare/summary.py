@@ -14,7 +14,8 @@ from pipelines.output.bare.shards import bare_shards, counted_rows, planned
 from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
 from pipelines.output.rows import Rows
 from pipelines.output.storage import Storage
-from pipelines.system.words import format_hours, many, printable
+from pipelines.system.places import is_remote
+from pipelines.system.words import format_hours, printable
 from tokenizer.codecs.base import CodecSpec
 
 _TOLD = ("text", "language", "speaker")
@@ -120,5 +121,6 @@ def _facts(summary: BareSummary) -> Iterator[tuple[str, str]]:
     yield (
         "manifest",
         "none: what failed, how codes are used and whether shards are as they were committed is "
-        f"not known; `codecshards adopt` makes one for {many(summary.shards, 'shard')}",
+        "not known"
+        + ("" if is_remote(summary.out) else "; `codecshards adopt` makes one for what is there"),
     )

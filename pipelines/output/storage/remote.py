@@ -34,6 +34,7 @@ class RemoteStorage(Storage):
         except ValueError as error:
             raise OutputError(f"{root} cannot be opened: {error}") from error
         self._one_state, self._looked = get_protocol(self.root) == "hf", False
+        """whether it is a commit on the Hub: it is read, and written by `push` alone"""
 
     def read(self, name: str) -> bytes:
         with self._told("read", name):
@@ -191,6 +192,11 @@ class RemoteStorage(Storage):
     def _told(self, what: str, name: str) -> Iterator[None]:
         """A missing object is the caller's to judge; whatever else the store says is one line for
         the user."""
+        if self._one_state and what in ("written", "removed"):
+            raise OutputError(
+                f"{self.root} can be read, not changed: download it (`hf download`), or make it "
+                "anew here and `codecshards push` it"
+            )
         try:
             yield
         except OSError as error:

@@ -180,7 +180,7 @@ def test_what_follows_a_sparse_file_is_read(tmp_path: Path) -> None:
     found = {recording.id: recording for recording in source.scan()}
     assert found.pop("x/a.wav").text == "words"
     (failed,) = found.values()
-    with pytest.raises(RecordingError, match=r"hole.wav: a sparse file"):
+    with pytest.raises(RecordingError, match="a sparse file"):
         source.open(failed)
 
 

@@ -502,3 +502,13 @@ def test_a_footer_that_contradicts_itself_costs_its_rows(tmp_path: Path) -> None
     lines = done.stdout.splitlines()
     assert [line[:16] for line in lines] == ["a RecordingError", "b RecordingError"]
     assert all("x.parquet" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["text", "audio"])
+def test_two_columns_of_one_name_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    cells = pa.array([{"bytes": b"x", "path": "x.wav"}], FILE)
+    other = cells if name == "audio" else pa.array(["b"])
+    table = pa.Table.from_arrays([cells, pa.array(["a"]), other], names=["audio", "text", name])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=f"two columns are called `{name}`"):
+        list(open_source(str(tmp_path / "x.parquet")).scan())

@@ -420,3 +420,13 @@ def test_packed_tables_and_json_lines_by_another_name(tmp_path: Path, name: str)
 def test_hints_that_cannot_be_followed(hints: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"--map|--delimiter"):
         parse_hints(**hints)  # type: ignore[arg-type]
+
+
+def test_a_zero_byte_in_a_sentence_costs_no_table(tmp_path: Path) -> None:
+    lines = "path,text\na.wav,one\0two\nb.wav,three\n"
+    (tmp_path / "x.csv").write_text(lines)
+    texts = [recording.text for recording in open_source(str(tmp_path / "x.csv")).scan()]
+    assert texts == [row[1] for row in csv.reader(io.StringIO(lines))][1:]
+    (tmp_path / "y.csv").write_bytes(lines.encode("utf-16-le"))
+    with pytest.raises(SourceError, match="holds zero bytes"):
+        list(open_source(str(tmp_path / "y.csv")).scan())

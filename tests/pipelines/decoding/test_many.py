@@ -22,6 +22,7 @@ from transformers import EncodecModel
 from pipelines.cli.main import main
 from pipelines.decoding.child import Child, Died
 from pipelines.decoding.job import Loading
+from pipelines.decoding.ledger import Ledger
 from pipelines.decoding.many import decode_many
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.export_audio import decode_recording
@@ -29,7 +30,7 @@ from pipelines.output.formats.schema import Row
 from pipelines.run import tokenize_corpus
 from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.mulaw import describe_mulaw
-from tokenizer.errors import CodecLoadError
+from tokenizer.errors import CodecLoadError, OutputError
 
 SPEC = describe_mulaw(6.0)
 
@@ -257,6 +258,17 @@ def test_a_folder_of_another_format_is_refused(
     assert main(["decode", out, *to]) == 0
     assert main(["decode", out, *to, "--format", "wav"]) == 2
     assert "holds recordings with format flac, not wav" in capsys.readouterr().err
+
+
+def test_a_refusal_holds_no_folder(tmp_path: Path) -> None:
+    """In a notebook the next cell may ask for the right thing."""
+    Ledger(tmp_path, {"format": "flac"}).close()
+    with pytest.raises(OutputError, match="format flac, not wav"):
+        Ledger(tmp_path, {"format": "wav"})
+    held = Ledger(tmp_path, {"format": "flac"})
+    with pytest.raises(OutputError, match="by another run"):
+        Ledger(tmp_path, {"format": "flac"})
+    held.close()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -348,6 +349,18 @@ def test_every_document_comes_back_and_what_a_model_left_unfinished(
         found = map_.codes(audio[:cut])
         assert np.array_equal(found, codes[:, : found.shape[1]])
         assert pattern not in ("flatten", "interleaved") or found.shape[1] == cut // n_q
+
+
+def test_a_folder_that_was_made_again_is_read_again(out: str, tmp_path: Path) -> None:
+    """In one process, with other ids: the first layout was still taken for it."""
+    datasets = pytest.importorskip("datasets")
+    new = tmp_path / "new"
+    for pattern in ("flatten", "delay", "coarse-first"):
+        shutil.rmtree(new, ignore_errors=True)
+        cs.export_codes(out, str(new), to="arrow", pattern=pattern, quiet=True)
+        document = datasets.load_from_disk(str(new))["train"][0]
+        wanted = cs.CodesDataset(out).by_id(document["id"]).codes
+        assert np.array_equal(cs.codes_from_tokens(document["input_ids"], new).codes, wanted)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -132,6 +132,22 @@ def test_what_is_not_there_is_one_line(
     refused(f"hf://datasets/{NAME}", "HF_TOKEN")
 
 
+def test_what_is_on_the_hub_is_not_written_to(
+    made: dict[str, Path], hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push_codes(str(made["parquet"]), NAME, quiet=True)
+    commits, there = len(hub.commits), f"hf://datasets/{NAME}"
+    for command in (
+        ["adopt", there],
+        ["reshard", str(made["parquet"]), there],
+        ["tokenize", str(made["parquet"].parent / "speech"), f"{there}/new", "--codec", "mulaw"],
+    ):
+        assert main([*command, *(["--workers", "0"] if "tokenize" in command else [])]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert "can be read, not changed" in told or "holds files that no manifest" in told, told
+    assert len(hub.commits) == commits
+
+
 def test_a_shard_is_listed_by_its_footer_not_by_its_codes(
     made: dict[str, Path], hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:

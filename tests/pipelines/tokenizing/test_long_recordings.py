@@ -99,11 +99,16 @@ def run(path: str, *arguments: object, code: int = 0) -> subprocess.CompletedPro
     return ended
 
 
-def test_the_whole_way_of_long_recordings(corpus: Path, tmp_path: Path) -> None:
-    """Over Ray's processes; tokenize, audit in passing and again, verify, decode."""
+def test_the_whole_way_of_long_recordings(corpus: Path, tmp_path: Path, lag: None) -> None:
+    """Over Ray's processes, with the bytes that one process writes; tokenize, audit in passing and
+    again, verify, decode."""
     path, out = as_plugin(tmp_path / "site"), tmp_path / "out"
     run(path, "tokenize", corpus, out, "--codec", "lag", "--workers", 1, "--audit", "1.0")
     check(corpus, out)
+    options = RunOptions(workers=0, quiet=True)
+    tokenize_corpus(TokenizeConfig(str(corpus), codec="lag"), str(tmp_path / "here"), options)
+    for file in (out / "data").iterdir():
+        assert file.read_bytes() == (tmp_path / "here" / "data" / file.name).read_bytes()
     passing = json.loads((out / "audit" / "report.json").read_text())
     run(path, "verify", out)
     run(path, "audit", out, "--all", "--reencode", "--metrics", "si-snr", "--workers", "0")

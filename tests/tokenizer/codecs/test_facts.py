@@ -40,6 +40,9 @@ def test_the_facts_of_codecs_without_a_bandwidth() -> None:
         "descript/dac_24khz": (32, 1024, 75.0, 24.0),
         "descript/dac_16khz": (12, 1024, 50.0, 6.0),
         "kyutai/mimi": (32, 2048, 12.5, 4.4),
+        "hf-audio/xcodec-wavlm-mls": (8, 1024, 50.0, 4.0),
+        "hf-audio/xcodec2": (1, 65_536, 50.0, 0.8),
+        "neuphonic/neucodec": (1, 65_536, 50.0, 0.8),
     }
     for name, (n_q, size, rate, kbps) in known.items():
         spec = codec_facts(name)

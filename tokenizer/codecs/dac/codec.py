@@ -5,7 +5,8 @@ The truth is `DacFeatureExtractor`, which pads a recording with zeros to whole h
 convolutions, with Snake fused (`tokenizer.codecs.dac.layers`): the frames are transformers' own,
 bit for bit, but for lengths for which its convolutions are blocked otherwise. So a recording that
 is short enough to be looked at as a whole has its near ties settled: on a stretch about each, by
-transformers' own encoder at several lengths, and where these disagree on the whole recording.
+transformers' own encoder at several lengths, and where these disagree on the whole recording. How
+long a recording will be is not known while it comes: longer ones keep the codes of the steps.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """A DAC's residual quantizer, operation by operation as transformers' own, and how certain each
 frame's codes are.
 
-Each level projects what is left to 8 numbers, scales these and the entries to length one and
-takes the nearest entry. Two ways to add the same float32 numbers differ in the last bits, and
-transformers itself has several: for another length of the recording, or number of threads, its
-convolutions are blocked otherwise. A code whose two nearest entries lie as near to each other as
-that is decided by rounding. How far rounding moves a projection is in proportion to the frame's
-size and to the projection's weights; against a projection of length one, that is divided by its
-length. The bound is measured (`benchmarks/rounding_dac.py`), not proven: it holds three times the
-largest move that was seen.
+Each level projects what is left to 8 numbers, scales these and the entries to length one and takes
+the nearest entry. Two ways to add the same float32 numbers differ in the last bits, and
+transformers itself has several: for some lengths of a recording its convolutions are blocked
+otherwise. A code whose two nearest entries lie as near to each other as that is decided by
+rounding. How far rounding moves a projection is in proportion to the frame's size and to the
+projection's weights; against a projection of length one, that is divided by its length.
+
+The bound is measured, not proven: at full size, between transformers' encoder on 10 s of music,
+blocked in one way, and on stretches of it, blocked in the other, levels moved by 1.6e-6 in the
+median and by 1.7e-5 at most.
 """
 
 from __future__ import annotations

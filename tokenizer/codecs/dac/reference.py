@@ -1,4 +1,4 @@
-"""The truth: transformers' own encoder and quantizer, on a recording or on stretches of one."""
+"""The truth: transformers' own encoder and quantizer, on whole recordings or stretches."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _SECONDS = 10
 """of synthetic audio to draw codebooks from"""
 _KEPT = 0.6
 """share of a residual's size that a level leaves, about as trained levels do"""
-_LOUD = 0.15
+_LOUD = 0.05
 """RMS of what is decoded"""
 
 

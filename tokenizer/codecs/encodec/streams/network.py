@@ -28,9 +28,7 @@ PIECE_SECONDS = 20
 """of a piece of a long recording: an LSTM in segments gains by length"""
 REFERENCE_WINDOW = 90
 """frames that the reference is run on at a time: what lies between its layers then stays in a
-core's cache. With the frames around them, and as halves of it are, these are lengths for which MKL
-and oneDNN round as they do a whole recording, with one thread and with two; multiples of 64 are
-not"""
+core's cache"""
 
 
 def streams(config: Any) -> bool:
@@ -67,7 +65,7 @@ class PieceNetwork(Network):
             ReferenceLstm(lstm),
             self._model.config,
             decodes=decodes,
-            window=REFERENCE_WINDOW,
+            alike=REFERENCE_WINDOW,
         )
 
     def _decoder_stack(self) -> Stack:

@@ -17,8 +17,11 @@ from tokenizer.codecs.encodec.geometry import ConvolutionGeometry, TransposedGeo
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 LEAST_FRAMES = 16
-"""of a window: oneDNN and MKL round a product of few rows differently, and from about ten frames
-on as they do the whole recording's"""
+"""of a window: MKL rounds a product of few rows differently, and from about ten frames on as it
+does the whole recording's"""
+LEAST_NUMBERS = 20_480
+"""of a convolution's input, which torch gives to oneDNN where it has more than these, and to MKL
+where it has not: they round differently"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,10 @@ class Reach:
     lies in it, and is right"""
 
 
-def reach_of(layers: Iterable[Any], frame: int, row: int) -> Reach:
+def reach_of(layers: Iterable[Any], frame: int, row: int, alike: bool = False) -> Reach:
     """
+    With `alike`, windows have so many frames at least that torch rounds as it does in the whole.
+
     Args:
         layers: transformers' modules, in their order.
         frame: samples of a frame, or 1 where all rows are frames.
@@ -45,7 +50,10 @@ def reach_of(layers: Iterable[Any], frame: int, row: int) -> Reach:
         UnknownLayer: a layer whose reach is not known.
     """
     before = after = widest = 0
-    for geometry in _geometries(layers):
+    least = LEAST_FRAMES
+    for geometry, channels in _geometries(layers):
+        if alike:
+            least = max(least, LEAST_NUMBERS * row // (channels * frame) + 1)
         if isinstance(geometry, ConvolutionGeometry):
             before += geometry.left * row
             after += geometry.right * row
@@ -56,16 +64,19 @@ def reach_of(layers: Iterable[Any], frame: int, row: int) -> Reach:
             after += -(-geometry.cut_before // geometry.stride) * row
             row //= geometry.stride
     before, after, widest = (-(-samples // frame) for samples in (before, after, widest))
-    return Reach(before, after, max(before + after + widest + 1, LEAST_FRAMES))
+    return Reach(before, after, max(before + after + widest + 1, least))
 
 
-def _geometries(layers: Iterable[Any]) -> Iterator[ConvolutionGeometry | TransposedGeometry]:
+def _geometries(
+    layers: Iterable[Any],
+) -> Iterator[tuple[ConvolutionGeometry | TransposedGeometry, int]]:
+    """Of each convolution, and its channels."""
     for layer in layers:
         kind = type(layer).__name__
         if kind == "EncodecConv1d":
-            yield ConvolutionGeometry.of(layer)
+            yield ConvolutionGeometry.of(layer), int(layer.conv.in_channels)
         elif kind == "EncodecConvTranspose1d":
-            yield TransposedGeometry.of(layer)
+            yield TransposedGeometry.of(layer), int(layer.conv.in_channels)
         elif kind == "EncodecResnetBlock":
             yield from _geometries(layer.block)
         elif kind != "ELU":

@@ -129,7 +129,7 @@ def make_stack(
     config: Any,
     *,
     decodes: bool,
-    window: int | None = None,
+    alike: int | None = None,
 ) -> Stack:
     """The stack of a model's encoder or decoder.
 
@@ -139,16 +139,17 @@ def make_stack(
         lstm: what is between them.
         config: the model's.
         decodes: whether it goes from frames to samples.
-        window: frames that convolutions over samples are run on at a time.
+        alike: frames that convolutions are run on at a time, for windows that torch rounds as it
+            does the whole; None where rounding is free.
     """
     before, _, after = parts_of(module)
-    hop = int(config.hop_length)
-    frames = window or max(round(WINDOW_SECONDS * config.sampling_rate / hop), 1)
+    hop, exact = int(config.hop_length), alike is not None
+    frames = alike or max(round(WINDOW_SECONDS * config.sampling_rate / hop), 1)
     if decodes:
-        first = Stage(runs[0], reach_of(before, 1, 1), 1, 1, 1 << 30)
+        first = Stage(runs[0], reach_of(before, 1, 1), 1, 1, frames)
         return Stack(first, lstm, Stage(runs[1], reach_of(after, hop, hop), 1, hop, frames))
-    second = Stage(runs[1], reach_of(after, 1, 1), 1, 1, 1 << 30)
-    return Stack(Stage(runs[0], reach_of(before, hop, 1), hop, 1, frames), lstm, second)
+    second = Stage(runs[1], reach_of(after, 1, 1, exact), 1, 1, frames)
+    return Stack(Stage(runs[0], reach_of(before, hop, 1, exact), hop, 1, frames), lstm, second)
 
 
 def layers_run(layers: Sequence[Any], device: torch.device) -> Run:

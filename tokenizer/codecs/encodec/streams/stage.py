@@ -44,7 +44,7 @@ class Stage:
     given: int
     """rows of output"""
     window: int
-    """frames that are run at a time"""
+    """frames that are run at a time, counted from the recording's start"""
 
     def advance(
         self, held: Sequence[Held], new: Sequence[Rows], last: Sequence[bool]
@@ -85,23 +85,31 @@ class Stage:
         return held.start + -(-len(held.rows) // self.taken)
 
     def _ready(self, held: Held, end: bool) -> int:
-        """Frames from the start that are final."""
+        """Frames from the start that are final, in whole windows, and with as many behind them as a
+        window has at least: short ones are rounded differently."""
         if end:
             return self.known(held)
         whole = held.start + len(held.rows) // self.taken
-        return max(whole - self.reach.after, held.done) if whole >= self.reach.least else held.done
+        known = whole - self.reach.after - self.reach.least
+        return max(known // self.window * self.window, held.done)
 
     def _windows(self, held: Held, ready: int, end: bool) -> Iterator[tuple[int, int, int, int]]:
         """Frames `a` to `b` from a window of frames `lo` to `hi`, for all that are new."""
         most = self.known(held) if end else held.start + len(held.rows) // self.taken
-        count = -(-(ready - held.done) // self.window)
-        edges = [held.done + (ready - held.done) * i // max(count, 1) for i in range(count + 1)]
-        for a, b in pairwise(edges):
-            least = self.reach.least
+        least = self.reach.least
+        for a, b in pairwise(self._edges(held.done, ready)):
             lo = min(a - self.reach.before, b + self.reach.after - least, most - least)
             lo = max(lo, held.start)
             hi = min(max(b + self.reach.after, lo + least), most)
             yield a, b, lo, hi
+
+    def _edges(self, done: int, ready: int) -> list[int]:
+        """Of windows that begin at the same frames however a recording comes; a short last one
+        shares with the one before."""
+        edges = list(range(done, ready, self.window))
+        if len(edges) > 1 and ready - edges[-1] < self.reach.least:
+            edges[-1] = (edges[-2] + ready) // 2
+        return [*edges, ready]
 
     def _rest(self, held: Held, ready: int) -> Held:
         start = max(ready - self.reach.before - self.reach.least, held.start)
