@@ -32,6 +32,7 @@ LEAST = 25
 one"""
 ODD = 512
 """a convolution of one tap over a multiple of so many samples adds in another order"""
+_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 Known = tuple[torch.Tensor, int]
 """samples `[channels, n]`, and how many positions at their beginning are not asked for; these are
 only there for what they give to the next ones"""
@@ -176,7 +177,7 @@ class _Convolution(_Step):
     def _product(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
         """Of one tap: torch leaves it to oneDNN where it has several threads, and else multiplies
         matrices, which adds in another order."""
-        if shared and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        if shared and _ONEDNN:
             length = x.shape[2]
             if length % ODD == 0:
                 x = functional.pad(x, (0, 1))
