@@ -7,15 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codecshards import Batch, CodesLoader, Delay
+from codecshards import Batch, CodesDataset, CodesLoader, Delay, load_codec
 
 EXAMPLES = Path(__file__).resolve().parent
 CODEC = "small"
@@ -173,3 +174,21 @@ def tokenized(out: Path, source: Path | None, part: str, codec: str, seconds: fl
     if code not in (0, SOME_FAILED):
         sys.exit(code)
     return out / "codes"
+
+
+def opened(folder: Path, most: int) -> CodesDataset:
+    """The data set with the first `most` codebooks, or as many as there are; of a codec whose
+    levels run at different rates, whole levels."""
+    spec = CodesDataset(folder).spec
+    repeats = spec.level_repeats or (1,) * spec.n_q
+    whole = [rows for rows in accumulate(repeats) if rows <= most]
+    return CodesDataset(folder, n_q=whole[-1] if whole else repeats[0])
+
+
+def write_sound(path: Path, codes: np.ndarray, data: CodesDataset, codec_name: str) -> float:
+    """Write what codes `[n_q, frames]` sound like, at the corpus' median level, as the model has
+    no scales; their seconds."""
+    codec = load_codec(codec_name, n_q=data.spec.n_q)
+    audio = codec.decode_codes(codes, scales=data.median_scale)
+    soundfile.write(path, audio.samples.T, audio.sample_rate)
+    return audio.seconds

@@ -13,12 +13,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from curve import draw_curve
-from small_lm import CODEC, CodesLM, stream, tokenized, train, unigram_entropy
+from small_lm import (
+    CODEC,
+    CodesLM,
+    opened,
+    stream,
+    tokenized,
+    train,
+    unigram_entropy,
+    write_sound,
+)
 
-from codecshards import Codes, CodesDataset, CodesLoader, Crop, Delay, load_codec
+from codecshards import CodesLoader, Crop, Delay
 
 
 def main() -> int:
@@ -46,13 +54,14 @@ def main() -> int:
     )
     options = parser.parse_args()
     torch.manual_seed(0)
-    data = CodesDataset(
-        tokenized(options.out, options.source, "music", options.codec, options.seconds), n_q=4
+    data = opened(
+        tokenized(options.out, options.source, "music", options.codec, options.seconds), 4
     )
-    size = data.spec.codebook_size
-    loader = CodesLoader(
-        data, 8, crop=Crop(seconds=2), pattern=Delay(pad=size, begin=True), steps=options.steps
-    )
+    size, rate = data.spec.codebook_size, data.spec.frame_rate
+    pattern = Delay(pad=size, begin=True)
+    # Two seconds, or as many steps as the model has places for.
+    seconds = min(2.0, 1_000 / rate)
+    loader = CodesLoader(data, 8, crop=Crop(seconds=seconds), pattern=pattern, steps=options.steps)
     model = CodesLM(data.n_q, size)
     floor = unigram_entropy(loader, size)
     print(
@@ -65,25 +74,10 @@ def main() -> int:
         f"loss of the last steps {np.mean(losses[-20:]):.3f}, unigram entropy {floor:.3f}: "
         f"{options.out / 'loss.png'}"
     )
-    decode(model, options.codec, data, options.out / "music.wav")
+    codes = model.sample(round(seconds * rate))
+    length = write_sound(options.out / "music.wav", codes, data, options.codec)
+    print(f"sampled {length:.2f} s of music: {options.out / 'music.wav'}")
     return 0
-
-
-def decode(model: CodesLM, codec_name: str, data: CodesDataset, path: Path) -> None:
-    """Sample two chunks, and write what they sound like; scales are the corpus' median, as the
-    model has none."""
-    spec = data.spec
-    stride, length = spec.chunk_stride or spec.sample_rate, spec.chunk_length or spec.sample_rate
-    frames = [-(-length // spec.frame_length), -(-stride // spec.frame_length)]
-    codes = model.sample(sum(frames))
-    scales = np.concatenate(
-        [s for n in range(len(data)) if (s := data.read(n, None, ("scales",)).scales) is not None]
-    )
-    values = np.full(2, np.median(scales), np.float32) if spec.has_scales else None
-    sampled = Codes(codes, values, np.array(frames, np.uint16), 2 * stride, spec.sample_rate)
-    audio = load_codec(codec_name, bandwidth=spec.bandwidth).decode(sampled)
-    soundfile.write(path, audio.samples.T, audio.sample_rate)
-    print(f"sampled {audio.seconds:.2f} s of music: {path}")
 
 
 if __name__ == "__main__":

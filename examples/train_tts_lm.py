@@ -13,17 +13,26 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from curve import draw_curve
-from small_lm import CODEC, CodesLM, spell, stream, tokenized, train, unigram_entropy
+from small_lm import (
+    CODEC,
+    CodesLM,
+    opened,
+    spell,
+    stream,
+    tokenized,
+    train,
+    unigram_entropy,
+    write_sound,
+)
 
-from codecshards import Batch, Codes, CodesDataset, CodesLoader, Delay, load_codec
+from codecshards import Batch, CodesLoader, Delay
 
 LETTERS = 32
 """of a text that the model reads"""
-FRAMES_PER_WORD = 65
-"""0.43 s, as the demo corpus speaks"""
+SECONDS_PER_WORD = 0.43
+"""as the demo corpus speaks"""
 
 
 def main() -> int:
@@ -51,9 +60,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     torch.manual_seed(0)
-    data = CodesDataset(
-        tokenized(options.out, options.source, "speech", options.codec, 12.0), n_q=2
-    )
+    data = opened(tokenized(options.out, options.source, "speech", options.codec, 12.0), 2)
     size = data.spec.codebook_size
     pattern = Delay(pad=size, begin=True)
     # Whole utterances: a text is that of all of its recording, so the loader gives none beside a
@@ -69,13 +76,15 @@ def main() -> int:
         model, CodesLoader(data, 8, pattern=pattern, fields=("text",), epochs=1)
     )
     print(f"nats per code given the utterance's own text {own:.3f}, given another's {other:.3f}")
-    first, second = (speak(model, text) for text in options.say)
+    rate = data.spec.frame_rate
+    first, second = (speak(model, text, rate) for text in options.say)
     print(
-        f"said again: {same(first, speak(model, options.say[0])):.0%} of codes the same; other "
-        f"words: {same(first, second):.0%}"
+        f"said again: {same(first, speak(model, options.say[0], rate)):.0%} of codes the same; "
+        f"other words: {same(first, second):.0%}"
     )
     for text, codes in zip(options.say, (first, second), strict=True):
-        write(options.out / f"{'_'.join(text.split())}.wav", codes, data, options.codec)
+        path = options.out / f"{'_'.join(text.split())}.wav"
+        print(f"spoke {write_sound(path, codes, data, options.codec):.2f} s: {path}")
     return 0
 
 
@@ -98,9 +107,10 @@ def compare_texts(model: CodesLM, loader: CodesLoader) -> tuple[float, float]:
     return float(np.mean(own)), float(np.mean(other))
 
 
-def speak(model: CodesLM, text: str) -> np.ndarray:
-    """Codes for a text, uint16 `[n_q, frames]`; the same text gives the same codes."""
-    frames = min(150, FRAMES_PER_WORD * max(1, len(text.split())))
+def speak(model: CodesLM, text: str, rate: float) -> np.ndarray:
+    """Codes for a text, uint16 `[n_q, frames]`, at most a second of them; the same text gives the
+    same codes."""
+    frames = max(1, round(rate * min(1.0, SECONDS_PER_WORD * max(1, len(text.split())))))
     return model.sample(frames, 0.7, spell([text], LETTERS), seed=1)
 
 
@@ -108,30 +118,6 @@ def same(one: np.ndarray, other: np.ndarray) -> float:
     """Share of equal codes, as far as both go."""
     frames = min(one.shape[1], other.shape[1])
     return float((one[:, :frames] == other[:, :frames]).mean())
-
-
-def write(path: Path, codes: np.ndarray, data: CodesDataset, codec_name: str) -> None:
-    """What codes sound like, at the corpus' median level."""
-    spec = data.spec
-    scales = np.concatenate(
-        [s for n in range(len(data)) if (s := data.read(n, None, ("scales",)).scales) is not None]
-    )
-    value = np.array([np.median(scales)], np.float32) if spec.has_scales else None
-    frames = codes.shape[1]
-    # One chunk that the recording ends with: with EnCodec at 48 kHz, at most one stride, so that no
-    # second chunk begins.
-    samples = min(frames * spec.frame_length, spec.chunk_stride or frames * spec.frame_length)
-    kept = -(-samples // spec.frame_length)
-    one = Codes(
-        np.ascontiguousarray(codes[:, :kept]),
-        value,
-        np.array([kept], np.uint16),
-        samples,
-        spec.sample_rate,
-    )
-    audio = load_codec(codec_name, bandwidth=spec.bandwidth).decode(one)
-    soundfile.write(path, audio.samples.T, audio.sample_rate)
-    print(f"spoke {audio.seconds:.2f} s: {path}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Delay,
         EachChannel,
         Flatten,
+        Interleaved,
         Parallel,
         Pattern,
     )
@@ -55,6 +56,7 @@ __all__ = [
     "Edited",
     "ExportResult",
     "Flatten",
+    "Interleaved",
     "Mixture",
     "Pack",
     "PackedBatch",
@@ -97,6 +99,7 @@ _HOMES = {
     "Edited": "reshaping.edits.editing",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
+    "Interleaved": "loader.patterns",
     "Mixture": "loader.sequence.mixing",
     "Pack": "loader.batching",
     "PackedBatch": "loader.batch",

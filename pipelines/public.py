@@ -16,10 +16,11 @@ def tokenize(
     *,
     codec: str = "facebook/encodec_48khz",
     revision: str | None = None,
-    bandwidth: float = 6.0,
+    bandwidth: float | None = None,
+    n_q: int | None = None,
     format: str = "parquet",
     shard_hours: float = 2.0,
-    split: str = "train",
+    split: str | None = None,
     downmix: bool = False,
     channels: str | None = None,
     stream: int | None = None,
@@ -65,20 +66,21 @@ def tokenize(
         out: folder or URL of the output.
         codec: hub id, folder written by `save_pretrained`, or a codec that ships with the package.
         revision: hub commit, tag or branch.
-        bandwidth: kbps.
+        bandwidth: kbps; None is 6 where the codec offers it, else all of its codebooks.
+        n_q: number of codebooks, instead of a bandwidth.
         format: of the shards, "parquet" or "webdataset".
         shard_hours: audio hours that a shard is planned to hold.
-        split: first part of the shards' names.
+        split: one for all recordings; None is those that the corpus has, or "train".
         downmix: mix more than two channels down (ITU); False makes them failures.
         channels: "mix" to mono, "left", "right", or "split", a row for each; None is all channels.
         stream: track of sound in files with several, from 0; None is the file's default.
         allow_truncated: keep what is there of files that end early, flagged in `meta`.
         allow_damaged: keep files in which something is missing, with silence there.
-        max_chunk_seconds: longest recording for codecs without windows.
+        max_chunk_seconds: longest recording for codecs that take recordings whole.
         precision: "exact", or on GPUs "fast", which has some other codes.
         follow_links: read also what the data lead to outside of the source.
         layout: take the source for this layout, or for none, "folder"; None is as recognised.
-        layout_split: one split of a layout; None is all, in `meta`.
+        layout_split: one split of a layout; None is all.
         map: columns of a table, as in "text=sentence,speaker=client_id".
         audio_root: folder where relative paths of a table begin.
         delimiter: of a table, a character or its name.
@@ -119,6 +121,7 @@ def tokenize(
         codec=codec,
         revision=revision,
         bandwidth=bandwidth,
+        n_q=n_q,
         format=format,
         shard_hours=shard_hours,
         split=split,

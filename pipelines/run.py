@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from pipelines.corpus.by_channel import planned
+from pipelines.corpus.web_versions import with_web_versions
 from pipelines.output.card import write_card
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
@@ -15,12 +16,13 @@ from pipelines.output.manifest.commits import Manifest, Settled
 from pipelines.output.manifest.leases import Lease, new_run
 from pipelines.output.manifest.names import CONFIG
 from pipelines.output.manifest.records import Totals
-from pipelines.output.plan import PlannedShard, make_plan
+from pipelines.output.plan import PlannedShard, plan_with
+from pipelines.output.plans.placing import Placing
 from pipelines.output.quality import require_measures
 from pipelines.output.quality.keep import Keep
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
-from pipelines.planning.corpus import open_corpus, open_cutting
+from pipelines.planning.corpus import about_channels, open_corpus, open_cutting
 from pipelines.planning.watching import SAID_EVERY, seldom
 from pipelines.running.growth import Growth, Next
 from pipelines.running.news import News
@@ -36,6 +38,7 @@ from pipelines.tokenizing.progress import (
     refuse_more_failures,
 )
 from tokenizer.codecs import describe_codec
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
 
 
@@ -78,12 +81,7 @@ class _Run:
         require_measures(config.measures)
         if config.keep is not None:
             Keep(config.keep, config.measures)
-        self._spec = describe_codec(
-            config.codec,
-            bandwidth=config.bandwidth,
-            revision=config.revision,
-            precision=config.precision,
-        )
+        self._spec = _described(config)
         if self._spec.precision == "fast" and (
             options.device == "cpu" or not (options.address or usable_gpu())
         ):
@@ -104,6 +102,7 @@ class _Run:
         self._began = self._manifest.read_config() is None and self._begin(wanted)
         # Whoever began: what is stored is what counts, and this run joins it or is refused.
         self._stored = self._agree(wanted)
+        self._config = replace(self._config, split=self._stored.config.split)
         self._fingerprint = self._stored.fingerprint
         self._work = Work(
             config=self._config,
@@ -131,6 +130,8 @@ class _Run:
                 f"{self._out} was made by `codecshards {stored.derived['command']}`{of} choose "
                 "another OUT, and merge"
             )
+        if wanted.config.split is None:  # not said: as it is there
+            wanted = replace(wanted, config=replace(wanted.config, split=stored.config.split))
         changed = stored.differences(wanted)
         if changed:
             raise OutputError(
@@ -148,12 +149,22 @@ class _Run:
         cutting = open_cutting(
             config, self._source, patience, seldom(self._display.message, SAID_EVERY)
         )
-        plan = make_plan(
-            planned(self._source, config.channels, config.stream, patience, cutting=cutting),
-            shard_hours=config.shard_hours,
-            split=config.split,
-            notes=lambda: self._source.notes,
+        placing = Placing(config.shard_hours, config.split)
+        plan = plan_with(
+            placing,
+            planned(
+                self._source,
+                config.channels,
+                config.stream,
+                patience,
+                with_web_versions(self._source.scan()),
+                cutting,
+            ),
+            lambda: self._source.notes,
         )
+        if not placing.by_recordings:
+            # What is added later goes where these went, whatever it says.
+            wanted = replace(wanted, config=replace(config, split=plan.split))
         if not self._manifest.begin(wanted, plan):
             self._display.message(
                 f"another run has just begun on {self._out}: joining it, if it was asked for the "
@@ -165,7 +176,7 @@ class _Run:
             f"{format_hours(sum(shard.seconds for shard in plan.shards))}, planned into "
             f"{len(plan.shards)} shards"
         )
-        for note in plan.notes:
+        for note in (*about_channels(config, self._spec), *placing.notes(), *plan.notes):
             self._display.message(note)
         return True
 
@@ -336,3 +347,13 @@ class _Run:
     def _elsewhere(self) -> int:
         """How many shards of other parts are not committed."""
         return len(self._missing()) if self._options.part is not None else 0
+
+
+def _described(config: TokenizeConfig) -> CodecSpec:
+    return describe_codec(
+        config.codec,
+        bandwidth=config.bandwidth,
+        n_q=config.n_q,
+        revision=config.revision,
+        precision=config.precision,
+    )

@@ -24,8 +24,10 @@ from tokenizer.types import Codes, Recording, Waveform
 
 if TYPE_CHECKING:
     from tokenizer.audio import read_audio
+    from tokenizer.chunking import Layout
     from tokenizer.codecs import load_codec
     from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
+    from tokenizer.codecs.flow.encoding import EncodeStream
 
 __all__ = [
     "ChunkCodes",
@@ -34,7 +36,9 @@ __all__ = [
     "CodecSpec",
     "CodecshardsError",
     "Codes",
+    "EncodeStream",
     "FailureKind",
+    "Layout",
     "OutputError",
     "Recording",
     "RecordingError",
@@ -48,6 +52,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Layout": "tokenizer.chunking",
+    "EncodeStream": "tokenizer.codecs.flow.encoding",
     "read_audio": "tokenizer.audio",
     "load_codec": "tokenizer.codecs",
     "Codec": "tokenizer.codecs.base",

@@ -14,11 +14,15 @@ the recording.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.errors import ShapeError
+
+MAX_RUN = 65_535
+"""frames that an entry of `Codes.chunk_frames` (uint16) can hold"""
 
 
 def frames_of(samples: int, frame_length: int) -> int:
@@ -41,6 +45,54 @@ def chunk_spans(
     ]
 
 
+def runs_of(frames: int) -> list[int]:
+    """How the frames of one signal without chunks are stored: in runs as long as can be, and a last
+    one."""
+    full, rest = divmod(frames, MAX_RUN)
+    return [MAX_RUN] * full + [rest] * (rest > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the frames of a codec lie in time: all that it takes to cut and to join codes."""
+
+    frame_length: int
+    """samples per frame"""
+    chunk_length: int | None = None
+    """samples per chunk; None without chunks"""
+    chunk_stride: int | None = None
+    """samples from one chunk's start to the next one's"""
+
+    @property
+    def stride(self) -> int:
+        """Samples from one unit to the next: of chunks, or else of frames."""
+        return self.chunk_stride or self.frame_length
+
+    @property
+    def chunked(self) -> bool:
+        return self.chunk_stride is not None
+
+    @property
+    def full(self) -> int:
+        """Frames of a whole chunk."""
+        return frames_of(self.chunk_length or self.frame_length, self.frame_length)
+
+    def chunk_frames(self, num_samples: int) -> list[int]:
+        """Frames of each chunk of a recording; without chunks, of the runs that it is stored in."""
+        spans = chunk_spans(num_samples, self.chunk_length, self.chunk_stride)
+        frames = [frames_of(stop - start, self.frame_length) for start, stop in spans]
+        return frames if self.chunked else runs_of(frames[0])
+
+    def fits(self, chunk_frames: list[int], num_samples: int) -> bool:
+        """Whether a recording of so many samples has these chunks, or a cut out of one, which ends
+        with a whole chunk where the next one would begin."""
+        frames = self.chunk_frames(num_samples)
+        if chunk_frames == frames:
+            return True
+        cut = self.chunked and num_samples % self.stride == 0
+        return cut and chunk_frames == [*frames[:-1], self.full]
+
+
 class ChunkCutter:
     """Cuts a stream of blocks into chunks, holding no more than a chunk and a block.
 
@@ -59,11 +111,7 @@ class ChunkCutter:
     def push(self, block: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Take in a block, float32 `[channels, n]`; returns the full chunks it completes, each
         contiguous."""
-        if block.ndim != 2 or block.shape[0] != self._channels or block.dtype != np.float32:
-            raise ShapeError(
-                f"a block must be float32 [{self._channels}, n], not "
-                f"{block.dtype}{list(block.shape)}"
-            )
+        require_block(block, self._channels)
         self._blocks.append(block)
         self._held += block.shape[1]
         self.num_samples += block.shape[1]
@@ -90,6 +138,56 @@ class ChunkCutter:
             np.ascontiguousarray(held[:, start:stop])
             for start, stop in chunk_spans(held.shape[1], self._length, self._stride)
         ]
+
+
+class PieceCutter:
+    """Cuts a stream of blocks into pieces of one length that follow each other without overlap,
+    holding no more than a piece and a block. The last one is never empty: it is kept back until it
+    is known to be the last."""
+
+    def __init__(self, channels: int, piece_length: int) -> None:
+        self._channels, self._length = channels, piece_length
+        self._blocks: list[NDArray[np.float32]] = []
+        self._held = 0
+        self.num_samples = 0
+        """samples pushed so far"""
+
+    def push(self, block: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Take in a block, float32 `[channels, n]`; returns the pieces that are whole and not the
+        last, each contiguous."""
+        require_block(block, self._channels)
+        if not block.shape[1]:
+            return []
+        self._blocks.append(block)
+        self._held += block.shape[1]
+        self.num_samples += block.shape[1]
+        if self._held <= self._length:
+            return []
+        held = np.concatenate(self._blocks, axis=1)
+        count = (self._held - 1) // self._length
+        pieces = [held[:, i * self._length : (i + 1) * self._length].copy() for i in range(count)]
+        rest = held[:, count * self._length :].copy()
+        self._blocks, self._held = [rest], rest.shape[1]
+        return pieces
+
+    def finish(self) -> list[NDArray[np.float32]]:
+        """The last piece; none, if nothing was pushed. The cutter is empty afterwards."""
+        if not self._held:
+            return []
+        last = np.concatenate(self._blocks, axis=1)
+        self._blocks, self._held = [], 0
+        return [last]
+
+
+def require_block(block: NDArray[np.float32], channels: int) -> None:
+    """
+    Raises:
+        ShapeError: not float32 `[channels, n]`.
+    """
+    if block.ndim != 2 or block.shape[0] != channels or block.dtype != np.float32:
+        raise ShapeError(
+            f"a block must be float32 [{channels}, n], not {block.dtype}{list(block.shape)}"
+        )
 
 
 class OverlapAdd:

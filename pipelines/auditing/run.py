@@ -35,6 +35,7 @@ from pipelines.auditing.report import (
 )
 from pipelines.auditing.results import RecordingAudit
 from pipelines.auditing.saved_results import Parts, PassingParts
+from pipelines.auditing.since import stale_words
 from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
@@ -43,11 +44,13 @@ from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.records import Totals
+from pipelines.output.manifest.since import state_of
 from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
+from tokenizer.codecs.registry import stored_amount
 from tokenizer.errors import UsageError
 
 
@@ -158,6 +161,9 @@ class _Audit:
         return self._manifest.read_plans()
 
     def work(self) -> AuditReport:
+        for line in stale_words(self._manifest):
+            self._display.message(line)
+        self._state = state_of(self._manifest)
         self._display.message(f"reading the shards of {self._out} …")
         survey = take_survey(
             self._manifest,
@@ -168,7 +174,7 @@ class _Audit:
         )
         chosen = self._chosen(survey)
         shards = {record.shard: record.sha256 for record in self._manifest.records()}
-        parts = Parts(self._storage, self._fingerprint(self._options), shards)
+        parts = Parts(self._storage, self._fingerprint(self._options), shards, self._state)
         recordings = self._results(survey, chosen, parts, shards)
         report = self._publish(survey, recordings)
         remove_media(self._storage, parts.media() - media_of(recordings))
@@ -204,7 +210,7 @@ class _Audit:
         settings = replace(self._settings(), heard=min(len(chosen), MOST_HEARD))
         options = self._passing_settings(chosen).options
         many = options != self._options
-        measured = Parts(self._storage, self._fingerprint(options), shards)
+        measured = Parts(self._storage, self._fingerprint(options), shards, self._state)
         earlier = self._found_in_passing(chosen, options)
         found = {
             one.entry.recording.id: parts.read(one) or (measured.read(one) if many else None)
@@ -310,6 +316,7 @@ class _Audit:
 
     def _settings(self) -> AuditSettings:
         config, spec, options = self._config, self._spec, self._options
+        bandwidth, n_q = stored_amount(spec, options.codec)
         return AuditSettings(
             out=self._storage.root,
             format=config.format,
@@ -317,7 +324,8 @@ class _Audit:
             codec=CodecSettings(
                 codec=options.codec or spec.codec,
                 revision=spec.revision if options.codec is None else None,
-                bandwidth=spec.bandwidth,
+                bandwidth=bandwidth,
+                n_q=n_q,
                 device=options.device,
                 batch_chunks=batch_chunks(options.device),
                 precision=self._precision(),
@@ -346,6 +354,7 @@ class _Audit:
         stale = reported_media(self._storage) - media_of(recordings)
         facts = {
             "out": self._out,
+            "state": self._state,
             "version": version("codecshards"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "codec": asdict(self._spec),
@@ -366,15 +375,13 @@ class _Audit:
 
     def _corpus(self, survey: Survey, recordings: Sequence[RecordingAudit]) -> Corpus:
         totals = Totals.over(self._manifest.records())
-        use = counted_use(survey.counts)
+        use = counted_use(survey.counts, self._spec.sizes)
         return Corpus(
             recordings=totals.rows,
             seconds=totals.num_samples / self._spec.sample_rate,
             shards=totals.shards,
             surveyed=survey.shards,
-            findings=tuple(
-                of_corpus(CorpusEvidence(survey, use, self._spec.codebook_size, recordings))
-            ),
+            findings=tuple(of_corpus(CorpusEvidence(survey, use, self._spec.sizes, recordings))),
             codebooks=tuple(asdict(level) for level in use),
             scales=scale_histogram(survey.scales, survey.silent_chunks),
             source_hours=hours_by_rate(survey.entries, self._spec.sample_rate),

@@ -4,7 +4,7 @@ in passing."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,9 +26,15 @@ class Parts:
     """Results of an audit that is under way, one file a recording, so that it can be resumed."""
 
     def __init__(
-        self, storage: Storage, fingerprint: str, shards: Mapping[str, str | None]
+        self,
+        storage: Storage,
+        fingerprint: str,
+        shards: Mapping[str, str | None],
+        state: Sequence[int],
     ) -> None:
+        """`state`: of the folder, as `state_of` has it."""
         self._storage, self._fingerprint, self._shards = storage, fingerprint, shards
+        self._state = list(state)
 
     def read(self, one: Chosen) -> RecordingAudit | None:
         """The result, if it is there with what the page plays of it, and was asked for the same."""
@@ -58,7 +64,7 @@ class Parts:
         Raises:
             OutputError: OUT cannot be written.
         """
-        values = {"of": self._of(one), "result": result.to_json()}
+        values = {"of": self._of(one), "state": self._state, "result": result.to_json()}
         self._storage.write(
             self._name(one),
             json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace"),

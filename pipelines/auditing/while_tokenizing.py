@@ -35,6 +35,7 @@ from pipelines.output.formats.schema import Row
 from pipelines.output.storage import Storage
 from tokenizer.chunking import OverlapAdd
 from tokenizer.codecs.base import ChunkCodes, Codec
+from tokenizer.codecs.flow.decoding import PieceDecoder
 from tokenizer.errors import RecordingError
 from tokenizer.types import Codes
 
@@ -82,6 +83,8 @@ class Watched:
         self._joined = None
         if spec.chunk_length is not None and spec.chunk_stride is not None:
             self._joined = OverlapAdd(spec.channels, _ENDLESS, spec.chunk_stride)
+        piecewise = spec.chunk_length is None and codec.piece_length is not None
+        self._pieces = _Pieces(codec, self._meters) if piecewise else None
         self._waiting: list[Block] = []
         self._done = 0
         """chunks that are compared and forgotten"""
@@ -104,8 +107,28 @@ class Watched:
         ready: list[ChunkCodes] = []
         while len(ready) < len(self._waiting) and self._done + len(ready) in codes:
             ready.append(codes[self._done + len(ready)])
+        if self._pieces is not None:
+            self._compare_pieces(self._pieces, ready)
+            return
         for start in range(0, len(ready), self._codec.batch_chunks):
             self._compare(ready[start : start + self._codec.batch_chunks])
+
+    def end(self, codes: Mapping[int, ChunkCodes]) -> None:
+        """All codes have come: compare the rest."""
+        self.advance(codes)
+        if self._pieces is not None and self.error is None:
+            self._compare_pieces(self._pieces, [], last=True)
+
+    def _compare_pieces(self, pieces: _Pieces, codes: list[ChunkCodes], last: bool = False) -> None:
+        try:
+            for one in codes:
+                source = self._waiting.pop(0)
+                self._done += 1
+                pieces.add(source, one)
+            if last:
+                pieces.finish()
+        except RecordingError as error:
+            self.fail(error)
 
     def _compare(self, codes: list[ChunkCodes]) -> None:
         try:
@@ -153,6 +176,33 @@ class Watched:
         )
 
 
+class _Pieces:
+    """A recording that was encoded in pieces: its codes, and what they decode to, come later than
+    its samples, which wait."""
+
+    def __init__(self, codec: Codec, meters: Meters) -> None:
+        self._decoder, self._meters = PieceDecoder(codec), meters
+        self._source = np.zeros((codec.channels, 0), np.float32)
+        self._decoded = self._source
+
+    def add(self, source: Block, codes: ChunkCodes) -> None:
+        """The next piece, and the codes that it brought to light."""
+        self._source = np.concatenate([self._source, source], axis=1)
+        self._measure(self._decoder.push(codes.codes), self._meters.segment)
+
+    def finish(self) -> None:
+        """The last codes have come."""
+        self._measure(self._decoder.finish(), 1)
+
+    def _measure(self, decoded: Block, least: int) -> None:
+        self._decoded = np.concatenate([self._decoded, decoded], axis=1)
+        segment = self._meters.segment
+        while (common := min(self._source.shape[1], self._decoded.shape[1])) >= least:
+            count = min(common, segment)
+            self._meters.add(self._source[:, :count], self._decoded[:, :count])
+            self._source, self._decoded = self._source[:, count:], self._decoded[:, count:]
+
+
 class PassingAudit:
     """What a shard's worker audits in passing, and where it writes what it found."""
 
@@ -183,7 +233,7 @@ class PassingAudit:
         watched = self._watched.pop(row.id, None)
         if watched is None:
             return
-        watched.advance(codes)
+        watched.end(codes)
         try:
             found = watched.result(
                 row, shard, report, PageFiles(self._storage, self._codec, self._settings.heard)

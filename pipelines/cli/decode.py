@@ -39,6 +39,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="processes (default: one a core, or for a GPU)"
     )
     some.add_argument(
+        "--address",
+        help="Ray cluster to join: auto or ray://HOST:PORT; its nodes must see DIR (default: "
+        "processes of this machine)",
+    )
+    some.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs to use, by Ray (default: one; of a cluster all)"
+    )
+    some.add_argument(
         "--partial", action="store_true", help="accept an OUT that lacks some of its shards"
     )
     some.add_argument("--quiet", action="store_true", help="no word of progress")
@@ -84,6 +92,8 @@ def _many(options: argparse.Namespace, chosen: list[str]) -> int:
         codec=options.codec,
         device=options.device,
         workers=options.workers,
+        gpus=options.gpus,
+        address=options.address,
         quiet=options.quiet,
     )
     before = f", {done.already:,} were there already" if done.already else ""

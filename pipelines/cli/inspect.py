@@ -27,17 +27,36 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for; the exit code."""
+    from pipelines.output.bare.shards import without_manifest
     from pipelines.output.inspect import inspect, render
+    from pipelines.output.storage import open_storage
 
     if options.registry:
         return _registry(options.json)
     if options.out is None:
         raise UsageError("inspect: give OUT, or --registry")
+    if without_manifest(open_storage(options.out)):
+        return _bare(options.out, options.json, options.failures)
     summary = inspect(options.out)
     if options.json:
         print(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
     else:
         render(summary, failures=options.failures)
+    return EXIT_OK
+
+
+def _bare(out: str, as_json: bool, failures: bool) -> int:
+    from pipelines.output.bare.summary import inspect_bare, render_bare
+    from pipelines.output.rows import Rows
+    from pipelines.output.storage import open_storage
+
+    if failures:
+        Rows(out).require_failures()
+    summary = inspect_bare(open_storage(out), out)
+    if as_json:
+        print(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
+    else:
+        render_bare(summary)
     return EXIT_OK
 
 

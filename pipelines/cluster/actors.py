@@ -15,7 +15,7 @@ from pipelines.cluster.deaths import Place, last_line, settle_down
 from pipelines.cluster.encoder import Feed, RayEncoder
 from pipelines.system.blame import EXIT_NO_MEMORY, OUT_OF_MEMORY, lacks_memory
 from pipelines.system.remote import work_for
-from pipelines.tokenizing.encoders import Chunk, clocked_encode, warm_up
+from pipelines.tokenizing.encoders import clocked_encode, decode_batch, warm_up
 from pipelines.tokenizing.jobs import (
     CodecSettings,
     ShardJob,
@@ -25,7 +25,6 @@ from pipelines.tokenizing.jobs import (
 from pipelines.tokenizing.progress import ShardProgress
 from pipelines.tokenizing.worker import ShardWorker
 from tokenizer.allocator import keep_freed_memory
-from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import CodecshardsError
 
@@ -52,11 +51,11 @@ class EncodeActor:
             return error
         return None
 
-    def encode(self, chunks: list[Chunk]) -> tuple[list[ChunkCodes], float] | CodecshardsError:
+    def encode(self, batch: list[Any]) -> tuple[list[Any], float] | CodecshardsError:
         """Codes, and the seconds that they took."""
         try:
             with self._alive():
-                return clocked_encode(self._loaded(), chunks)
+                return clocked_encode(self._loaded(), batch)
         except CodecshardsError as error:
             return error
 
@@ -64,11 +63,19 @@ class EncodeActor:
         report: PrecisionReport | None = self._loaded().precision_report()
         return report
 
-    def decode(self, chunks: list[ChunkCodes]) -> list[Chunk] | CodecshardsError:
+    @ray.method(concurrency_group="status")
+    def piece_length(self) -> int | CodecshardsError | None:
+        """Of the codec."""
+        try:
+            length: int | None = self._loaded().piece_length
+            return length
+        except CodecshardsError as error:
+            return error
+
+    def decode(self, coded: list[Any]) -> list[Any] | CodecshardsError:
         try:
             with self._alive():
-                samples: list[Chunk] = self._loaded().decode_chunks(chunks)
-                return samples
+                return decode_batch(self._loaded(), coded)
         except CodecshardsError as error:
             return error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
 from typing import Any
@@ -12,8 +12,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 
 from pipelines.cluster.deaths import Place, how_it_died
 from pipelines.system.blame import Death, DeathKind
-from pipelines.tokenizing.encoders import Chunk, EncoderLost
-from tokenizer.codecs.base import ChunkCodes
+from pipelines.tokenizing.encoders import Batch, Coded, EncoderLost
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError
 
 DECODE_TRIES = 4
@@ -69,6 +68,8 @@ class RayEncoder:
         self._under_way: dict[Any, Any] = {}
         """actor by answer"""
         self._changed = Condition()
+        self._piece_length: tuple[int | None] | None = None
+        """None until it is known"""
         self.refeed(feed)
 
     def refeed(self, feed: Feed) -> None:
@@ -83,13 +84,20 @@ class RayEncoder:
             )
             self._changed.notify_all()
 
-    def submit(self, chunks: Sequence[Chunk]) -> _Ticket:
+    @property
+    def piece_length(self) -> int | None:
+        """As the actors say, who hold the codec; asked once."""
+        if self._piece_length is None:
+            self._piece_length = (self._ask(lambda actor: actor.piece_length.remote(), "asked"),)
+        return self._piece_length[0]
+
+    def submit(self, batch: Batch) -> _Ticket:
         actor = self._idlest()
-        answer = actor.encode.remote(list(chunks))
+        answer = actor.encode.remote(list(batch))
         self._under_way[answer] = actor
         return _Ticket(answer, actor)
 
-    def result(self, ticket: _Ticket) -> list[ChunkCodes]:
+    def result(self, ticket: _Ticket) -> list[Any]:
         try:
             found = ray.get(ticket.answer)
         except RayActorError as error:
@@ -102,20 +110,24 @@ class RayEncoder:
         self.busy += seconds
         return list(codes)
 
-    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
+    def decode(self, coded: Coded) -> list[Any]:
+        return list(self._ask(lambda actor: actor.decode.remote(list(coded)), "decoded"))
+
+    def _ask(self, question: Callable[[Any], Any], what: str) -> Any:
+        """The answer of whichever actor lives."""
         for _ in range(DECODE_TRIES):
             actor = self._idlest()
             try:
-                samples = ray.get(actor.decode.remote(list(chunks)))
+                found = ray.get(question(actor))
             except RayActorError as error:
                 self._lost(actor, error)
                 continue
-            if isinstance(samples, CodecshardsError):
-                raise samples
-            return list(samples)
+            if isinstance(found, CodecshardsError):
+                raise found
+            return found
         raise RecordingError(
             FailureKind.ENCODER,
-            f"its process died {DECODE_TRIES} times while it was decoded",
+            f"its process died {DECODE_TRIES} times while it was {what}",
             "decode",
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,6 +28,10 @@ COUNT_SECONDS = 10.0
 STARVED_SECONDS = 10.0
 """that a suspect waits for a fresh process while an actor idles, which is then ended in its
 favour"""
+AHEAD = 2
+"""items for each actor that are taken before it can do them"""
+MOST_BYTES = 256 << 20
+"""of items that are held here, unless one is larger"""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,6 +66,8 @@ class Caller(Generic[Item, Result]):
     finished: Callable[[Item, Result], None]
     failed: Callable[[Item, str], None]
     """with why it could not be done: it kills its process, or a fault in the program"""
+    size: Callable[[Item], int] = lambda item: 0
+    """bytes of an item, where they matter"""
 
 
 class PoolActor:
@@ -118,15 +124,19 @@ class Pool(Generic[Item, Result]):
         self._busy: dict[Any, tuple[Member, _Try[Item]]] = {}
         self._used: set[int] = set()
         """numbers of members that have begun an item"""
+        self._coming: Iterator[Item] | None = None
+        """None once all have been taken"""
+        self._held = 0
         self._counted = self._starved = 0.0
 
-    def run(self, items: Sequence[Item], caller: Caller[Item, Result]) -> None:
-        """Do every item.
+    def run(self, items: Iterable[Item], caller: Caller[Item, Result]) -> None:
+        """Do every item. They are taken as there is room for them, so that there may be any number.
 
         Raises:
             CodecshardsError: what a worker raised, or `finished`.
         """
-        self._todo.extend(_Try(item, Trial(caller.name(item))) for item in items)
+        self._coming = iter(items)
+        self._take(caller)
         while self._todo or self._suspects or self._busy:
             if time.monotonic() - self._counted > COUNT_SECONDS:
                 self._count()
@@ -135,6 +145,30 @@ class Pool(Generic[Item, Result]):
             self._hand_out()
             for answer in self._answers():
                 self._settle(answer, caller)
+            self._take(caller)
+
+    def add(self, items: Iterable[Item], caller: Caller[Item, Result]) -> None:
+        """More to do, before what is there: parts of an item that failed."""
+        for item in items:
+            self._held += caller.size(item)
+            self._todo.appendleft(_Try(item, Trial(caller.name(item))))
+
+    @property
+    def _room(self) -> int:
+        return self._cluster.gpus or self._cluster.cores
+
+    def _take(self, caller: Caller[Item, Result]) -> None:
+        """Take as many items as actors can soon do, and memory holds."""
+        while self._coming is not None and len(self._todo) < max(AHEAD * self._room, 1):
+            if self._todo and self._held >= MOST_BYTES:
+                return
+            try:
+                item = next(self._coming)
+            except StopIteration:
+                self._coming = None
+                return
+            self._held += caller.size(item)
+            self._todo.append(_Try(item, Trial(caller.name(item))))
 
     def _new(self, number: int) -> Any:
         options: dict[str, Any] = {
@@ -150,9 +184,9 @@ class Pool(Generic[Item, Result]):
         """Fit the number of actors to what there is now, and to what is left to do."""
         self._counted = time.monotonic()
         self._cluster = recount(self._cluster)
-        room = self._cluster.gpus or self._cluster.cores
         left = len(self._todo) + len(self._suspects) + len(self._busy)
-        self._team.resize(max(min(room, left), 1))
+        room = self._room
+        self._team.resize(max(room if self._coming is not None else min(room, left), 1))
 
     def _hand_out(self) -> None:
         """Give idle actors items: fresh ones to suspects, and what is left to the others."""
@@ -208,10 +242,12 @@ class Pool(Generic[Item, Result]):
             return
         except RayTaskError as error:
             reason = f"{last_line(error)} (a fault in codecshards: please report it)"
+            self._held -= caller.size(one.item)
             caller.failed(one.item, reason)
             return
         if isinstance(result, CodecshardsError):
             raise result
+        self._held -= caller.size(one.item)
         caller.finished(one.item, result)
 
     def _judge(self, one: _Try[Item], death: Death, caller: Caller[Item, Result]) -> None:
@@ -220,6 +256,7 @@ class Pool(Generic[Item, Result]):
         verdict = one.trial.died(death, alone=one.alone)
         if verdict is not None:
             self._display.message(f"{name}: {verdict}")
+            self._held -= caller.size(one.item)
             caller.failed(one.item, verdict)
             return
         how = "is gone with" if death.kind is DeathKind.LOST else "died of"

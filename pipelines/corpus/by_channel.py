@@ -52,7 +52,7 @@ def planned(
     """
     words = WordCount()
     listed = words.watch(source.scan() if recordings is None else recordings)
-    listed = with_lengths(source, listed)
+    listed = with_lengths(source, listed, doubt=cutting is not None)
     if cutting is not None:
         listed = cutting.rows(listed)
     if channels != SPLIT:

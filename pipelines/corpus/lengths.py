@@ -17,7 +17,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from pipelines.corpus.sources.base import Guess, Place, Source, seconds_said
+from pipelines.corpus.sources.base import (
+    EstimateFromHeader,
+    FromHeader,
+    Guess,
+    Place,
+    Source,
+    seconds_said,
+)
 from pipelines.corpus.sources.downloads import answers
 from pipelines.system.places import is_remote, scheme
 from pipelines.system.remote import WEB, filesystem
@@ -34,14 +41,24 @@ _AHEAD = 64
 """blocks that are under way, or wait for one before them"""
 _FEW = 8
 """recordings of remote files that are looked at by one thread"""
+_AGREE = 0.1
+"""how far a header's estimate may be from what a corpus says, and bear it out"""
 _LOCAL_BLOCK, _LOCAL_LOOKS = 1 << 12, 64
 _REMOTE_BLOCK, _REMOTE_LOOKS = 1 << 15, 6
 """bytes of a request, and how many a file is worth"""
 
 
-def with_lengths(source: Source, recordings: Iterable[Recording]) -> Iterator[Recording]:
+def with_lengths(
+    source: Source, recordings: Iterable[Recording], *, doubt: bool = False
+) -> Iterator[Recording]:
     """The recordings as they come, those whose length the corpus does not say with that of their
     file's header.
+
+    Args:
+        source: of the recordings.
+        recordings: as it lists them.
+        doubt: look also where the corpus says a length, which gives way where a header says
+            another, and is a guess where the header of a local file says none.
 
     Raises:
         SourceUnavailable: a store does not answer, for anything.
@@ -54,10 +71,10 @@ def with_lengths(source: Source, recordings: Iterable[Recording]) -> Iterator[Re
             block = list(islice(coming, _AT_A_TIME))
             if not block:
                 break
-            if not waiting and not any(map(_asks, block)):
+            if not waiting and not any(_asks(one, doubt) for one in block):
                 yield from block
                 continue
-            waiting.append(_begin(pool, source, block))
+            waiting.append(_begin(pool, source, block, doubt))
             if len(waiting) > _AHEAD:
                 yield from waiting.popleft()()
         while waiting:
@@ -67,12 +84,13 @@ def with_lengths(source: Source, recordings: Iterable[Recording]) -> Iterator[Re
 
 
 def _begin(
-    pool: ThreadPoolExecutor, source: Source, block: list[Recording]
+    pool: ThreadPoolExecutor, source: Source, block: list[Recording], doubt: bool
 ) -> Callable[[], list[Recording]]:
     """Have a block looked at; what it gives waits for that."""
     size = _FEW if any(is_remote(one.uri) for one in block) else len(block)
     parts: list[Future[list[Recording]]] = [
-        pool.submit(_look, source, block[at : at + size]) for at in range(0, len(block), size)
+        pool.submit(_look, source, block[at : at + size], doubt)
+        for at in range(0, len(block), size)
     ]
     return partial(_gathered, parts)
 
@@ -81,28 +99,44 @@ def _gathered(parts: Sequence[Future[list[Recording]]]) -> list[Recording]:
     return [one for part in parts for one in part.result()]
 
 
-def _asks(recording: Recording) -> bool:
+def _asks(recording: Recording, doubt: bool) -> bool:
     """Whether its length is to be looked up."""
     known = recording.seconds is not None and type(recording.seconds) is not Guess
-    return not known and recording.end is None and "rejected" not in recording.locator
+    looked_up = known and not (doubt and _is_stated(recording))
+    return not looked_up and recording.end is None and "rejected" not in recording.locator
 
 
-def _look(source: Source, recordings: Sequence[Recording]) -> list[Recording]:
+def _is_stated(recording: Recording) -> bool:
+    """Whether the corpus says its length, and no header has."""
+    return recording.seconds is not None and not isinstance(
+        recording.seconds, Guess | FromHeader | EstimateFromHeader
+    )
+
+
+def _look(source: Source, recordings: Sequence[Recording], doubt: bool) -> list[Recording]:
     found: list[Recording] = []
     last: tuple[Place | None, Length | None] = (None, None)
     for recording in recordings:
-        place = source.place(recording) if _asks(recording) else None
+        place = source.place(recording) if _asks(recording, doubt) else None
         if place is None:
             found.append(recording)
             continue
         if last[0] != place:  # parts of one file stand together
             last = place, length_at(place)
-        found.append(recording if last[1] is None else _said(recording, last[1]))
+        found.append(_said(recording, place, last[1]))
     return found
 
 
-def _said(recording: Recording, length: Length) -> Recording:
-    return replace(recording, seconds=seconds_said(length, recording.start))
+def _said(recording: Recording, place: Place, length: Length | None) -> Recording:
+    stated = recording.seconds if _is_stated(recording) else None
+    if length is None:
+        if stated is None or is_remote(place.uri):  # to open it would be to fetch it
+            return recording
+        return replace(recording, seconds=Guess(stated))
+    said = seconds_said(length, recording.start)
+    if stated is not None and not length.exact and abs(said - stated) <= _AGREE * stated:
+        return recording
+    return replace(recording, seconds=said)
 
 
 def length_at(place: Place) -> Length | None:

@@ -21,6 +21,7 @@ from av.error import FFmpegError
 
 from pipelines.corpus.open_files import OpenFiles, name_of
 from pipelines.corpus.reader import BEAT, BEGUN, BLOCK, END, FAILED, DecodeReport, DecodeSettings
+from pipelines.corpus.sources.identity import STREAM
 from pipelines.corpus.tables.alignment import ALIGNMENT
 from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
@@ -144,12 +145,17 @@ class _Worker:
             end=recording.end,
             downmix=settings.downmix,
             channel=chosen,
-            stream=settings.stream,
+            stream=self._stream_of(recording),
             allow_truncated=settings.allow_truncated,
             allow_damaged=settings.allow_damaged,
             name=name,
             second=settings.second,
         )
+
+    def _stream_of(self, recording: Recording) -> int | None:
+        """Which of the file's streams is read: what was asked for comes first."""
+        asked = self._settings.stream
+        return recording.locator.get(STREAM) if asked is None else asked
 
     def _cut(self, recording: Recording, rule: CutRule) -> DecodeReport:
         """Where to cut a recording: by its header if that is enough."""
@@ -182,7 +188,7 @@ class _Worker:
     def _count_channels(self, recording: Recording) -> DecodeReport:
         file = self._settings.source.open_head(recording)
         try:
-            count = count_channels(file, name_of(recording), self._settings.stream)
+            count = count_channels(file, name_of(recording), self._stream_of(recording))
         finally:
             if not isinstance(file, str):
                 file.close()

@@ -13,6 +13,7 @@ import os
 import shutil
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,9 +75,11 @@ class Ledger:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutputError(f"{self.folder} is being written by another run") from error
-        self.temporary = self.work / "tmp"
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.mkdir()
+        # Of this run alone: processes of one that was killed may live for a second or two, and can
+        # finish nothing once their folder is gone.
+        shutil.rmtree(self.work / "tmp", ignore_errors=True)
+        self.temporary = self.work / "tmp" / uuid.uuid4().hex
+        self.temporary.mkdir(parents=True)
         self._database = sqlite3.connect(self.work / "ledger.sqlite")
         held.callback(self._database.close)
         names = ", ".join((*_OWN[1:], *_SORTED))
@@ -194,7 +197,7 @@ class Ledger:
     def close(self) -> None:
         """Let go of the folder."""
         self._commit()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        shutil.rmtree(self.work / "tmp", ignore_errors=True)
         self._held.close()
 
     def _commit(self) -> None:

@@ -54,7 +54,8 @@ def export_codes(
         out: an output of `tokenize`.
         new: folder to make; it is there whole or not at all.
         to: "megatron" (`SPLIT.bin`, `SPLIT.idx`) or "arrow" (`datasets.load_from_disk`).
-        pattern: "delay", "flatten" or "coarse-first".
+        pattern: "delay", "flatten", "coarse-first" or, for codecs whose levels run at different
+            rates, "interleaved".
         text_tokenizer: hub name or folder of a Hugging Face tokenizer; None leaves texts out.
         n_q: how many codebooks, from the first; None is all.
         where: condition on the rows, in SQL's words; None is all.
@@ -69,7 +70,7 @@ def export_codes(
         raise UsageError(f"--to {to}: choose one of {', '.join(FORMATS)}")
     rows = InOrder(out, n_q, where=where, partial=partial)
     texts = None if text_tokenizer is None else TextTokenizer(text_tokenizer)
-    ids = TokenMap(pattern, rows.n_q, rows.spec.codebook_size, texts.size if texts else 0)
+    ids = TokenMap.of(pattern, rows.spec, rows.n_q, texts.size if texts else 0)
     with new_folder(new) as folder:
         work = _Export(folder, FORMATS[to], ids, texts)
         for split, row in counted(rows, rows.rows, f"exporting to {new}", quiet=quiet):

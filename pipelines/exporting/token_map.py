@@ -2,28 +2,35 @@
 
     0 …                    ids of the text tokenizer, where there is one, as they are
     then                   pad, bos, eos, text_start, text_end, audio_start, audio_end
-    then n_q * size        code `c` of codebook `k`: `first + k * size + c`
+    then n_q * size        code `c` of codebook `k`: `first + k * size + c`; of codebooks of
+                           different sizes, `first`, the sizes before it and `c`
 
 A document is `bos`, `text_start` text `text_end` (where there is a text), `audio_start` codes
 `audio_end`, `eos`. Codes stand as the loader's patterns have them, step by step, the codebooks of a
 step in order. `delay` keeps `pad` in a step's empty places, so that every step has as many tokens;
-`coarse-first` leaves them out, as half of all would be empty.
+`coarse-first` leaves them out, as half of all would be empty. `interleaved` is for codecs whose
+levels run at different rates: there `k` is the place in a frame, as Orpheus has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Ints, Pattern
+from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.levels import depth_first
+from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError, UsageError
 
 SPECIALS = ("pad", "bos", "eos", "text_start", "text_end", "audio_start", "audio_end")
-DELAY, FLATTEN, COARSE_FIRST = PATTERNS = ("delay", "flatten", "coarse-first")
+PATTERNS = ("delay", "flatten", "coarse-first", "interleaved")
+DELAY, FLATTEN, COARSE_FIRST, INTERLEAVED = PATTERNS
 _EMPTY = -1
 
 
@@ -35,14 +42,45 @@ class TokenMap:
     """one of `PATTERNS`"""
     n_q: int
     codebook_size: int
+    """entries of the largest codebook"""
     text_size: int = 0
     """ids below this are the text tokenizer's"""
+    sizes: tuple[int, ...] | None = None
+    """entries of each of the `n_q` codebooks, where they differ"""
+    repeats: tuple[int, ...] | None = None
+    """rows that each level has a frame, for `interleaved`"""
 
     def __post_init__(self) -> None:
         if self.pattern not in PATTERNS:
             raise UsageError(f"--pattern {self.pattern}: choose one of {', '.join(PATTERNS)}")
-        if min(self.n_q, self.codebook_size) < 1 or self.text_size < 0:
+        least = min(self.n_q, self.codebook_size, *(self.sizes or ()))
+        if least < 1 or self.text_size < 0:
             raise UsageError(f"{self}: give at least one codebook of one code")
+        if self.sizes is not None and len(self.sizes) != self.n_q:
+            raise UsageError(f"{self}: {self.n_q} codebooks and {len(self.sizes)} sizes")
+        if self.pattern == INTERLEAVED:
+            if self.repeats is None or sum(self.repeats) != self.n_q:
+                raise UsageError(
+                    f"--pattern {INTERLEAVED}: it is for all rows of codecs whose levels run at "
+                    f"different rates, not for {self.n_q} codebooks; choose another"
+                )
+            depth_first(self.repeats)
+
+    @classmethod
+    def of(cls, pattern: str, spec: CodecSpec, n_q: int, text_size: int = 0) -> TokenMap:
+        """For the first `n_q` codebooks of a codec.
+
+        Raises:
+            UsageError: there is no such pattern, or it is not for this codec.
+        """
+        own = spec.sizes[:n_q]
+        different = own if spec.codebook_sizes is not None else None
+        repeats = None
+        if pattern == INTERLEAVED and spec.level_repeats is not None:
+            ends = [*accumulate(spec.level_repeats)]
+            if n_q in ends:  # whole levels
+                repeats = spec.level_repeats[: ends.index(n_q) + 1]
+        return cls(pattern, n_q, max(own), text_size, different, repeats)
 
     @property
     def specials(self) -> dict[str, int]:
@@ -57,12 +95,27 @@ class TokenMap:
     @property
     def offsets(self) -> list[int]:
         """Id of code 0 of every codebook."""
-        return [self.first_code + level * self.codebook_size for level in range(self.n_q)]
+        order = self._order
+        ends = np.cumsum([self._own[row] for row in order], dtype=np.int64)
+        firsts = np.empty(self.n_q, np.int64)
+        firsts[order] = self.first_code + ends - np.array([self._own[row] for row in order])
+        found: list[int] = firsts.tolist()
+        return found
+
+    @property
+    def _own(self) -> tuple[int, ...]:
+        """Entries of each codebook."""
+        return self.sizes or (self.codebook_size,) * self.n_q
+
+    @property
+    def _order(self) -> list[int]:
+        """Codebooks in the order of their ids."""
+        return [*range(self.n_q)] if self.repeats is None else depth_first(self.repeats)
 
     @property
     def size(self) -> int:
         """Of the vocabulary."""
-        return self.first_code + self.n_q * self.codebook_size
+        return self.first_code + sum(self._own)
 
     def document(self, codes: NDArray[np.uint16], text: Sequence[int] = ()) -> NDArray[np.int64]:
         """The ids of one recording.
@@ -76,8 +129,8 @@ class TokenMap:
         """
         if codes.ndim != 2 or len(codes) != self.n_q:
             raise ShapeError(f"codes must be [{self.n_q}, frames], not {list(codes.shape)}")
-        if codes.size and int(codes.max()) >= self.codebook_size:
-            raise ShapeError(f"code {int(codes.max())} is outside the codebook")
+        if wrong := outside(codes, self._own):
+            raise ShapeError(wrong)
         if len(text) and not 0 <= min(text) <= max(text) < self.text_size:
             raise ShapeError(f"a text id outside of the {self.text_size} of the tokenizer")
         of = self.specials
@@ -97,8 +150,11 @@ class TokenMap:
         if self.pattern != DELAY:
             used = np.flatnonzero(found != self.specials["pad"])
             found = found[: used[-1] + 1 if len(used) else 0]
-        if self.pattern == FLATTEN:
-            return Flatten(self.codebook_size).invert(found - self.first_code, self.n_q)
+        if self.pattern in (FLATTEN, INTERLEAVED):
+            order = self._order
+            codes = np.empty((self.n_q, len(found) // self.n_q), np.uint16)
+            codes[order] = self._flatten().invert(found - self.first_code, self.n_q)
+            return codes
         grid = self._delayed(found) if self.pattern == DELAY else self._coarse_first(found)
         return self._grid_pattern().invert(grid)
 
@@ -113,16 +169,21 @@ class TokenMap:
         return [int(one) for one in (rest[: ends[0]] if len(ends) else rest)]
 
     def to_json(self) -> dict[str, Any]:
+        audio: dict[str, Any] = {
+            "pattern": self.pattern,
+            "codebooks": self.n_q,
+            "codebook_size": self.codebook_size,
+            "offsets": self.offsets,
+        }
+        if self.sizes is not None:
+            audio["codebook_sizes"] = [*self.sizes]
+        if self.repeats is not None:
+            audio["level_repeats"] = [*self.repeats]
         return {
             "size": self.size,
             "text": {"first": 0, "size": self.text_size} if self.text_size else None,
             "special": self.specials,
-            "audio": {
-                "pattern": self.pattern,
-                "codebooks": self.n_q,
-                "codebook_size": self.codebook_size,
-                "offsets": self.offsets,
-            },
+            "audio": audio,
         }
 
     @classmethod
@@ -138,6 +199,10 @@ class TokenMap:
                 int(audio["codebooks"]),
                 int(audio["codebook_size"]),
                 int(text["size"]) if text else 0,
+                *(
+                    tuple(map(int, audio[name])) if name in audio else None
+                    for name in ("codebook_sizes", "level_repeats")
+                ),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"no vocabulary of an export: {error!r}") from error
@@ -148,9 +213,13 @@ class TokenMap:
     def _grid_pattern(self) -> Pattern:
         return Delay(_EMPTY) if self.pattern == DELAY else CoarseFirst(_EMPTY)
 
+    def _flatten(self) -> Flatten:
+        """Of codebooks in the order of their ids."""
+        return Flatten(tuple(self._own[row] for row in self._order))
+
     def _audio(self, codes: NDArray[np.uint16]) -> NDArray[np.int64]:
-        if self.pattern == FLATTEN:
-            return Flatten(self.codebook_size)(codes) + self.first_code
+        if self.pattern in (FLATTEN, INTERLEAVED):
+            return self._flatten()(codes[self._order]) + self.first_code
         grid = self._grid_pattern()(codes)
         there = grid != _EMPTY
         ids = np.where(there, grid + np.array(self.offsets)[:, None], self.specials["pad"]).T
@@ -188,7 +257,7 @@ class TokenMap:
 
     def _coarse_first(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """`[n_q, 2 * frames]`, as `CoarseFirst` has them, of the frames that have all codebooks."""
-        coarse = (ids >= self.first_code) & (ids < self.first_code + self.codebook_size)
+        coarse = (ids >= self.first_code) & (ids < self.first_code + self._own[0])
         others = np.flatnonzero(~coarse)
         first = int(others[0]) if len(others) else len(ids)
         fine, width = ids[first:], self.n_q - 1
@@ -207,8 +276,8 @@ class TokenMap:
     def _as_codes(
         self, ids: NDArray[np.int64], levels: NDArray[np.int64], empty: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
-        codes = ids - self.first_code - levels * self.codebook_size
-        if np.any(~empty & ((codes < 0) | (codes >= self.codebook_size))):
+        codes = ids - np.array(self.offsets)[levels]
+        if np.any(~empty & ((codes < 0) | (codes >= np.array(self._own)[levels]))):
             raise ShapeError(
                 "a token that is no code of its step's codebook: keep generation to that "
                 "codebook's tokens"

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TypeVar
 
+from pipelines.output.bare.shards import bare_shards, counted_rows, in_threads, splits_of
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
-from pipelines.output.formats import format_names, shard_format
+from pipelines.output.formats import shard_format
 from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
-from pipelines.output.formats.reading import count_rows
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.edits import next_number
 from pipelines.output.manifest.names import DATA
+from pipelines.output.plans.placing import split_name
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
-from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
-
-_THREADS = 16
-"""records or footers that are read at a time: each costs a round trip on an object store"""
-_Result = TypeVar("_Result")
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +74,7 @@ def read_catalog(
         catalog = _from_files(storage, cache, split, partial)
     else:
         form, spec = stored.config.format, stored.codec
-        records = _records(manifest, _of_split(manifest, stored, split))
+        records = _records(manifest, _of_split(manifest, split))
         _require_all([record.shard for record in records], root, partial)
         catalog = Catalog(
             root,
@@ -98,27 +89,28 @@ def read_catalog(
     return catalog
 
 
-def _of_split(manifest: Manifest, stored: StoredRun, split: str | None) -> list[str]:
+def _of_split(manifest: Manifest, split: str | None) -> list[str]:
     """Names of the committed shards of a split; None is the one that there is.
 
     Raises:
         UsageError: no such split, or several and none was chosen.
     """
-    splits = [name for name, _ in stored.plan.named_splits] if stored.plan else []
+    names = manifest.committed_names()
+    splits = list(dict.fromkeys(name.rsplit("-", 3)[0] for name in manifest.planned_names()))
     if split is None and len(splits) > 1:
         raise UsageError(
             f"{manifest.storage.root} holds several splits ({', '.join(splits)}): give split="
         )
-    if split not in (None, *splits):
+    wanted = split if split in splits else split_name(split)
+    if split is not None and wanted not in splits:
         raise UsageError(
             f"{manifest.storage.root} has no split {split!r}: it is {', '.join(map(repr, splits))}"
         )
-    names = manifest.committed_names()
-    return names if split is None else [name for name in names if name.startswith(f"{split}-")]
+    return names if split is None else [name for name in names if name.startswith(f"{wanted}-")]
 
 
 def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
-    return _in_threads(manifest.record, names)
+    return in_threads(manifest.record, names)
 
 
 def _from_records(
@@ -151,46 +143,25 @@ def _from_records(
     return tuple(entries)
 
 
-def _suffixes() -> dict[str, str]:
-    """Format by suffix; those that ship win, and packages that cannot be loaded are passed over."""
-    found: dict[str, str] = {}
-    for name in format_names():
-        with suppress(UsageError):
-            found.setdefault(shard_format(name).suffix, name)
-    return found
-
-
 def _from_files(
     storage: Storage, cache: ByteCache[bytes], split: str | None, partial: bool
 ) -> Catalog:
-    suffixes = _suffixes()
-    for folder in (DATA, ""):
-        files = [
-            file
-            for file in storage.list(folder)
-            if PurePosixPath(file).suffix in suffixes and not file.startswith(".")
-        ]
-        files = [file for file in files if split is None or file.startswith(f"{split}-")]
-        if files:
-            break
-    else:
+    given = (split, split_name(split))
+    shards = [shard for shard in bare_shards(storage) if split is None or shard.split in given]
+    if not shards:
         raise UsageError(
             f"{storage.root} holds no shards: give an output of `codecshards tokenize`, or a copy "
             "of its data/"
         )
-    kinds = {PurePosixPath(file).suffix for file in files}
-    splits = {file.rsplit("-", 3 if "-of-" in file else 1)[0] for file in files}
-    if len(kinds) > 1 or len(splits) > 1:
-        what = (
-            f"formats ({', '.join(sorted(kinds))})"
-            if len(kinds) > 1
-            else f"splits ({', '.join(sorted(splits))}): give split="
+    splits = splits_of(shards)
+    if len(splits) > 1:
+        raise UsageError(
+            f"{storage.root} holds several splits ({', '.join(sorted(splits))}): give split="
         )
-        raise UsageError(f"{storage.root} holds several {what}")
-    form = suffixes[kinds.pop()]
-    _require_all([file.rsplit(".", 1)[0] for file in files], storage.root, partial)
-    blobs = [_blob(storage, f"{folder}/{file}".lstrip("/"), None, None, cache) for file in files]
-    found = _in_threads(lambda blob: count_rows(form, blob), blobs)
+    form = shards[0].format
+    _require_all([shard.file.rsplit(".", 1)[0] for shard in shards], storage.root, partial)
+    blobs = [_blob(storage, shard.place, None, None, cache) for shard in shards]
+    found = counted_rows(storage, shards)
     spec = one_spec([other for _, other in found], [blob.name for blob in blobs])
     bare = sum(other.codec == UNKNOWN for _, other in found)
     if bare:
@@ -201,12 +172,16 @@ def _from_files(
             stacklevel=4,
         )
     entries = tuple(
-        ShardEntry(file, blob, rows, size, f"{file}:{size}")
-        for file, blob, (rows, _) in zip(files, blobs, found, strict=True)
+        ShardEntry(shard.file, blob, rows, shard.size, f"{shard.file}:{shard.size}")
+        for shard, blob, (rows, _) in zip(shards, blobs, found, strict=True)
         if rows
-        for size in [blob.size()]
     )
     return Catalog(storage.root, form, _is_remote(storage), spec, entries)
+
+
+def _split_in(file: str) -> str:
+    """The split that a file's name begins with."""
+    return file.rsplit("-", 3 if "-of-" in file else 1)[0]
 
 
 def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
@@ -231,8 +206,3 @@ def _blob(
 
 def _is_remote(storage: Storage) -> bool:
     return isinstance(storage, RemoteStorage)
-
-
-def _in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(function, items))

@@ -7,6 +7,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from os import PathLike, fspath
 from threading import Lock
 from typing import Any
@@ -24,9 +25,11 @@ from pipelines.loader.sample import (
     together,
     units_per_second,
 )
+from pipelines.loader.scales import median_of, spread_over
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.formats.reading.base import damage
+from tokenizer.chunking import runs_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError, UsageError
 
@@ -151,6 +154,13 @@ class CodesDataset:
     def measures(self) -> tuple[str, ...]:
         """The columns of quality that its shards have."""
         return self._reader(0).measures
+
+    @cached_property
+    def median_scale(self) -> float | None:
+        """What a chunk's scale commonly is, for `codec.decode_codes(made, scales=…)`: the median
+        over recordings from everywhere in the corpus. None for a codec without scales."""
+        found = (self._find(number) for number in spread_over(len(self)))
+        return median_of(reader.scales(row) for reader, row in found)
 
     def __len__(self) -> int:
         return self._first_rows[-1]
@@ -348,7 +358,9 @@ def _sample(
     at_end = last == (chunks if windows else index.frames_of(row))
     end = total if at_end else last * stride
     frames = (
-        index.chunk_frames(row, first, last) if windows else np.array([codes.shape[1]], np.uint16)
+        index.chunk_frames(row, first, last)
+        if windows
+        else np.array(runs_of(codes.shape[1]), np.uint16)
     )
     start_seconds = first * stride / spec.sample_rate
     scales, values = _fields(reader, row, fields, start_seconds, end / spec.sample_rate)
@@ -363,6 +375,7 @@ def _sample(
         scales=scales if scales is None or not windows else scales[first:last],
         fields=values,
         last_start=(last - 1 - first) * stride if windows else 0,
+        layout=spec.layout,
     )
 
 

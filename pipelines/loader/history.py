@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.loader.dataset import CodesDataset
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.manifest.edits import described, history
+from pipelines.output.manifest.since import changes_since
 from pipelines.output.storage import open_storage
-from pipelines.system.words import many
-from tokenizer.errors import UsageError
 
 
 def history_of(datasets: Sequence[CodesDataset]) -> list[list[int]]:
@@ -24,21 +22,8 @@ def said_since(state: Mapping[str, Any], datasets: Sequence[CodesDataset]) -> st
     if not isinstance(before, list) or len(before) != len(datasets):
         return ""
     said = [
-        f"; {dataset.root} was {' and '.join(changes)}"
+        f"; {dataset.root} was {changes}"
         for dataset, then in zip(datasets, before, strict=True)
-        if (changes := list(_changes(dataset, then)))
+        if (changes := changes_since(Manifest(open_storage(dataset.root)), then))
     ]
     return "".join(said)
-
-
-def _changes(dataset: CodesDataset, then: Sequence[int]) -> Iterator[str]:
-    manifest = Manifest(open_storage(dataset.root))
-    try:
-        grown = manifest.generations()[1 + then[0] : 1 + dataset.history[0]]
-        edits = history(manifest.storage)[then[1] : dataset.history[1]]
-    except UsageError:  # what it is about is told all the same
-        return
-    if grown:
-        yield f"appended to since ({many(sum(one.plan.recordings for one in grown), 'recording')})"
-    if edits:
-        yield f"edited since ({'; '.join(map(described, edits))})"

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipelines.loader.catalog import Catalog, ShardEntry, read_catalog
+from pipelines.output.bare.shards import bare_shards
+from pipelines.output.bare.shards import splits_of as by_split
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.manifest.names import DATA
 from pipelines.output.rows import Rows
 from pipelines.output.storage import open_storage
 from tokenizer.codecs.base import CodecSpec
@@ -169,16 +170,15 @@ def splits_of(root: str) -> list[str]:
     storage = open_storage(root)
     manifest = Manifest(storage)
     if manifest.read_config() is not None:
-        names = manifest.committed_names()
+        found = list(dict.fromkeys(name.rsplit("-", 3)[0] for name in manifest.committed_names()))
     else:
-        names = [file.rsplit(".", 1)[0] for file in storage.list(DATA) or storage.list("")]
-    found = dict.fromkeys(name.rsplit("-", 3)[0] for name in names if "-of-" in name)
+        found = list(by_split(bare_shards(storage)))
     if not found:
         raise UsageError(
             f"{root} holds no shards: give an output of `codecshards tokenize`, or a copy of its "
             "data/"
         )
-    return list(found)
+    return found
 
 
 def _open(catalog: Catalog, entry: ShardEntry) -> ShardReader:
@@ -202,6 +202,7 @@ def _read(reader: ShardReader, row: int, id: str, n_q: int, shard: str) -> Coded
             index.chunk_frames(row, 0, index.chunks_of(row)),
             int(index.num_samples[row]),
             reader.spec.sample_rate,
+            reader.spec.layout,
         ),
         text=reader.field(row, "text"),
         language=reader.field(row, "language"),

@@ -110,12 +110,13 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
                 f"threads={threads}, workers={workers}, prefetch={prefetch}: give 0, 0 and 1 or "
                 "more"
             )
-        pattern = Parallel() if pattern is None else pattern
         self._stream = stream = Stream(mixture, crop, seed, shuffle, epochs)
+        if pattern is None:  # padding is no code, however large the codebook
+            pattern = Parallel(max(Parallel().pad, *stream.sizes))
         given = pattern
         if stream.channels is not None and not pattern.flat:
             pattern = EachChannel(pattern, stream.channels)
-        pattern.check(stream.n_q, stream.spec.codebook_size)
+        pattern.check_sizes(stream.sizes)
         self._planner = _planner(stream, batch_size, batching, pattern, seed)
         width = batching.tokens if isinstance(batching, Pack) else None
         if crop is not None and batching is None:

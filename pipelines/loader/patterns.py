@@ -7,19 +7,22 @@
 `Delay`: MusicGen (Copet et al. 2023, section 2.1 and figure 1; a sequence begins there with one
 column of special tokens: `begin=True`). `Flatten`: the same paper's flattening, AudioLM's order.
 `CoarseFirst`: what that paper calls the VALL-E pattern, all of the first codebook and then the
-others in parallel (Wang et al. 2023). A pattern is slices, written straight into the batch: uint16
-is widened in the one copy that is made.
+others in parallel (Wang et al. 2023). `Interleaved`: codecs whose levels run at different rates
+(SNAC), each code before the finer ones of its time. A pattern is slices, written straight into the
+batch: uint16 is widened in the one copy that is made.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.codecs.codebooks.levels import depth_first
 from tokenizer.errors import ShapeError, UsageError
 
 Ints = NDArray[np.integer[Any]]
@@ -62,6 +65,10 @@ class Pattern(ABC):
                 f"{type(self).__name__}(pad={self.pad}): that is a code; give {codebook_size} or "
                 "more, or -1"
             )
+
+    def check_sizes(self, sizes: Sequence[int]) -> None:
+        """The same, for codebooks of which each has its own size; raises likewise."""
+        self.check(len(sizes), max(sizes))
 
     def __call__(self, codes: Ints) -> NDArray[np.int64]:
         """The tokens of one sequence, int64 `[n_q, steps]` or `[steps]`."""
@@ -157,10 +164,11 @@ class CoarseFirst(Pattern):
 @dataclass(frozen=True, slots=True)
 class Flatten(Pattern):
     """One code a step. Codebooks keep apart by offsets: code `c` of codebook `k` is token `k ×
-    codebook_size + c`."""
+    codebook_size + c`, or the sizes of the codebooks before it and `c`."""
 
     flat: ClassVar[bool] = True
-    codebook_size: int = 1024
+    codebook_size: int | tuple[int, ...] = 1024
+    """of all codebooks, or of each"""
     order: str = "frames"
     """ "frames": all codebooks of a frame, then the next frame; "codebooks": all of a codebook,
     then the next codebook"""
@@ -171,17 +179,22 @@ class Flatten(Pattern):
     def __post_init__(self) -> None:
         if self.order not in ("frames", "codebooks"):
             raise UsageError(f"Flatten(order={self.order!r}): choose frames or codebooks")
+        object.__setattr__(self, "codebook_size", _sizes(self.codebook_size, "Flatten"))
 
     def check(self, n_q: int, codebook_size: int) -> None:
-        if self.codebook_size < codebook_size:
-            raise UsageError(
-                f"Flatten(codebook_size={self.codebook_size}): the codebooks have {codebook_size} "
-                "codes"
-            )
-        Pattern.check(self, n_q, n_q * self.codebook_size if self.offsets else codebook_size)
+        self.check_sizes([codebook_size] * n_q)
+
+    def check_sizes(self, sizes: Sequence[int]) -> None:
+        own = self._own(len(sizes))
+        _require_room("Flatten", own, sizes)
+        Pattern.check(self, len(sizes), sum(own) if self.offsets else max(sizes))
+
+    def _own(self, n_q: int) -> list[int]:
+        return _of_each(self.codebook_size, n_q, "Flatten")
 
     def _first_tokens(self, n_q: int) -> NDArray[np.int64]:
-        return np.arange(n_q)[:, None] * (self.codebook_size if self.offsets else 0)
+        own = self._own(n_q)
+        return (_before(own) if self.offsets else np.zeros(n_q, np.int64))[:, None]
 
     def steps(self, n_q: int, frames: int) -> int:
         return n_q * frames
@@ -203,13 +216,77 @@ class Flatten(Pattern):
         grid = (
             whole.reshape(frames, n_q).T if self.order == "frames" else whole.reshape(n_q, frames)
         )
-        codes = grid - self._first_tokens(n_q)
-        if codes.size and (codes.min() < 0 or codes.max() >= self.codebook_size):
-            raise ShapeError(
-                "a token that is no code of its step's codebook: keep generation to that "
-                "codebook's tokens"
+        return _in_codebooks(grid - self._first_tokens(n_q), self._own(n_q))
+
+
+@dataclass(frozen=True, slots=True)
+class Interleaved(Pattern):
+    """One code a step, for codecs whose levels run at different rates, as SNAC's three do: each
+    code, then the finer ones of its time. Rows are in the order of levels; of `repeats` (1, 2, 4)
+
+        rows     a  b0 b1  c0 c1 c2 c3
+        steps    a  b0 c0 c1  b1 c2 c3
+
+    which is the order of Orpheus and of others that flatten SNAC.
+    """
+
+    flat: ClassVar[bool] = True
+    repeats: tuple[int, ...] = (1, 2, 4)
+    """codes that each level has a frame, `CodecSpec.level_repeats`: each a multiple of the one
+    before"""
+    codebook_size: int = 4096
+    offsets: str = "places"
+    """ "places": the code at place `p` of a frame is token `p * codebook_size + c`, as Orpheus has
+    them; "levels": `level * codebook_size + c`; "none": codes as they are"""
+    pad: int = -1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "repeats", tuple(self.repeats))
+        if self.offsets not in ("places", "levels", "none"):
+            raise UsageError(
+                f"Interleaved(offsets={self.offsets!r}): choose places, levels or none"
             )
-        return _as_codes(codes, -1)
+        depth_first(self.repeats)
+
+    @property
+    def n_q(self) -> int:
+        """Rows of codes that it takes."""
+        return sum(self.repeats)
+
+    def check(self, n_q: int, codebook_size: int) -> None:
+        if n_q != self.n_q:
+            raise UsageError(
+                f"Interleaved(repeats={self.repeats}): that is {self.n_q} rows of codes, not {n_q}"
+            )
+        _require_room("Interleaved", [self.codebook_size] * n_q, [codebook_size] * n_q)
+        highest = int(self._first_tokens().max()) + self.codebook_size
+        Pattern.check(self, n_q, codebook_size if self.offsets == "none" else highest)
+
+    def _first_tokens(self) -> NDArray[np.int64]:
+        """Token of code 0 at each place of a frame."""
+        if self.offsets == "none":
+            return np.zeros(self.n_q, np.int64)
+        if self.offsets == "places":
+            return np.arange(self.n_q) * self.codebook_size
+        levels = np.repeat(np.arange(len(self.repeats)), self.repeats)
+        return levels[depth_first(self.repeats)] * self.codebook_size
+
+    def steps(self, n_q: int, frames: int) -> int:
+        return n_q * frames
+
+    def write(self, codes: Ints, tokens: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
+        place = tokens[: codes.size].reshape(codes.shape[1], len(codes)).T
+        np.add(codes[depth_first(self.repeats)], self._first_tokens()[:, None], out=place)
+        mask[: codes.size] = True
+
+    def invert(self, tokens: Ints, n_q: int | None = None) -> NDArray[np.uint16]:
+        if n_q not in (None, self.n_q):
+            raise UsageError(f"{self}.invert: that is {self.n_q} rows of codes, not {n_q}")
+        frames = len(tokens) // self.n_q
+        grid = tokens[: frames * self.n_q].astype(np.int64).reshape(frames, self.n_q).T
+        codes = np.empty_like(grid)
+        codes[depth_first(self.repeats)] = grid - self._first_tokens()[:, None]
+        return _in_codebooks(codes, [self.codebook_size] * self.n_q)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +310,9 @@ class EachChannel(Pattern):
     def check(self, n_q: int, codebook_size: int) -> None:
         self.pattern.check(n_q // self.channels, codebook_size)
 
+    def check_sizes(self, sizes: Sequence[int]) -> None:
+        self.pattern.check_sizes(sizes[: len(sizes) // self.channels])
+
     def steps(self, n_q: int, frames: int) -> int:
         return self.pattern.steps(n_q // self.channels, frames)
 
@@ -251,6 +331,51 @@ class EachChannel(Pattern):
         return np.concatenate(
             [self.pattern.invert(part, n_q) for part in np.split(tokens, self.channels)]
         )
+
+
+def _sizes(given: int | Sequence[int], who: str) -> int | tuple[int, ...]:
+    found = given if isinstance(given, int) else tuple(given)
+    if not found or min([found] if isinstance(found, int) else found) < 1:
+        raise UsageError(f"{who}(codebook_size={given}): give a size of 1 or more, or one of each")
+    return found
+
+
+def _of_each(sizes: int | tuple[int, ...], n_q: int, who: str) -> list[int]:
+    if isinstance(sizes, int):
+        return [sizes] * n_q
+    if len(sizes) != n_q:
+        raise UsageError(f"{who}(codebook_size={sizes}): give {n_q} sizes, or one for all")
+    return list(sizes)
+
+
+def _require_room(who: str, own: Sequence[int], sizes: Sequence[int]) -> None:
+    """
+    Raises:
+        UsageError: a pattern's codebook has fewer entries than that of the codes.
+    """
+    for level, (one, size) in enumerate(zip(own, sizes, strict=True)):
+        if one < size:
+            which = "the codebooks have" if len(set(sizes)) == 1 else f"codebook {level} has"
+            raise UsageError(f"{who}(codebook_size={one}): {which} {size} codes")
+
+
+def _before(sizes: Sequence[int]) -> NDArray[np.int64]:
+    """The sum of the sizes before each."""
+    return np.concatenate([[0], np.cumsum(sizes[:-1], dtype=np.int64)])
+
+
+def _in_codebooks(codes: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.uint16]:
+    """The same as codes.
+
+    Raises:
+        ShapeError: one that its codebook, of those sizes, does not have.
+    """
+    if codes.size and (codes.min() < 0 or np.any(codes >= np.array(sizes)[:, None])):
+        raise ShapeError(
+            "a token that is no code of its step's codebook: keep generation to that codebook's "
+            "tokens"
+        )
+    return _as_codes(codes, -1)
 
 
 def _as_codes(tokens: Ints, pad: int) -> NDArray[np.uint16]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenizer.chunking import frames_of
+from tokenizer.chunking import Layout, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError
 from tokenizer.types import Codes
@@ -36,7 +36,8 @@ class Sample:
     """uint16 `[n_q, frames]`; of several channels `[channels * n_q, frames]`, the first channel's
     codebooks first"""
     chunk_frames: NDArray[np.uint16]
-    """uint16 `[chunks]`: valid frames of each chunk; one entry for codecs without windows"""
+    """uint16 `[chunks]`: valid frames of each chunk; for codecs without windows all of them, in one
+    entry where that holds them"""
     start_seconds: float
     """where the cut begins in the recording: a chunk's number times 0.99 s for EnCodec at 48 kHz"""
     num_samples: int
@@ -57,6 +58,8 @@ class Sample:
     """sample, from the cut's start, at which its last chunk begins"""
     channels: tuple[Sample, ...] = ()
     """each channel alone, where they come together"""
+    layout: Layout | None = None
+    """where the codec's frames and chunks lie"""
 
     @property
     def frames(self) -> int:
@@ -83,7 +86,12 @@ class Sample:
         chunks[-1] -= surplus
         codes = np.ascontiguousarray(self.codes[:, : self.frames - surplus])
         return Codes(
-            codes, self.scales, chunks.astype(np.uint16), self.num_samples, self.sample_rate
+            codes,
+            self.scales,
+            chunks.astype(np.uint16),
+            self.num_samples,
+            self.sample_rate,
+            self.layout,
         )
 
     def _frames_to_end(self) -> int:

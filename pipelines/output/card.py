@@ -15,11 +15,13 @@ from pipelines.output.edited_card import BEGIN, END, updated
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import arrow_schema
 from pipelines.output.manifest.records import Totals
+from pipelines.output.plans.placing import TRAIN
 from pipelines.output.quality.figures import spreads
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.words import describe_codebooks
 
 CARD = "README.md"
 _SIZES = [
@@ -93,7 +95,7 @@ def make_card(stored: StoredRun, totals: Totals, published: Published | None = N
 {_COLUMNS}
 {_quality(totals)}
 ```python
-{shard_format(config.format).usage(config.split)}
+{shard_format(config.format).usage(next(iter(_splits(config, totals))))}
 ```
 {END}
 """
@@ -107,13 +109,17 @@ def _facts(stored: StoredRun, published: Published | None) -> dict[str, str]:
         if codec.chunk_length
         else "a recording is one chunk"
     )
+    if codec.window_length is not None:
+        chunks += (
+            f"; beyond {codec.window_length} samples it is encoded in windows, with "
+            f"{codec.window_context or 0} samples of their neighbours at both ends"
+        )
     said = published or Published()
     name, revision = said.codec or codec.codec, codec.revision
     facts = {
         "codec": f"`{name}`{f' at revision `{revision}`' if revision else ''}",
         "weights": f"SHA-256 `{codec.weights_sha256}`",
-        "bandwidth": f"{codec.bandwidth:g} kbps: {codec.n_q} codebooks of {codec.codebook_size} "
-        "codes",
+        "bandwidth": f"{codec.bandwidth:.4g} kbps: {describe_codebooks(codec)} codes",
         "precision": _precision(codec, beside=published is None),
         "audio": f"{codec.sample_rate} Hz, {many(codec.channels, 'channel')}",
         "frames": f"{codec.frame_length} samples each; {chunks}",
@@ -162,11 +168,17 @@ def _precision(codec: CodecSpec, beside: bool) -> str:
     return f"fast: TF32 but for the quantizer{more if beside else ''}"
 
 
+def _splits(config: TokenizeConfig, totals: Totals) -> dict[str, int]:
+    """Rows by split; the one to train on first, where it is among them."""
+    found = dict(totals.splits) or {config.split or TRAIN: 0}
+    return {TRAIN: found[TRAIN], **found} if TRAIN in found else found
+
+
 def _front_matter(
     config: TokenizeConfig, totals: Totals, published: Published | None
 ) -> dict[str, Any]:
     suffix, rows = shard_format(config.format).suffix, totals.rows
-    splits = dict(totals.splits) or {config.split: 0}
+    splits = _splits(config, totals)
     said = published or Published()
     front: dict[str, Any] = {
         **({"license": said.license} if said.license else {}),

@@ -36,12 +36,21 @@ class TokenizeConfig:
         "%(default)s)",
     )
     revision: str | None = setting(None, "hub commit, tag or branch to pin")
-    bandwidth: float = setting(6.0, "default: %(default)s", metavar="KBPS")
+    bandwidth: float | None = setting(
+        None, "default: 6 where the codec offers it, else all of its codebooks", metavar="KBPS"
+    )
+    n_q: int | None = setting(None, "number of codebooks, instead of a bandwidth", metavar="N")
     format: str = setting("parquet", "parquet or webdataset (default: %(default)s)")
     """one of `pipelines.output.formats.format_names`"""
     shard_hours: float = setting(2.0, "audio a shard (default: %(default)s)", metavar="H")
     """as it is planned: lengths are estimated"""
-    split: str = setting("train", "split name in the shards' names (default: %(default)s)")
+    split: str | None = setting(
+        None,
+        "one split of all, which shards are named by (default: the splits that the corpus has, or "
+        "train)",
+        metavar="NAME",
+    )
+    """None where recordings have the splits that they say they are of"""
     downmix: bool = setting(False, "mix more than two channels down instead of failing")
     """as ITU-R BS.775 does"""
     channels: str | None = setting(
@@ -67,8 +76,8 @@ class TokenizeConfig:
     )
     max_chunk_seconds: float = setting(
         300.0,
-        "longest recording for codecs without windows, which encode it in one piece (default: "
-        "%(default)s)",
+        "longest recording for a codec that takes recordings whole; others take any length "
+        "(default: %(default)s)",
         metavar="S",
     )
     precision: str = setting(
@@ -86,9 +95,7 @@ class TokenizeConfig:
         metavar="NAME",
     )
     """a row of `pipelines.corpus.layouts.LAYOUTS`"""
-    layout_split: str | None = setting(
-        None, "one split of a layout (default: all, in meta)", metavar="NAME"
-    )
+    layout_split: str | None = setting(None, "one split of a layout (default: all)", metavar="NAME")
     map: str | None = setting(
         None,
         "columns of a table: path, id, text, speaker, language, start, end, duration; numbers from "
@@ -158,15 +165,14 @@ class TokenizeConfig:
             raise UsageError(
                 f"--shard-hours {self.shard_hours}: give a number above 0 and at most 1000"
             )
-        if not self.bandwidth > 0:
-            raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
+        self._check_amount()
         if self.channels not in (None, *CHANNEL_CHOICES):
             raise UsageError(
                 f"--channels {self.channels}: choose one of {', '.join(CHANNEL_CHOICES)}"
             )
         if self.stream is not None and self.stream < 0:
             raise UsageError(f"--stream {self.stream}: give 0 or more")
-        if not self.split or not all(c.isalnum() or c == "_" for c in self.split):
+        if self.split is not None and not re.fullmatch(r"\w+", self.split):
             raise UsageError(
                 f"--split {self.split!r}: use letters, digits and underscores, as the Hub does"
             )
@@ -181,7 +187,19 @@ class TokenizeConfig:
         self._settle_cut()
         # 24 and 24.0 are one setting, and must not be two in what is stored and hashed.
         for name in ("bandwidth", "shard_hours", "max_chunk_seconds"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, float(value))
+
+    def _check_amount(self) -> None:
+        if self.bandwidth is not None and not self.bandwidth > 0:
+            raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
+        if self.n_q is not None and self.n_q < 1:
+            raise UsageError(f"--n-q {self.n_q}: give a number of codebooks, 1 or more")
+        if self.bandwidth is not None and self.n_q is not None:
+            raise UsageError(
+                f"--bandwidth {self.bandwidth:g}, --n-q {self.n_q}: both say how many codebooks; "
+                "give one of them"
+            )
 
     def _settle_cut(self) -> None:
         """What is left out is what it is by default: the same setting however it was said."""
@@ -342,8 +360,13 @@ def _one_or_several(source: Any) -> str | tuple[str, ...]:
 def spec_from_dict(values: Mapping[str, Any]) -> CodecSpec:
     """The `CodecSpec` of a stored form; a `UsageError` where it lacks something."""
     known = {f.name for f in fields(CodecSpec)}
+    found: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+        for name, value in values.items()
+        if name in known
+    }
     try:
-        return CodecSpec(**{name: value for name, value in values.items() if name in known})
+        return CodecSpec(**found)
     except TypeError as error:
         raise UsageError(f"description of a codec cannot be read: {error}") from error
 

@@ -11,10 +11,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from pipelines.output.bare.shards import bare_shards, counted_rows, without_manifest
 from pipelines.output.formats import shard_format
+from pipelines.output.formats.parquet.unverified import UNKNOWN
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.storage import open_storage
+from pipelines.output.storage import Storage, open_storage
 from pipelines.system.devices import require_device
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.errors import CodecLoadError, OutputError, UsageError
@@ -42,14 +44,26 @@ def find_row(out: str, id: str) -> Row:
     """The row of one recording.
 
     Raises:
+        OutputError, UsageError, ShardError: as `find_coded`.
+    """
+    return find_coded(out, id)[0]
+
+
+def find_coded(out: str, id: str) -> tuple[Row, CodecSpec]:
+    """The row of one recording, and the codec of its codes.
+
+    Raises:
         OutputError: not an output of `tokenize`.
         UsageError: no such recording, one that failed (with the reason), or one whose shard is not
             done yet.
         ShardError: its shard is damaged.
     """
     storage = open_storage(out)
+    if without_manifest(storage):
+        return _find_bare(storage, out, id)
     manifest = Manifest(storage)
-    form = shard_format(manifest.require_config().config.format)
+    stored = manifest.require_config()
+    form = shard_format(stored.config.format)
     held = manifest.read_plans().holding([id])
     if not held:
         raise UsageError(f"{out} has no recording {id!r}")
@@ -75,7 +89,17 @@ def find_row(out: str, id: str) -> Row:
         raise UsageError(
             f"{id!r} is missing from {out}/{name}: `codecshards verify {out}` tells more"
         )
-    return row
+    return row, stored.codec
+
+
+def _find_bare(storage: Storage, out: str, id: str) -> tuple[Row, CodecSpec]:
+    """The same of shards without a manifest: each is asked for the id."""
+    for shard in bare_shards(storage):
+        with storage.open(shard.place) as file:
+            row = shard_format(shard.format).read_one(file, f"{out}/{shard.place}", id)
+        if row is not None:
+            return row, counted_rows(storage, [shard])[0][1]
+    raise UsageError(f"{out} has no recording {id!r}")
 
 
 def decode_recording(
@@ -96,8 +120,7 @@ def decode_recording(
         ShardError: the shard is damaged.
     """
     require_device(device)
-    row = find_row(out, id)
-    spec = Manifest(open_storage(out)).require_config().codec
+    row, spec = find_coded(out, id)
     loaded = load_same_codec(spec, codec, device, of=out)
     sound = Blocks(
         loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels
@@ -124,17 +147,25 @@ def load_same_codec(
 
     Raises:
         CodecLoadError: there is none, or it has other weights.
+        UsageError: nothing says which it was, and `codec` does not either.
     """
-    from tokenizer.codecs import load_codec
+    from tokenizer.codecs.registry import load_codec, stored_amount
 
+    if spec.codec == UNKNOWN and codec is None:
+        raise UsageError(
+            f"no footer says which codec wrote {of} ({spec.n_q} codebooks at {spec.sample_rate} "
+            "Hz): give --codec"
+        )
+    bandwidth, n_q = stored_amount(spec, codec)
     loaded = load_codec(
         codec or spec.codec,
-        bandwidth=spec.bandwidth,
+        bandwidth=bandwidth,
+        n_q=n_q,
         device=device,
         revision=spec.revision if codec is None else None,
         threads=threads,
     )
-    if loaded.spec.weights_sha256 != spec.weights_sha256:
+    if spec.weights_sha256 not in (UNKNOWN, loaded.spec.weights_sha256):
         raise CodecLoadError(
             f"codec {loaded.spec.codec} has other weights than the one that wrote {of}"
         )

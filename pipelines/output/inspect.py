@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, unpack_counts
+from pipelines.output.manifest.commits import Failure, Manifest
 from pipelines.output.manifest.edits import described, history
 from pipelines.output.manifest.generations import Generation
 from pipelines.output.manifest.records import NO_ERRORS
+from pipelines.output.manifest.since import changes_since
+from pipelines.output.manifest.sums import Failures, Sums
 from pipelines.output.quality.figures import Spread, quality_table, spreads
-from pipelines.output.storage import Storage, open_storage
+from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, many, printable
+from tokenizer.codecs.codebooks.words import describe_codebooks
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind
 
@@ -57,7 +60,7 @@ class Summary:
     bytes: int
     bits_per_code: float | None
     """file size over codes, everything in the files included"""
-    failures: tuple[Failure, ...]
+    failures: Sequence[Failure]
     failure_kinds: Mapping[str, int]
     flags: Mapping[str, int]
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -159,64 +162,59 @@ def inspect(out: str) -> Summary:
     manifest = Manifest(open_storage(out))
     stored = manifest.require_config()
     plan = manifest.read_plans()
-    records = list(manifest.committed().values())
-    frames = sum(record.frames for record in records)
-    size = sum(record.bytes for record in records)
-    codes = frames * stored.codec.n_q
-    failures = tuple(failure for record in records for failure in record.failures)
+    sums = Sums()
+    quality = spreads(map(sums.add, manifest.records()))
+    codes = sums.frames * stored.codec.n_q
     return Summary(
         out=out,
         stored=stored,
         shards_planned=len(manifest.planned_names()),
-        shards=len(records),
+        shards=sums.shards,
         recordings_planned=plan.count,
-        recordings=sum(record.rows for record in records),
-        hours=sum(record.num_samples for record in records) / stored.codec.sample_rate / 3600,
-        frames=frames,
-        chunks=sum(record.chunks for record in records),
-        bytes=size,
-        bits_per_code=8 * size / codes if codes else None,
-        failures=failures,
-        failure_kinds=dict(sorted(Counter(failure.kind for failure in failures).items())),
-        flags=_summed(record.flags for record in records),
-        timings=_summed(record.timings for record in records),
-        codebooks=codebook_use(records),
+        recordings=sums.rows,
+        hours=sums.num_samples / stored.codec.sample_rate / 3600,
+        frames=sums.frames,
+        chunks=sums.chunks,
+        bytes=sums.bytes,
+        bits_per_code=8 * sums.bytes / codes if codes else None,
+        failures=Failures(manifest, sums.kinds.total()),
+        failure_kinds=dict(sorted(sums.kinds.items())),
+        flags=_rounded(sums.flags),
+        timings=_rounded(sums.timings),
+        codebooks=() if sums.counts is None else counted_use(sums.counts, stored.codec.sizes),
         precision=manifest.read_precision(),
-        audit=last_audit(manifest.storage),
+        audit=last_audit(manifest),
         notes=plan.notes,
-        quality=spreads((one.footer.get("quality", {}), one.quality) for one in records),
+        quality=quality,
         generations=manifest.generations()[1:],
         edits=tuple(history(manifest.storage)),
     )
 
 
-def last_audit(storage: Storage) -> dict[str, Any] | None:
-    """What `audit/report.json` says in short; None when there is none that can be read."""
+def last_audit(manifest: Manifest) -> dict[str, Any] | None:
+    """What `audit/report.json` says in short, and as `since` what has changed after it; None when
+    there is none that can be read."""
     try:
-        report = json.loads(storage.read("audit/report.json"))
+        report = json.loads(manifest.storage.read("audit/report.json"))
         said = {
             name: report[name]
             for name in ("finished", "passed", "audited", "figures", "findings", "limits_missed")
         }
-        return said | {"corpus_findings": report["corpus"]["findings"]}
+        since = changes_since(manifest, report["state"]) if "state" in report else ""
+        return said | {"corpus_findings": report["corpus"]["findings"], "since": since}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def codebook_use(records: Iterable[CommitRecord]) -> tuple[CodebookUse, ...]:
-    """How each level is used over all records; empty when nothing is committed."""
-    total: NDArray[np.int64] | None = None
-    for record in records:
-        if record.codebook_counts is not None:
-            counts = unpack_counts(record.codebook_counts)
-            total = counts if total is None else total + counts
-    return () if total is None else counted_use(total)
-
-
-def counted_use(counts: NDArray[np.int64]) -> tuple[CodebookUse, ...]:
+def counted_use(counts: NDArray[np.int64], sizes: Sequence[int] = ()) -> tuple[CodebookUse, ...]:
     """How each level is used, from how often each code occurs: int64 `[n_q, codebook_size]`; only
-    levels that occur."""
-    return tuple(_use(level, of_level) for level, of_level in enumerate(counts) if of_level.any())
+    levels that occur. Those of other sizes than the largest have no more entries than `sizes`."""
+    own = sizes if len(sizes) == len(counts) else [counts.shape[1]] * len(counts)
+    return tuple(
+        _use(level, of_level[:size])
+        for level, (of_level, size) in enumerate(zip(counts, own, strict=True))
+        if of_level.any()
+    )
 
 
 def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
@@ -227,10 +225,7 @@ def _use(level: int, counts: NDArray[np.int64]) -> CodebookUse:
     )
 
 
-def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part)
+def _rounded(total: Mapping[str, float]) -> dict[str, Any]:
     return {name: round(value, 3) for name, value in sorted(total.items())}
 
 
@@ -271,8 +266,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         *[("made", each) for each in summary.stored.made],
         (
             "codec",
-            f"{codec.codec}, {codec.bandwidth:g} kbps, {codec.n_q} codebooks of "
-            f"{codec.codebook_size}",
+            f"{codec.codec}, {codec.bandwidth:.4g} kbps, {describe_codebooks(codec)}",
         ),
         ("weights", codec.weights_sha256[:16]),
         ("shards", f"{summary.shards} of {summary.shards_planned} {config.format} ({state})"),
@@ -368,6 +362,8 @@ def _audit_line(audit: Mapping[str, Any]) -> str:
         for name, spread in audit["figures"].items()
         if "mean" in spread
     ]
+    if audit["since"]:
+        parts.insert(1, f"OUT was {audit['since']}")
     parts += [f"{found['name']} {found['recordings']}" for found in audit["findings"]]
     return ", ".join([*parts, *(found["name"] for found in audit["corpus_findings"])])
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,16 +23,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.output.plans.distinct import DistinctIds
+from pipelines.output.plans.by_split import is_in_order, reorder
+from pipelines.output.plans.placing import (
+    LEAST_SECONDS,
+    TRAIN,
+    UNKNOWN_SECONDS,
+    Placing,
+    place_in_shards,
+)
 from pipelines.output.plans.rows import RowWriter, to_recordings
 from pipelines.system.arrow import open_parquet
 from tokenizer.errors import ManifestError, SourceError
 from tokenizer.types import Recording
 
-UNKNOWN_SECONDS = 10.0
-"""assumed where a source cannot tell a recording's length"""
-LEAST_SECONDS = 0.1
-"""that a recording counts, so that shards of very short files stay bounded too"""
 _BLOCK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -68,28 +71,44 @@ class Plan:
     It holds a handle to its file, and belongs to one process and one thread.
     """
 
-    def __init__(self, file: pa.NativeFile, sha256: str, first: int = 0) -> None:
-        """Open the plan that is a file's content; `first` is the number of its first shard.
+    def __init__(
+        self, file: pa.NativeFile, sha256: str, before: Mapping[str, int] | None = None
+    ) -> None:
+        """Open the plan that is a file's content.
+
+        Args:
+            before: how many shards of each split earlier plans have.
 
         Raises:
             ManifestError: not a plan.
         """
-        self._file, self.sha256, self.first = file, sha256, first
+        self._file, self.sha256, self._before = file, sha256, before or {}
+        self.first = sum(self._before.values())
+        """number of its first shard"""
         self._last: tuple[int, pa.Table] | None = None
         with _readable():
             self._parquet = open_parquet(file, checksums=True)
             meta = self._parquet.metadata
             facts = meta.metadata or {}
             self.split: str = facts[b"split"].decode()
+            """the first one, where there are several"""
             self._splits: list[tuple[str, int]] = json.loads(facts.get(b"splits", b"[]"))
             self.notes: tuple[str, ...] = tuple(json.loads(facts.get(b"notes", b"[]")))
             """what the source found and did not use, a line for each kind"""
+            self.facts = {
+                name: facts[name.encode()].decode()
+                for name in ("split", "splits", "notes")
+                if name.encode() in facts
+            }
+            """about the whole, as they are stored"""
             rows = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
         self._starts = [0, *np.cumsum(rows).tolist()]
         """first rows of the row groups, and the number of all"""
 
     @classmethod
-    def from_path(cls, path: str, sha256: str, first: int = 0) -> Plan | None:
+    def from_path(
+        cls, path: str, sha256: str, before: Mapping[str, int] | None = None
+    ) -> Plan | None:
         """The plan in a local file, which may be removed or replaced afterwards; None if it is not
         the one with this hash.
 
@@ -98,7 +117,7 @@ class Plan:
             ManifestError: not a plan.
         """
         file = pa.OSFile(path, "rb")
-        return cls(file, sha256, first) if _hash(file) == sha256 else None
+        return cls(file, sha256, before) if _hash(file) == sha256 else None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Plan:
@@ -147,7 +166,7 @@ class Plan:
                 raise ValueError("its shards are out of order")
             seconds = np.bincount(shards, np.concatenate([part[1] for part in parts])).tolist()
             ends = np.cumsum(np.bincount(shards)).tolist()
-            names = shard_names(self._splits or [(self.split, len(ends))], self.first)
+            names = shard_names(self._splits or [(self.split, len(ends))], self._before)
             if len(names) != len(ends):
                 raise ValueError("its splits are not of its shards")
         return tuple(
@@ -204,10 +223,10 @@ class Plan:
                 found = list(to_recordings(table))
             yield from found
 
-    def columns(self, *names: str) -> Iterator[pa.Table]:
+    def columns(self, *names: str, groups: Collection[int] | None = None) -> Iterator[pa.Table]:
         """Columns as they are stored (`pipelines.output.plans.rows.SCHEMA`), row group by row
-        group."""
-        for group in range(len(self._starts) - 1):
+        group; of all groups, or of some."""
+        for group in range(len(self._starts) - 1) if groups is None else groups:
             with _readable():
                 table = self._group(group, names)
             yield table
@@ -232,18 +251,31 @@ def make_plan(
     recordings: Iterable[Recording],
     *,
     shard_hours: float,
-    split: str = "train",
+    split: str | None = TRAIN,
     notes: Callable[[], Sequence[str]] = tuple,
 ) -> Plan:
     """Fill shards in the recordings' order, each with about `shard_hours` of audio as estimated.
 
     Args:
+        split: of all of them; None is the one that each says it is of, one after the other.
         notes: asked for when all recordings are there.
 
     Raises:
         SourceError: no recordings, or two with one id (both are named).
     """
-    return write_plan(place_in_shards(recordings, shard_hours=shard_hours), split, notes)
+    return plan_with(Placing(shard_hours, split), recordings, notes)
+
+
+def plan_with(
+    placing: Placing, recordings: Iterable[Recording], notes: Callable[[], Sequence[str]] = tuple
+) -> Plan:
+    """As `make_plan`; `placing` then has what it has found."""
+    placed = place_in_shards(recordings, placing)
+    plan = write_plan(placed, placing.else_in, notes, placing.splits)
+    if placing.too_many:
+        return write_plan(placing.in_one(plan.recordings), placing.else_in, lambda: plan.notes)
+    order = placing.order()
+    return plan if is_in_order(plan, order) else _written(lambda to: reorder(plan, order, to))
 
 
 def write_plan(
@@ -256,23 +288,32 @@ def write_plan(
     and goes with it.
 
     Args:
-        splits: where the shards are of several, each with the number of its shards; asked for, as
-            `notes` are, when all recordings are there.
+        splits: those that the shards are of, each with the number of its shards; asked for, as
+            `notes` are, when all recordings are there; empty where all are of `split`.
 
     Raises:
         SourceError: TMPDIR is full.
     """
+
+    def write(to: RowWriter) -> dict[str, str]:
+        for shard, recording in placed:
+            to.add(shard, recording)
+        several = [list(one) for one in splits()]
+        facts = {"notes": list(notes()), "splits": several if len(several) > 1 else []}
+        name = str(several[0][0]) if several else split
+        return {"split": name, **{key: json.dumps(said) for key, said in facts.items() if said}}
+
+    return _written(write)
+
+
+def _written(write: Callable[[RowWriter], Mapping[str, str]]) -> Plan:
+    """The plan that something writes, which returns the facts about the whole."""
     try:
         handle, path = tempfile.mkstemp(prefix="codecshards-plan-", suffix=".parquet")
         os.close(handle)
         try:
             writer = RowWriter(path)
-            for shard, recording in placed:
-                writer.add(shard, recording)
-            said, several = tuple(notes()), tuple(splits())
-            facts = {"notes": said, "splits": several}
-            written = {name: json.dumps(value) for name, value in facts.items() if value}
-            writer.close({"split": split} | written)
+            writer.close(write(writer))
             file = pa.OSFile(path, "rb")
             return Plan(file, _hash(file))
         finally:
@@ -285,61 +326,20 @@ def write_plan(
         raise
 
 
-def place_in_shards(
-    recordings: Iterable[Recording], *, shard_hours: float
-) -> Iterator[tuple[int, Recording]]:
-    """Each recording with the number of its shard, from 0, as they come; the rule that `make_plan`
-    follows. The channels of one recording (`meta.recording`) stay together. Of what has come only 8
-    bytes a recording are kept in memory.
-
-    Raises:
-        SourceError: no recordings, or two with one id (both are named); a few thousand more may
-            have come before the second is noticed.
-    """
-    shard, filled, most = 0, 0.0, shard_hours * 3600
-    before: Recording | None = None
-    with DistinctIds() as ids:
-        for recording in recordings:
-            ids.add(recording.id, recording.uri)
-            seconds = estimated(recording)
-            if filled and filled + seconds > most and not are_together(before, recording):
-                shard, filled = shard + 1, 0.0
-            before, filled = recording, filled + seconds
-            yield shard, recording
-        ids.check()
-        if not ids.count:
-            raise SourceError(
-                "the source has no recordings (a folder is searched for files with the endings of "
-                "audio)"
-            )
-
-
-def are_together(one: Recording | None, other: Recording) -> bool:
-    """Whether two are channels of one recording, which lie in one shard."""
-    if one is None or one.channel is None or other.channel is None:
-        return False
-    return "recording" in one.meta and one.meta["recording"] == other.meta.get("recording")
-
-
-def estimated(recording: Recording) -> float:
-    """Seconds to plan a recording with; never nothing."""
-    if recording.seconds is not None:
-        return max(recording.seconds, LEAST_SECONDS)
-    if recording.end is not None:
-        return recording.end - (recording.start or 0.0)
-    return UNKNOWN_SECONDS
-
-
 def shard_name(split: str, number: int, shards: int) -> str:
     """`train-00000-of-00012`, the first of twelve."""
     return f"{split}-{number:05d}-of-{shards:05d}"
 
 
-def shard_names(splits: Iterable[tuple[str, int]], first: int = 0) -> list[str]:
-    """Names of all shards of some splits, in order; `first` is how many of each came before."""
+def shard_names(
+    splits: Iterable[tuple[str, int]], before: Mapping[str, int] | None = None
+) -> list[str]:
+    """Names of all shards of some splits, in order; `before` is how many of each came before."""
+    earlier = before or {}
     return [
         shard_name(split, number, first + count)
         for split, count in splits
+        for first in [earlier.get(split, 0)]
         for number in range(first, first + count)
     ]
 

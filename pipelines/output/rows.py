@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
 import pyarrow as pa
 
+from pipelines.output.bare.shards import bare_shards, planned
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import SCALARS
-from pipelines.output.manifest.commits import CommitRecord, Manifest
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.output.where import Where
-from tokenizer.errors import ShardError, UsageError
+from tokenizer.errors import OutputError, ShardError, UsageError
 
 SECONDS = "seconds"
 """a column that shards do not have: their samples over their rate"""
@@ -26,6 +28,18 @@ _AT_ONCE = 512
 FAILURES = pa.schema([(name, pa.string()) for name in ("id", "kind", "stage", "message", "source")])
 
 Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard that has rows."""
+
+    places: tuple[str, ...]
+    """where it may lie"""
+    bytes: int | None
+    """as committed; None where nothing says"""
+    name: str | None = None
+    """its final one, for messages"""
 
 
 class Rows:
@@ -38,17 +52,25 @@ class Rows:
         """
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
-        self._form = shard_format(self._manifest.require_config().config.format)
+        stored = self._manifest.read_config()
+        self._bare = bare_shards(self._storage) if stored is None else []
+        if self._bare:
+            self._form = shard_format(self._bare[0].format)
+        else:
+            self._form = shard_format(self._manifest.require_config().config.format)
 
     def shards(self) -> tuple[int, int]:
-        """How many are committed, and how many were planned."""
+        """How many are committed, and how many were planned; without a manifest how many are there,
+        and are to be by their names."""
+        if self._bare:
+            return len(self._bare), planned(self._bare)
         return len(self._manifest.committed_names()), len(self._manifest.planned_names())
 
     def columns(self) -> list[str]:
         """Names of all columns with one value a row, as the first shard has them."""
-        for record in self._records():
-            with self._open(record) as file:
-                return list(self._schema(file, record).names)
+        for shard in self._shards():
+            with self._open(shard) as file:
+                return list(self._schema(file, shard).names)
         return list(_with_seconds(SCALARS).names)
 
     def rows(self, columns: Sequence[str], where: str | None = None) -> Iterator[Values]:
@@ -59,21 +81,26 @@ class Rows:
             ShardError: a shard that is damaged or missing.
         """
         conditions: dict[tuple[str, ...], Where] = {}
-        for record in self._records():
-            with self._open(record) as file:
-                schema = self._schema(file, record)
+        for shard in self._shards():
+            with self._open(shard) as file:
+                schema = self._schema(file, shard)
                 _require(columns, schema)
                 if where is not None:
                     key = tuple(map(str, schema))
                     condition = conditions.setdefault(key, Where(where, schema))
                 asked = [*columns, *(_mentioned(where, schema) if where is not None else ())]
-                found = self._read(file, record, asked)
+                found = self._read(file, shard, asked)
                 yield from found if where is None else _holding(found, condition)
         if where is not None and not conditions:  # to be told of it also where there is no row
             Where(where, _with_seconds(SCALARS))
 
     def failures(self, where: str | None = None) -> Iterator[Values]:
-        """Every recording that failed: the columns of `FAILURES`."""
+        """Every recording that failed: the columns of `FAILURES`.
+
+        Raises:
+            OutputError: no manifest says.
+        """
+        self.require_failures()
         condition = None if where is None else Where(where, FAILURES)
         for record in self._manifest.records():
             found: Iterator[Values] = (
@@ -88,47 +115,61 @@ class Rows:
             )
             yield from found if condition is None else _holding(found, condition)
 
-    def _records(self) -> Iterator[CommitRecord]:
-        """Of the shards that have rows, each read when its turn comes."""
+    def require_failures(self) -> None:
+        """
+        Raises:
+            OutputError: no manifest says what failed.
+        """
+        if self._bare:
+            raise OutputError(
+                f"{self._storage.root} has no manifest, which would say what failed: look where "
+                "its shards were made"
+            )
+
+    def _shards(self) -> Iterator[_Shard]:
+        """Those that have rows, each looked at when its turn comes."""
+        for bare in self._bare:
+            yield _Shard((bare.place,), None)
+        if self._bare:
+            return
         for name in self._manifest.committed_names():
             record = self._manifest.record(name)
             if record.sha256 is not None:
-                yield record
+                place = self._manifest.place_of(record, self._form)
+                # One whose commit was cut short waits under the name it was staged by.
+                staged = () if record.staged is None else (record.staged,)
+                yield _Shard((place, *staged), record.bytes, data_name(name, self._form))
 
-    def _open(self, record: CommitRecord) -> IO[bytes]:
-        """A shard's file; one whose commit was cut short waits under the name it was staged by."""
-        name = self._manifest.place_of(record, self._form)
-        for place in (name, record.staged):
+    def _open(self, shard: _Shard) -> IO[bytes]:
+        for place in shard.places:
             try:
-                if place is not None and self._storage.size(place) == record.bytes:
+                if shard.bytes in (None, self._storage.size(place)):
                     return self._storage.open(place)
             except FileNotFoundError:
                 continue
         raise ShardError(
-            f"{self._storage.root}/{name}: not there, or not what was committed: run "
+            f"{self._storage.root}/{shard.places[0]}: not there, or not what was committed: run "
             "`codecshards verify`"
         )
 
-    def _schema(self, file: IO[bytes], record: CommitRecord) -> pa.Schema:
-        found = self._form.columns(file, self._place(record))
+    def _schema(self, file: IO[bytes], shard: _Shard) -> pa.Schema:
+        found = self._form.columns(file, self._name(shard))
         file.seek(0)
         return _with_seconds(found)
 
-    def _read(
-        self, file: IO[bytes], record: CommitRecord, columns: Sequence[str]
-    ) -> Iterator[Values]:
+    def _read(self, file: IO[bytes], shard: _Shard, columns: Sequence[str]) -> Iterator[Values]:
         wanted = dict.fromkeys(columns)
         stored = dict.fromkeys(name for name in wanted if name != SECONDS)
         if SECONDS in wanted:
             stored |= dict.fromkeys(_MADE_FROM)
-        for row in self._form.read_columns(file, self._place(record), list(stored)):
+        for row in self._form.read_columns(file, self._name(shard), list(stored)):
             if SECONDS in wanted:
                 yield {**row, SECONDS: row["num_samples"] / row["sample_rate"]}
             else:
                 yield row
 
-    def _place(self, record: CommitRecord) -> str:
-        return f"{self._storage.root}/{data_name(record.shard, self._form)}"
+    def _name(self, shard: _Shard) -> str:
+        return f"{self._storage.root}/{shard.name or shard.places[0]}"
 
 
 def _with_seconds(schema: pa.Schema) -> pa.Schema:

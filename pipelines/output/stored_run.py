@@ -30,6 +30,11 @@ FACTS_OF_THE_MACHINE = frozenset({"device", "revision", "codec"})
 says it all."""
 UNSAID = {
     "codec.precision": "exact",
+    "codec.codebook_sizes": None,
+    "codec.level_repeats": None,
+    "codec.window_length": None,
+    "codec.window_context": None,
+    "config.n_q": None,
     "config.allow_damaged": False,
     "config.follow_links": False,
     "config.channels": None,
@@ -51,7 +56,7 @@ UNSAID = {
 """Settings that came later, and what they are where a stored run does not have them. At that value
 they are left out of what is hashed and compared, so that folders from before go on."""
 _SHOWN = 5
-_SAID_BY_THE_CODEC = ("config.codec", "config.revision", "config.precision")
+_SAID_BY_THE_CODEC = ("config.codec", "config.revision", "config.precision", "config.n_q")
 """A checkpoint may lie in another folder next time, or be given by another name: its weights are
 what matters."""
 
@@ -177,6 +182,8 @@ class StoredRun:
 
     def _identity(self) -> dict[str, Any]:
         values = self.to_json()
+        # However it was asked for: the same as in folders from when only a bandwidth could be.
+        values["config"]["bandwidth"] = self.codec.bandwidth
         left_out = {f"codec.{name}" for name in FACTS_OF_THE_MACHINE} | {*_SAID_BY_THE_CODEC}
         return {
             name: value

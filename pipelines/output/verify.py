@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.output.bare.checking import problems_of_bare
+from pipelines.output.bare.shards import without_manifest
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
 from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
@@ -48,13 +50,16 @@ class Problem:
 
 
 def verify(out: str) -> list[Problem]:
-    """Check an output folder, one shard in memory at a time; an empty list means all is well.
+    """Check an output folder, one shard in memory at a time; an empty list means all is well. Of
+    shards without a manifest all that can be checked is (`pipelines.output.bare.checking`).
 
     Raises:
         OutputError: not an output of `tokenize`.
     """
     storage = open_storage(out)
     manifest = Manifest(storage)
+    if without_manifest(storage):
+        return [Problem(*found) for found in problems_of_bare(storage)]
     try:
         checker = _Checker(storage, manifest.require_config())
     except ManifestError as error:  # without it nothing else can be judged

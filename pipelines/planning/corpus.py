@@ -9,6 +9,7 @@ from pipelines.corpus.reader import DecodeSettings
 from pipelines.corpus.sources import Source, open_source
 from pipelines.corpus.tables.hints import SAID, parse_hints
 from pipelines.output.config import TokenizeConfig
+from tokenizer.codecs.base import CodecSpec
 
 
 def open_corpus(config: TokenizeConfig) -> Source:
@@ -22,6 +23,17 @@ def open_corpus(config: TokenizeConfig) -> Source:
         follow_links=config.follow_links,
         hints=parse_hints(**{name: getattr(config, name) for name in SAID}),
     )
+
+
+def about_channels(config: TokenizeConfig, spec: CodecSpec | None) -> list[str]:
+    """What happens to stereo that nobody has chosen channels of, where the codec is mono: a
+    line."""
+    if spec is None or spec.channels != 1 or config.channels is not None:
+        return []
+    return [
+        f"{spec.codec} is mono: the two channels of stereo recordings are mixed (--channels left, "
+        "right or split takes one or each of them)"
+    ]
 
 
 def open_cutting(

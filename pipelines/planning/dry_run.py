@@ -31,7 +31,7 @@ def plan(
         SourceError: the corpus cannot be listed, or not be planned.
         UsageError: what a run would refuse too.
     """
-    spec = codec_facts(config.codec, config.bandwidth, config.revision)
+    spec = codec_facts(config.codec, config.bandwidth, config.revision, n_q=config.n_q)
     source = open_corpus(config)
     named = ", ".join(config.named_sources(3))
 

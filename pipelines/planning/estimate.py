@@ -112,6 +112,7 @@ def _measured(config: TokenizeConfig, cores: int) -> tuple[float | None, str]:
     codec = load_codec(
         config.codec,
         bandwidth=config.bandwidth,
+        n_q=config.n_q,
         device="cpu",
         revision=config.revision,
         threads=1,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.output.config import TokenizeConfig
-from pipelines.output.plan import UNKNOWN_SECONDS
+from pipelines.output.plans.placing import UNKNOWN_SECONDS
+from pipelines.planning.corpus import about_channels
 from pipelines.planning.estimate import Estimate
 from pipelines.planning.lengths import each_bin, format_length
 from pipelines.planning.survey import Part, Survey
@@ -37,7 +38,7 @@ class Report:
         survey, estimate = self.survey, self.estimate
         return {
             "sources": [_part_json(part) for part in survey.parts.values()],
-            "notes": list(survey.notes),
+            "notes": [*survey.notes, *about_channels(self.config, self.spec)],
             "recordings": survey.recordings,
             "segments": survey.segments,
             "seconds": round(survey.lengths.seconds, 3),
@@ -108,6 +109,7 @@ class Report:
         known: dict[str, Any] = {"name": self.config.codec, "bandwidth": self.config.bandwidth}
         if self.spec is not None:
             known |= {
+                "bandwidth": self.spec.bandwidth,
                 "codebooks": self.spec.n_q,
                 "codebook_size": self.spec.codebook_size,
                 "sample_rate": self.spec.sample_rate,
@@ -138,7 +140,7 @@ class Report:
                 f"{survey.rejected.total():,} (below): they would be failures, each with its reason"
             )
             yield from _line("rejected", counted, width)
-        for note in survey.notes:
+        for note in (*survey.notes, *about_channels(self.config, self.spec)):
             yield from _line("note", note, width)
 
     def _output(self, width: int) -> Iterator[str]:
@@ -240,13 +242,11 @@ def _named(counts: Counter[str]) -> str:
 
 
 def _codec(config: TokenizeConfig, spec: CodecSpec | None) -> str:
-    if spec is None:
+    if spec is not None:
+        return f"{config.codec}, {spec.describe()}"
+    if config.bandwidth is not None:
         return f"{config.codec}, {config.bandwidth:g} kbps"
-    channels = {1: "mono", 2: "stereo"}.get(spec.channels, f"{spec.channels} channels")
-    return (
-        f"{config.codec}, {spec.bandwidth:g} kbps: {spec.n_q} codebooks of "
-        f"{spec.codebook_size:,}, {spec.sample_rate:,} Hz {channels}"
-    )
+    return config.codec if config.n_q is None else f"{config.codec}, {config.n_q} codebooks"
 
 
 def _overlong(survey: Survey, config: TokenizeConfig) -> str:

@@ -13,7 +13,7 @@ from pipelines.corpus.sources.base import EstimateFromHeader, FromHeader, Guess
 from pipelines.corpus.sources.forms.several import OF, SeveralSources
 from pipelines.corpus.sources.identity import VERSION
 from pipelines.output.config import TokenizeConfig
-from pipelines.output.plan import estimated, place_in_shards
+from pipelines.output.plans.placing import Placing, estimated, place_in_shards
 from pipelines.planning.corpus import open_cutting
 from pipelines.planning.lengths import Histogram
 from pipelines.system.compute import DECODE_TIMEOUT
@@ -170,15 +170,12 @@ def take_survey(
         SourceError: it cannot be listed, or could not be planned.
         UsageError: it cannot be cut as asked.
     """
-    survey, filled = Survey(_parts(source)), 0.0
+    survey, placing = Survey(_parts(source)), Placing(config.shard_hours, config.split)
     cutting = open_cutting(config, source, DECODE_TIMEOUT, say)
     listed = planned(source, config.channels, config.stream, HEADER_SECONDS, cutting=cutting)
-    for shard, recording in place_in_shards(watch(listed), shard_hours=config.shard_hours):
-        if shard == survey.shards:
-            survey.shards, filled = shard + 1, 0.0
-        filled += estimated(recording)
-        survey.longest_shard = max(survey.longest_shard, filled)
+    for _, recording in place_in_shards(watch(listed), placing):
         survey.add(recording, spec)
+    survey.shards, survey.longest_shard = len(placing.shards), max(placing.filled)
     survey.notes = source.notes
     for part, each in zip(survey.parts.values(), _each(source), strict=True):
         part.layout = each.layout

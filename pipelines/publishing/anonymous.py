@@ -27,6 +27,11 @@ class Anonymous:
         self._roots = sorted(roots - {""}, key=len, reverse=True)
         self._homes = (*self._roots, str(Path.home()))
 
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """What decides how rows are changed."""
+        return self._homes
+
     def row(self, row: Row) -> Row:
         """The same codes; `source_uri`, and paths in `meta`, relative to the corpus."""
         return replace(row, source_uri=self.uri(row.source_uri), meta=self._meta(row.meta))

@@ -6,9 +6,11 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
+from pipelines.output.manifest.reading import StoredManifest
+from pipelines.output.manifest.since import changes_since
 from pipelines.output.rows import Rows
-from pipelines.output.storage import Storage
 from pipelines.system.words import many
 
 _CODE = re.compile(r"[a-z]{2,3}")
@@ -46,6 +48,10 @@ class Spoken:
             )
         return found
 
+    def to_json(self) -> dict[str, Any]:
+        """Both."""
+        return {"languages": self.languages, "lines": self.lines()}
+
     def _share(self, count: int) -> str:
         if not count or not self.rows:
             return "none"
@@ -66,15 +72,17 @@ def spoken(out: str) -> Spoken:
     return found
 
 
-def audit_figures(storage: Storage) -> str | None:
+def audit_figures(manifest: StoredManifest) -> str | None:
     """What the last audit found, in a line; None where there was none."""
     try:
-        report = json.loads(storage.read(_REPORT))
+        report = json.loads(manifest.storage.read(_REPORT))
         audited, passed = report["audited"], report["passed"]
         findings = len(report["findings"])
         line = f"{many(audited['recordings'], 'recording')} decoded"
         if audited["compared"]:
             line += f", {audited['compared']:,} compared with their sources"
-        return f"{line}: {'passed' if passed else 'not passed'}, {many(findings, 'finding')}"
+        since = changes_since(manifest, report["state"]) if "state" in report else ""
+        line += f": {'passed' if passed else 'not passed'}, {many(findings, 'finding')}"
+        return line + (f" (the data were {since})" if since else "")
     except (OSError, ValueError, KeyError, TypeError):
         return None

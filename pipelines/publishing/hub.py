@@ -31,17 +31,20 @@ _LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write
 class Repository:
     """A data set on the Hub."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        """`revision`: a branch; None is the main one."""
+        self.name, self._revision = name, revision
         self._api = HfApi()
 
     @property
     def url(self) -> str:
         """Where people see it."""
-        return f"{self._api.endpoint}/datasets/{self.name}"
+        at = "" if self._revision is None else f"/tree/{self._revision}"
+        return f"{self._api.endpoint}/datasets/{self.name}{at}"
 
     def create(self, private: bool) -> None:
-        """See that it is there. One that is there stays as public or private as it is.
+        """See that it is there, and its branch. What is there stays as public or private as it
+        is.
 
         Raises:
             UsageError: no token, no right, or no Hub.
@@ -50,11 +53,17 @@ class Repository:
             self._api.create_repo(
                 self.name, repo_type=_KIND, private=private or None, exist_ok=True
             )
+            if self._revision is not None:
+                self._api.create_branch(
+                    self.name, repo_type=_KIND, branch=self._revision, exist_ok=True
+                )
 
     def files(self) -> dict[str, str | None]:
         """SHA-256 of every file by its path; None of those that are small enough for git."""
         with self._told():
-            tree = self._api.list_repo_tree(self.name, repo_type=_KIND, recursive=True)
+            tree = self._api.list_repo_tree(
+                self.name, repo_type=_KIND, recursive=True, revision=self._revision
+            )
             return {
                 one.path: one.lfs.sha256 if one.lfs is not None else None
                 for one in tree
@@ -66,7 +75,11 @@ class Repository:
         with self._told():
             try:
                 place = self._api.hf_hub_download(
-                    self.name, path, repo_type=_KIND, force_download=True
+                    self.name,
+                    path,
+                    repo_type=_KIND,
+                    force_download=True,
+                    revision=self._revision,
                 )
             except EntryNotFoundError:
                 return None
@@ -81,7 +94,13 @@ class Repository:
         ]
         operations += [CommitOperationDelete(path) for path in gone]
         with self._told(), _silent():
-            self._api.create_commit(self.name, operations, commit_message=message, repo_type=_KIND)
+            self._api.create_commit(
+                self.name,
+                operations,
+                commit_message=message,
+                repo_type=_KIND,
+                revision=self._revision,
+            )
 
     @contextmanager
     def _told(self) -> Iterator[None]:

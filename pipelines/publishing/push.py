@@ -26,6 +26,7 @@ from pipelines.output.storage.base import as_output_error
 from pipelines.publishing.anonymous import Anonymous
 from pipelines.publishing.facts import audit_figures, spoken
 from pipelines.publishing.hub import Repository
+from pipelines.publishing.remembered import Remembered
 from pipelines.system.streams import counted
 from pipelines.system.words import many
 from tokenizer.errors import OutputError, ShardError, UsageError
@@ -57,6 +58,7 @@ def push_codes(
     license: str | None = None,
     whole_uris: bool = False,
     remove_others: bool = False,
+    revision: str | None = None,
     dry_run: bool = False,
     quiet: bool = False,
 ) -> Pushed:
@@ -69,6 +71,7 @@ def push_codes(
         license: for the card, as the Hub writes it, such as "cc-by-4.0"; None keeps the card's.
         whole_uris: leave `source_uri` and `meta` as they are, with the paths of this machine.
         remove_others: take shards away that are there and are not of `out`, in the last commit.
+        revision: branch to push to, which is made where it is not there; None is the main one.
         dry_run: send nothing, and ask nobody: say what would be sent.
 
     Raises:
@@ -77,7 +80,7 @@ def push_codes(
         ShardError: a shard is damaged.
     """
     work = _Push(out, None if whole_uris else Anonymous)
-    remote = Repository(name)
+    remote = Repository(name, revision)
     done = Pushed(remote.url)
     if dry_run:
         for record in work.records:
@@ -100,8 +103,10 @@ def push_codes(
             done.sent, done.sent_bytes = done.sent + len(files), done.sent_bytes + size
             for path in files.values():
                 Path(path).unlink()
+            work.remembered.save()
     before = remote.read(CARD) if CARD in there else None
     done.card = work.card(before, license)
+    work.remembered.save()
     if done.card != before or done.removed:
         remote.commit("Update the card", {CARD: done.card.encode()}, done.removed)
     return done
@@ -113,7 +118,7 @@ class _Push:
     def __init__(self, out: str, anonymous: type[Anonymous] | None) -> None:
         self._out = out
         self._storage = open_storage(out)
-        manifest = Manifest(self._storage)
+        self._manifest = manifest = Manifest(self._storage)
         self._stored = manifest.require_config()
         self._form = shard_format(self._stored.config.format)
         self._hide = None if anonymous is None else anonymous(self._stored.config.sources)
@@ -126,6 +131,8 @@ class _Push:
             )
         self._totals = Totals.over(manifest.records())
         self.records = list(manifest.records())
+        hidden = None if self._hide is None else self._hide.homes
+        self.remembered = Remembered(self._storage.root, [hidden])
         self.sizes: Counter[str] = Counter()
         """bytes by split, as they are published"""
 
@@ -145,10 +152,18 @@ class _Push:
         waiting = 0
         total = len(self.records)
         for record in counted(self.records, total, f"pushing to {done.url}", quiet=quiet):
-            path, name = self._written(record, folder), data_name(record.shard, self._form)
-            size = path.stat().st_size
+            name = data_name(record.shard, self._form)
+            known = self.remembered.get(record.sha256) if record.sha256 is not None else None
+            if known is not None and there.get(name) == known[0]:
+                done.there += 1
+                self.sizes[self.split(record)] += known[1]
+                continue
+            path = self._written(record, folder)
+            size, digest = path.stat().st_size, hash_file(str(path))
             self.sizes[self.split(record)] += size
-            if there.get(name) == hash_file(str(path)):
+            if record.sha256 is not None:
+                self.remembered.put(record.sha256, digest, size)
+            if there.get(name) == digest:
                 done.there += 1
                 path.unlink()
                 continue
@@ -161,14 +176,15 @@ class _Push:
 
     def card(self, before: str | None, license: str | None) -> str:
         """The card, in which what people have written stays."""
-        about = spoken(self._out)
+        contents = [record.sha256 for record in self.records]
+        about = self.remembered.facts(contents, lambda: spoken(self._out).to_json())
         codec = self._stored.codec.codec
         published = Published(
             license=license,
-            languages=about.languages,
-            coverage=about.lines(),
+            languages=tuple(about["languages"]),
+            coverage=about["lines"],
             bytes=dict(self.sizes),
-            audit=audit_figures(self._storage),
+            audit=audit_figures(self._manifest),
             codec=codec if self._hide is None else self._hide.codec(codec),
         )
         return updated(before, make_card(self._stored, self._totals, published))

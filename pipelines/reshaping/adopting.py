@@ -3,12 +3,15 @@ they were copied."""
 
 from __future__ import annotations
 
+import pickle
 import re
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from pipelines.output.blobs import Blob, LocalBlob, RemoteBlob
 from pipelines.output.cache import ByteCache
@@ -26,6 +29,7 @@ from pipelines.output.plan import Plan, shard_names, write_plan
 from pipelines.output.plans.distinct import DistinctIds
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
+from pipelines.reshaping.card_facts import told_by_card
 from pipelines.reshaping.copying import Sums
 from pipelines.reshaping.derive import Derived
 from pipelines.system.words import format_hours, many
@@ -37,6 +41,8 @@ from tokenizer.types import Recording
 
 ADOPTED = "(adopted)"
 """the source of a folder of which nobody knows it"""
+FIRST_SPLIT = "train"
+"""of files whose names say nothing, and before all others"""
 _NUMBERED = re.compile(r"(\w+)-(\d{5,6})(?:-of-(\d{5}))?")
 
 
@@ -54,7 +60,8 @@ def adopt_codes(
     out: str,
     *,
     codec: str | None = None,
-    bandwidth: float = 6.0,
+    bandwidth: float | None = None,
+    n_q: int | None = None,
     revision: str | None = None,
     like: str | None = None,
     quiet: bool = True,
@@ -67,6 +74,7 @@ def adopt_codes(
         out: the folder.
         codec: what the codes are of, where no footer says so.
         bandwidth: of that codec, in kbps.
+        n_q: its codebooks, instead.
         revision: of that codec.
         like: another output folder of the same codec instead.
         quiet: no word of progress.
@@ -78,7 +86,7 @@ def adopt_codes(
         ShardError: a file is damaged, or no shard of codes.
     """
     with open_display(quiet) as display:
-        return _Adoption(out, display).work(_asked(codec, bandwidth, revision, like))
+        return _Adoption(out, display).work(_asked(codec, bandwidth, n_q, revision, like))
 
 
 class _Adoption:
@@ -93,25 +101,27 @@ class _Adoption:
 
     def work(self, asked: CodecSpec | None) -> Derived:
         """Do it; the configuration comes last, and without it nothing counts."""
-        spec = self._spec(asked)
-        parts: list[tuple[_File, Sums]] = []
-        plan = self._plan(spec, parts)
-        split_name = plan.split
-        facts = PlanFacts(plan.sha256, split_name, len(plan.shards), plan.count)
+        with tempfile.TemporaryFile(prefix="codecshards-records-") as records:
+            return self._work(self._spec(asked), records)
+
+    def _work(self, spec: CodecSpec, records: IO[bytes]) -> Derived:
+        plan = self._plan(spec, records)
+        facts = PlanFacts(plan.sha256, plan.split, len(plan.shards), plan.count, plan.splits)
         config = TokenizeConfig(
             ADOPTED,
             codec=spec.codec,
             revision=spec.revision,
             bandwidth=spec.bandwidth,
             format=self._format,
-            split=split_name,
+            split=plan.split,
             precision=spec.precision,
         )
         derived: dict[str, Any] = {"command": "adopt", "arguments": {}, "parents": []}
         stored = StoredRun(config, spec, version("codecshards"), facts, derived)
-        for file, sums in parts:
-            record = self._record(file, sums, stored.fingerprint)
-            self._storage.write(record_name(file.name), record.to_json())
+        records.seek(0)
+        for file in self._files:
+            found: CommitRecord = pickle.load(records)
+            self._put(file, replace(found, fingerprint=stored.fingerprint))
         with self._storage.stage(staged_plan_name(plan.sha256)) as path:
             plan.save(path)
         if not self._storage.create(CONFIG, seal(stored.to_json(), sort_keys=True)):
@@ -124,7 +134,7 @@ class _Adoption:
             f"{self._out}: {many(totals.rows, 'recording')}, {format_hours(seconds)}, adopted in "
             f"{many(totals.shards, 'shard')}"
         )
-        return Derived(self._out, totals.shards, totals.rows, seconds, 0, {split_name: len(parts)})
+        return Derived(self._out, totals.shards, totals.rows, seconds, 0, dict(facts.named_splits))
 
     def _spec(self, asked: CodecSpec | None) -> CodecSpec:
         blobs = [self._blob(file.place) for file in self._files]
@@ -132,16 +142,27 @@ class _Adoption:
         spec = one_spec(found, [blob.name for blob in blobs])
         if spec.codec != UNKNOWN:
             return spec
+        said_by = "what was asked for"
+        if asked is None:
+            asked, said_by = told_by_card(self._storage, spec), "what README.md says"
+            if asked is not None:
+                self._display.message(
+                    f"{self._out}: by its README.md these are codes of {asked.codec}, "
+                    f"{asked.bandwidth:g} kbps"
+                )
         if asked is None:
             raise UsageError(
                 f"{self._out}: no footer says which codec these are codes of ({spec.n_q} "
-                f"codebooks, {spec.sample_rate} Hz): give --codec and --bandwidth, or --like OUT"
+                f"codebooks, {spec.sample_rate} Hz), and no README.md: give --codec and "
+                "--bandwidth, or --like OUT"
             )
-        one_spec([asked, *found], [f"what was asked for ({asked.codec})", *(b.name for b in blobs)])
+        one_spec([asked, *found], [f"{said_by} ({asked.codec})", *(blob.name for blob in blobs)])
         return asked
 
-    def _plan(self, spec: CodecSpec, parts: list[tuple[_File, Sums]]) -> Plan:
-        names = {file.name.rsplit("-", 3)[0] for file in self._files}
+    def _plan(self, spec: CodecSpec, records: IO[bytes]) -> Plan:
+        """What is there. What each file's commit record will say waits on disk: counts of codes add
+        up over many files."""
+        splits = list(Counter(file.name.rsplit("-", 3)[0] for file in self._files).items())
         with DistinctIds() as ids:
 
             def placed() -> Iterator[tuple[int, Recording]]:
@@ -152,10 +173,11 @@ class _Adoption:
                         ids.add(row.id, file.place)
                         next(sums.over(iter([(row, recording)])))
                         yield number, recording
-                    parts.append((file, sums))
+                    pickle.dump(self._record(file, sums), records)
                 ids.check()
 
-            return write_plan(placed(), names.pop())
+            several = splits if len(splits) > 1 else []
+            return write_plan(placed(), splits[0][0], splits=lambda: several)
 
     def _rows(self, file: _File, spec: CodecSpec) -> Iterator[tuple[Row, Recording]]:
         place = f"{self._storage.root}/{file.place}"
@@ -171,23 +193,28 @@ class _Adoption:
         if empty:
             raise ShardError(f"{place}: has no rows: take it away first")
 
-    def _record(self, file: _File, sums: Sums, fingerprint: str) -> CommitRecord:
+    def _put(self, file: _File, record: CommitRecord) -> None:
+        """Give a file its place, and its record."""
         final = f"{DATA}/{self._form.file_name(file.name)}"
         if file.place != final:
             self._storage.move(file.place, final)
-        with self._storage.open(final) as content:
-            footer = self._form.footer(content, final)
+        self._storage.write(record_name(file.name), record.to_json())
+
+    def _record(self, file: _File, sums: Sums) -> CommitRecord:
+        """All but the fingerprint, which is that of the plan too."""
+        with self._storage.open(file.place) as content:
+            footer = self._form.footer(content, file.place)
         stats = sums.stats
         return CommitRecord(
             shard=file.name,
             format=self._format,
-            fingerprint=fingerprint,
+            fingerprint="",
             rows=stats.rows,
             frames=stats.frames,
             chunks=stats.chunks,
             num_samples=stats.num_samples,
-            bytes=self._storage.size(final),
-            sha256=hash_stored(self._storage, final),
+            bytes=self._storage.size(file.place),
+            sha256=hash_stored(self._storage, file.place),
             staged=None,
             failures=(),
             flags=dict(sorted(sums.flags.items())),
@@ -206,7 +233,11 @@ class _Adoption:
 
 
 def _asked(
-    codec: str | None, bandwidth: float, revision: str | None, like: str | None
+    codec: str | None,
+    bandwidth: float | None,
+    n_q: int | None,
+    revision: str | None,
+    like: str | None,
 ) -> CodecSpec | None:
     if codec is not None and like is not None:
         raise UsageError("--codec and --like: give one of them")
@@ -214,7 +245,7 @@ def _asked(
         return Manifest(open_storage(like)).require_config().codec
     if codec is None:
         return None
-    return describe_codec(codec, bandwidth=bandwidth, revision=revision)
+    return describe_codec(codec, bandwidth=bandwidth, n_q=n_q, revision=revision)
 
 
 def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:
@@ -231,21 +262,32 @@ def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:
     if len(kinds) != 1:
         said = f"several formats ({', '.join(sorted(kinds))})" if kinds else "no shards"
         raise UsageError(f"{out} holds {said}: adopt takes Parquet files, or tars")
-    stems = {place: PurePosixPath(place).stem for place in places}
-    numbered = {place: found for place in places if (found := _NUMBERED.fullmatch(stems[place]))}
-    splits = {found.group(1) for found in numbered.values()} or {"train"}
-    if len(splits) > 1:
-        raise UsageError(f"{out} holds several splits ({', '.join(sorted(splits))}): adopt each")
-    names = shard_names([(splits.pop(), len(places))])
-    taken = {
-        int(found.group(2)): place
-        for place, found in numbered.items()
-        if int(found.group(2)) < len(places) and found.group(3) in (None, f"{len(places):05d}")
-    }
+    found: dict[str, list[str]] = {}
+    for place in places:
+        found.setdefault(_split_of(place), []).append(place)
+    files = []
+    for split_name in sorted(found, key=lambda name: (name != FIRST_SPLIT, name)):
+        files += _numbered(split_name, found[split_name])
+    return suffixes[kinds.pop()], files
+
+
+def _split_of(place: str) -> str:
+    numbered = _NUMBERED.fullmatch(PurePosixPath(place).stem)
+    return FIRST_SPLIT if numbered is None else numbered.group(1)
+
+
+def _numbered(split_name: str, places: list[str]) -> list[_File]:
+    """The files of one split, in order."""
+    taken: dict[int, str] = {}
+    for place in places:
+        found = _NUMBERED.fullmatch(PurePosixPath(place).stem)
+        total = f"{len(places):05d}"
+        if found and int(found.group(2)) < len(places) and found.group(3) in (None, total):
+            taken[int(found.group(2))] = place
     others = iter(sorted(set(places) - set(taken.values())))
-    return suffixes[kinds.pop()], [
+    return [
         _File(taken[number] if number in taken else next(others), name)
-        for number, name in enumerate(names)
+        for number, name in enumerate(shard_names([(split_name, len(places))]))
     ]
 
 

@@ -4,41 +4,95 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from pipelines.reshaping.parents import Parent
 from tokenizer.codecs import describe_codec
+from tokenizer.codecs.amounts import require_one_amount
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.words import describe_codebooks
+from tokenizer.codecs.registry import stored_amount
 from tokenizer.errors import CodecLoadError, UsageError
 
+_CLOSE = 1e-3
+"""share by which a bandwidth may differ from what codebooks come to: people write 1.1 for 1.1003"""
 
-def cut_down(parent: Parent, bandwidth: float | None) -> CodecSpec:
-    """The codec of a parent's first codebooks at a bandwidth in kbps; None keeps them all.
+
+def cut_down(parent: Parent, bandwidth: float | None, n_q: int | None = None) -> CodecSpec:
+    """The codec of a parent's first codebooks, by a bandwidth in kbps or by their number; neither
+    keeps them all.
 
     Raises:
         UsageError: the codec has no such bandwidth, or the parent has less.
     """
     spec = parent.stored.codec
-    if bandwidth is None or bandwidth == spec.bandwidth:
+    if bandwidth is not None and n_q is not None:
+        raise UsageError(f"--bandwidth {bandwidth:g}, --n-q {n_q}: give one of them")
+    if n_q is not None:
+        return _first(parent, spec, n_q)
+    if bandwidth is None or _same(bandwidth, spec.bandwidth):
         return spec
     if not 0 < bandwidth < spec.bandwidth:
         raise UsageError(
-            f"--bandwidth {bandwidth:g}: {parent.out} has {spec.bandwidth:g} kbps: give less"
+            f"--bandwidth {bandwidth:g}: {parent.out} has {spec.bandwidth:.4g} kbps: give less"
         )
-    each = spec.bandwidth / spec.n_q
-    n_q = round(bandwidth / each)
-    try:
-        describe_codec(spec.codec, bandwidth=spec.bandwidth, revision=spec.revision)
-    except CodecLoadError:  # it is not here: what is stored must do
-        known = n_q >= 1 and abs(n_q * each - bandwidth) < 1e-6 * bandwidth
-    else:
-        found = describe_codec(spec.codec, bandwidth=bandwidth, revision=spec.revision)
-        n_q, known = found.n_q, True
-    if not known or not 1 <= n_q < spec.n_q:
+    count = _count(spec, bandwidth)
+    if count is None or not 1 <= count < spec.n_q:
+        each = ", ".join(f"{spec.bandwidth_of(one):.4g}" for one in range(1, spec.n_q))
         raise UsageError(
-            f"--bandwidth {bandwidth:g}: a codebook of {spec.codec} has {each:g} kbps, and "
-            f"{parent.out} has {spec.n_q} of them"
+            f"--bandwidth {bandwidth:g}: the first codebooks of {spec.codec} come to {each} kbps; "
+            "give one of these, or --n-q"
         )
-    return replace(spec, bandwidth=bandwidth, n_q=n_q)
+    return _only(spec, count, bandwidth)
+
+
+def _count(spec: CodecSpec, bandwidth: float) -> int | None:
+    """Codebooks that a bandwidth stands for: as the codec says, where it is here."""
+    known, n_q = stored_amount(spec)
+    try:
+        describe_codec(spec.codec, bandwidth=known, n_q=n_q, revision=spec.revision)
+    except CodecLoadError:  # it is not here: what is stored must do
+        near = (one for one in range(1, spec.n_q) if _same(bandwidth, spec.bandwidth_of(one)))
+        return next(near, None)
+    return describe_codec(spec.codec, bandwidth=bandwidth, revision=spec.revision).n_q
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) <= _CLOSE * other
+
+
+def _first(parent: Parent, spec: CodecSpec, n_q: int) -> CodecSpec:
+    try:
+        require_one_amount(None, n_q)
+    except CodecLoadError as error:
+        raise UsageError(f"--n-q {n_q}: give a number of codebooks, 1 or more") from error
+    if n_q > spec.n_q:
+        raise UsageError(f"--n-q {n_q}: {parent.out} has {spec.n_q} codebooks: give at most those")
+    return spec if n_q == spec.n_q else _only(spec, n_q, spec.bandwidth_of(n_q))
+
+
+def _only(spec: CodecSpec, n_q: int, bandwidth: float) -> CodecSpec:
+    """
+    Raises:
+        UsageError: that would cut a level of several rows in two.
+    """
+    own, repeats = spec.sizes[:n_q], spec.level_repeats
+    if repeats is not None:
+        ends = [*accumulate(repeats)]
+        if n_q not in ends:
+            raise UsageError(
+                f"--n-q {n_q}: the levels of {spec.codec} have {repeats} rows, so give one of "
+                f"{', '.join(map(str, ends))}"
+            )
+        repeats = repeats[: ends.index(n_q) + 1]
+    return replace(
+        spec,
+        bandwidth=bandwidth,
+        n_q=n_q,
+        codebook_size=max(own),
+        codebook_sizes=None if spec.codebook_sizes is None else own,
+        level_repeats=repeats,
+    )
 
 
 def require_one_codec(parents: Sequence[Parent], specs: Sequence[CodecSpec]) -> None:
@@ -59,9 +113,9 @@ def require_one_codec(parents: Sequence[Parent], specs: Sequence[CodecSpec]) -> 
     ]
     if not said:
         return
-    least = min(spec.bandwidth for spec in specs)
+    least = min(spec.n_q for spec in specs)
     only = all(one.startswith(("bandwidth", "codebooks")) for one in said)
-    hint = f": --bandwidth {least:g} cuts all down to the first codebooks" if only else ""
+    hint = f": --n-q {least} cuts all down to the first codebooks" if only else ""
     raise UsageError(f"these do not belong together ({'; '.join(said)}){hint}")
 
 
@@ -70,12 +124,13 @@ def _identity(parent: Parent, spec: CodecSpec) -> dict[str, str]:
     weightless = spec.weights_sha256 == "none"
     return {
         "codec": spec.codec if weightless else f"weights {spec.weights_sha256[:16]}",
-        "bandwidth": f"{spec.bandwidth:g} kbps",
-        "codebooks": f"{spec.n_q} of {spec.codebook_size}",
+        "bandwidth": f"{spec.bandwidth:.4g} kbps",
+        "codebooks": describe_codebooks(spec),
         "sample rate": f"{spec.sample_rate} Hz",
         "channels": str(spec.channels),
         "frame": f"{spec.frame_length} samples",
         "chunks": f"{spec.chunk_length} samples every {spec.chunk_stride}",
+        "windows": f"{spec.window_length} samples, {spec.window_context} of the neighbours'",
         "scales": "yes" if spec.has_scales else "no",
         "precision": f"{spec.precision} {spec.dtype}",
         "quality columns": ", ".join(parent.quality) or "none",

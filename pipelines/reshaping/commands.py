@@ -66,7 +66,7 @@ def filter_codes(
                 arguments={"where": where, **_said(size)},
                 parents=[parent],
                 new=new,
-                config=_sized(parent, size),
+                config=replace(_sized(parent, size), split=parent.splits[0]),
                 spec=parent.stored.codec,
                 size=_size(parent, size),
                 select=select,
@@ -153,6 +153,7 @@ def merge_codes(
     *,
     prefix: bool = False,
     bandwidth: float | None = None,
+    n_q: int | None = None,
     shard_hours: float | None = None,
     shard_mb: float | None = None,
     format: str | None = None,
@@ -168,6 +169,7 @@ def merge_codes(
         prefix: put the name of its folder before every id, as `a/ID`; False refuses ids that are
             in two of them.
         bandwidth: cut all down to the first codebooks, in kbps.
+        n_q: the same by their number.
         shard_hours: audio that a shard holds; None as in the first.
         shard_mb: megabytes of a shard instead.
         format: of the new folder; None is that of the first.
@@ -182,16 +184,17 @@ def merge_codes(
     if len(outs) < 2:
         raise UsageError("merge: give two folders or more, and the new one behind them")
     parents = open_parents(list(outs), new)
-    specs = [cut_down(parent, bandwidth) for parent in parents]
+    specs = [cut_down(parent, bandwidth, n_q) for parent in parents]
     require_one_codec(parents, specs)
     size = ShardSize(shard_hours, shard_mb)
     merging = Merging(parents, prefix)
-    said = {"prefix": prefix, "bandwidth": bandwidth, "format": format}
+    said = {"prefix": prefix, "bandwidth": bandwidth, "n_q": n_q, "format": format}
     first = parents[0]
     config = replace(
         _sized(first, size),
         source=merging.sources,
         bandwidth=specs[0].bandwidth,
+        n_q=None,
         format=format or first.stored.config.format,
         split=splits_of(parents)[0],
     )
@@ -225,6 +228,7 @@ def reshard_codes(
     shuffle: int | None = None,
     format: str | None = None,
     bandwidth: float | None = None,
+    n_q: int | None = None,
     quiet: bool = True,
 ) -> Derived:
     """Make a new output folder of the same rows, in other shards.
@@ -238,6 +242,7 @@ def reshard_codes(
             same seed gives the same bytes. None keeps the order. Rows wait on disk (TMPDIR).
         format: of the new folder, "parquet" or "webdataset"; None as in `out`.
         bandwidth: keep the first codebooks alone, in kbps.
+        n_q: the same by their number.
         quiet: no word of progress.
 
     Raises:
@@ -246,12 +251,13 @@ def reshard_codes(
         ShardError: `out` is damaged.
     """
     (parent,) = open_parents([out], new)
-    spec = cut_down(parent, bandwidth)
+    spec = cut_down(parent, bandwidth, n_q)
     size = ShardSize(shard_hours, shard_mb)
-    said = {"shuffle": shuffle, "format": format, "bandwidth": bandwidth}
+    said = {"shuffle": shuffle, "format": format, "bandwidth": bandwidth, "n_q": n_q}
     config = replace(
         _sized(parent, size),
         bandwidth=spec.bandwidth,
+        n_q=None,
         format=format or parent.stored.config.format,
         split=parent.splits[0],
     )

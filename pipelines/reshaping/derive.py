@@ -197,12 +197,11 @@ class _Derivation:
                 self._origins.add(move)
 
             def splits() -> list[tuple[str, int]]:
-                found = [(names[rank], len(counts[rank])) for rank in sorted(counts)]
-                return found if len(found) > 1 else []
+                return [(names[rank], len(counts[rank])) for rank in sorted(counts)]
 
             notes = tuple(dict.fromkeys(note for one in task.parents for note in one.notes))
             placed = place(moves.ordered(), task.size.most, seen)
-            plan = write_plan(placed, task.config.split, lambda: notes, splits)
+            plan = write_plan(placed, names[0], lambda: notes, splits)
             self._origins.end()
             return plan
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.output.plans.rows import GROUP, RowWriter, to_recordings
 from tokenizer.types import Recording
 
-MEMORY = "1GB"
+MEMORY = "300MB"
 """that sorting may take; beyond it DuckDB goes on on disk"""
 _SCHEMA = pa.schema(
     [

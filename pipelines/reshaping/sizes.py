@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.output.plan import LEAST_SECONDS, are_together
+from pipelines.output.plans.placing import LEAST_SECONDS, are_together
 from pipelines.reshaping.moves import Move
 from pipelines.reshaping.parents import SECONDS
 from tokenizer.chunking import chunk_spans, frames_of

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from pipelines.corpus.by_channel import RECORDING, planned
 from pipelines.corpus.sources.identity import differ
+from pipelines.corpus.web_versions import with_web_versions
 from pipelines.output.manifest.generations import APPEND, RETRY
 from pipelines.output.manifest.leases import at_work
-from pipelines.output.plan import Plan, make_plan
+from pipelines.output.plan import Plan, plan_with
+from pipelines.output.plans.placing import UNSPLIT, Placing
 from pipelines.output.rows import Rows
 from pipelines.planning.corpus import open_cutting
 from pipelines.planning.watching import SAID_EVERY, seldom
@@ -61,7 +63,9 @@ class Growth:
         Raises:
             SourceError: it cannot be listed.
         """
-        return Comparison(self._work.source.scan(), self._work.manifest.read_plans())
+        return Comparison(
+            with_web_versions(self._work.source.scan()), self._work.manifest.read_plans()
+        )
 
     def is_untouched(self) -> bool:
         """Whether a look at the corpus's files says that it is as it was planned; False where none
@@ -179,12 +183,9 @@ class Growth:
 
     def _plan(self, recordings: Iterator[Recording]) -> Plan:
         source = self._work.source
-        return make_plan(
-            recordings,
-            shard_hours=self._config.shard_hours,
-            split=self._config.split,
-            notes=lambda: source.notes,
-        )
+        config = self._config
+        placing = Placing(config.shard_hours, config.split, else_in=UNSPLIT)
+        return plan_with(placing, recordings, lambda: source.notes)
 
 
 def _origins(id: str) -> list[str]:

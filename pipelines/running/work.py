@@ -132,6 +132,7 @@ class Work:
             batch_chunks=batch_chunks(device),
             reference=self.options.reference,
             precision=self.spec.precision,
+            n_q=config.n_q,
         )
 
     def _work_settings(self, device: str) -> WorkSettings:

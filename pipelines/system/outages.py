@@ -122,6 +122,8 @@ def judge(error: BaseException, uri: str) -> Verdict:
         return Verdict(
             "setup", f"{place}: {reason}: AWS_ENDPOINT_URL must begin with http:// or https://"
         )
+    if place.startswith("hf://") and isinstance(error, ValueError | NotImplementedError):
+        return Verdict("setup", f"{uri}: {reason}: give hf://datasets/USER/NAME")
     if _about_credentials(error):
         return Verdict("setup", f"{place}: no usable credentials ({reason}): {SETTINGS}")
     return Verdict("answer", reason)

@@ -80,6 +80,10 @@ AS_SOURCE = Blame(SourceError, SourceUnavailable)
 AS_OUTPUT = Blame(OutputError, OutputError)
 
 
+_NO_REPOSITORY = {"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"}
+"""of `huggingface_hub`"""
+
+
 class MissingBucket(FileNotFoundError):
     """Not only the object is missing, but what it should lie in."""
 
@@ -161,6 +165,14 @@ def _as_answer(error: Exception, uri: str, verdict: Verdict) -> Exception:
         return MissingBucket(
             errno.ENOENT,
             f"no such bucket: create {origin(uri)}, or check its name and AWS_ENDPOINT_URL",
+        )
+    missing = {type(cause).__name__ for cause in causes(error)} & _NO_REPOSITORY
+    refused = {status_of(cause)[0] for cause in causes(error)} & {401, 403}
+    if missing or (refused and origin(uri).startswith("hf://")):
+        return MissingBucket(
+            errno.ENOENT,
+            "the Hub has no such data set or revision, or none that you may read: check its name "
+            "(hf://datasets/USER/NAME), and log in with `hf auth login` or set HF_TOKEN",
         )
     home = type(error).__module__.split(".")[0]
     if home in ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs"):

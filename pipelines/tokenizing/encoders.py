@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 
 from pipelines.system.blame import Death
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 
 Chunk = NDArray[np.float32]
 """float32 `[channels, n]`"""
+Batch = Sequence[Chunk] | Sequence[Piece]
+"""of one kind: chunks and whole recordings, or pieces of recordings"""
+Coded = Sequence[ChunkCodes] | Sequence[CodedPiece]
+"""the same on the way back"""
 
 
 class EncoderLost(Exception):
@@ -31,6 +36,11 @@ class Encoder(Protocol):
 
     batch_chunks: int
     """chunks that make a full batch"""
+
+    @property
+    def piece_length(self) -> int | None:
+        """The codec's."""
+
     window: int
     """batches worth having under way at once"""
     lanes: int
@@ -40,19 +50,20 @@ class Encoder(Protocol):
     """seconds of encoding, over all batches that were redeemed; those on several devices at once
     all count"""
 
-    def submit(self, chunks: Sequence[Chunk]) -> Any:
+    def submit(self, batch: Batch) -> Any:
         """Start on a batch; returns a ticket."""
 
-    def result(self, ticket: Any) -> list[ChunkCodes]:
-        """Wait for a batch.
+    def result(self, ticket: Any) -> list[Any]:
+        """Wait for a batch: `ChunkCodes` of chunks, `PieceCodes` of pieces.
 
         Raises:
             RecordingError: a chunk that the codec refuses.
             EncoderLost: its process died.
         """
 
-    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
-        """Decode chunks as `Codec.decode_chunks` does, behind the batches that are under way.
+    def decode(self, coded: Coded) -> list[Any]:
+        """Decode as `Codec.decode_chunks` or `decode_pieces` does, behind the batches that are
+        under way.
 
         Raises:
             RecordingError: they cannot be decoded, or decoding them killed the process.
@@ -71,16 +82,20 @@ class LocalEncoder:
         self._codec = codec
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
 
-    def submit(self, chunks: Sequence[Chunk]) -> Future[tuple[list[ChunkCodes], float]]:
-        return self._thread.submit(clocked_encode, self._codec, list(chunks))
+    @property
+    def piece_length(self) -> int | None:
+        return self._codec.piece_length
 
-    def result(self, ticket: Future[tuple[list[ChunkCodes], float]]) -> list[ChunkCodes]:
+    def submit(self, batch: Batch) -> Future[tuple[list[Any], float]]:
+        return self._thread.submit(clocked_encode, self._codec, list(batch))
+
+    def result(self, ticket: Future[tuple[list[Any], float]]) -> list[Any]:
         codes, seconds = ticket.result()
         self.busy += seconds
         return codes
 
-    def decode(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
-        return self._thread.submit(self._codec.decode_chunks, list(chunks)).result()
+    def decode(self, coded: Coded) -> list[Any]:
+        return self._thread.submit(decode_batch, self._codec, list(coded)).result()
 
     def close(self) -> None:
         """Finish the batch under way and end the thread."""
@@ -94,6 +109,8 @@ class EncoderCodec(Codec):
         self.spec = spec
         self.batch_chunks = encoder.batch_chunks
         self._encoder = encoder
+        if spec.chunk_length is None:
+            self.piece_length = encoder.piece_length
 
     def encode_chunks(self, chunks: Sequence[Chunk]) -> list[ChunkCodes]:
         return self._encoder.result(self._encoder.submit(chunks))
@@ -101,12 +118,29 @@ class EncoderCodec(Codec):
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[Chunk]:
         return self._encoder.decode(chunks)
 
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
+        return self._encoder.result(self._encoder.submit(pieces))
 
-def clocked_encode(codec: Codec, chunks: Sequence[Chunk]) -> tuple[list[ChunkCodes], float]:
+    def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
+        return self._encoder.decode(pieces)
+
+
+def clocked_encode(codec: Codec, batch: Sequence[Any]) -> tuple[list[Any], float]:
     """The codes of a batch, and the seconds that they took."""
     began = time.perf_counter()
-    codes = codec.encode_chunks(chunks)
+    codes: list[Any]
+    if batch and isinstance(batch[0], Piece):
+        codes = codec.encode_pieces(batch)
+    else:
+        codes = codec.encode_chunks(batch)
     return codes, time.perf_counter() - began
+
+
+def decode_batch(codec: Codec, coded: Sequence[Any]) -> list[Any]:
+    """The samples of a batch of codes."""
+    if coded and isinstance(coded[0], CodedPiece):
+        return codec.decode_pieces(coded)
+    return codec.decode_chunks(coded)
 
 
 def warm_up(codec: Codec) -> None:

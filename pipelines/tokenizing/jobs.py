@@ -23,11 +23,12 @@ class CodecSettings:
 
     codec: str
     revision: str | None
-    bandwidth: float
+    bandwidth: float | None
     device: str
     batch_chunks: int
     reference: bool = False
     precision: str = "exact"
+    n_q: int | None = None
 
     def load(self, threads: int | None = None) -> Codec:
         """Load it here, computing with `threads` CPU threads (None leaves them as they are)."""
@@ -36,6 +37,7 @@ class CodecSettings:
         return load_codec(
             self.codec,
             bandwidth=self.bandwidth,
+            n_q=self.n_q,
             device=self.device,
             revision=self.revision,
             threads=threads,

@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.system.blame import Trial
 from pipelines.tokenizing.encoders import Chunk, Encoder, EncoderLost
 from tokenizer.codecs.base import ChunkCodes
+from tokenizer.codecs.pieces import Piece
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Recording
 
@@ -51,12 +52,12 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Place:
+class Place:
     """Where a chunk's codes go."""
 
     pending: Pending
     index: int
-    chunk: Chunk
+    chunk: Chunk | Piece
 
 
 class Packer:
@@ -65,8 +66,8 @@ class Packer:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._queue: deque[Pending] = deque()
-        self._buffer: list[_Place] = []
-        self._under_way: deque[tuple[Any, list[_Place]]] = deque()
+        self._buffer: list[Place] = []
+        self._under_way: deque[tuple[Any, list[Place]]] = deque()
         self.encode_wait = 0.0
         """seconds spent waiting for the encoder"""
 
@@ -76,9 +77,10 @@ class Packer:
         self._queue.append(pending)
         return pending
 
-    def add(self, pending: Pending, chunk: Chunk) -> None:
-        """Send one chunk of an open recording on its way."""
-        self._buffer.append(_Place(pending, pending.submitted, chunk))
+    def add(self, pending: Pending, chunk: Chunk, last: bool = False) -> None:
+        """Send one chunk of an open recording on its way; `last` where it is known to be the
+        last."""
+        self._buffer.append(Place(pending, pending.submitted, chunk))
         pending.submitted += 1
         if len(self._buffer) >= self._encoder.batch_chunks:
             self._submit(len(self._buffer))
@@ -105,10 +107,13 @@ class Packer:
     def _submit(self, count: int) -> None:
         # Chunks of a recording that has failed meanwhile still go: what a batch holds must not
         # depend on timing.
+        batch, self._buffer = self._buffer[:count], self._buffer[count:]
+        self._send(batch)
+
+    def _send(self, batch: list[Place]) -> None:
         while len(self._under_way) >= self._encoder.window:
             self._collect()
-        batch, self._buffer = self._buffer[:count], self._buffer[count:]
-        self._under_way.append((self._encoder.submit([place.chunk for place in batch]), batch))
+        self._under_way.append((self._encoder.submit(items(batch)), batch))
 
     def _collect(self) -> None:
         ticket, batch = self._under_way.popleft()
@@ -120,7 +125,7 @@ class Packer:
         finally:
             self.encode_wait += time.perf_counter() - began
 
-    def _one_by_one(self, batch: list[_Place]) -> None:
+    def _one_by_one(self, batch: list[Place]) -> None:
         """A batch that failed as a whole: find the recordings at fault, keep the others."""
         for pending in dict.fromkeys(place.pending for place in batch):
             places = [place for place in batch if place.pending is pending]
@@ -132,12 +137,12 @@ class Packer:
                 )
                 pending.fail(named)
 
-    def _alone(self, recording: Recording, places: list[_Place]) -> None:
+    def _alone(self, recording: Recording, places: list[Place]) -> None:
         """One recording's part of a batch, until it has its codes, or there is evidence that it
         kills encoders."""
         trial = Trial(recording.id)
         while True:
-            ticket = self._encoder.submit([place.chunk for place in places])
+            ticket = self._encoder.submit(items(places))
             try:
                 self._deliver(places, self._encoder.result(ticket))
                 return
@@ -149,8 +154,12 @@ class Packer:
                 )
             time.sleep(trial.pause)
 
-    @staticmethod
-    def _deliver(places: list[_Place], codes: list[ChunkCodes]) -> None:
+    def _deliver(self, places: list[Place], codes: list[Any]) -> None:
         for place, code in zip(places, codes, strict=True):
             if place.pending.error is None:
                 place.pending.chunks[place.index] = code
+
+
+def items(places: list[Place]) -> Any:
+    """What an encoder gets of a batch."""
+    return [place.chunk for place in places]

@@ -9,28 +9,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipelines.corpus.absence import Absence
 from pipelines.corpus.open_files import reading_order
 from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.corpus.tables.word_times import OUTSIDE, beyond, without_words
 from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
-from pipelines.output.plan import estimated
+from pipelines.output.plans.placing import estimated
 from pipelines.output.quality.figures import Values
 from pipelines.output.quality.keep import Keep
 from pipelines.tokenizing.encoders import Chunk, Encoder
 from pipelines.tokenizing.jobs import Journal, ShardJob, WorkSettings
 from pipelines.tokenizing.observer import Observer, Watch
 from pipelines.tokenizing.packing import Packer, Pending
+from pipelines.tokenizing.pieces import PiecePacker
 from pipelines.tokenizing.progress import ShardProgress
-from tokenizer.chunking import ChunkCutter
-from tokenizer.codecs.base import MAX_CHUNK_FRAMES, CodecSpec, assemble
+from tokenizer.chunking import ChunkCutter, PieceCutter
+from tokenizer.codecs.base import CodecSpec, assemble
 from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Recording
 
 HELD_CHUNKS = 32
 """of a recording that wait, under `--keep`, until it is known whether they are wanted: 12 MB of
 EnCodec's"""
+HELD_BYTES = 12 << 20
+"""the same of pieces"""
 TIMINGS = ("wall", "decode", "decode_wait", "encode", "encode_wait", "write")
 """fields of `ShardProgress` that a commit record keeps"""
 
@@ -71,7 +76,8 @@ class Shard:
         self._tools, self._job, self._progress = tools, job, progress
         self._observer, self._on_progress = observer, on_progress
         self._spec = tools.settings.spec
-        self._packer = Packer(tools.encoder)
+        self._piece = tools.encoder.piece_length if self._spec.chunk_length is None else None
+        self._packer = PiecePacker(tools.encoder) if self._piece else Packer(tools.encoder)
         self._stats = ShardStats()
         self._failures: dict[str, Failure] = {}
         self._flags: Counter[str] = Counter()
@@ -152,8 +158,12 @@ class Shard:
         pending = self._packer.begin(decoding.recording)
         watch = self._observer.begin(decoding.recording.id) if self._observer else None
         spec, progress, planned = self._spec, self._progress, self._progress.planned
-        cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
-        held = _Held(HELD_CHUNKS if self._tools.keep else 0)
+        cutter = (
+            PieceCutter(spec.channels, self._piece)
+            if self._piece
+            else ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
+        )
+        held = _Held(self._most_held())
         try:
             for block in decoding:
                 chunks = held.push(cutter.push(block))
@@ -168,7 +178,7 @@ class Shard:
             if self._tools.keep is not None:
                 known = _known(pending, spec, self._tools.settings.decode)
                 self._tools.keep.require(known)
-            self._send(pending, held.rest() + cutter.finish(), watch)
+            self._send(pending, held.rest() + cutter.finish(), watch, last=True)
         except RecordingError as error:
             self._tools.absence.failed(error, self._uris)
             pending.fail(error)
@@ -176,9 +186,21 @@ class Shard:
         pending.num_samples = cutter.num_samples
         pending.ended = True
 
-    def _send(self, pending: Pending, chunks: list[Chunk], watch: Watch | None) -> None:
-        for chunk in chunks:
-            self._packer.add(pending, chunk)
+    def _most_held(self) -> int:
+        """Chunks or pieces that wait, under `--keep`."""
+        if self._tools.keep is None:
+            return 0
+        if self._piece is None:
+            return HELD_CHUNKS
+        size = self._spec.channels * self._piece * np.float32().nbytes
+        return max(1, HELD_BYTES // size)
+
+    def _send(
+        self, pending: Pending, chunks: list[Chunk], watch: Watch | None, last: bool = False
+    ) -> None:
+        """`last`: the recording ends with them."""
+        for number, chunk in enumerate(chunks, 1):
+            self._packer.add(pending, chunk, last and number == len(chunks))
             if watch and pending.error is not None:  # its codes will not come
                 watch.fail(pending.error)
             elif watch:
@@ -186,12 +208,12 @@ class Shard:
                 watch.advance(pending.chunks)
 
     def _limit(self, recording: Recording, num_samples: int) -> None:
-        """A codec without windows encodes a recording in one piece, and memory sets an end to
-        that."""
+        """A codec that takes recordings whole needs memory for all of one, and that sets an end to
+        their length."""
         spec = self._spec
-        if spec.chunk_length is not None:
+        if spec.chunk_length is not None or self._piece is not None:
             return
-        longest = min(self._tools.settings.max_chunk_seconds, MAX_CHUNK_FRAMES / spec.frame_rate)
+        longest = self._tools.settings.max_chunk_seconds
         if num_samples > longest * spec.sample_rate:
             message = (
                 f"{recording.uri}: longer than {longest:g} s, which this codec encodes in one "

@@ -2,37 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizer.chunking import chunk_spans, frames_of
+from tokenizer.codecs.amounts import (
+    DEFAULT_BANDWIDTH,
+    choose_codebooks,
+    kbps,
+    require_codebooks,
+    require_one_amount,
+)
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.lookup import BUNDLED, ON_THE_HUB, Checkpoint, find_checkpoint, looks_local
-from tokenizer.codecs.registry import builtin_names, find_builtin
+from tokenizer.codecs.lookup import (
+    BUNDLED,
+    NO_WEIGHTS,
+    ON_THE_HUB,
+    Checkpoint,
+    find_checkpoint,
+    looks_local,
+)
+from tokenizer.codecs.registry import builtin_names, describe_checkpoint, find_builtin
 from tokenizer.errors import CodecLoadError
 
-NO_WEIGHTS = ""
-"""instead of their hash"""
-_KBPS = {48_000: 1.5, 24_000: 0.75}
-"""of one codebook of the published checkpoints: 10 bits, 150 or 75 times a second"""
-_OFFERED = {48_000: (3.0, 6.0, 12.0, 24.0), 24_000: (1.5, 3.0, 6.0, 12.0, 24.0)}
+__all__ = ["NO_WEIGHTS", "code_frames", "codec_facts"]
 
 
-def codec_facts(name: str, bandwidth: float, revision: str | None = None) -> CodecSpec | None:
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What a published checkpoint's config.json says."""
+
+    sample_rate: int
+    frame_length: int
+    codebooks: int
+    size: int = 1024
+    offered: tuple[float, ...] = ()
+    """kbps that it was trained for"""
+    chunks: tuple[int, int] | None = None
+    """length and stride; such a codec is stereo and has scales"""
+
+
+_PUBLISHED = {
+    "facebook/encodec_48khz": _Published(
+        48_000, 320, 16, offered=(3.0, 6.0, 12.0, 24.0), chunks=(48_000, 47_520)
+    ),
+    "facebook/encodec_32khz": _Published(32_000, 640, 4, 2048, (2.2,)),
+    "facebook/encodec_24khz": _Published(24_000, 320, 32, offered=(1.5, 3.0, 6.0, 12.0, 24.0)),
+    "descript/dac_44khz": _Published(44_100, 512, 9),
+    "descript/dac_24khz": _Published(24_000, 320, 32),
+    "descript/dac_16khz": _Published(16_000, 320, 12),
+    "kyutai/mimi": _Published(24_000, 1920, 32, 2048),
+    **{
+        name: _Published(16_000, 320, 8, offered=(0.5, 1.0, 1.5, 2.0, 4.0))
+        for name in ON_THE_HUB
+        if name.startswith("hf-audio/xcodec-")
+    },
+    "hf-audio/xcodec2": _Published(16_000, 320, 1, 65_536),
+    "neuphonic/neucodec": _Published(16_000, 320, 1, 65_536),
+}
+"""without the windows of those that have some, which plans do not need"""
+
+
+def codec_facts(
+    name: str,
+    bandwidth: float | None = None,
+    revision: str | None = None,
+    *,
+    n_q: int | None = None,
+) -> CodecSpec | None:
     """The facts of a codec as far as this machine knows them; `weights_sha256` may be empty. None
-    for a checkpoint of the Hub that is neither one of the published two nor in the cache.
+    for a checkpoint of the Hub that is neither in the cache nor one whose facts are known here.
 
     Raises:
-        CodecLoadError: no such folder, no such bandwidth, no EnCodec.
+        CodecLoadError: no such folder, no such bandwidth or number of codebooks, no such kind of
+            checkpoint.
     """
+    require_one_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
-        return builtin.describe(bandwidth)
-    if name in ON_THE_HUB and not Path(name).is_dir():
-        return _published(name, bandwidth)
+        return builtin.spec(name, bandwidth, n_q)
+    if name in _PUBLISHED and not Path(name).is_dir():
+        return _published(name, bandwidth, n_q)
     if name in BUNDLED or Path(name).expanduser().is_dir() or looks_local(name):
-        return _of_checkpoint(find_checkpoint(name, revision, builtin_names()), bandwidth)
-    folder = _cached(name, revision)
-    return None if folder is None else _of_checkpoint(Checkpoint.at(folder, name), bandwidth)
+        checkpoint = find_checkpoint(name, revision, builtin_names())
+    else:
+        folder = _cached(name, revision)
+        if folder is None:
+            return None
+        checkpoint = Checkpoint.at(folder, name)
+    return describe_checkpoint(replace(checkpoint, weighed=False), bandwidth, n_q)
 
 
 def code_frames(num_samples: int, spec: CodecSpec) -> int:
@@ -53,45 +111,48 @@ def code_frames(num_samples: int, spec: CodecSpec) -> int:
     )
 
 
-def _published(name: str, bandwidth: float) -> CodecSpec:
-    rate = 48_000 if "48khz" in name else 24_000
-    if bandwidth not in _OFFERED[rate]:
-        offered = ", ".join(f"{kbps:g}" for kbps in _OFFERED[rate])
-        raise CodecLoadError(
-            f"codec {name} has no bandwidth {bandwidth:g}: choose one of {offered}"
-        )
-    whole = rate == 24_000
+def _published(name: str, bandwidth: float | None, n_q: int | None) -> CodecSpec:
+    known = _PUBLISHED[name]
+    rate, sizes = known.sample_rate / known.frame_length, [known.size] * known.codebooks
+    if known.offered:
+        kept, count = _trained(name, known, bandwidth, n_q)
+    else:
+        count = choose_codebooks(name, sizes, rate, bandwidth, n_q)
+        kept = kbps(sizes[:count], rate)
+    length, stride = known.chunks or (None, None)
     return CodecSpec(
         codec=name,
         revision=None,
         weights_sha256=NO_WEIGHTS,
-        bandwidth=bandwidth,
-        n_q=int(bandwidth / _KBPS[rate]),
-        codebook_size=1024,
-        sample_rate=rate,
-        channels=1 if whole else 2,
-        frame_length=320,
-        chunk_length=None if whole else 48_000,
-        chunk_stride=None if whole else 47_520,
-        has_scales=not whole,
+        bandwidth=kept,
+        n_q=count,
+        codebook_size=known.size,
+        sample_rate=known.sample_rate,
+        channels=1 if known.chunks is None else 2,
+        frame_length=known.frame_length,
+        chunk_length=length,
+        chunk_stride=stride,
+        has_scales=known.chunks is not None,
     )
 
 
-def _of_checkpoint(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
-    from tokenizer.codecs.encodec.checkpoint import encodec_spec, read_config
-
-    if checkpoint.model_type != "encodec":
+def _trained(
+    name: str, known: _Published, bandwidth: float | None, n_q: int | None
+) -> tuple[float, int]:
+    """kbps and codebooks of one that was trained for some bandwidths, as its configuration has
+    them."""
+    each = kbps([known.size], known.sample_rate / known.frame_length)
+    if n_q is not None:
+        return require_codebooks(name, n_q, known.codebooks) * each, n_q
+    offered = known.offered
+    if bandwidth is None:
+        bandwidth = DEFAULT_BANDWIDTH if DEFAULT_BANDWIDTH in offered else max(offered)
+    if bandwidth not in offered:
+        choices = ", ".join(f"{one:g}" for one in offered)
         raise CodecLoadError(
-            f"codec {checkpoint.name}: its config.json has the model_type "
-            f"{checkpoint.model_type!r}; give a checkpoint of encodec"
+            f"codec {name} has no bandwidth {bandwidth:g}: choose one of {choices}"
         )
-    return encodec_spec(
-        read_config(checkpoint),
-        codec=checkpoint.name,
-        revision=checkpoint.revision,
-        weights=NO_WEIGHTS,
-        bandwidth=bandwidth,
-    )
+    return float(bandwidth), int(bandwidth / each + 1e-9)
 
 
 def _cached(name: str, revision: str | None) -> Path | None:

@@ -16,8 +16,28 @@ from tokenizer.errors import CodecLoadError
 
 BUNDLED = {"small": Path(__file__).resolve().parents[1] / "checkpoints" / "small"}
 """checkpoints that ship with the package, by name; a folder of the same name is meant by ./name"""
-ON_THE_HUB = ("facebook/encodec_48khz", "facebook/encodec_24khz")
+ON_THE_HUB = (
+    "facebook/encodec_48khz",
+    "facebook/encodec_32khz",
+    "facebook/encodec_24khz",
+    "descript/dac_44khz",
+    "descript/dac_24khz",
+    "descript/dac_16khz",
+    "kyutai/mimi",
+    "hf-audio/xcodec-hubert-librispeech",
+    "hf-audio/xcodec-hubert-general",
+    "hf-audio/xcodec-hubert-general-balanced",
+    "hf-audio/xcodec-wavlm-mls",
+    "hf-audio/xcodec-wavlm-more-data",
+    "hf-audio/xcodec2",
+    "bosonai/higgs-audio-v2-tokenizer",
+    "eustlb/higgs-audio-v2-tokenizer",
+    "neuphonic/neucodec",
+)
 """published checkpoints that are offered to those who misspell one"""
+_SHOWN = ("facebook/encodec_48khz", "facebook/encodec_24khz", "descript/dac_44khz", "kyutai/mimi")
+NO_WEIGHTS = ""
+"""instead of their hash"""
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BLOCK = 1 << 20
 
@@ -33,6 +53,8 @@ class Checkpoint:
     """hub commit; None for what is local"""
     model_type: object
     """as its config.json has it, whatever that is"""
+    weighed: bool = True
+    """False where only its configuration matters: `weights_hash` is `NO_WEIGHTS`"""
 
     @classmethod
     def at(cls, folder: Path, name: str, revision: str | None = None) -> Checkpoint:
@@ -90,6 +112,8 @@ def weights_files(checkpoint: Checkpoint) -> list[Path]:
 
 def weights_hash(checkpoint: Checkpoint) -> str:
     """SHA-256 of the weight files as they lie on disk, in hex."""
+    if not checkpoint.weighed:
+        return NO_WEIGHTS
     digest = hashlib.sha256()
     for path in weights_files(checkpoint):
         with path.open("rb") as file:
@@ -102,7 +126,7 @@ def _meant(name: str, named: Sequence[str]) -> str:
     """What someone may have meant who wrote this, and what there is: the end of a message."""
     there = (
         f"; with the package come {' and '.join((*BUNDLED, *named))}, on the hub are "
-        f"{' and '.join(ON_THE_HUB)}"
+        f"{', '.join(_SHOWN)} and others (docs/codecs.md)"
     )
     return _close(name, named) + there
 
@@ -113,12 +137,15 @@ def _close(name: str, named: Sequence[str]) -> str:
     if name in known:
         return ""
     # Without the owner, as one speaks of them.
-    bare = {full.split("/")[1]: full for full in ON_THE_HUB}
+    bare = {full.split("/")[1]: full for full in reversed(ON_THE_HUB)}
     written = name.lower().removeprefix("./")
     close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(
         written, bare, n=1, cutoff=0.7
     )
-    return f": did you mean {bare.get(close[0], close[0])}?" if close else ""
+    if close:
+        return f": did you mean {bare.get(close[0], close[0])}?"
+    begin = [full for full in ON_THE_HUB if full.split("/")[1].startswith(written.split("/")[-1])]
+    return f": did you mean {' or '.join(begin[:3])}?" if begin and len(written) > 2 else ""
 
 
 def looks_local(name: str) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.chunking import frames_of
+from tokenizer.codecs.amounts import DEFAULT_BANDWIDTH, require_codebooks, require_one_amount
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
 from tokenizer.errors import CodecLoadError
 
@@ -24,17 +25,23 @@ BANDWIDTHS = (3.0, 6.0, 12.0, 24.0)
 _KBPS_PER_CODEBOOK = 1.5
 _STEPS = 1024
 _MU = 255.0
+_PARTS = 16
 _RANGE = 8.0
 """normalised samples beyond this many RMS are clipped"""
 
 
-def describe_mulaw(bandwidth: float) -> CodecSpec:
-    """The codec's facts at a bandwidth of 3, 6, 12 or 24 kbps.
+def describe_mulaw(bandwidth: float | None = None, n_q: int | None = None) -> CodecSpec:
+    """The codec's facts at a bandwidth of 3, 6, 12 or 24 kbps, or with 1 to 16 codebooks.
 
     Raises:
-        CodecLoadError: any other bandwidth.
+        CodecLoadError: any other bandwidth or number.
     """
-    if bandwidth not in BANDWIDTHS:
+    require_one_amount(bandwidth, n_q)
+    if n_q is not None:
+        bandwidth = require_codebooks(NAME, n_q, _PARTS) * _KBPS_PER_CODEBOOK
+    elif bandwidth is None:
+        bandwidth = DEFAULT_BANDWIDTH
+    elif bandwidth not in BANDWIDTHS:
         raise CodecLoadError(
             f"codec {NAME} has no bandwidth {bandwidth:g}: choose one of 3, 6, 12, 24"
         )
@@ -42,7 +49,7 @@ def describe_mulaw(bandwidth: float) -> CodecSpec:
         codec=NAME,
         revision=None,
         weights_sha256="none",
-        bandwidth=bandwidth,
+        bandwidth=float(bandwidth),
         n_q=int(bandwidth / _KBPS_PER_CODEBOOK),
         codebook_size=_STEPS,
         sample_rate=48_000,
@@ -58,8 +65,8 @@ def describe_mulaw(bandwidth: float) -> CodecSpec:
 class MuLawCodec(Codec):
     """A codec that needs nothing but NumPy."""
 
-    def __init__(self, bandwidth: float) -> None:
-        self.spec = describe_mulaw(bandwidth)
+    def __init__(self, bandwidth: float | None = None, n_q: int | None = None) -> None:
+        self.spec = describe_mulaw(bandwidth, n_q)
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         return [self._encode(chunk) for chunk in chunks]
@@ -87,7 +94,6 @@ class MuLawCodec(Codec):
         return np.repeat(mono.astype(np.float32)[None], self.spec.channels, axis=0)
 
 
-_PARTS = 16
 _ORDER = [int(f"{i:04b}"[::-1], 2) for i in range(_PARTS)]
 _NEAREST = [
     [min(range(n_q), key=lambda k: (abs(_ORDER[k] - part), k)) for part in range(_PARTS)]

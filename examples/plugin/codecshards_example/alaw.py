@@ -7,19 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.codecs.amounts import choose_codebooks
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.registry import Builtin
-from tokenizer.errors import CodecLoadError
 
 _A = 87.6
 _KNEE = 1 / _A
 _GAIN = 1 + np.log(_A)
 
 
-def describe(bandwidth: float) -> CodecSpec:
+def describe(bandwidth: float | None = None, n_q: int | None = None) -> CodecSpec:
     """The codec's facts; 8 bits at 8 kHz are 64 kbps, and there is nothing else to choose."""
-    if bandwidth != 64:
-        raise CodecLoadError(f"codec alaw has no bandwidth {bandwidth:g}: give 64")
+    choose_codebooks("alaw", [256], 8_000, bandwidth, n_q)
     return CodecSpec(
         codec="alaw",
         revision=None,
@@ -40,8 +39,8 @@ def describe(bandwidth: float) -> CodecSpec:
 class ALawCodec(Codec):
     """Chunks of a second; float64, so that no machine gives other codes."""
 
-    def __init__(self, bandwidth: float) -> None:
-        self.spec = describe(bandwidth)
+    def __init__(self) -> None:
+        self.spec = describe()
 
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         return [ChunkCodes(_compress(chunk.astype(np.float64)), None) for chunk in chunks]
@@ -64,4 +63,10 @@ def _expand(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
     return samples.astype(np.float32)
 
 
-ALAW = Builtin(describe, lambda bandwidth, device: ALawCodec(bandwidth))
+def load(bandwidth: float | None, device: str, n_q: int | None = None) -> ALawCodec:
+    """The codec; a device makes no difference to it."""
+    describe(bandwidth, n_q)
+    return ALawCodec()
+
+
+ALAW = Builtin(describe, load)

@@ -17,7 +17,6 @@ from pipelines.output.formats.reading.base import ShardIndex, ShardReader, damag
 from pipelines.output.formats.schema import FOOTER_KEY, Row, arrow_schema, measures_in, row_of
 from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.errors import ShardError
 
 _ROWS = 64
 """in a record batch"""
@@ -75,8 +74,8 @@ class ArrowReader(ShardReader):
         levels = self._rows["codes"][row].values
         found = [np.asarray(levels[level].values[start:stop], np.uint16) for level in range(n_q)]
         codes = np.stack(found)
-        if codes.size and int(codes.max()) >= self.spec.codebook_size:
-            raise ShardError(f"{self.blob.name}: damaged: codes outside the codebook")
+        with damage(self.blob.name):
+            self.require_codes(codes)
         return codes
 
     def scales(self, row: int) -> NDArray[np.float32] | None:

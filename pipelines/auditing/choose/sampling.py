@@ -4,14 +4,16 @@ plus the worst by the survey."""
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.auditing.choose.share import limit, number
-from pipelines.auditing.choose.survey import Entry
+from pipelines.auditing.choose.survey import Entry, levels_of
 from tokenizer.errors import UsageError
 
 STRATA = 3
@@ -86,12 +88,12 @@ def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:
 
     Where a codec has no scales no loudness is known: there all entries are of one class.
     """
-    lengths = _classes([float(entry.num_samples) for entry in entries])
-    levels = _classes([-np.inf if entry.level is None else entry.level for entry in entries])
-    return [
-        (entry.shard, length, level)
-        for entry, length, level in zip(entries, lengths, levels, strict=True)
-    ]
+    lengths = np.fromiter((one.num_samples for one in entries), np.float64, len(entries))
+    levels = np.fromiter(
+        (-np.inf if one.level is None else one.level for one in entries), np.float64, len(entries)
+    )
+    shards = (sys.intern(entry.shard) for entry in entries)
+    return list(zip(shards, _classes(lengths), _classes(levels), strict=True))
 
 
 def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> list[int]:
@@ -123,7 +125,7 @@ def by_suspicion(entries: Sequence[Entry]) -> list[int]:
     What is odd in different ways takes turns, the oddest of each first, so that a hundred silent
     files do not hide a broken one.
     """
-    levels = np.array([entry.level for entry in entries if entry.level is not None])
+    levels = levels_of(entries)
     middle = float(np.median(levels)) if levels.size else 0.0
     odd = [
         (-score, i, reason)
@@ -153,7 +155,8 @@ def suspicion(entry: Entry, middle: float) -> tuple[float, str]:
 
 
 def _named(entries: Sequence[Entry], ids: Sequence[str]) -> list[Chosen]:
-    known = {entry.recording.id: entry for entry in entries}
+    wanted = set(ids)
+    known = {one.recording.id: one for one in entries if one.recording.id in wanted}
     missing = [id for id in ids if id not in known]
     if missing:
         raise UsageError(
@@ -163,9 +166,9 @@ def _named(entries: Sequence[Entry], ids: Sequence[str]) -> list[Chosen]:
     return [Chosen(known[id], "asked") for id in dict.fromkeys(ids)]
 
 
-def _classes(values: Sequence[float]) -> list[int]:
+def _classes(values: NDArray[np.float64]) -> list[int]:
     """Which third each value is in, by rank; equal values are in one, that of their middle rank."""
-    _, where, counts = np.unique(np.array(values), return_inverse=True, return_counts=True)
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     middles = np.cumsum(counts) - counts / 2
     classes: list[int] = (middles * STRATA / len(values)).astype(int)[where].tolist()
     return classes

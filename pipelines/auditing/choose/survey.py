@@ -4,13 +4,14 @@ from, and what is odd."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.auditing.choose.entries import Spooled
 from pipelines.auditing.results import FindingName, Remark
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
@@ -63,7 +64,7 @@ class Entry:
 class Survey:
     """All rows that can be read, of the shards that were looked at."""
 
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     remarks: tuple[Remark, ...]
     """on shards that are damaged or of another codec"""
     shards: int
@@ -88,7 +89,7 @@ def take_survey(
     A shard that cannot be read, or is not what was committed, is remarked upon; its readable rows
     are still there.
     """
-    entries: list[Entry] = []
+    entries: Spooled[Entry] = Spooled()
     remarks: list[Remark] = []
     totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
     committed = {record.shard: record.sha256 for record in manifest.records()}
@@ -122,9 +123,12 @@ def take_survey(
                     shard.name, missing if isinstance(error, FileNotFoundError) else str(error)
                 )
             )
-    return Survey(
-        tuple(entries), tuple(remarks), shards, totals.scales, totals.silent, totals.counts
-    )
+    return Survey(entries, tuple(remarks), shards, totals.scales, totals.silent, totals.counts)
+
+
+def levels_of(entries: Sequence[Entry]) -> NDArray[np.float64]:
+    """The levels of all that have one, in dB."""
+    return np.fromiter((one.level for one in entries if one.level is not None), np.float64)
 
 
 def _rows(

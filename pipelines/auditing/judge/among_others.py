@@ -42,9 +42,14 @@ def level_flag(entry: Entry, levels: NDArray[np.float64]) -> Iterator[Remark]:
 def duplicates(entries: Sequence[Entry]) -> dict[str, str]:
     """For each recording that is another's copy (same source bytes, same part of them): the id of
     the first."""
+    # Most are of nothing else: of each but a hash is kept, and only what shares one is looked at.
+    hashes = np.fromiter((hash(entry.content) for entry in entries), np.int64, len(entries))
+    found, counts = np.unique(hashes, return_counts=True)
+    several = set(found[counts > 1].tolist())
     groups: defaultdict[object, list[str]] = defaultdict(list)
-    for entry in entries:
-        groups[entry.content].append(entry.recording.id)
+    for entry, one in zip(entries, hashes.tolist(), strict=True):
+        if one in several:
+            groups[entry.content].append(entry.recording.id)
     return {id: ids[0] for ids in groups.values() for id in ids[1:]}
 
 
@@ -54,12 +59,15 @@ def duplicate_flag(id: str, copies: Mapping[str, str]) -> Iterator[Remark]:
         yield Remark(FindingName.DUPLICATE, f"the same audio, byte for byte, as {copies[id]}")
 
 
-def collapse_flags(use: Sequence[CodebookUse], frames: int, size: int) -> Iterator[Remark]:
+def collapse_flags(
+    use: Sequence[CodebookUse], frames: int, sizes: Sequence[int]
+) -> Iterator[Remark]:
     """Codebook levels that use few of their codes, or few of them often, over `frames` frames and
-    codebooks of `size`."""
-    if frames < COUNTED_ENOUGH * size:
-        return
+    codebooks of those sizes."""
     for level in use:
+        size = sizes[level.level]
+        if frames < COUNTED_ENOUGH * size:
+            continue
         if level.perplexity < COLLAPSED_SHARE * size or 1 - level.used > DEAD_SHARE:
             dead = round((1 - level.used) * size)
             detail = (

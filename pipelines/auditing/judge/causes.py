@@ -85,9 +85,10 @@ def stuck_chunks(row: Row) -> Iterator[Remark]:
 def _bandwidth(evidence: Evidence) -> Iterator[Remark]:
     stored, expected = evidence.row.codes.n_q, evidence.spec.n_q
     if stored != expected:
-        kept, whole = evidence.spec.bandwidth * stored / expected, evidence.spec.bandwidth
+        kept, whole = evidence.spec.bandwidth_of(stored), evidence.spec.bandwidth
         detail = (
-            f"{stored} codebooks are stored ({kept:g} kbps), the corpus has {expected} ({whole:g} "
+            f"{stored} codebooks are stored ({kept:.4g} kbps), the corpus has {expected} "
+            f"({whole:.4g} "
             "kbps)"
         )
         yield remark_on(FindingName.WRONG_BANDWIDTH, detail)

@@ -70,5 +70,5 @@ class CorpusEvidence:
 
     survey: Survey
     use: Sequence[CodebookUse]
-    codebook_size: int
+    sizes: tuple[int, ...]
     recordings: Sequence[RecordingAudit]

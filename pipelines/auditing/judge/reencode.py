@@ -2,7 +2,7 @@
 
 Only the codec's own chunks are compared, each with the stored chunk at its place, with its
 neighbours, and with itself a few frames later or earlier; memory is a batch of chunks and a few
-numbers a chunk.
+numbers a chunk. Of a codec that takes pieces, as many frames as a piece has stand for a chunk.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.auditing.measure.pairs import Block
-from tokenizer.chunking import ChunkCutter
+from tokenizer.chunking import ChunkCutter, PieceCutter
 from tokenizer.codecs.base import ChunkCodes, Codec
+from tokenizer.codecs.pieces import Piece, State
 from tokenizer.errors import RecordingError
 from tokenizer.types import Codes
 
@@ -93,8 +94,20 @@ class Reencoder:
     def __init__(self, codec: Codec, stored: Codes) -> None:
         spec = codec.spec
         self._codec, self._stored = codec, stored
-        self._cutter = ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
-        self._ends = np.cumsum(stored.chunk_frames.astype(np.int64))
+        self._piecewise = (
+            _Piecewise(codec) if codec.piece_length and spec.chunk_length is None else None
+        )
+        self._cutter: ChunkCutter | PieceCutter = (
+            ChunkCutter(spec.channels, spec.chunk_length, spec.chunk_stride)
+            if self._piecewise is None
+            else self._piecewise.cutter
+        )
+        self._lengths = stored.chunk_frames.astype(np.int64)
+        if spec.chunk_length is None:
+            size = stored.frames if self._piecewise is None else self._piecewise.frames
+            at = np.arange(0, stored.frames, size)
+            self._lengths = np.minimum(size, stored.frames - at)
+        self._ends = np.cumsum(self._lengths)
         self._waiting: list[Block] = []
         self._probes: list[tuple[int, Block]] = []
         self._encoded = 0
@@ -116,22 +129,30 @@ class Reencoder:
             return
         self._waiting += chunks
         try:
-            if last or len(self._waiting) >= self._codec.batch_chunks:
+            if self._piecewise is not None:
+                for codes in self._piecewise.encoded(self._taken(), last):
+                    self._compare(self._encoded, None, ChunkCodes(codes, None))
+                    self._encoded += 1
+            elif last or len(self._waiting) >= self._codec.batch_chunks:
                 self._flush()
             if last:
                 self._probe()
         except RecordingError as error:
             self.error, self._waiting = error, []
 
+    def _taken(self) -> list[Block]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
     def _flush(self) -> None:
-        chunks, self._waiting = self._waiting, []
+        chunks = self._taken()
         for samples, fresh in zip(
             chunks, self._codec.encode_chunks(chunks) if chunks else [], strict=True
         ):
             self._compare(self._encoded, samples, fresh)
             self._encoded += 1
 
-    def _compare(self, index: int, samples: Block, fresh: ChunkCodes) -> None:
+    def _compare(self, index: int, samples: Block | None, fresh: ChunkCodes) -> None:
         n_q = self.comparison.n_q
         stored, found = self._chunk(index), fresh.codes[:n_q]
         if stored is None or stored.shape != found.shape:
@@ -141,7 +162,7 @@ class Reencoder:
         self.comparison.frames += found.shape[1]
         match = self._match(index, stored, found, fresh.scale)
         self.comparison.chunks[index] = match
-        if not match.same and len(self._probes) < PROBES:
+        if not match.same and samples is not None and len(self._probes) < PROBES:
             self._probes.append((index, samples))
 
     def _match(
@@ -152,7 +173,7 @@ class Reencoder:
         same = equal >= EQUAL
         return ChunkMatch(
             equal=equal,
-            scale_stored=None if self._stored.scales is None else float(self._stored.scales[index]),
+            scale_stored=self._scale(index),
             scale_fresh=scale,
             differing=int(np.count_nonzero(bits)),
             orphans=int(np.count_nonzero((bits[:-1] > 0) & (bits[1:] == 0))),
@@ -164,6 +185,9 @@ class Reencoder:
             neighbour=0 if same else self._neighbour(index, found),
             lag=0 if same else _lag(stored, found),
         )
+
+    def _scale(self, index: int) -> float | None:
+        return None if self._stored.scales is None else float(self._stored.scales[index])
 
     def _neighbour(self, index: int, found: NDArray[np.uint16]) -> int:
         for step in (1, -1):
@@ -180,9 +204,7 @@ class Reencoder:
         if not 0 <= index < len(self._ends):
             return None
         end = int(self._ends[index])
-        return self._stored.codes[
-            : self.comparison.n_q, end - int(self._stored.chunk_frames[index]) : end
-        ]
+        return self._stored.codes[: self.comparison.n_q, end - int(self._lengths[index]) : end]
 
     def _probe(self) -> None:
         """Would swapped channels explain what differs?"""
@@ -200,6 +222,33 @@ class Reencoder:
                 else float((stored == fresh.codes[: self.comparison.n_q]).mean())
             )
         self.comparison.swapped = float(np.mean(shares))
+
+
+class _Piecewise:
+    """One recording, encoded piece after piece."""
+
+    def __init__(self, codec: Codec) -> None:
+        length = codec.piece_length or 1
+        self._codec = codec
+        self.cutter = PieceCutter(codec.channels, length)
+        self.frames = max(1, length // codec.spec.frame_length)
+        """that are handed on at once"""
+        self._state: State = None
+        self._fresh = np.zeros((codec.spec.n_q, 0), np.uint16)
+
+    def encoded(self, pieces: list[Block], last: bool) -> Iterator[NDArray[np.uint16]]:
+        """The codes of the next pieces, `frames` of them at a time; `last`: the recording ends with
+        them."""
+        for number, samples in enumerate(pieces, 1):
+            piece = Piece(samples, self._state, last and number == len(pieces))
+            (found,) = self._codec.encode_pieces([piece])
+            self._state = found.state
+            self._fresh = np.concatenate([self._fresh, found.codes], axis=1)
+            while self._fresh.shape[1] >= self.frames:
+                yield self._fresh[:, : self.frames]
+                self._fresh = self._fresh[:, self.frames :]
+        if last and self._fresh.shape[1]:
+            yield self._fresh
 
 
 def _lag(stored: NDArray[np.uint16], found: NDArray[np.uint16]) -> int:

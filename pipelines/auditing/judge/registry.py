@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from pipelines.auditing.choose.survey import Entry
+from pipelines.auditing.choose.survey import Entry, levels_of
 from pipelines.auditing.judge.among_others import (
     collapse_flags,
     duplicate_flag,
@@ -219,7 +217,7 @@ _ROWS = (
         FindingName.COLLAPSE,
         WARNING,
         "A codebook uses few of its codes, or few of them often.",
-        of_corpus=lambda e: collapse_flags(e.use, int(e.survey.counts[0].sum()), e.codebook_size),
+        of_corpus=lambda e: collapse_flags(e.use, int(e.survey.counts[0].sum()), e.sizes),
     ),
     FindingKind(
         FindingName.NOTHING_COMPARED,
@@ -265,8 +263,8 @@ def in_corpus(
     entries: Sequence[Entry], recordings: Iterable[tuple[Entry, RecordingAudit]]
 ) -> tuple[RecordingAudit, ...]:
     """Recordings with what only the whole corpus shows added to their findings."""
-    levels = [entry.level for entry in entries if entry.level is not None]
-    others = Others(np.array(levels[:: 1 + len(levels) // MOST_LEVELS]), duplicates(entries))
+    levels = levels_of(entries)
+    others = Others(levels[:: 1 + len(levels) // MOST_LEVELS], duplicates(entries))
     rules = list(dict.fromkeys(row.among_others for row in FINDINGS.values() if row.among_others))
     return tuple(
         replace(

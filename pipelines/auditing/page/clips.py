@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ lower bandwidths. The first that fits is taken, and the clip gets shorter rather
 FLAC_BYTES_A_SAMPLE = 2
 """a channel: what 16 bits take at the most, for codecs at rates that Opus does not know"""
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+LEAD_SECONDS = 30
+"""before a stretch, from which a codec without chunks is decoded"""
 PEAKS = 400
 """columns of the waveform"""
 
@@ -77,7 +80,7 @@ class PageFiles:
             OutputError: OUT cannot be written.
         """
         spec = self._codec.spec
-        levels = nested_levels(codes.n_q)
+        levels = nested_levels(codes.n_q, spec.level_repeats)
         asked, stretch = stretch, self._affordable(stretch, len(levels) - 1, codes.num_samples)
         sounds: list[tuple[str, Block]] = []
         if source is not None and source.shape[1] > stretch.start - asked.start:
@@ -91,7 +94,7 @@ class PageFiles:
             kept = replace(codes, codes=codes.codes[:n_q])
             sounds.append(
                 (
-                    f"{n_q * spec.bandwidth / spec.n_q:g} kbps",
+                    f"{spec.bandwidth_of(n_q):.4g} kbps",
                     _finite(decode_stretch(self._codec, kept, stretch)),
                 )
             )
@@ -186,10 +189,12 @@ def _finite(sound: Block) -> Block:
     return np.clip(np.nan_to_num(sound, nan=0.0), -ABSURD_SAMPLE, ABSURD_SAMPLE)
 
 
-def nested_levels(n_q: int) -> list[int]:
+def nested_levels(n_q: int, repeats: tuple[int, ...] | None = None) -> list[int]:
     """Numbers of codebooks to listen to, few first: residual codebooks nest, and each halving is a
-    bandwidth of its own."""
+    bandwidth of its own. A level of several rows has all or none."""
     levels = [n_q]
+    if repeats is not None:
+        return [whole for whole in accumulate(repeats) if whole < n_q] + levels
     while levels[0] % 2 == 0 and levels[0] >= 4:
         levels.insert(0, levels[0] // 2)
     return levels
@@ -211,10 +216,12 @@ def most_segments(spec: CodecSpec, seconds: float) -> int:
 
 
 def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
-    """The same samples as decoding all of it gives, from the chunks that touch the stretch."""
+    """The same samples as decoding all of it gives, from the chunks that touch the stretch. A codec
+    without chunks remembers what was before: it begins `LEAD_SECONDS` early, by when that makes no
+    difference to an ear."""
     spec = codec.spec
     if spec.chunk_length is None or spec.chunk_stride is None:
-        return codec.decode(codes).samples[:, stretch.start : stretch.stop]
+        return _decoded_within(codec, codes, stretch)
     chunks = split(codes, spec)
     first = max(0, stretch.start // spec.chunk_stride - 1)
     last = min(len(chunks), -(-stretch.stop // spec.chunk_stride))
@@ -232,6 +239,20 @@ def decode_stretch(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
     if last == len(chunks):
         parts.append(joined.finish())
     return np.concatenate(parts, axis=1)[:, stretch.start - at : stretch.stop - at]
+
+
+def _decoded_within(codec: Codec, codes: Codes, stretch: Stretch) -> Block:
+    """Of a codec without chunks: a block is let go once it has passed."""
+    hop = codec.spec.frame_length
+    lead = int(LEAD_SECONDS * codec.sample_rate)
+    first = max(0, stretch.start - lead) // hop if codec.piece_length else 0
+    at, parts = first * hop, []
+    for block in codec.decode_stream(replace(codes, layout=codec.spec.layout)[first:]):
+        parts.append(block[:, max(0, stretch.start - at) : max(0, stretch.stop - at)])
+        at += block.shape[1]
+        if at >= stretch.stop:
+            break
+    return np.concatenate(parts, axis=1)
 
 
 def peaks(sound: Block, span: int) -> list[list[int] | None]:

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--pattern",
         default="delay",
         metavar="NAME",
-        help="delay, flatten or coarse-first (default: %(default)s)",
+        help="delay, flatten, coarse-first or interleaved (default: %(default)s)",
     )
     parser.add_argument(
         "--text-tokenizer",

@@ -32,6 +32,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take away shards that are there and are not of OUT",
     )
+    parser.add_argument(
+        "--revision",
+        "--branch",
+        metavar="BRANCH",
+        help="branch to push to, made where it is not there (default: main)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no word of progress")
 
 
@@ -46,6 +52,7 @@ def run(given: argparse.Namespace) -> int:
         license=given.license,
         whole_uris=given.whole_uris,
         remove_others=given.remove_others,
+        revision=given.revision,
         dry_run=given.dry_run,
         quiet=given.quiet,
     )

@@ -15,8 +15,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--codec", metavar="CODEC", help="what the codes are of, where no footer says so"
     )
     parser.add_argument(
-        "--bandwidth", type=float, default=6.0, metavar="KBPS", help="default: %(default)s"
+        "--bandwidth",
+        type=float,
+        metavar="KBPS",
+        help="of --codec (default: 6 where it offers that, else all of its codebooks)",
     )
+    parser.add_argument("--n-q", type=int, metavar="N", help="codebooks of --codec, instead")
     parser.add_argument("--revision", metavar="NAME", help="hub commit, tag or branch of --codec")
     parser.add_argument(
         "--like", metavar="FOLDER", help="another output folder of the same codec, instead"
@@ -32,6 +36,7 @@ def run(given: argparse.Namespace) -> int:
         given.out,
         codec=given.codec,
         bandwidth=given.bandwidth,
+        n_q=given.n_q,
         revision=given.revision,
         like=given.like,
         quiet=given.quiet,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 
 from pipelines.cli import EXIT_OK
-from pipelines.cli.reshaping.shared import BANDWIDTH_HELP, FORMAT_HELP, NEW_HELP, OUT_HELP, add_size
+from pipelines.cli.reshaping.shared import (
+    BANDWIDTH_HELP,
+    FORMAT_HELP,
+    N_Q_HELP,
+    NEW_HELP,
+    OUT_HELP,
+    add_size,
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="put the name of its folder before every id: for ids that are in several",
     )
     parser.add_argument("--bandwidth", type=float, metavar="KBPS", help=BANDWIDTH_HELP)
+    parser.add_argument("--n-q", type=int, metavar="N", help=N_Q_HELP)
     parser.add_argument("--format", metavar="FORMAT", help=FORMAT_HELP)
     add_size(parser)
 
@@ -32,6 +40,7 @@ def run(given: argparse.Namespace) -> int:
         given.new,
         prefix=given.prefix,
         bandwidth=given.bandwidth,
+        n_q=given.n_q,
         format=given.format,
         shard_hours=given.shard_hours,
         shard_mb=given.shard_mb,

@@ -8,6 +8,7 @@ OUT_HELP = "output folder, which stays as it is"
 NEW_HELP = "folder or URL of the new one; run the command again to go on"
 FORMAT_HELP = "of the new folder: parquet or webdataset (default: as it is)"
 BANDWIDTH_HELP = "keep the first codebooks alone (default: all)"
+N_Q_HELP = "the same by their number"
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:

@@ -80,6 +80,8 @@ class Row:
     split: str | None = None
     channel: int | None = None
     """the one channel of the file that is meant, from 0; None is all of them"""
+    stream: int | None = None
+    """the one stream of sound in the file that is meant, from 0; None is as the file says"""
     number: int | None = None
     """where there is a row for each channel: which of `one_of` it is, from 0"""
     one_of: OneOf | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pipelines.corpus.layouts.base import BadRow, Folder, Layout, Packed, Row, parent
 from pipelines.corpus.layouts.channels import ChannelRows
 from pipelines.corpus.sources.base import estimate_seconds, is_remote, rejected
-from pipelines.corpus.sources.identity import FILE, VERSION, Versions, file_version
+from pipelines.corpus.sources.identity import FILE, STREAM, VERSION, Versions, file_version
 from pipelines.corpus.tables.alignment import ALIGNMENT, ALIGNMENTS, within
 from pipelines.corpus.tables.columns import UnusedColumns
 from pipelines.corpus.tables.hints import Hints
@@ -92,6 +92,9 @@ class LaidOut:
             if self.hints.layout_split not in (None, row.split):
                 self._seen.add(row.path)
                 self._elsewhere += 1
+                continue
+            if row.stream is not None and self.hints.stream not in (None, row.stream):
+                self._seen.add(row.path)
                 continue
             try:
                 recording = self._recording(row)
@@ -177,6 +180,7 @@ class LaidOut:
         return replace(
             plain,
             id=id,
+            locator=dict(plain.locator) | ({} if row.stream is None else {STREAM: row.stream}),
             start=row.start,
             end=row.end,
             channel=row.channel,

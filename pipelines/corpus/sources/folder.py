@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -35,7 +34,7 @@ from pipelines.corpus.sources.listing import (
     is_folder,
     list_folder,
 )
-from pipelines.corpus.sources.sidecars import READ_AS, apart, read_sidecars
+from pipelines.corpus.sources.sidecars import READ_AS, apart, gathered, read_sidecars
 from pipelines.corpus.sources.tar import member_place, open_member
 from pipelines.corpus.tables.hints import NotLaidOut
 from pipelines.system.places import require_inside
@@ -69,15 +68,12 @@ class FolderSource(Source):
 
     def scan(self) -> Iterator[Recording]:
         listing = list_folder(self.spec, follow_links=self.follow_links)
-        by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        for name in listing.files:
-            if extension(name) in READ_AS:
-                by_stem[_stem(name)].append(name)
         audio = [
             name
             for name, entry in listing.files.items()
             if is_audio(name) or (entry.outside and "." not in name)
         ]
+        by_stem = gathered((name for name in listing.files if extension(name) in READ_AS), audio)
         elsewhere = apart([name for names in by_stem.values() for name in names], audio)
 
         def of_file(name: str) -> Recording:
@@ -250,9 +246,9 @@ def _unused(
     tables = [name for name in rest if _TABLES.fullmatch(PurePosixPath(name).name)]
     alone = [
         name
-        for names in by_stem.values()
+        for stem, names in by_stem.items()
         for name in names
-        if _stem(name) not in stems and name not in tables and name not in used
+        if stem not in stems and name not in tables and name not in used
     ]
     others = set(rest) - set(tables) - {name for names in by_stem.values() for name in names}
     if tables:

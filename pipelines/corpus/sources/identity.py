@@ -16,6 +16,9 @@ from pipelines.system.places import is_remote
 from pipelines.system.remote import filesystem
 from tokenizer.errors import FailureKind, RecordingError
 
+STREAM = "stream"
+"""key of a locator: which of a file's streams of sound is meant, where it is not the file's own
+choice"""
 VERSION = "version"
 """key of a locator under which it is kept"""
 FILE = "file"
@@ -27,6 +30,8 @@ AUDIO = "audio"
 reading it"""
 _STAMPS = ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modified", "updated")
 """what file systems call a file's version, best first"""
+_WEB_STAMPS = ("Last-Modified", "ETag")
+"""the same of a web host: of a file that lies on several machines ETags are often different"""
 _WHILE = 20.0
 """seconds"""
 _FEW = 64
@@ -43,12 +48,12 @@ def stat_version(status: os.stat_result) -> str:
 
 def info_version(info: Mapping[str, Any]) -> str | None:
     """Version of a remote file, from what its file system tells; None when that is nothing."""
-    stamp = next((info[name] for name in _STAMPS if info.get(name) is not None), None)
-    return (
-        None
-        if info.get("size") is None
-        else f"{info['size']}" + ("" if stamp is None else f"-{stamp}")
-    )
+    stamps = _WEB_STAMPS if "mimetype" in info or "Last-Modified" in info else _STAMPS
+    stamp = next((info[name] for name in stamps if info.get(name) is not None), None)
+    if info.get("size") is None and (stamp is None or stamps is _STAMPS):
+        return None
+    size = "" if info.get("size") is None else f"{info['size']}"
+    return size + ("" if stamp is None else f"-{stamp}")
 
 
 def file_version(uri: str) -> str | None:
@@ -108,8 +113,14 @@ def require_same(name: str, planned: Any, now: str | None) -> None:
 def differ(planned: str, now: str) -> bool:
     """Whether two versions are of different files."""
     # A listing may tell less than a look at the file itself: what both tell must agree.
-    parts = zip(planned.split("-", 1), now.split("-", 1), strict=False)
-    return any(one != other for one, other in parts)
+    parts = list(zip(planned.split("-", 1), now.split("-", 1), strict=False))
+    if len(parts) == 2 and _is_etag(parts[1][0]) != _is_etag(parts[1][1]):
+        parts = parts[:1]  # a host that tells its files' times now, or does not any more
+    return any(one != other for one, other in parts if one and other)
+
+
+def _is_etag(stamp: str) -> bool:
+    return stamp.removeprefix("W/").startswith('"')
 
 
 class Versions:

@@ -1,21 +1,32 @@
-"""Text and metadata beside a recording: `x.txt`, `x.json` and `x.TextGrid` beside `x.wav`."""
+"""Text and metadata beside a recording: `x.txt`, `x.json`, `x.TextGrid` and subtitles beside
+`x.wav`."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.corpus.tables.alignment import ERROR
+from pipelines.corpus.tables.captions.subtitles import (
+    is_whisper_cpp,
+    read_srt,
+    read_vtt,
+    read_whisper_cpp,
+)
 from pipelines.corpus.tables.lines import marked_encoding
 from pipelines.corpus.tables.values import FIELDS, SIDECAR_ERROR, Fields, take_fields
 from pipelines.corpus.tables.word_files import textgrid_tiers
 from tokenizer.errors import RecordingError
 
-READ_AS = ("txt", "json", "cls", "textgrid")
-"""endings of sidecars, without the dot"""
+READ_AS = ("srt", "vtt", "txt", "json", "cls", "textgrid")
+"""endings of sidecars, without the dot; of what several say the last counts"""
+_SUBTITLES = ("srt", "vtt")
+_TAGGED = re.compile(r"(.+)\.([A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)")
+"""`x.en`, `x.pt-BR`"""
 
 
 def read_sidecars(
@@ -58,6 +69,31 @@ def read_sidecars(
     return fields, meta
 
 
+def gathered(names: Iterable[str], audio: Iterable[str]) -> dict[str, list[str]]:
+    """Sidecars by the audio's name without its ending: `x.txt`, and of `x.mp3` also `x.mp3.srt`, as
+    whisper.cpp calls it, and `x.en.vtt`, as yt-dlp does, if it is the only one of its kind."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    files = {*audio}
+    stems = {_stem(name) for name in files}
+    other: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in names:
+        stem, ending = _stem(name), _ending(name)
+        tagged = _TAGGED.fullmatch(stem) if ending in _SUBTITLES else None
+        if stem in stems:
+            found[stem].append(name)
+        elif stem in files:
+            other[_stem(stem), ending].append(name)
+        elif tagged is not None and tagged[1] in stems:
+            other[tagged[1], ending].append(name)
+        else:
+            found[stem].append(name)
+    for (stem, ending), given in other.items():
+        is_one = len(given) == 1 and ending not in map(_ending, found[stem])
+        for name in given:
+            found[stem if is_one else _stem(name)].append(name)
+    return found
+
+
 def apart(sidecars: Iterable[str], audio: Iterable[str]) -> dict[str, str]:
     """TextGrids that lie in a folder of their own, as aligners write them, by the audio that each
     is about: the only one with its name, and with its folder's too where names repeat."""
@@ -75,6 +111,14 @@ def apart(sidecars: Iterable[str], audio: Iterable[str]) -> dict[str, str]:
                 found.setdefault(theirs[tail][0], names[0])
         left = [name for name in left if name not in found.values()]
     return found
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower().lstrip(".")
 
 
 def _by_tail(names: Iterable[str], parts: int) -> dict[tuple[str, ...], list[str]]:
@@ -96,10 +140,17 @@ def _parse(ending: str, content: bytes, encoding: str | None) -> dict[str, Any]:
         return {"cls": text.strip()}
     if ending == "textgrid":
         return _tiers(text)
+    if ending in _SUBTITLES:
+        return _named(ending, read_srt(text) if ending == "srt" else read_vtt(text))
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError(f"a JSON object is expected, not {type(values).__name__}")
-    return values
+    return _named(ending, read_whisper_cpp(values)) if is_whisper_cpp(values) else values
+
+
+def _named(ending: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the file that words could not be read of."""
+    return values | {ERROR: f".{ending}: {values[ERROR]}"} if ERROR in values else values
 
 
 def _tiers(text: str) -> dict[str, Any]:

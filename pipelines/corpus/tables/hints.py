@@ -11,7 +11,7 @@ from tokenizer.errors import SourceError, UsageError
 
 MAPPED = ("path", "id", "text", "speaker", "language", "start", "end", "duration")
 """fields that `--map` may give a column to"""
-SAID = ("layout", "layout_split", "map", "audio_root", "delimiter", "encoding")
+SAID = ("layout", "layout_split", "map", "audio_root", "delimiter", "encoding", "stream")
 """settings of a run that are arguments of `parse_hints`"""
 PLAIN = "folder"
 """the name for no layout: audio files, and sidecars beside them"""
@@ -53,6 +53,8 @@ class Hints:
     """folder that relative paths in a table are in; None is the table's own"""
     delimiter: str | None = None
     """one character"""
+    stream: int | None = None
+    """the one stream of each file that is wanted, where a layout has rows for several"""
     encoding: str | None = None
     """of tables and transcripts, as Python calls it; None is UTF-8, or what a mark says"""
 
@@ -101,6 +103,7 @@ def parse_hints(
     audio_root: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    stream: int | None = None,
 ) -> Hints:
     """Hints as they are written on the command line.
 
@@ -115,7 +118,15 @@ def parse_hints(
             )
     if encoding is not None:
         encoding = _codec(encoding)
-    return Hints(layout, layout_split, _columns(map), audio_root, delimiter, encoding)
+    return Hints(
+        layout,
+        layout_split,
+        _columns(map),
+        audio_root,
+        delimiter,
+        stream=stream,
+        encoding=encoding,
+    )
 
 
 def _codec(name: str) -> str:

@@ -27,6 +27,10 @@ _SAME = (
     "chunk_length",
     "chunk_stride",
     "codebook_size",
+    "codebook_sizes",
+    "level_repeats",
+    "window_length",
+    "window_context",
     "weights_sha256",
     "has_scales",
 )
@@ -59,6 +63,8 @@ class Stream:
         self.spec = self.datasets[0].spec
         self.n_q = self.datasets[0].codebooks
         self.channels = self.datasets[0].channels
+        self.sizes = self.spec.sizes[: self.datasets[0].n_q] * (self.channels or 1)
+        """entries of the codebook of each row of a sample's codes"""
         self.crop = crop
         self._units = None if crop is None else crop.units(self.spec)
         self._seed = seed

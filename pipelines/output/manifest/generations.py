@@ -7,9 +7,9 @@
                                        gives, and moved here afterwards, by whoever comes first
 
 So a generation is there with its plan, or it is not. The next begins once every shard of those
-before is committed. Shards are numbered through: after twelve come `train-00012-of-00015` and so
-on, and readers of shards need not know of it. A commit record bears the fingerprint of the
-configuration with its own generation's plan.
+before is committed. Shards of a split are numbered through: after twelve come
+`train-00012-of-00015` and so on, and readers of shards need not know of it. A commit record bears
+the fingerprint of the configuration with its own generation's plan.
 
 A retry plans recordings that are in an earlier plan and failed there. From then on their earlier
 failures count for nothing: the last verdict does (`Generation.retried`).
@@ -18,6 +18,7 @@ failures count for nothing: the last verdict does (`Generation.retried`).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,8 +44,8 @@ class Generation:
     kind: str
     """`FIRST`, `APPEND` or `RETRY`"""
     plan: PlanFacts
-    first: int
-    """number of its first shard"""
+    before: Mapping[str, int]
+    """shards of each split that were planned earlier"""
     fingerprint: str
     """of the configuration with its plan"""
     staged: str | None = None
@@ -55,7 +56,7 @@ class Generation:
     @property
     def names(self) -> list[str]:
         """Of its shards, in order."""
-        return shard_names(self.plan.named_splits, self.first)
+        return shard_names(self.plan.named_splits, self.before)
 
     @property
     def place(self) -> str:
@@ -84,7 +85,7 @@ def first_of(stored: StoredRun) -> Generation:
     """
     if stored.plan is None:
         raise ManifestError("names no plan: choose another OUT")
-    return Generation(0, FIRST, stored.plan, 0, stored.fingerprint)
+    return Generation(0, FIRST, stored.plan, {}, stored.fingerprint)
 
 
 def following(before: Generation, kind: str, plan: PlanFacts, stored: StoredRun) -> Generation:
@@ -93,7 +94,7 @@ def following(before: Generation, kind: str, plan: PlanFacts, stored: StoredRun)
         before.number + 1,
         kind,
         plan,
-        before.first + before.plan.shards,
+        Counter(before.before) + Counter(dict(before.plan.named_splits)),
         replace(stored, plan=plan).fingerprint,
     )
 

@@ -168,7 +168,7 @@ class StoredManifest:
         for name in (generation.place, staged, generation.place):
             try:
                 with self.storage.fetch(name) as path:
-                    plan = Plan.from_path(path, facts.sha256, generation.first)
+                    plan = Plan.from_path(path, facts.sha256, generation.before)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pipelines.output.manifest.sealing import seal, unseal
 from tokenizer.errors import FailureKind, ShardError
 
+_MANY = 1 << 14
+"""counts that are packed more tightly"""
 NO_ERRORS = (FailureKind.FILTERED, FailureKind.DROPPED)
 """kinds of failures that are none of a run: what somebody asked for"""
 
@@ -201,11 +203,15 @@ class Totals:
 
 def pack_counts(counts: NDArray[np.int64] | None) -> str | None:
     """int64 `[n_q, codebook_size]` as text: base64 of zlib of little-endian uint64, after its
-    number of rows."""
+    number of rows; of many counts, of as few bytes each as hold the largest, after their number."""
     if counts is None:
         return None
-    packed = zlib.compress(counts.astype("<u8").tobytes(), 9)
-    return f"{counts.shape[0]}:{base64.b64encode(packed).decode()}"
+    width = 8
+    if counts.size > _MANY:
+        width = next(one for one in (1, 2, 4, 8) if int(counts.max()) < 1 << (8 * one))
+    packed = zlib.compress(counts.astype(f"<u{width}").tobytes(), 9)
+    head = f"{counts.shape[0]}:" if width == 8 else f"{counts.shape[0]}:{width}:"
+    return f"{head}{base64.b64encode(packed).decode()}"
 
 
 def unpack_counts(text: str) -> NDArray[np.int64]:
@@ -215,11 +221,12 @@ def unpack_counts(text: str) -> NDArray[np.int64]:
         ShardError: not what it makes.
     """
     try:
-        rows, content = text.split(":")
+        rows, *width, content = text.split(":")
+        kind = f"<u{int(width[0]) if width else 8}"
         return (
-            np.frombuffer(zlib.decompress(base64.b64decode(content)), "<u8")
+            np.frombuffer(zlib.decompress(base64.b64decode(content)), kind)
             .astype(np.int64)
             .reshape(int(rows), -1)
         )
-    except (ValueError, zlib.error) as error:
+    except (ValueError, TypeError, zlib.error) as error:
         raise ShardError(f"counts of codes that cannot be read: {error}") from error

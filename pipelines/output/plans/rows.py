@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,20 @@ def _writer_of(ensure_ascii: bool) -> Callable[[Any], str]:
 
 
 _locator, _meta = _writer_of(True), _writer_of(False)
+
+
+def _located(locator: Mapping[str, Any]) -> str:
+    """What `_locator` writes; most have a version alone, whose text is known."""
+    if len(locator) == 1:
+        (name,) = locator
+        version = locator[name]
+        if name == "version" and type(version) is str and _SIMPLE.fullmatch(version):
+            return f'{{"version": "{version}"}}'
+    return _locator(dict(locator))
+
+
+_SIMPLE = re.compile(r"[A-Za-z0-9 .:/+=_-]*")
+"""text that stands in JSON as it is"""
 _PLAIN = ("id", "uri", "start", "end", "seconds", "text", "language", "speaker", "channel")
 """columns that hold a field as it is"""
 
@@ -54,7 +69,12 @@ class RowWriter:
     bytes."""
 
     def __init__(self, path: str) -> None:
-        self._writer = pq.ParquetWriter(
+        self._writer: Any = self._open(path)
+        self._tables: list[pa.Table] = []
+        self._empty()
+
+    def _open(self, path: str) -> Any:
+        return pq.ParquetWriter(
             path,
             SCHEMA,
             compression="zstd",
@@ -62,7 +82,6 @@ class RowWriter:
             write_statistics=["shard", "id"],
             write_page_checksum=True,
         )
-        self._empty()
 
     def add(self, shard: int, recording: Recording) -> None:
         """One recording; shards come in order."""
@@ -70,15 +89,27 @@ class RowWriter:
         self._shards.append(shard)
         self._recordings.append(recording)
         # As text they are small, whatever is in them.
-        self._locators.append(_locator(dict(locator)) if locator else None)
+        self._locators.append(_located(locator) if locator else None)
         self._metas.append(_meta(dict(meta)) if meta else None)
         if len(self._shards) == GROUP:
             self._write()
+
+    def add_rows(self, table: pa.Table) -> None:
+        """Rows as they are in another plan; a file is written in this way alone, or in the other
+        alone."""
+        self._tables.append(table)
+        if sum(map(len, self._tables)) >= GROUP:
+            whole = pa.concat_tables(self._tables)
+            full = len(whole) // GROUP * GROUP
+            self._writer.write_table(whole.slice(0, full), row_group_size=GROUP)
+            self._tables = [whole.slice(full)]
 
     def close(self, facts: Mapping[str, str]) -> None:
         """Write what is left, and facts about the whole."""
         if self._shards:
             self._write()
+        if any(map(len, self._tables)):
+            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=GROUP)
         self._writer.add_key_value_metadata(dict(facts))
         self._writer.close()
 
@@ -89,14 +120,35 @@ class RowWriter:
         }
         columns |= {"shard": self._shards, "locator": self._locators, "meta": self._metas}
         table = pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
-        self._writer.write_table(table, row_group_size=GROUP)
+        self._put(table)
         self._empty()
+
+    def _put(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=GROUP)
 
     def _empty(self) -> None:
         self._shards: list[int] = []
         self._recordings: list[Recording] = []
         self._locators: list[str | None] = []
         self._metas: list[str | None] = []
+
+
+class Spool(RowWriter):
+    """The same rows in a stream of Arrow's, for as long as a process wants them again: a third of
+    the cost."""
+
+    def _open(self, path: str) -> Any:
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+        return pa.ipc.new_stream(path, SCHEMA, options=options)
+
+    def _put(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+
+    def end(self) -> None:
+        """Write what is left."""
+        if self._shards:
+            self._write()
+        self._writer.close()
 
 
 def to_recordings(table: pa.Table) -> Iterable[Recording]:

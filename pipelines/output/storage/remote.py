@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from fsspec.utils import get_protocol
+
 from pipelines.output.storage.base import Storage, as_output_error
 from pipelines.system.outages import is_refused
 from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
@@ -31,6 +33,8 @@ class RemoteStorage(Storage):
             self._fs, self._base = filesystem(self.root, AS_OUTPUT)
         except ValueError as error:
             raise OutputError(f"{root} cannot be opened: {error}") from error
+        self._one_state, self._looked = get_protocol(self.root) == "hf", False
+        """whether it is a commit on the Hub: it is read, and written by `push` alone"""
 
     def read(self, name: str) -> bytes:
         with self._told("read", name):
@@ -82,7 +86,7 @@ class RemoteStorage(Storage):
 
     def exists(self, name: str) -> bool:
         with self._told("read", name):
-            self._fs.invalidate_cache()
+            self._look_again()
             return bool(self._fs.exists(self._path(name)))
 
     def remove(self, name: str) -> None:
@@ -97,7 +101,7 @@ class RemoteStorage(Storage):
     def remove_if(self, name: str, content: bytes) -> bool:
         with self._told("removed", name):
             try:
-                self._fs.invalidate_cache()
+                self._look_again()
                 tag = self._fs.info(self._path(name)).get("ETag")
                 # The tag is older than what is read: a content that was not there with it is not
                 # removed with it either.
@@ -111,7 +115,7 @@ class RemoteStorage(Storage):
 
     def list(self, folder: str) -> list[str]:
         with self._told("listed", folder):
-            self._fs.invalidate_cache()
+            self._look_again()
             try:
                 found = self._fs.ls(self._path(folder), detail=True)
             except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +126,7 @@ class RemoteStorage(Storage):
 
     def find(self, folder: str) -> Mapping[str, int]:
         with self._told("listed", folder):
-            self._fs.invalidate_cache()
+            self._look_again()
             root = self._path(folder)
             try:
                 found = self._fs.find(root, detail=True)
@@ -135,12 +139,12 @@ class RemoteStorage(Storage):
 
     def size(self, name: str) -> int:
         with self._told("read", name):
-            self._fs.invalidate_cache()
+            self._look_again()
             return int(self._fs.size(self._path(name)))
 
     def open(self, name: str) -> IO[bytes]:
         with self._told("read", name):
-            self._fs.invalidate_cache()
+            self._look_again()
             file: IO[bytes] = self._fs.open(self._path(name))
             return file
 
@@ -165,6 +169,13 @@ class RemoteStorage(Storage):
         """The file system and the path on it, for readers that fetch whole objects at a time."""
         return self._fs, self._path(name)
 
+    def _look_again(self) -> None:
+        """Others write to a store meanwhile, and clients remember listings. What lies on the Hub
+        is a commit, of which one listing is enough, and requests are counted there."""
+        if not self._looked:
+            self._looked = self._one_state
+            self._fs.invalidate_cache()
+
     def _holds(self, name: str, content: bytes) -> bool:
         """Whether an object that was there when it was to be created is this writer's own.
 
@@ -181,6 +192,11 @@ class RemoteStorage(Storage):
     def _told(self, what: str, name: str) -> Iterator[None]:
         """A missing object is the caller's to judge; whatever else the store says is one line for
         the user."""
+        if self._one_state and what in ("written", "removed"):
+            raise OutputError(
+                f"{self.root} can be read, not changed: download it (`hf download`), or make it "
+                "anew here and `codecshards push` it"
+            )
         try:
             yield
         except OSError as error:

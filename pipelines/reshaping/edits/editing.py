@@ -198,6 +198,11 @@ class _Editor:
         self._display.message(
             f"{self._out}: {many(rows, 'recording')} {what}, in {many(len(found), 'shard')}"
         )
+        if drops and self._storage.exists("audit/index.html"):
+            self._display.message(
+                f"{self._out}/audit is of before, and may play what was taken out: run "
+                "`codecshards audit` again, or remove it"
+            )
         return Edited(self._out, rows, len(found))
 
     def _look(self, changes: Changes) -> dict[int, int]:

@@ -35,6 +35,7 @@ from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.export_audio import decode_recording, find_row
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
+from pipelines.output.inspect import inspect
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import hash_file
 from pipelines.output.manifest.sealing import seal, unseal
@@ -198,6 +199,38 @@ def test_an_audit_that_was_interrupted_on_ray_goes_on_where_it_stopped(
     did, resumed = audited_now(out, options, monkeypatch)
     assert len(did) == 2
     assert resumed.recordings == audit(str(out), options=replace(options, workers=0)).recordings
+
+
+def test_a_state_from_before_an_edit_is_healed_and_says_what_changed(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An audit that was broken off, and a report: the first is gone on with where shards are the
+    same, the second is known to be of before."""
+    options = replace(QUIET, quiet=False, all=True)
+    interrupted(out, options, 4, monkeypatch)
+    gone = find_first(out)
+    pipelines.drop_codes(str(out), [gone], reason="withdrawn")
+    capsys.readouterr()
+    did, report = audited_now(out, options, monkeypatch)
+    said = capsys.readouterr().err
+    assert "was edited since (1 recording taken out: withdrawn): what this audit" in said
+    assert gone not in {one.id for one in report.recordings} and 0 < len(did) < 6
+    assert inspect(str(out)).audit["since"] == ""  # type: ignore[index]
+    other = report.recordings[0].id
+    pipelines.drop_codes(str(out), [other], quiet=False)
+    assert "may play what was taken out" in capsys.readouterr().err
+    assert "edited since (1 recording taken out)" in inspect(str(out)).audit["since"]  # type: ignore[index]
+    page = {path for path in (out / "audit").rglob("*") if path.is_file()}
+    again = audit(str(out), options=options)
+    assert "the last audit is of before, and is replaced" in capsys.readouterr().err
+    assert other not in (out / "audit" / "report.json").read_text()
+    assert len(again.recordings) == len(report.recordings) - 1
+    assert len({path for path in (out / "audit").rglob("*") if path.is_file()}) < len(page)
+
+
+def find_first(out: Path) -> str:
+    (first, *_) = sorted((out / "data").iterdir())
+    return str(pq.read_table(first, columns=["id"]).to_pylist()[0]["id"])
 
 
 @pytest.mark.parametrize(

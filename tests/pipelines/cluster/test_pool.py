@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -94,9 +94,12 @@ class Stage:
 
     def run(self, items: str, cores: int = 2) -> None:
         caller = Caller[str, str](str, lambda _, result: self.done.append(result), self.fail)
+        self.pool(cores).run(list(items), caller)
+
+    def pool(self, cores: int = 2) -> Pool[str, str]:
         pool: Pool[str, str] = Pool(Cluster(cores, 0, True), None, "a worker", self)  # type: ignore[arg-type]
         pool._team._new = self.new
-        pool.run(list(items), caller)
+        return pool
 
     def fail(self, item: str, reason: str) -> None:
         self.failed[item] = reason
@@ -186,3 +189,52 @@ def test_it_says_what_it_waits_for(stage: Stage, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(KeyboardInterrupt):
         stage.run("a")
     assert stage.said == ["waiting for a place for a worker: 0 of 4 CPUs of the cluster are free …"]
+
+
+def test_items_are_taken_as_there_is_room_for_them(stage: Stage) -> None:
+    taken: list[str] = []
+
+    def coming() -> Iterator[str]:
+        for item in "abcdefghijklmnop":
+            assert len(taken) - len(stage.done) <= 2 * pools.AHEAD + 2
+            taken.append(item)
+            yield item
+
+    caller = Caller[str, str](str, lambda _, result: stage.done.append(result), stage.fail)
+    stage.pool().run(coming(), caller)
+    assert sorted(stage.done) == list("ABCDEFGHIJKLMNOP") and len(stage.actors) == 2
+
+
+def test_no_more_bytes_are_held_than_one_actor_needs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "MOST_BYTES", 10)
+    held: list[int] = []
+
+    def coming() -> Iterator[str]:
+        for item in "abcdefgh":
+            held.append(len(held) - len(stage.done) - len(stage.failed))
+            yield item
+
+    stage.fate = lambda item, actor: CRASH if item == "c" else None
+    caller = Caller[str, str](
+        str, lambda _, result: stage.done.append(result), stage.fail, size=lambda item: 10
+    )
+    stage.pool().run(coming(), caller)
+    assert sorted(stage.done) == list("ABDEFGH") and list(stage.failed) == ["c"]
+    assert max(held) <= 4, "one that waits, and those at work"
+
+
+def test_parts_of_what_failed_are_done_one_by_one(stage: Stage) -> None:
+    stage.fate = lambda item, actor: CRASH if "c" in item else None
+    pool = stage.pool()
+
+    def fail(item: str, reason: str) -> None:
+        if len(item) > 1:
+            pool.add(reversed(item), caller)
+        else:
+            stage.fail(item, reason)
+
+    caller = Caller[str, str](str, lambda _, result: stage.done.append(result), fail)
+    pool.run(["ab", "cd", "ef"], caller)
+    assert sorted(stage.done) == ["AB", "D", "EF"] and list(stage.failed) == ["c"]

@@ -18,11 +18,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import pytest
+import soundfile
 from corpora import write_corpus
 from s3 import Bucket
+from stored_rows import by_id
 
 from pipelines import AuditOptions, audit
+from pipelines.decoding.many import decode_many
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect
 from pipelines.output.verify import verify
@@ -218,6 +222,33 @@ def test_nodes_reach_the_driver_s_store(scene: Scene, bucket: Bucket) -> None:
     assert "real time" in text and "recordings failed" in text
 
 
+def test_several_sources_by_channel_and_split_are_as_in_one_process(
+    scene: Scene, tmp_path: Path
+) -> None:
+    talks = tmp_path / "test-clean" / "1" / "2"
+    talks.mkdir(parents=True)
+    noise = np.random.default_rng(0).standard_normal((20_000, 2)) * 0.1
+    for number in range(3):
+        soundfile.write(talks / f"1-2-000{number}.flac", noise[number:], 16_000)
+    (talks / "1-2.trans.txt").write_text("".join(f"1-2-000{n} WORD {n}\n" for n in range(3)))
+    config = TokenizeConfig(
+        (str(scene.corpus), str(tmp_path / "test-clean")),
+        codec="mulaw",
+        shard_hours=float(SHARD_HOURS),
+        channels="split",
+    )
+    for out, options in (
+        ("here", RunOptions(workers=0, quiet=True)),
+        ("ray", RunOptions(address=scene.address, quiet=True)),
+    ):
+        tokenize_corpus(config, str(tmp_path / out), options)
+    assert shard_bytes(tmp_path / "ray") == shard_bytes(tmp_path / "here")
+    assert verify(str(tmp_path / "ray")) == []
+    rows = by_id(tmp_path / "ray", "test_clean")
+    texts = {id.rpartition("/")[2]: row["text"] for id, row in rows.items()}
+    assert texts == {f"1-2-000{n}.flac#{c}": f"WORD {n}" for n in range(3) for c in (0, 1)}
+
+
 def test_without_an_address_a_run_has_a_ray_of_its_own(scene: Scene, tmp_path: Path) -> None:
     """Though a cluster runs on this machine, which is none of its business."""
     process = scene.start(tmp_path / "out", "--codec", "mulaw", "--workers", "2")
@@ -387,6 +418,64 @@ def test_an_audit_loses_nothing_with_a_node_and_an_actor(scene: Scene, tmp_path:
     error = process.communicate(timeout=240)[1]
     assert process.returncode == 0 and "trying again" in error, error
     assert json.loads(report.read_text())["recordings"] == expected
+
+
+SLOW = """
+import sys, time
+from pipelines.cli.main import main
+from pipelines.decoding import on_cluster
+
+class Slow(on_cluster.DecodeWorker):
+    def run(self, group):
+        time.sleep(0.4)
+        return super().run(group)
+
+on_cluster.DecodeWorker, on_cluster._GROUP_SECONDS = Slow, 2.0
+sys.exit(main())
+"""
+
+
+def test_decoding_loses_nothing_with_a_node_an_actor_and_the_driver(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Files, table and lists are those of one process, though it was stopped and gone on with."""
+    decode_many(str(scene.plain), str(tmp_path / "here" / "to"), workers=0, quiet=True)
+    to = tmp_path / "there" / "to"
+    arguments = ["decode", str(scene.plain), "--all", "--to", str(to), "--address", scene.address]
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        scene.started.append(process)
+        return process
+
+    first = start()
+    wait_for(lambda: list(to.rglob("*.flac")) or first.poll() is not None)
+    assert first.poll() is None, first.communicate()[1]
+    first.kill()
+    first.communicate()
+    begun = len(list(to.rglob("*.flac")))
+    node = scene.cluster.add_node(num_cpus=2, object_store_memory=256 << 20)
+    second = start()
+    try:
+        wait_for(lambda: len(list(to.rglob("*.flac"))) > begun + 2 or second.poll() is not None)
+        kill([*actors("PoolActor.run"), *actors("PoolActor")][:1], signal.SIGKILL)
+    finally:
+        scene.cluster.remove_node(node, allow_graceful=False)
+    error = second.communicate(timeout=240)[1]
+    assert second.returncode == 0 and "trying again" in error, error
+    assert "Traceback" not in error
+    assert decoded(to) == decoded(tmp_path / "here" / "to")
+
+
+def decoded(to: Path) -> dict[str, bytes]:
+    """All that a folder of recordings holds, with its own place taken out of the list for Kaldi."""
+    return {
+        path.relative_to(to).as_posix(): path.read_bytes().replace(str(to).encode(), b"TO")
+        for path in to.rglob("*")
+        if path.is_file() and ".decode" not in path.parts
+    }
 
 
 def decoders() -> list[int]:

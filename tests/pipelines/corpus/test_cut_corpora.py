@@ -241,6 +241,23 @@ def test_long_segments_of_a_table_are_cut_within_their_bounds(tmp_path: Path) ->
     assert len(spans) == 3 and all(1.6 <= meta["start"] < meta["end"] <= 8.0 for meta in spans)
 
 
+@pytest.mark.parametrize("kind", ["fixed", "silence"])
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "mp3"])
+def test_the_true_length_wins_over_the_one_that_a_table_says(
+    kind: str, form: str, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / f"long.{form}", beats(), RATE)
+    found = []
+    for number, said in enumerate([{}, {"duration": 0.7}, {"duration": 400.0}]):
+        source = manifest(tmp_path, {"path": f"long.{form}"} | said)
+        run(source, tmp_path / f"{number}", cut=kind, cut_pad=None)
+        found.append(by_id(tmp_path / f"{number}"))
+    assert found[1] == found[2] == found[0] and len(found[0]) >= 3
+    if kind == "fixed":
+        whole = heard_by_ffmpeg(tmp_path / f"long.{form}").shape[1]
+        assert sum(row["num_samples"] for row in found[0].values()) == whole
+
+
 def test_channels_are_cut_at_the_same_places_and_stay_together(tmp_path: Path) -> None:
     samples = beats()
     samples[: 2 * RATE, 0], samples[6 * RATE :, 1] = 0, 0  # they take turns

@@ -337,7 +337,7 @@ SEGMENTED = (jsonl_segments, csv_segments, kaldi, kaldi_by_utterance, nemo_align
 
 def tokenize(source: Path | list[Path], out: Path, **also: Any) -> CodesDataset:
     named = str(source) if isinstance(source, Path) else [str(each) for each in source]
-    config = TokenizeConfig(source=named, codec="mulaw", bandwidth=24.0, **also)
+    config = TokenizeConfig(source=named, codec="mulaw", bandwidth=24.0, split="all", **also)
     tokenize_corpus(config, str(out), RunOptions(workers=0, quiet=True))
     return CodesDataset(str(out))
 

@@ -315,14 +315,27 @@ def test_a_killed_run_leaves_nothing_by_the_name_and_the_next_one_is_whole(
     assert len(list(read_indexed(new / "train"))) == len(rows)
 
 
+REPEATS = {1: (1,), 2: (1, 1), 3: (1, 2)}
+"""rows of each level, for the pattern that asks for them"""
+
+
+def repeats_for(pattern: str, n_q: int) -> tuple[int, ...] | None:
+    return REPEATS[n_q] if pattern == "interleaved" else None
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("sizes", [None, (16, 3, 9)])
 @pytest.mark.parametrize("n_q", [1, 3])
 @pytest.mark.parametrize("frames", [0, 1, 2, 7])
 def test_every_document_comes_back_and_what_a_model_left_unfinished(
-    pattern: str, n_q: int, frames: int
+    pattern: str, sizes: tuple[int, ...] | None, n_q: int, frames: int
 ) -> None:
-    codes = np.random.default_rng(frames).integers(0, 16, (n_q, frames), np.uint16)
-    map_ = TokenMap(pattern, n_q, 16, text_size=9)
+    own = None if sizes is None else sizes[:n_q]
+    rng = np.random.default_rng(frames)
+    codes = np.stack([rng.integers(0, size, frames) for size in own or (16,) * n_q])
+    codes = codes.astype(np.uint16)
+    map_ = TokenMap(pattern, n_q, 16, 9, own, repeats_for(pattern, n_q))
+    assert map_.size == map_.first_code + sum(own or (16,) * n_q)
     ids = map_.document(codes, [1, 2, 8])
     assert np.array_equal(map_.codes(ids), codes) and map_.text(ids) == [1, 2, 8]
     of = map_.specials
@@ -335,7 +348,7 @@ def test_every_document_comes_back_and_what_a_model_left_unfinished(
     for cut in range(len(audio)):
         found = map_.codes(audio[:cut])
         assert np.array_equal(found, codes[:, : found.shape[1]])
-        assert pattern != "flatten" or found.shape[1] == cut // n_q
+        assert pattern not in ("flatten", "interleaved") or found.shape[1] == cut // n_q
 
 
 def test_a_folder_that_was_made_again_is_read_again(out: str, tmp_path: Path) -> None:
@@ -352,7 +365,7 @@ def test_a_folder_that_was_made_again_is_read_again(out: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_token_where_it_cannot_be_is_refused(pattern: str) -> None:
-    map_ = TokenMap(pattern, 2, 16, text_size=9)
+    map_ = TokenMap(pattern, 2, 16, text_size=9, repeats=repeats_for(pattern, 2))
     ids = map_.document(np.zeros((2, 4), np.uint16))
     for wrong in (3, map_.specials["pad"], map_.first_code + 20, map_.first_code):
         broken = ids.copy()
@@ -364,3 +377,21 @@ def test_a_token_where_it_cannot_be_is_refused(pattern: str) -> None:
         map_.codes(np.array([map_.size]))
     with pytest.raises(UsageError):
         cs.codes_from_tokens(ids, {"vocabulary": {}})
+
+
+def test_an_export_of_levels_at_different_rates_has_orpheus_order() -> None:
+    """The ids of a frame's seven places follow each other, 4,096 apart."""
+    spec = replace(describe_mulaw(), n_q=7, codebook_size=4096, level_repeats=(1, 2, 4))
+    map_ = TokenMap.of("interleaved", spec, 7)
+    codes = np.arange(14, dtype=np.uint16).reshape(7, 2)
+    ids = map_.document(codes)[2:-2] - map_.first_code
+    assert (ids // 4096).tolist() == [*range(7)] * 2
+    assert (ids % 4096)[:7].tolist() == [0, 2, 6, 8, 4, 10, 12]
+    assert np.array_equal(map_.codes(map_.document(codes)), codes)
+    for n_q, repeats in ((3, (1, 2)), (1, (1,))):
+        assert TokenMap.of("interleaved", spec, n_q).repeats == repeats
+    with pytest.raises(UsageError, match="not for 4 codebooks"):
+        TokenMap.of("interleaved", spec, 4)
+    with pytest.raises(UsageError, match="levels run at different rates"):
+        TokenMap.of("interleaved", describe_mulaw(), 4)
+    assert TokenMap.of("delay", spec, 7).repeats is None

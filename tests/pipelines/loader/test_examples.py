@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tokenizer.codecs.encodec.seeded import write_seeded
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -34,9 +36,17 @@ def read_png(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "sounds"), [("train_music_lm", ["music"]), ("train_tts_lm", ["one_five", "three_two"])]
+    ("name", "sounds", "codec", "expected"),
+    [
+        ("train_music_lm", ["music"], None, 48_000),
+        ("train_tts_lm", ["one_five", "three_two"], None, 48_000),
+        ("train_tts_lm", ["one_five", "three_two"], "mono", 24_000),
+    ],
 )
-def test_examples_train_and_sound(name: str, sounds: list[str], tmp_path: Path) -> None:
+def test_examples_train_and_sound(
+    name: str, sounds: list[str], codec: str | None, expected: int, tmp_path: Path
+) -> None:
+    """Also with a codec that is mono and has no chunks and no scales."""
     command = [
         sys.executable,
         str(ROOT / "examples" / f"{name}.py"),
@@ -47,6 +57,8 @@ def test_examples_train_and_sound(name: str, sounds: list[str], tmp_path: Path) 
     ]
     if name == "train_music_lm":
         command += ["--seconds", "4"]
+    if codec is not None:
+        command += ["--codec", str(write_seeded(tmp_path / codec, model="24khz", size="reduced"))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
@@ -57,4 +69,4 @@ def test_examples_train_and_sound(name: str, sounds: list[str], tmp_path: Path) 
     )
     for sound in sounds:
         samples, rate = soundfile.read(tmp_path / f"{sound}.wav")
-        assert rate == 48_000 and 0.5 < len(samples) / rate < 3 and samples.std() > 0
+        assert rate == expected and 0.5 < len(samples) / rate < 3 and samples.std() > 0

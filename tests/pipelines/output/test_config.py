@@ -20,7 +20,7 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError
 
 SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
-CONFIG = TokenizeConfig(source="/music")
+CONFIG = TokenizeConfig(source="/music", split="train")
 STORED = StoredRun(CONFIG, SPEC, "1.0")
 HERE = Path(__file__).parent
 
@@ -41,8 +41,13 @@ def test_a_stored_run_survives_json() -> None:
 def test_a_file_of_the_first_version_is_read_and_gone_on_with() -> None:
     content = (HERE / "stored_run.json").read_bytes()
     values = unseal(content)
-    run = replace(STORED, plan=PlanFacts("ab" * 32, "train", 2, 7))
+    config = replace(CONFIG, bandwidth=6.0)
+    run = replace(STORED, config=config, plan=PlanFacts("ab" * 32, "train", 2, 7))
     assert StoredRun.from_json(values) == run and run.fingerprint == "fd5b13e923d9e924"
+    # However the same codebooks are asked for now, or left to the default.
+    for amount in ({"bandwidth": None}, {"bandwidth": None, "n_q": 4}):
+        now = replace(run, config=replace(config, **amount))
+        assert now.fingerprint == run.fingerprint and not run.differences(now)
     for part in ("config", "codec"):
         now = run.to_json()[part]
         assert {name: now[name] for name in values[part]} == values[part]

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peaks import peak_of
 
-from pipelines.output.plan import Plan, estimated, make_plan, place_in_shards, write_plan
+from pipelines.output.plan import Plan, make_plan, write_plan
 from pipelines.output.plans import distinct
+from pipelines.output.plans.placing import Placing, estimated, place_in_shards
 from pipelines.output.plans.rows import GROUP, SCHEMA
 from tokenizer import OutputError, SourceError
 from tokenizer.errors import ManifestError
@@ -89,7 +90,7 @@ def test_ids_that_share_a_hash_are_different_and_the_same_id_is_found_far_behind
             ids.check()
     many = (Recording(f"{n % (3 * distinct.BLOCK)}", f"{n}.wav") for n in range(4 * distinct.BLOCK))
     with pytest.raises(SourceError, match=rf"'0': 0\.wav and {3 * distinct.BLOCK}\.wav"):
-        collections.deque(place_in_shards(many, shard_hours=1), maxlen=0)
+        collections.deque(place_in_shards(many, Placing(1)), maxlen=0)
 
 
 def corpus(count: int, seconds: float | None = 10.0) -> Iterator[Recording]:

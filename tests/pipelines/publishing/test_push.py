@@ -18,12 +18,14 @@ import yaml
 from corpora import write_corpus
 from datasets import load_dataset
 from hub import TOKEN, Hub, stand_in
+from huggingface_hub import HfFileSystem
 
-from pipelines import push_codes
+from pipelines import drop_codes, push_codes
 from pipelines.cli.main import main
 from pipelines.loader.dataset import CodesDataset
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.edited_card import BEGIN, END, updated
+from pipelines.output.formats.parquet.writer import ParquetFormat
 from pipelines.publishing.anonymous import Anonymous
 from pipelines.run import tokenize_corpus
 from tokenizer.errors import OutputError, UsageError
@@ -41,6 +43,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
+        HfFileSystem.clear_instance_cache()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         yield hub
 
 
@@ -104,6 +108,51 @@ def test_what_arrives_are_the_rows_without_paths_of_this_machine(
         assert one.fields["text"] == other.fields["text"]
         place = one.fields["source_uri"]
         assert other.fields["source_uri"].endswith(f"/secret-place/speech/{place}")
+
+
+def test_a_second_push_reads_no_shard_again(
+    out: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is new: what the others became is remembered, by their contents."""
+    push_codes(str(out), NAME, quiet=True)
+    card, before = hub.files[NAME]["README.md"], dict(hub.files[NAME])
+    written: list[str] = []
+    write = ParquetFormat.write
+
+    def counted(self: ParquetFormat, path: str, *given: Any) -> None:
+        written.append(path)
+        write(self, path, *given)
+
+    monkeypatch.setattr(ParquetFormat, "write", counted)
+    again = push_codes(str(out), NAME, quiet=True)
+    assert (again.sent, again.there) == (0, len(before) - 2) and hub.files[NAME] == before
+    empty = len(list((out / "manifest/commits").iterdir())) - len(list((out / "data").iterdir()))
+    assert len(written) == empty == 1, "only the shard without a row"
+    # What is not there, or other, is sent whatever was remembered.
+    first, second, *_ = sorted(name for name in hub.files[NAME] if name.startswith("data/"))
+    del hub.files[NAME][first]
+    hub.files[NAME][second] = b"other"
+    assert push_codes(str(out), NAME, quiet=True).sent == 2 and hub.files[NAME] == before
+    # Other paths, other bytes.
+    assert push_codes(str(out), NAME, whole_uris=True, quiet=True).sent > 2
+    shutil.rmtree(tmp_path / "cache")
+    assert push_codes(str(out), NAME, quiet=True).sent > 2 and hub.files[NAME] == before
+    assert hub.files[NAME]["README.md"] == card
+
+
+def test_a_branch_is_made_and_pushed_to(out: Path, hub: Hub) -> None:
+    push_codes(str(out), NAME, license="cc-by-4.0", quiet=True)
+    main_files, arguments = dict(hub.files[NAME]), ["push", str(out), NAME, "--quiet"]
+    gone = next(iter(CodesDataset(str(out)))).id
+    drop_codes(str(out), [gone])
+    for _ in range(2):
+        assert main([*arguments, "--branch", "v2"]) == 0
+    assert hub.files[NAME] == main_files, "main is as it was"
+    there = hub.branches[NAME]["v2"]
+    assert there.keys() == main_files.keys() and there != main_files
+    one, other = (CodesDataset(f"hf://datasets/{NAME}{at}") for at in ("@v2", ""))
+    assert gone not in {row.id for row in one} and gone in {row.id for row in other}
+    assert len(one) == len(other) - 1
 
 
 def test_the_card_says_what_is_there(out: Path, hub: Hub, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_share_below_one_group_still_gives_a_split(out: Path, tmp_path: Path, 
 def test_merging_refuses_what_does_not_belong_together(out: Path, outs: Any, tmp_path: Path):
     small = str(tmp_path / "small")
     reshard_codes(str(out), small, bandwidth=3)
-    with pytest.raises(UsageError, match=r"bandwidth: 6 kbps in .*3 kbps in .*--bandwidth 3"):
+    with pytest.raises(UsageError, match=r"bandwidth: 6 kbps in .*3 kbps in .*--n-q 2"):
         merge_codes([str(out), small], str(tmp_path / "new"))
     with pytest.raises(UsageError, match=r"same id is in two of them: '000.wav', .* --prefix"):
         merge_codes([str(out), small], str(tmp_path / "new"), bandwidth=3)

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from killing import killed_at
 from stored_rows import by_id, stored_rows
 
 from codecshards import (
@@ -209,39 +207,6 @@ def test_a_shard_may_become_empty(own: Path):
     drop_codes(str(own), where="true")
     assert not list((own / "data").iterdir()) and verify(str(own)) == []
     assert inspect(str(own)).recordings == 0 and record["rows"]
-
-
-class Killer:
-    """Ends its own process for good at its nth change of a file."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def patch(self) -> None:
-        for name in ("write", "create", "move", "remove_if"):
-            setattr(LocalStorage, name, self._before(getattr(LocalStorage, name)))
-
-    def _before(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def changed(*given: Any) -> Any:
-            self.left -= 1
-            if not self.left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return method(*given)
-
-        return changed
-
-
-def killed_at(change: int, work: Callable[[], Any]) -> bool:
-    """Whether a process that is killed at its nth change did not come to its end."""
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        try:
-            Killer(change).patch()
-            work()
-        finally:
-            os._exit(0)
-    return os.waitpid(child, 0)[1] != 0
 
 
 def test_killed_at_any_step_it_is_as_before_or_as_after(out: Path, tmp_path: Path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,8 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from stored_rows import by_id, codes_of
 
-from codecshards import CodesDataset, CodesLoader, adopt_codes, drop_codes, reshard_codes
+from codecshards import (
+    CodesDataset,
+    CodesLoader,
+    adopt_codes,
+    drop_codes,
+    reshard_codes,
+    split_codes,
+)
 from pipelines.cli.main import main
+from pipelines.output.inspect import inspect
 from pipelines.output.verify import verify
 from tokenizer import ShardError, UsageError
 
@@ -169,6 +179,43 @@ def test_a_copy_of_our_own_shards_needs_no_word_on_the_codec(out: Path, tmp_path
     assert by_id(new) == by_id(out) and verify(str(new)) == []
     names = {path.name for path in (new / "data").iterdir()}
     assert names == {path.name for path in (out / "data").iterdir()}
+
+
+def test_the_card_says_which_codec_it_was(
+    outs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As `push` sends it, or `tokenize` leaves it; what people wrote into it stays."""
+    new = tmp_path / "new"
+    new.mkdir()
+    for path in sorted((outs["parquet"] / "data").iterdir()):
+        duckdb.sql(f"copy (from '{path}') to '{new / path.name}' (format parquet)")
+    card = (outs["parquet"] / "README.md").read_text()
+    (new / "README.md").write_text(card.replace("4 codebooks", "8 codebooks"))
+    assert main(["adopt", str(new)]) == 2
+    assert "give --codec" in capsys.readouterr().err
+    (new / "README.md").write_text(card.replace("# Audio codes", "# Our voices"))
+    assert main(["adopt", str(new)]) == 0
+    assert "by its README.md these are codes of mulaw, 6 kbps" in capsys.readouterr().err
+    assert by_id(new) == by_id(outs["parquet"]) and verify(str(new)) == []
+    codec, other = (inspect(str(one)).stored.codec for one in (new, outs["parquet"]))
+    assert replace(codec, device=other.device) == other
+    assert "# Our voices" in (new / "README.md").read_text()
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_several_splits_are_adopted_at_once(outs: dict[str, Path], tmp_path: Path, form: str):
+    made, new = tmp_path / "made", tmp_path / "new"
+    split_codes(str(outs[form]), str(made), valid=0.3, test=0.2)
+    shutil.copytree(made / "data", new / "data")
+    adopted = adopt_codes(str(new))
+    assert set(adopted.splits) == {"train", "valid", "test"}
+    assert by_id(new) == by_id(made) and verify(str(new)) == []
+    for name in adopted.splits:
+        one, other = (CodesDataset(folder, split=name) for folder in (new, made))
+        assert [row.id for row in one] == [row.id for row in other]
+    assert main(["inspect", str(new)]) == 0
+    drop_codes(str(new), [next(iter(CodesDataset(new, split="valid"))).id])
+    assert verify(str(new)) == []
 
 
 def test_what_cannot_be_adopted_is_told_in_a_line(outs: dict[str, Path], tmp_path: Path):

@@ -4,6 +4,7 @@ at every turn; at each step it holds what tokenizing from scratch gives."""
 from __future__ import annotations
 
 import hashlib
+import random
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from killing import killed_at
 from test_growth import as_folder, rows_of, state
 
 from pipelines import CodesDataset
@@ -88,28 +90,46 @@ def test_a_life(tmp_path: Path) -> None:
 
 
 def test_sixteen_parts_of_which_some_are_killed_give_the_bytes_of_one_run(tmp_path: Path) -> None:
+    """All sixteen have shards of their own, two of them two. They come in an order by chance; every
+    third is killed before it comes again, each at another of its changes of a file."""
     home, one, out = tmp_path / "corpus", tmp_path / "one", tmp_path / "out"
     home.mkdir()
-    as_folder(home, {f"{number:02d}": "text" for number in range(10)})  # five shards
+    as_folder(home, {f"{number:02d}": "text" for number in range(36)})  # 18 shards
     main(["tokenize", str(home), str(one), *OPTIONS, "--quiet"])
-    command = ["tokenize", str(home), str(out), *OPTIONS, "--part"]
-    killed_when([*command, "5/16"], (out / "manifest/config.json").exists)
-    together = [
-        subprocess.Popen(
-            [sys.executable, "-m", "codecshards", *command, f"{part}/16"],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-        )
-        for part in (3, 1)
+    command = ["tokenize", str(home), str(out), *OPTIONS, "--quiet", "--part"]
+    order = [*range(1, 17)]
+    random.Random(16).shuffle(order)
+    killed = [
+        killed_at(1 + turn % 4, lambda part=part: main([*command, f"{part}/16"]))
+        for turn, part in enumerate(order[::3])
     ]
-    for process in together:
-        process.communicate(timeout=100)
-        assert process.returncode == 0
-    for part in (16, 4, 2, 5, 9):
+    assert sum(killed) >= 4 and committed(out) < 18, killed
+    for part in reversed(order):
         assert main([*command, f"{part}/16"]) == 0
     files = [
         {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
         for folder in (one, out)
     ]
-    assert files[0] == files[1] and len(files[0]) == 5 and verify(str(out)) == []
+    assert files[0] == files[1] and len(files[0]) == 18 and verify(str(out)) == []
     assert (one / "README.md").read_bytes() == (out / "README.md").read_bytes()
+    assert not list(out.glob("manifest/staging/*"))
+
+
+def test_parts_at_once_plan_once(tmp_path: Path) -> None:
+    home, one, out = tmp_path / "corpus", tmp_path / "one", tmp_path / "out"
+    home.mkdir()
+    as_folder(home, {f"{number:02d}": "text" for number in range(4)})  # two shards
+    main(["tokenize", str(home), str(one), *OPTIONS, "--quiet"])
+    command = ["tokenize", str(home), str(out), *OPTIONS, "--part"]
+    together = [
+        subprocess.Popen(
+            [sys.executable, "-m", "codecshards", *command, f"{part}/2"],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+        )
+        for part in (2, 1)
+    ]
+    for process in together:
+        process.communicate(timeout=100)
+        assert process.returncode == 0
+    assert rows_of(one) == rows_of(out) and verify(str(out)) == []

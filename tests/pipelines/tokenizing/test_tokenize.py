@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from corpora import Maker, write_corpus
+from lag_codec import WHOLE
 from sounds import sound
 
 from pipelines.output.config import RunOptions, TokenizeConfig
@@ -27,6 +28,7 @@ from pipelines.output.storage import open_storage
 from pipelines.output.verify import verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, SourceError, UsageError, load_codec, read_audio
+from tokenizer.codecs import registry
 from tokenizer.codecs.encodec.seeded import write_seeded
 
 HERE = RunOptions(workers=0, quiet=True)
@@ -238,15 +240,16 @@ def test_flags_reach_the_rows_and_the_totals(tmp_path: Path) -> None:
     assert summary.failure_kinds == {"non_finite": 1}
 
 
-def test_without_windows_long_recordings_are_refused(
-    tmp_path: Path, seeded: Callable[[str], str]
+def test_what_is_too_long_for_a_codec_that_takes_recordings_whole_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(registry.CODECS, "whole", WHOLE)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     soundfile.write(corpus / "long.wav", sound(24_000 * 4, 1, 24_000).samples.T, 24_000)
     soundfile.write(corpus / "short.wav", sound(24_000, 1, 24_000).samples.T, 24_000)
     tokenize_corpus(
-        config(corpus, codec=seeded("24khz"), max_chunk_seconds=3.0), str(tmp_path / "out"), HERE
+        config(corpus, codec="whole", max_chunk_seconds=3.0), str(tmp_path / "out"), HERE
     )
     assert list(rows_of(tmp_path / "out")) == ["short.wav"]
     (failure,) = inspect(str(tmp_path / "out")).failures

@@ -32,6 +32,32 @@ def test_the_published_checkpoints_are_known_without_them(
     assert codec_facts(str(folder), bandwidth) == replace(loaded, weights_sha256="")
 
 
+def test_the_facts_of_codecs_without_a_bandwidth() -> None:
+    """By their papers: DAC's table of models, Mimi's 12.5 Hz, MusicGen's EnCodec."""
+    known = {
+        "facebook/encodec_32khz": (4, 2048, 50.0, 2.2),
+        "descript/dac_44khz": (9, 1024, 44_100 / 512, 9 * 10 * 44.1 / 512),
+        "descript/dac_24khz": (32, 1024, 75.0, 24.0),
+        "descript/dac_16khz": (12, 1024, 50.0, 6.0),
+        "kyutai/mimi": (32, 2048, 12.5, 4.4),
+        "hf-audio/xcodec-wavlm-mls": (8, 1024, 50.0, 4.0),
+        "hf-audio/xcodec2": (1, 65_536, 50.0, 0.8),
+        "neuphonic/neucodec": (1, 65_536, 50.0, 0.8),
+    }
+    for name, (n_q, size, rate, kbps) in known.items():
+        spec = codec_facts(name)
+        assert spec is not None and spec.channels == 1 and not spec.has_scales
+        assert (spec.n_q, spec.codebook_size, spec.frame_rate) == (n_q, size, rate)
+        assert spec.bandwidth == pytest.approx(kbps, abs=1e-9)
+    mimi = codec_facts("kyutai/mimi", n_q=8)
+    assert mimi is not None and mimi.n_q == 8 and mimi.bandwidth == pytest.approx(1.1)
+    assert mimi == codec_facts("kyutai/mimi", 1.1)
+    with pytest.raises(CodecLoadError, match="give n_q, 1 to 32"):
+        codec_facts("kyutai/mimi", n_q=33)
+    with pytest.raises(CodecLoadError, match=r"come to 0.1375, 0.275, .*4.4 kbps"):
+        codec_facts("kyutai/mimi", 6.0)
+
+
 def test_what_no_codec_offers_is_refused_and_what_is_not_here_is_unknown() -> None:
     with pytest.raises(CodecLoadError, match="choose one of 3, 6, 12, 24"):
         codec_facts("facebook/encodec_48khz", 7.0)

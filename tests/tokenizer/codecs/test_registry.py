@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from tokenizer import Codec, CodecLoadError, CodecSpec, UsageError, load_codec
 from tokenizer.codecs import batch_chunks, describe_codec, registry
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.devices import repeatable_products, resolve_device
+from tokenizer.codecs.facts import codec_facts
 from tokenizer.codecs.lookup import Checkpoint
-from tokenizer.codecs.mulaw import describe_mulaw
+from tokenizer.codecs.mulaw import MuLawCodec, describe_mulaw
 from tokenizer.codecs.registry import Builtin, Family
 
 
@@ -95,8 +97,8 @@ def folder(path: Path, config: dict[str, Any]) -> str:
 def test_a_kind_of_checkpoint_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name = folder(tmp_path / "checkpoint", {"model_type": "loudness"})
 
-    def describe(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
-        return replace(Loudness("cpu").spec, codec=checkpoint.name, bandwidth=bandwidth)
+    def describe(checkpoint: Checkpoint, bandwidth: float | None, n_q: int | None) -> CodecSpec:
+        return replace(Loudness("cpu").spec, codec=checkpoint.name, bandwidth=bandwidth or 6.0)
 
     def load(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
         codec = Loudness()
@@ -109,6 +111,161 @@ def test_a_kind_of_checkpoint_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_pa
     codec = load_codec(name, bandwidth=1.5, device="cpu")
     assert codec.spec == describe_codec(name, bandwidth=1.5)
     assert (codec.spec.codec, codec.spec.bandwidth, codec.spec.device) == (name, 1.5, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("smal", "small"),
+        ("mimi", "kyutai/mimi"),
+        ("kyutai/mimmi", "kyutai/mimi"),
+        ("dac", "descript/dac_44khz or descript/dac_24khz or descript/dac_16khz"),
+        ("descript/dac-44khz", "descript/dac_44khz"),
+        ("encodec_32khz", "facebook/encodec_32khz"),
+        ("xcodec2", "hf-audio/xcodec2"),
+        ("NeuCodec", "neuphonic/neucodec"),
+        ("higgs-audio-v2", "bosonai/higgs-audio-v2-tokenizer"),
+    ],
+)
+def test_a_misspelt_codec_is_guessed(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CodecLoadError) as caught:
+        load_codec(name)
+    assert f"did you mean {meant}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_codebooks_are_counted_or_chosen_by_bandwidth(reduced: Path) -> None:
+    by_rate = describe_codec(str(reduced), bandwidth=12.0)
+    assert describe_codec(str(reduced), n_q=8) == by_rate
+    assert describe_codec(str(reduced)) == describe_codec(str(reduced), bandwidth=6.0)
+    odd = describe_codec(str(reduced), n_q=3)
+    assert (odd.n_q, odd.bandwidth) == (3, 4.5)
+    mulaw = describe_codec("mulaw", n_q=16)
+    assert mulaw == describe_codec("mulaw", bandwidth=24.0) != describe_codec("mulaw")
+    wave = sound(1_000)
+    many, few = load_codec("mulaw", n_q=16).encode(wave), load_codec("mulaw", n_q=5).encode(wave)
+    assert (many.codes[:5] == few.codes).all()
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        ({"n_q": 0}, "n_q 0: give a number"),
+        ({"n_q": 17}, "16 codebooks, not 17"),
+        ({"n_q": 2.0}, "n_q 2.0: give a number"),
+        ({"n_q": True}, "n_q True: give a number"),
+        ({"n_q": 4, "bandwidth": 6.0}, "give one of them"),
+        ({"bandwidth": 7.0}, "choose one of 3, 6, 12, 24"),
+        ({"bandwidth": float("nan")}, "kbps above 0"),
+        ({"bandwidth": float("inf")}, "kbps above 0"),
+    ],
+)
+def test_an_amount_that_is_none_is_refused(
+    reduced: Path, amount: dict[str, Any], words: str
+) -> None:
+    for name in ("mulaw", str(reduced)):
+        for ask in (describe_codec, load_codec, codec_facts):
+            with pytest.raises(CodecLoadError, match=words) as caught:
+                ask(name, **amount)
+            assert "\n" not in str(caught.value)
+
+
+def test_a_row_of_an_earlier_version_takes_a_bandwidth_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[float, str]] = []
+
+    def load(bandwidth: float, device: str) -> Codec:
+        asked.append((bandwidth, device))
+        return Loudness()
+
+    row = Builtin(lambda bandwidth: replace(Loudness().spec, bandwidth=bandwidth), load)
+    monkeypatch.setitem(registry.CODECS, "loudness", row)
+    load_codec("loudness", bandwidth=3.0, device="cpu")
+    load_codec("loudness")
+    assert asked == [(3.0, "cpu"), (6.0, "auto")]
+    with pytest.raises(CodecLoadError, match="by its bandwidth, not by n_q"):
+        load_codec("loudness", n_q=1)
+    assert registry.stored_amount(Loudness().spec) == (3.0, None)
+    assert registry.stored_amount(describe_mulaw(3.0)) == (None, 2)
+
+
+def test_codes_that_sixteen_bits_do_not_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(**change: Any) -> None:
+        spec = replace(Loudness().spec, **change)
+        monkeypatch.setitem(
+            registry.CODECS, "loudness", Builtin(lambda bandwidth, n_q: spec, lambda b, d, n_q: ...)
+        )
+
+    row(codebook_size=65_536)
+    assert describe_codec("loudness").codebook_size == 65_536
+    for change, words in (
+        ({"codebook_size": 65_537}, "65,537 entries; 16 bits hold 65,536"),
+        ({"codebook_sizes": (8, 70_000), "n_q": 2}, "70,000 entries"),
+        ({"codebook_sizes": (8,), "n_q": 2}, "2 codebooks and the sizes of 1"),
+        ({"level_repeats": (1, 2), "n_q": 2}, "levels of"),
+        ({"n_q": 0}, "no codebooks"),
+    ):
+        row(**change)
+        with pytest.raises(CodecLoadError, match=words):
+            describe_codec("loudness")
+
+
+def test_a_codec_is_pickled_as_how_it_was_loaded(reduced: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(reduced, folder)
+    wave = sound(5_000)
+    for codec in (load_codec(str(folder), n_q=3, device="cpu"), load_codec("mulaw", n_q=3)):
+        content = pickle.dumps(codec)
+        again = pickle.loads(content)
+        assert len(content) < 2_000 and again.spec == codec.spec
+        assert (again.encode(wave).codes == codec.encode(wave).codes).all()
+        assert repr(again) == repr(codec) and "3 codebooks of 1,024" in repr(codec)
+    content = pickle.dumps(load_codec(str(folder), device="cpu"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(CodecLoadError, match=r"other weights|do not load"):
+        pickle.loads(content)
+    shutil.rmtree(folder)
+    with pytest.raises(CodecLoadError, match="no such folder"):
+        pickle.loads(content)
+
+
+def test_a_codec_moves_to_another_device(monkeypatch: pytest.MonkeyPatch, reduced: Path) -> None:
+    """Without a GPU: what the family is asked for."""
+    codec = load_codec(str(reduced), n_q=2, device="cpu")
+    assert codec.to("cpu") is codec is codec.to(torch.device("cpu"))
+    with pytest.raises(CodecLoadError, match="choose one of"):
+        codec.to("gpu")
+    with pytest.raises(CodecLoadError, match="torch sees no GPU"):
+        codec.to("cuda:1")
+    weightless = load_codec("mulaw")
+    assert weightless.to("cuda:1") is weightless
+    asked: list[tuple[str, int]] = []
+
+    def load(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
+        asked.append((device, spec.n_q))
+        made = Loudness()
+        made.spec = spec
+        return made
+
+    row = replace(registry.FAMILIES["encodec"], load=load)
+    monkeypatch.setitem(registry.FAMILIES, "encodec", row)
+    cards(monkeypatch, 2)
+    moved = codec.to(torch.device("cuda", 1))
+    assert asked == [("cuda:1", 2)] and moved.to("cuda:1") is moved
+    assert moved.spec.device == "cuda" and "on cuda:1" in repr(moved)
+
+
+def test_a_codec_that_was_made_by_hand_is_pickled_as_any_object() -> None:
+    made = MuLawCodec(6.0)
+    assert pickle.loads(pickle.dumps(made)).spec == made.spec
+    with pytest.raises(CodecLoadError, match="not made by load_codec"):
+        Loudness("cpu").to("cpu")
 
 
 def test_what_works_with_an_encodec_only_says_so(tmp_path: Path) -> None:

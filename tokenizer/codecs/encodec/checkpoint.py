@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import EncodecConfig
 
+from tokenizer.codecs.amounts import (
+    DEFAULT_BANDWIDTH,
+    kbps,
+    require_codebooks,
+    require_one_amount,
+)
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import CodecLoadError
 
 
@@ -46,7 +51,9 @@ def find_encodec(name: str, revision: str | None = None) -> Checkpoint:
     return checkpoint
 
 
-def describe_checkpoint(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
+def describe_checkpoint(
+    checkpoint: Checkpoint, bandwidth: float | None = None, n_q: int | None = None
+) -> CodecSpec:
     """`encodec_spec` of a checkpoint on disk, whose weight files are read for their hash."""
     return encodec_spec(
         read_config(checkpoint),
@@ -54,20 +61,36 @@ def describe_checkpoint(checkpoint: Checkpoint, bandwidth: float) -> CodecSpec:
         revision=checkpoint.revision,
         weights=weights_hash(checkpoint),
         bandwidth=bandwidth,
+        n_q=n_q,
     )
 
 
 def encodec_spec(
-    config: EncodecConfig, *, codec: str, revision: str | None, weights: str, bandwidth: float
+    config: EncodecConfig,
+    *,
+    codec: str,
+    revision: str | None,
+    weights: str,
+    bandwidth: float | None = None,
+    n_q: int | None = None,
 ) -> CodecSpec:
     """The facts of a checkpoint at one bandwidth, from its configuration alone.
 
+    Args:
+        config: of the checkpoint.
+        codec: its name.
+        revision: hub commit.
+        weights: hash of its weights.
+        bandwidth: kbps; 6 by default where the checkpoint offers it, else the highest.
+        n_q: any number of its codebooks instead of a bandwidth.
+
     Raises:
-        CodecLoadError: a bandwidth that the checkpoint was not trained for, chunks without an
-            overlap to join them by, or codes that 16 bits do not hold.
+        CodecLoadError: a bandwidth that the checkpoint was not trained for, more codebooks than it
+            has, chunks without an overlap to join them by, or codes that 16 bits do not hold.
     """
+    require_one_amount(bandwidth, n_q)
     offered = [float(b) for b in config.target_bandwidths]
-    if float(bandwidth) not in offered:
+    if bandwidth is not None and float(bandwidth) not in offered:
         choices = ", ".join(f"{b:g}" for b in offered)
         raise CodecLoadError(
             f"codec {codec} has no bandwidth {bandwidth:g}: choose one of {choices}"
@@ -87,12 +110,13 @@ def encodec_spec(
             f"codec {codec}: its last target bandwidth, {offered[-1]:g}, is too low for one "
             "codebook"
         )
+    rate, count = _amount(config, codec, offered, bandwidth, n_q)
     return CodecSpec(
         codec=codec,
         revision=revision,
         weights_sha256=weights,
-        bandwidth=float(bandwidth),
-        n_q=_codebooks(config, float(bandwidth)),
+        bandwidth=rate,
+        n_q=count,
         codebook_size=config.codebook_size,
         sample_rate=config.sampling_rate,
         channels=config.audio_channels,
@@ -101,6 +125,24 @@ def encodec_spec(
         chunk_stride=stride,
         has_scales=bool(config.normalize),
     )
+
+
+def _amount(
+    config: EncodecConfig,
+    codec: str,
+    offered: list[float],
+    bandwidth: float | None,
+    n_q: int | None,
+) -> tuple[float, int]:
+    """kbps and codebooks; of a number that several bandwidths have, the lowest of them."""
+    if n_q is None:
+        if bandwidth is None:
+            bandwidth = DEFAULT_BANDWIDTH if DEFAULT_BANDWIDTH in offered else max(offered)
+        return float(bandwidth), _codebooks(config, float(bandwidth))
+    require_codebooks(codec, n_q, config.num_quantizers)
+    trained = [one for one in sorted(offered) if _codebooks(config, one) == n_q]
+    rate = config.sampling_rate / config.hop_length
+    return (trained[0] if trained else kbps([config.codebook_size] * n_q, rate)), n_q
 
 
 def _codebooks(config: EncodecConfig, bandwidth: float) -> int:
@@ -128,31 +170,5 @@ def load_model(folder: Path, device: torch.device) -> Any:
         CodecLoadError: no usable weights in the folder.
     """
     from transformers import EncodecModel
-    from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        loaded = EncodecModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise CodecLoadError(
-            f"codec {folder}: its weights do not load: {_first_line(error)}"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    # `from_pretrained` is annotated without `output_loading_info`, which makes it return a pair.
-    model, report = cast(tuple[torch.nn.Module, dict[str, Any]], loaded)
-    missing: list[str] = sorted(report["missing_keys"])
-    if missing:  # transformers would fill them with random values
-        raise CodecLoadError(
-            f"codec {folder}: its weights lack {len(missing)} tensors, {missing[0]} first"
-        )
-    return model.eval().requires_grad_(False).to(device)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return load_pretrained(EncodecModel, folder, device)

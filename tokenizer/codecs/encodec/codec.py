@@ -7,6 +7,7 @@ chunks of many recordings share a batch, partial chunks at their own length, nev
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
 from tokenizer.codecs.encodec.proven import unproven
 from tokenizer.codecs.encodec.reference import ReferenceModules, ReferenceNetwork
+from tokenizer.codecs.encodec.streams.network import PieceNetwork, streams
+from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ShapeError
 
@@ -46,6 +49,8 @@ class EncodecCodec(Codec):
         # On a GPU every look at it stops it.
         modules = ReferenceModules(model, static=place.type != "cpu" and not reference)
         self._network = open_network(model, modules, spec, reference)
+        self._pieces = open_pieces(model, modules, spec, self._network)
+        self.piece_length = None if self._pieces is None else self._pieces.piece_length
         fast = spec.precision == "fast"
         self._probe = Probe(modules, place, spec.has_scales) if fast else None
 
@@ -61,11 +66,26 @@ class EncodecCodec(Codec):
     def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
         return self._network.decode(chunks)
 
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
+        if self._pieces is None:
+            return super().encode_pieces(pieces)
+        for piece in pieces:
+            self._checked(piece.samples)
+        return self._pieces.encode_pieces(pieces)
+
+    def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
+        return (
+            super().decode_pieces(pieces)
+            if self._pieces is None
+            else (self._pieces.decode_pieces(pieces))
+        )
+
     def precision_report(self) -> PrecisionReport | None:
         return None if self._probe is None else self._probe.report
 
     def _checked(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-        longest = self.spec.chunk_length or MAX_CHUNK_FRAMES * self.spec.frame_length
+        whole = MAX_CHUNK_FRAMES * self.spec.frame_length
+        longest = self.spec.chunk_length or (whole if self._pieces is None else sys.maxsize)
         fits = (
             chunk.ndim == 2 and chunk.shape[0] == self.channels and 1 <= chunk.shape[1] <= longest
         )
@@ -86,9 +106,26 @@ def open_network(
         with suppress(UnknownLayer):  # an architecture that only transformers runs
             if on_cpu:
                 # Its kernels need numba, which takes a second to load, and a GPU does without.
+                if streams(model.config):
+                    from tokenizer.codecs.encodec.streams.tiled import TiledPieces
+
+                    return TiledPieces(model, modules, spec.n_q)
                 from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
 
                 return TiledNetwork(model, modules, spec.n_q)
             if spec.chunk_length is not None:
                 return BatchedNetwork(model, modules, spec.n_q, spec.precision)
     return ReferenceNetwork(model, modules, spec.n_q, spec.precision)
+
+
+def open_pieces(
+    model: Any, modules: ReferenceModules, spec: CodecSpec, network: Network
+) -> PieceNetwork | None:
+    """What takes recordings piece by piece: the network itself where it can, or transformers'
+    modules; None for a codec that cannot go piece by piece."""
+    if isinstance(network, PieceNetwork):
+        return network
+    if streams(model.config):
+        with suppress(UnknownLayer):
+            return PieceNetwork(model, modules, spec.n_q)
+    return None

@@ -27,7 +27,7 @@ class Network(ABC):
 
     repeated = 0
     """chunks so far that were encoded again, by the reference, as rounding could have decided one
-    of their codes"""
+    of their codes; of a network for pieces, frames"""
 
     @abstractmethod
     def encode(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:

@@ -97,7 +97,7 @@ class StaticNetwork:
     look at the device."""
 
     def __init__(self, module: Any) -> None:
-        self._steps = [_step(layer) for layer in module.layers]
+        self._steps = [static_step(layer) for layer in module.layers]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """float32 `[rows, channels, n]`, all rows of one length, to float32 `[rows, out, m]`."""
@@ -106,7 +106,8 @@ class StaticNetwork:
         return x
 
 
-def _step(layer: Any) -> Step:
+def static_step(layer: Any) -> Step:
+    """One layer as a `StaticNetwork` runs it."""
     kind = type(layer).__name__
     if kind == "EncodecConv1d":
         return _Convolution(layer)
@@ -140,8 +141,8 @@ class _Residual:
 
     def __init__(self, module: Any) -> None:
         self._block, self._shortcut = (
-            [_step(layer) for layer in module.block],
-            _step(module.shortcut),
+            [static_step(layer) for layer in module.block],
+            static_step(module.shortcut),
         )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -36,13 +36,23 @@ MODELS: dict[str, dict[str, Any]] = {
         "audio_channels": 1,
         "target_bandwidths": [1.5, 3.0, 6.0, 12.0, 24.0],
     },
+    "32khz": {
+        "sampling_rate": 32_000,
+        "audio_channels": 1,
+        "target_bandwidths": [2.2],
+        "num_filters": 64,
+        "upsampling_ratios": [8, 5, 4, 4],
+        "codebook_size": 2048,
+        "use_causal_conv": False,
+        "use_conv_shortcut": False,
+    },
 }
-"""what distinguishes the two published checkpoints"""
+"""what distinguishes the three published checkpoints, the last of which is MusicGen's"""
 SIZES: dict[str, dict[str, Any]] = {"full": {}, "reduced": {"num_filters": 4, "hidden_size": 16}}
 """full is the published architecture; reduced is the same with few channels, some 30 times
 faster"""
 _SECONDS = 20
-"""of synthetic audio to draw codebooks from"""
+"""of synthetic audio to draw codebooks from, at least: a frame for every entry is needed"""
 
 
 def write_seeded(
@@ -90,8 +100,8 @@ def write_seeded(
 
 
 def _fill_codebooks(net: Any) -> None:
-    """Level by level: 1,024 of the residuals seen so far become the codebook, what they leave goes
-    to the next level."""
+    """Level by level: as many as a codebook has entries of the residuals seen so far
+    become the codebook, what they leave goes to the next level."""
     residual = _embeddings(net)
     for layer in net.quantizer.layers:
         codebook = layer.codebook
@@ -107,7 +117,8 @@ def _fill_codebooks(net: Any) -> None:
 
 def _embeddings(net: Any) -> torch.Tensor:
     config = net.config
-    samples = synthetic_audio(config.audio_channels, config.sampling_rate, _SECONDS)
+    seconds = max(_SECONDS, -(-config.codebook_size // config.frame_rate))
+    samples = synthetic_audio(config.audio_channels, config.sampling_rate, seconds)
     frames = [
         net.encoder(second[None])[0].T
         for second in torch.split(samples, config.sampling_rate, dim=1)

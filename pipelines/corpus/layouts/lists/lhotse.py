@@ -103,9 +103,9 @@ def _kind(first_line: str) -> str:
 
 def _split(name: str) -> str | None:
     """`librispeech_cuts_train-clean-5.jsonl.gz` is about `train-clean-5`."""
-    last = name.rpartition("/")[2]
-    found = _KIND.search(last)
-    return re.sub(r"\.jsonl(\.gz)?$", "", last[found.end() :]) or None if found else None
+    last = re.sub(r"\.jsonl(\.gz)?$", "", name.rpartition("/")[2])
+    found = _KIND.search(f"{last}.")
+    return last[found.end() :] or None if found else None
 
 
 def _supervised(folder: Folder, kinds: Mapping[str, str]) -> Iterator[Row | BadRow]:

@@ -16,7 +16,7 @@ from pipelines.corpus.sources.base import is_audio, is_remote
 from pipelines.corpus.sources.folder import FolderSource, printable_name
 from pipelines.corpus.sources.identity import info_version, stat_version
 from pipelines.corpus.sources.listing import Entry, Listing
-from pipelines.corpus.sources.sidecars import READ_AS
+from pipelines.corpus.sources.sidecars import READ_AS, gathered
 from pipelines.corpus.tables.hints import PLAIN
 from pipelines.system.places import scheme
 from pipelines.system.remote import filesystem
@@ -57,7 +57,8 @@ class FileSource(FolderSource):
             raise SourceError(f"{self.spec}: no such file")
         beside = {each: found for each in self._beside(name) if (found := self._there(each))}
         listing = Listing({name: entry, **beside})
-        sidecars = [each for each in beside if not each.endswith(f".{_INFO}")]
+        others = (each for each in beside if not each.endswith(f".{_INFO}"))
+        sidecars = gathered(others, [name]).get(str(PurePosixPath(name).with_suffix("")), [])
 
         def of_file(_: str) -> Recording:
             found = self._recording(name, entry, sidecars)
@@ -82,6 +83,7 @@ class FileSource(FolderSource):
         if scheme(self.spec) not in _WEB:
             endings = [*READ_AS, *(() if is_remote(self.spec) else map(str.upper, READ_AS)), _INFO]
             yield from (each for ending in endings if (each := f"{stem}.{ending}") != name)
+            yield from (f"{name}.{ending}" for ending in ("srt", "vtt", "json"))
 
     def _there(self, name: str) -> Entry | None:
         return _entry(f"{self.home}/{name}")

@@ -100,13 +100,19 @@ class ParquetReader(ShardReader):
         frames = index.frames_of(row)
         starts = range(first, first + n_q * frames, frames)
         with damage(self.blob.name):
-            column = self._column_of(number)
-            if column is not None:
-                return column.read(starts, stop - start)
-            whole = self.cache.get((self.blob.name, number), lambda: self._read_group(number))
-            if not isinstance(whole, _WholeGroup):
-                raise TypeError("not a row group")
-            return np.stack([whole.values[begin : begin + stop - start] for begin in starts])
+            codes = self._codes_from(number, starts, stop - start)
+            if self.spec.codebook_sizes is not None:  # the largest is looked at page by page
+                self.require_codes(codes)
+            return codes
+
+    def _codes_from(self, number: int, starts: range, length: int) -> NDArray[np.uint16]:
+        column = self._column_of(number)
+        if column is not None:
+            return column.read(starts, length)
+        whole = self.cache.get((self.blob.name, number), lambda: self._read_group(number))
+        if not isinstance(whole, _WholeGroup):
+            raise TypeError("not a row group")
+        return np.stack([whole.values[begin : begin + length] for begin in starts])
 
     def _column_of(self, number: int) -> PagedColumn | None:
         """The pages of a row group; None when pyarrow has to read it."""

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tokenizer.chunking import chunk_spans, frames_of
-from tokenizer.codecs.base import CodecSpec
+from tokenizer.chunking import Layout
+from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.errors import ShardError
 
 UNKNOWN = "unknown"
@@ -127,9 +127,7 @@ def _geometry(rows: _Rows, rate: int) -> tuple[int | None, int | None, int]:
 
 def _fits(rows: _Rows, chunk: int | None, stride: int | None, hop: int) -> bool:
     return all(
-        length > 0
-        and frames
-        == [frames_of(stop - start, hop) for start, stop in chunk_spans(length, chunk, stride)]
+        length > 0 and frames == Layout(hop, chunk, stride).chunk_frames(length)
         for length, frames in zip(rows.lengths.tolist(), rows.chunks, strict=True)
     )
 
@@ -148,6 +146,8 @@ def _codebooks(shard: pq.ParquetFile) -> tuple[int, int]:
                 most = max(most, int(values.to_numpy(zero_copy_only=False).max()))
     if len(n_q) != 1 or None in n_q or 0 in n_q:
         raise ShardError(f"rows of {_listed(sorted(map(str, n_q)))} codebooks")
+    if most >= MAX_CODEBOOK:
+        raise ShardError(f"code {most}: codes have at most 16 bits here")
     return n_q.pop(), max(_LEAST_CODEBOOK, 1 << most.bit_length())
 
 

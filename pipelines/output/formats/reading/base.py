@@ -20,7 +20,8 @@ from pipelines.output.blobs import Blob
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.schema import ShardStats
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.errors import ShapeError, ShardError
+from tokenizer.codecs.codebooks.ranges import outside
+from tokenizer.errors import ShapeError, ShardError, UsageError
 
 
 class Part(ABC):
@@ -124,6 +125,14 @@ class ShardReader(ABC):
         """Frames `start` to `stop` of the first `n_q` codebooks of a row: uint16 `[n_q, stop -
         start]`; a view of what is cached is read-only."""
 
+    def require_codes(self, codes: NDArray[np.integer[Any]]) -> None:
+        """
+        Raises:
+            ValueError: codes `[n_q, frames]` that their codebooks do not have.
+        """
+        if wrong := outside(codes, self.spec.sizes):
+            raise ValueError(wrong)
+
     @abstractmethod
     def scales(self, row: int) -> NDArray[np.float32] | None:
         """float32 `[chunks]` of a row; None for codecs without."""
@@ -174,6 +183,7 @@ def damage(name: str) -> Iterator[None]:
         OverflowError,
         MemoryError,
         struct.error,
+        UsageError,  # a footer that lacks something
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ShardError(f"{name}: damaged: {reason}: restore it or tokenize it again") from error

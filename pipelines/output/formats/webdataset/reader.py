@@ -117,8 +117,7 @@ class WebDatasetReader(ShardReader):
                     place.data + 2 * (level * frames + start), 2 * (stop - start)
                 )
                 out[level] = np.frombuffer(content, "<u2")
-            if out.size and int(out.max()) >= self.spec.codebook_size:
-                raise ValueError(f"codes outside the codebook of {self.spec.codebook_size}")
+            self.require_codes(out)
             return out
 
     def scales(self, row: int) -> NDArray[np.float32] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.auditing.choose.entries import BLOCK, Spooled
 from pipelines.auditing.choose.sampling import by_suspicion, choose, strata, stratified
 from pipelines.auditing.choose.survey import Entry
+from pipelines.auditing.judge.among_others import duplicates
 from tokenizer import Recording, UsageError
 
 
@@ -139,3 +142,36 @@ def test_ids_and_all() -> None:
         choose(entries, sample=1, ids=["9999"])
     with pytest.raises(UsageError, match="no recording to audit"):
         choose([], sample=1)
+
+
+def test_a_survey_on_disk_is_the_list_that_it_was_given() -> None:
+    given = corpus(2 * BLOCK + 5)
+    spooled: Spooled[Entry] = Spooled()
+    assert list(spooled) == [] and not spooled
+    for one in given:
+        spooled.append(one)
+    assert len(spooled) == len(given) and list(spooled) == given and spooled[-3:] == given[-3:]
+    for place in (0, BLOCK - 1, BLOCK, 2 * BLOCK, -1, 7):
+        assert spooled[place] == given[place]
+    with pytest.raises(IndexError):
+        spooled[len(given)]
+    assert choose(spooled, sample=9, seed=3) == choose(given, sample=9, seed=3)
+    assert strata(spooled) == strata(given) and by_suspicion(spooled) == by_suspicion(given)
+    same = [*given, replace(given[5], recording=Recording("copy", "x"))]
+    assert duplicates(spooled) == {} and duplicates(same) == {"copy": given[5].recording.id}
+
+
+def test_memory_of_a_survey_does_not_go_with_the_corpus() -> None:
+    peaks = []
+    for blocks in (2, 8):
+        tracemalloc.start()
+        spooled: Spooled[Entry] = Spooled()
+        for number in range(blocks * BLOCK):
+            spooled.append(replace(ONE, recording=Recording(f"{number}", "x" * 200)))
+        assert sum(1 for _ in spooled) == blocks * BLOCK
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+ONE = corpus(1)[0]

@@ -74,6 +74,20 @@ class SeaNet:
         conditions = [one * other for (_, one), (_, other) in zip(before, after, strict=True)]
         return [frames.t() for frames, _ in after], conditions
 
+    def before(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What the layers before the LSTM give for float32 `[n, channels]` each: float32
+        `[frames, size]` each."""
+        return [reached for reached, _ in self._run_all(self._before, sequences)]
+
+    def after(self, sequences: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The same of the layers after it, for its outputs."""
+        return [reached for reached, _ in self._run_all(self._after, sequences)]
+
+    @property
+    def lstm(self) -> Any:
+        """The `torch.nn.LSTM` between them."""
+        return self._lstm
+
     def _run_all(
         self, steps: Sequence[Step], sequences: Sequence[torch.Tensor]
     ) -> list[tuple[torch.Tensor, float]]:

@@ -1,0 +1,1 @@
+"""What is said when, in files that players show."""

@@ -1,0 +1,1 @@
+"""Shards without a manifest: a copy of `data/` alone, or a data set on the Hub."""

@@ -1,0 +1,112 @@
+"""How many codebooks a codec is loaded with: by a bandwidth in kbps, by their number, or as it is
+by default. Kinds of checkpoints and packages of others use it, so that all of them understand and
+refuse the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
+from tokenizer.errors import CodecLoadError
+
+DEFAULT_BANDWIDTH = 6.0
+"""kbps, for codecs that offer it; others have all of their codebooks by default"""
+_CLOSE = 1e-4
+"""bandwidths that differ by less are the same: people write 2.2, and 7.75 for 7.7519"""
+
+
+def kbps(sizes: Sequence[int], frame_rate: float) -> float:
+    """What codebooks of these sizes come to, one code of each a frame."""
+    return sum(math.log2(size) for size in sizes) * frame_rate / 1000
+
+
+def require_one_amount(bandwidth: float | None, n_q: int | None) -> None:
+    """
+    Raises:
+        CodecLoadError: both are given, or what cannot be.
+    """
+    if bandwidth is not None and n_q is not None:
+        raise CodecLoadError(
+            f"bandwidth {bandwidth:g} and n_q {n_q}: both say how many codebooks; give one of them"
+        )
+    if bandwidth is not None and not 0 < bandwidth < math.inf:
+        raise CodecLoadError(f"bandwidth {bandwidth}: give kbps above 0")
+    if n_q is not None and (not isinstance(n_q, int) or isinstance(n_q, bool) or n_q < 1):
+        raise CodecLoadError(f"n_q {n_q}: give a number of codebooks, 1 or more")
+
+
+def choose_codebooks(
+    codec: str,
+    sizes: Sequence[int],
+    frame_rate: float,
+    bandwidth: float | None,
+    n_q: int | None,
+) -> int:
+    """How many of its codebooks a codec without bandwidths of its own is to use: all by default.
+
+    Args:
+        codec: its name, for messages.
+        sizes: entries of each codebook that it has, the first ones first.
+        frame_rate: frames a second.
+        bandwidth: kbps; one that the first so many codebooks come to.
+        n_q: a number of codebooks.
+
+    Raises:
+        CodecLoadError: it has fewer, or no number of them comes to that bandwidth.
+    """
+    require_one_amount(bandwidth, n_q)
+    if n_q is not None:
+        return require_codebooks(codec, n_q, len(sizes))
+    if bandwidth is None:
+        return len(sizes)
+    each = [kbps(sizes[:count], frame_rate) for count in range(1, len(sizes) + 1)]
+    for count, found in enumerate(each, 1):
+        if abs(found - bandwidth) <= max(_CLOSE * found, 0.005):
+            return count
+    raise CodecLoadError(
+        f"codec {codec} has no bandwidth {bandwidth:g}: its codebooks come to {_some(each)} kbps; "
+        f"give one of these, or n_q, 1 to {len(sizes)}"
+    )
+
+
+def require_codebooks(codec: str, n_q: int, most: int) -> int:
+    """
+    Raises:
+        CodecLoadError: the codec has no such number of codebooks.
+    """
+    if 1 <= n_q <= most:
+        return n_q
+    there = "one codebook" if most == 1 else f"{most} codebooks"
+    raise CodecLoadError(
+        f"codec {codec} has {there}, not {n_q}: give n_q, {'1' if most == 1 else f'1 to {most}'}"
+    )
+
+
+def require_storable(spec: CodecSpec) -> CodecSpec:
+    """The same spec.
+
+    Raises:
+        CodecLoadError: it has codes that 16 bits do not hold, or says two things of its codebooks.
+    """
+    largest = max((spec.codebook_size, *(spec.codebook_sizes or ())))
+    if largest > MAX_CODEBOOK:
+        raise CodecLoadError(
+            f"codec {spec.codec}: codebooks of {largest:,} entries; 16 bits hold {MAX_CODEBOOK:,}"
+        )
+    if spec.n_q < 1 or min(spec.codebook_size, *spec.sizes) < 1:
+        raise CodecLoadError(f"codec {spec.codec}: it has no codebooks, or empty ones")
+    if spec.codebook_sizes is not None and len(spec.codebook_sizes) != spec.n_q:
+        raise CodecLoadError(
+            f"codec {spec.codec}: {spec.n_q} codebooks and the sizes of {len(spec.codebook_sizes)}"
+        )
+    if spec.level_repeats is not None and sum(spec.level_repeats) != spec.n_q:
+        raise CodecLoadError(
+            f"codec {spec.codec}: levels of {spec.level_repeats} rows, and {spec.n_q} codebooks"
+        )
+    return spec
+
+
+def _some(each: Sequence[float]) -> str:
+    shown = [f"{one:.4g}" for one in each]
+    return ", ".join(shown if len(shown) <= 8 else [*shown[:4], "…", *shown[-2:]])

@@ -1,0 +1,1 @@
+"""Codebooks of a codec: their sizes, and what is said of them."""

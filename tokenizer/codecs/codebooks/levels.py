@@ -1,0 +1,35 @@
+"""Levels that run at different rates, as SNAC's do (Siuzdak et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from tokenizer.errors import UsageError
+
+
+def depth_first(repeats: Sequence[int]) -> list[int]:
+    """Rows, which are in the order of levels, as a frame's codes come in time: every code before
+    the finer ones of its stretch.
+
+    Raises:
+        UsageError: a level's codes do not share out evenly among those of the level before.
+    """
+    uneven = any(fine % coarse for coarse, fine in pairwise(repeats) if coarse > 0)
+    if not repeats or min(repeats) < 1 or uneven:
+        raise UsageError(
+            f"levels of {tuple(repeats)} codes a frame: each must be a multiple of the one before"
+        )
+    firsts = [0, *accumulate(repeats)]
+    order: list[int] = []
+
+    def visit(level: int, number: int) -> None:
+        order.append(firsts[level] + number)
+        if level + 1 < len(repeats):
+            each = repeats[level + 1] // repeats[level]
+            for child in range(number * each, (number + 1) * each):
+                visit(level + 1, child)
+
+    for number in range(repeats[0]):
+        visit(0, number)
+    return order

@@ -1,0 +1,1 @@
+"""DAC (Kumar et al. 2023) through transformers' `DacModel`: convolutions only, at any length."""

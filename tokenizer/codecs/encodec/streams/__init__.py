@@ -1,0 +1,1 @@
+"""Recordings of any length, piece by piece, for EnCodecs without chunks."""

@@ -1,0 +1,142 @@
+"""Codes that rounding could have decided, found again by the reference on a stretch around them.
+
+transformers' convolutions give a frame bit for bit what they give it in the whole recording: on a
+CPU neither the place nor the length of a signal changes how they are rounded, but for very short
+ones. Its LSTM does not: from the faster network's state some frames before it comes near to its own
+one, and never quite there, as rounding goes on to make differences of a last bit. So a stretch
+decides what was doubtful only as far as that; what is doubtful still, the recording decides, from
+its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from tokenizer.codecs.encodec.certainty import noise
+from tokenizer.codecs.encodec.quantizer import half_squares, quantize
+from tokenizer.codecs.encodec.reference import ReferenceModules, static_step
+from tokenizer.codecs.encodec.streams.reach import LEAST_FRAMES
+from tokenizer.codecs.encodec.streams.stack import ReferenceLstm, Stack, parts_of
+from tokenizer.codecs.encodec.streams.stage import Rows
+from tokenizer.codecs.encodec.streams.trace import Trace
+
+WARM = 15
+"""frames of the reference's own from which its LSTM comes to a doubtful one"""
+TOGETHER = 4
+"""doubtful frames as near as that share a stretch"""
+SETTLED = 0.25
+"""certainty from which on a stretch's code is beyond doubt: four times what its rounding was
+measured to be, of the bound that `tokenizer.codecs.encodec.certainty` gives"""
+BATCH = 8
+"""stretches that go through the convolutions at once"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubts:
+    """Of one recording."""
+
+    frames: list[int]
+    """whose codes are to be found again, in order"""
+    samples: Rows
+    """float32 `[n, channels]`: all of it"""
+    trace: Trace
+    """the LSTM's states: before the first frame, and after each"""
+    rms: float
+    """of all frames that the encoder gives"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stretch:
+    doubts: Doubts
+    frames: list[int]
+    lo: int
+    hi: int
+    rows: torch.Tensor
+
+
+class TieBreaker:
+    """Runs transformers' own encoder on stretches."""
+
+    def __init__(self, model: Any, modules: ReferenceModules, stack: Stack, n_q: int) -> None:
+        """`stack` is that of the faster network."""
+        before, lstm, after = parts_of(model.encoder)
+        self._before = [static_step(layer) for layer in before]
+        self._after = [static_step(layer) for layer in after]
+        self._books = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
+        self._halves = [half_squares(book) for book in self._books]
+        self._lstm, self._modules, self._n_q = ReferenceLstm(lstm), modules, n_q
+        self._first, self._second, self._hop = (
+            stack.first.reach,
+            stack.second.reach,
+            stack.first.taken,
+        )
+        looks = self._first.before + self._first.after + self._second.before + self._second.after
+        self.length = max(looks + 1 + WARM, self._first.least, LEAST_FRAMES)
+        """frames of a stretch"""
+
+    def __call__(self, doubts: Sequence[Doubts]) -> list[torch.Tensor | None]:
+        """The reference's codes, int64 `[n_q, doubtful frames]` of each recording; None where one
+        is doubtful still."""
+        stretches = [stretch for one in doubts for stretch in self._stretches(one)]
+        codes: dict[int, dict[int, torch.Tensor | None]] = {id(one): {} for one in doubts}
+        ordered = sorted(stretches, key=lambda one: len(one.rows))
+        for _, group in groupby(ordered, key=lambda one: len(one.rows)):
+            equal = list(group)
+            for at in range(0, len(equal), BATCH):
+                self._settle(equal[at : at + BATCH], codes)
+        results: list[torch.Tensor | None] = []
+        for one in doubts:
+            found = [codes[id(one)][frame] for frame in one.frames]
+            settled = [code for code in found if code is not None]
+            results.append(torch.stack(settled, dim=1) if len(settled) == len(found) else None)
+        return results
+
+    def _stretches(self, doubts: Doubts) -> list[_Stretch]:
+        found, left = [], list(doubts.frames)
+        end = len(doubts.trace) - 1
+        while left:
+            last = left[-1]
+            together = [frame for frame in left if frame >= last - TOGETHER]
+            left = left[: -len(together)]
+            hi = min(last + 1 + self._second.after + self._first.after, end)
+            lo = max(hi - self.length - (last - together[0]), 0)
+            hi = min(max(hi, lo + self.length), end)
+            rows = doubts.samples[lo * self._hop : hi * self._hop]
+            found.append(_Stretch(doubts, together, lo, hi, torch.from_numpy(rows)))
+        return found
+
+    def _settle(
+        self, stretches: Sequence[_Stretch], codes: dict[int, dict[int, torch.Tensor | None]]
+    ) -> None:
+        x = torch.stack([one.rows.t() for one in stretches])
+        for layer in self._before:
+            x = layer(x)
+        for frames, one in zip(x, stretches, strict=True):
+            skipped = self._first.before if one.lo else 0
+            (hidden,), _ = self._lstm([frames.t()[skipped:]], [self._state(one, skipped)])
+            y = hidden.t()[None]
+            for layer in self._after:
+                y = layer(y)
+            found = self._modules.quantize(y, self._n_q)[:, 0]
+            certain = self._certain(one, y[0].t().contiguous())
+            for frame in one.frames:
+                place = frame - one.lo - skipped
+                codes[id(one.doubts)][frame] = found[:, place] if certain[place] else None
+
+    def _certain(self, stretch: _Stretch, frames: torch.Tensor) -> torch.Tensor:
+        """Which frames of a stretch are decided; bool."""
+        if not stretch.lo:  # it is the recording's start, and nothing about it differs
+            return torch.ones(len(frames), dtype=torch.bool)
+        moved = noise(frames, stretch.doubts.rms)
+        _, certainty = quantize(frames, self._books, self._halves, moved)
+        return certainty >= SETTLED
+
+    def _state(self, stretch: _Stretch, skipped: int) -> Trace:
+        """Before the first frame that the LSTM is given."""
+        place = stretch.lo + skipped
+        return stretch.doubts.trace.part(place, place + 1)

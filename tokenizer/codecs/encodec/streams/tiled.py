@@ -1,0 +1,123 @@
+"""Short recordings on a CPU, more than twice as fast as transformers encodes them: its convolutions
+tile by tile, its LSTM in segments, and its own modules where rounding could matter.
+
+Longer ones run on its own modules: somewhere in every few minutes there is a code that only the
+recording's whole way through its LSTM decides, and that is what all of it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.certainty import noise, uncertain
+from tokenizer.codecs.encodec.cpu.seanet import SeaNet
+from tokenizer.codecs.encodec.cpu.tiled_quantizer import TiledQuantizer
+from tokenizer.codecs.encodec.networks import check_finite
+from tokenizer.codecs.encodec.reference import ReferenceModules
+from tokenizer.codecs.encodec.streams.lstm import SegmentedLstm
+from tokenizer.codecs.encodec.streams.network import PieceNetwork
+from tokenizer.codecs.encodec.streams.stack import Stack, make_stack
+from tokenizer.codecs.encodec.streams.ties import Doubts, TieBreaker
+from tokenizer.codecs.encodec.streams.trace import Trace
+from tokenizer.codecs.pieces import Piece, PieceCodes
+
+
+class TiledPieces(PieceNetwork):
+    """Not to be shared between threads."""
+
+    def __init__(self, model: Any, modules: ReferenceModules, n_q: int) -> None:
+        """`modules` are the model's.
+
+        Raises:
+            UnknownLayer: the model has layers that this cannot run.
+        """
+        super().__init__(model, modules, n_q)
+        self._quick = self._quick_stack(model.encoder, decodes=False)
+        self._quantize = TiledQuantizer(
+            [layer.codebook.embed.detach() for layer in model.quantizer.layers]
+        )
+        self._ties = TieBreaker(model, modules, self._quick, n_q)
+        self.settled = 0
+        """frames so far that a stretch has decided; `repeated` counts recordings"""
+
+    def _decoder_stack(self) -> Stack:
+        return self._quick_stack(self._model.decoder, decodes=True)
+
+    def _quick_stack(self, module: Any, decodes: bool) -> Stack:
+        net = SeaNet(module)
+        runs = (net.before, net.after)
+        return make_stack(module, runs, QuickLstm(net.lstm), self._model.config, decodes=decodes)
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
+        short = [i for i, piece in enumerate(pieces) if self._is_short(piece)]
+        codes = self._short([pieces[i].samples for i in short])
+        results: dict[int, PieceCodes] = {
+            i: PieceCodes(found.numpy().astype(np.uint16), None)
+            for i, found in zip(short, codes, strict=True)
+            if found is not None
+        }
+        self.repeated += len(short) - len(results)
+        left = [i for i in range(len(pieces)) if i not in results]
+        results.update(zip(left, super().encode_pieces([pieces[i] for i in left]), strict=True))
+        return [results[i] for i in range(len(pieces))]
+
+    def _is_short(self, piece: Piece) -> bool:
+        whole = piece.last and piece.state is None
+        return whole and 0 < piece.samples.shape[1] <= self.piece_length
+
+    def _short(self, recordings: Sequence[Any]) -> list[torch.Tensor | None]:
+        """Codes of whole recordings, int64 `[n_q, frames]`; None where they stay in doubt."""
+        if not recordings:
+            return []
+        with torch.inference_mode(), exact_float32():
+            rows = [np.ascontiguousarray(samples.T) for samples in recordings]
+            begin, ends = self._quick.begin(self._channels), [True] * len(rows)
+            _, frames, traces = self._quick.advance([begin] * len(rows), rows, ends)
+            joined, counts = torch.cat(frames), [len(one) for one in frames]
+            check_finite(bool(torch.isfinite(joined).all()))
+            sizes = torch.stack([one.square().mean().sqrt() for one in frames])
+            moved = noise(joined, sizes.repeat_interleave(torch.tensor(counts)))
+            codes, certainty = self._quantize(joined, self.n_q, moved)
+            results: list[torch.Tensor | None] = list(torch.split(codes, counts, dim=1))
+            doubts = {
+                i: Doubts(torch.nonzero(one)[:, 0].tolist(), rows[i], traces[i], float(sizes[i]))
+                for i, one in enumerate(torch.split(uncertain(certainty), counts))
+                if bool(one.any())
+            }
+            for i, found in zip(doubts, self._ties(list(doubts.values())), strict=True):
+                results[i] = self._with(results[i], doubts[i], found)
+        return results
+
+    def _with(
+        self, codes: torch.Tensor | None, doubts: Doubts, found: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """A recording's codes with those that were found again."""
+        if codes is None or found is None:
+            return None
+        codes = codes.clone()
+        codes[:, doubts.frames] = found
+        self.settled += len(doubts.frames)
+        return codes
+
+
+class QuickLstm:
+    """`SegmentedLstm` with the shortcut."""
+
+    def __init__(self, lstm: Any) -> None:
+        self._run = SegmentedLstm(lstm)
+        self.layers, self.size = self._run.layers, self._run.size
+
+    def __call__(
+        self, sequences: Sequence[torch.Tensor], states: Sequence[Trace]
+    ) -> tuple[list[torch.Tensor], list[Trace]]:
+        traces = self._run(sequences, states)
+        outputs = [
+            sequence + torch.from_numpy(trace.outputs[-1])
+            for sequence, trace in zip(sequences, traces, strict=True)
+        ]
+        return outputs, traces

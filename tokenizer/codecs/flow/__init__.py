@@ -1,0 +1,1 @@
+"""How recordings of any length pass through a codec: whole ones, streams, many side by side."""

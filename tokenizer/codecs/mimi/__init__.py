@@ -1,0 +1,1 @@
+"""Mimi, with the codes of transformers' MimiModel."""

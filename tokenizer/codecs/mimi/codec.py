@@ -1,0 +1,155 @@
+"""Mimi through transformers' `MimiModel`: any causal checkpoint of that class.
+
+The truth is `MimiModel.encode` on one recording alone, unpadded. A recording is computed in blocks
+of some ten seconds that begin at multiples of that, however it is handed over: samples wait until
+their block is complete. So the same recording in other pieces has the same codes, bit for bit, and
+one that is no longer than a block is encoded as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tokenizer.chunking import in_groups
+from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.devices import batch_chunks
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.mimi.fast import SegmentedMimi
+from tokenizer.codecs.mimi.network import Block, CodedBlock, MimiNetwork
+from tokenizer.codecs.mimi.states import DecoderState, EncoderState, Floats, Passed
+from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
+from tokenizer.codecs.weights import load_pretrained
+from tokenizer.errors import ShapeError
+
+BLOCK_SECONDS = 10
+
+
+class MimiCodec(Codec):
+    """A Mimi checkpoint with so many of its codebooks, on one device."""
+
+    def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
+        """Load the weights in `folder` (written by `save_pretrained`) for a spec made from its
+        configuration. With `reference`, transformers' own modules compute."""
+        from transformers import MimiModel
+
+        self.spec = spec
+        self.batch_chunks = batch_chunks(device)
+        self.piece_length = round(BLOCK_SECONDS * spec.frame_rate) * spec.frame_length
+        model = load_pretrained(MimiModel, folder, torch.device(device))
+        self._network = open_network(model, spec.n_q, reference)
+
+    def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
+        found = self.encode_pieces([Piece(chunk) for chunk in chunks])
+        return [ChunkCodes(one.codes, None) for one in found]
+
+    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
+        found = self.decode_pieces([CodedPiece(chunk.codes) for chunk in chunks])
+        return [one.samples for one in found]
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
+        tracks = [_Track(self._checked(piece), self._block_length) for piece in pieces]
+        with torch.inference_mode(), exact_float32():
+            while waiting := [track for track in tracks if track.has_block]:
+                for group in in_groups(len(waiting), self.batch_chunks):
+                    self._encode(waiting[group])
+        return [track.result(self.spec.n_q) for track in tracks]
+
+    def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
+        checked = [self._checked_codes(piece) for piece in pieces]
+        with torch.inference_mode(), exact_float32():
+            return [self._decode(piece) for piece in checked]
+
+    @property
+    def _block_length(self) -> int:
+        return self.piece_length or self.spec.frame_length
+
+    def _encode(self, tracks: Sequence[_Track]) -> None:
+        """One block of each."""
+        found = self._network.encode([track.block() for track in tracks])
+        for track, coded in zip(tracks, found, strict=True):
+            track.take(coded)
+
+    def _decode(self, piece: CodedPiece) -> PieceSamples:
+        state: DecoderState | None = piece.state
+        codes = torch.from_numpy(piece.codes.astype(np.int64)).to(self._network.device)
+        parts = []
+        for frames in in_groups(codes.shape[1], self._block_length // self.spec.frame_length):
+            last = piece.last and frames.stop == codes.shape[1]
+            samples, state = self._network.decode(codes[:, frames], state, last)
+            parts.append(samples.cpu().numpy())
+        return PieceSamples(np.concatenate(parts, axis=1), state)
+
+    def _checked(self, piece: Piece) -> Piece:
+        samples = piece.samples
+        fits = samples.ndim == 2 and samples.shape[0] == self.channels and samples.shape[1] >= 1
+        if not fits or samples.dtype != np.float32:
+            raise ShapeError(
+                f"a piece must be float32 [{self.channels}, 1 or more], not "
+                f"{samples.dtype}{list(samples.shape)}"
+            )
+        return piece
+
+    def _checked_codes(self, piece: CodedPiece) -> CodedPiece:
+        shape = piece.codes.shape
+        if len(shape) != 2 or not 1 <= shape[0] <= self.spec.n_q or shape[1] < 1:
+            raise ShapeError(
+                f"a piece of codes must be [1..{self.spec.n_q}, 1 or more], not {list(shape)}"
+            )
+        if int(piece.codes.max()) >= self.spec.codebook_size:
+            raise ShapeError(
+                f"code {int(piece.codes.max())} is outside the codebook of "
+                f"{self.spec.codebook_size}"
+            )
+        return piece
+
+
+def open_network(model: Any, n_q: int, reference: bool = False) -> MimiNetwork:
+    """The fastest network for a model on its device whose codes are transformers'."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not reference:
+        with suppress(UnknownLayer):  # an architecture that only transformers runs
+            return SegmentedMimi(model, n_q)
+    return MimiNetwork(model, n_q)
+
+
+class _Track:
+    """One recording's piece on its way through blocks."""
+
+    def __init__(self, piece: Piece, length: int) -> None:
+        state: EncoderState | None = piece.state
+        self._passed: Passed | None = None if state is None else state.passed
+        parts: list[Floats] = [] if state is None else [state.waiting]
+        self._samples = np.concatenate([*parts, piece.samples], axis=1)
+        self._length, self._last, self._done = length, piece.last, 0
+        self._codes: list[NDArray[np.uint16]] = []
+
+    @property
+    def has_block(self) -> bool:
+        left = self._samples.shape[1] - self._done
+        # A block that may be the recording's last waits until that is known.
+        return left > self._length or (self._last and left > 0)
+
+    def block(self) -> Block:
+        stop = min(self._done + self._length, self._samples.shape[1])
+        last = self._last and stop == self._samples.shape[1]
+        return Block(self._samples[:, self._done : stop], self._passed, last)
+
+    def take(self, coded: CodedBlock) -> None:
+        """What became of `block`."""
+        self._codes.append(coded.codes.cpu().numpy().astype(np.uint16))
+        self._passed = coded.passed
+        self._done = min(self._done + self._length, self._samples.shape[1])
+
+    def result(self, n_q: int) -> PieceCodes:
+        codes = np.concatenate([np.zeros((n_q, 0), np.uint16), *self._codes], axis=1)
+        if self._last:
+            return PieceCodes(codes, None)
+        return PieceCodes(codes, EncoderState(self._samples[:, self._done :].copy(), self._passed))
