@@ -90,7 +90,7 @@ def gathered(names: Iterable[str], audio: Iterable[str]) -> dict[str, list[str]]
             other[_stem(stem), ending].append(name)
         elif tagged is not None and tagged[1] in stems:
             other[tagged[1], ending].append(name)
-        elif len(same := alike.get(normalize("NFC", stem), ())) == 1:
+        elif len(same := alike[normalize("NFC", stem)]) == 1:
             other[same[0], ending].append(name)
         else:
             found[stem].append(name)
