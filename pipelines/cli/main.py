@@ -16,7 +16,7 @@ from pipelines.system.blame import lacks_memory
 from pipelines.system.signals import Stopped, stoppable
 from pipelines.system.streams import outlived_readers
 from pipelines.system.words import printable
-from tokenizer.errors import CodecshardsError, RecordingError, ShardError
+from tokenizer.errors import CodecshardsError, OutputError, RecordingError, ShardError
 
 COMMANDS = {
     "plan": "what a corpus is, and what it would become; writes nothing",
@@ -47,8 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     options = _parsed(given)
-    with outlived_readers():
-        return _run(options)
+    try:
+        with outlived_readers():
+            return _run(options)
+    except OutputError as error:  # as the last of it was written
+        return _say(str(error), EXIT_USAGE)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -11,9 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO, TypeVar, cast
 
 from pipelines.system.words import printable
+from tokenizer.errors import OutputError
 
 _LIVE_EVERY, _LOG_EVERY = 0.2, 10.0
 """seconds, on a terminal and in a log"""
+
+_OUTPUT = 1
+"""standard output's number"""
 
 Item = TypeVar("Item")
 
@@ -29,34 +33,44 @@ class OutlivedReader:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError) -> None:
         """What is still in the stream's buffer goes nowhere too, so that nothing fails as the
-        interpreter ends."""
+        interpreter ends.
+
+        Raises:
+            OutputError: what was asked for cannot be written, as on a full disk.
+        """
         self.gone = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
         with suppress(OSError):
             self._stream.flush()
+        if not isinstance(error, BrokenPipeError) and self._stream.fileno() == _OUTPUT:
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 
 @contextmanager
 def outlived_readers() -> Iterator[None]:
     """Standard output and error outlive their readers in this block, and are flushed at its end;
-    what is written to one that was closed from the beginning goes nowhere."""
+    what is written to one that was closed from the beginning goes nowhere.
+
+    Raises:
+        OutputError: standard output cannot be written.
+    """
     _keep_standard_numbers()
     before = sys.stdout, sys.stderr
     with ExitStack() as made:
@@ -68,9 +82,9 @@ def outlived_readers() -> Iterator[None]:
         try:
             yield
         finally:
-            for stream in wrapped:
-                stream.flush()
             sys.stdout, sys.stderr = before
+            for stream in reversed(wrapped):
+                stream.flush()
 
 
 def _nowhere() -> TextIO:

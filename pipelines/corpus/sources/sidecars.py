@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
+from unicodedata import normalize
 
 from pipelines.corpus.tables.alignment import ERROR
 from pipelines.corpus.tables.captions.subtitles import (
@@ -71,10 +72,14 @@ def read_sidecars(
 
 def gathered(names: Iterable[str], audio: Iterable[str]) -> dict[str, list[str]]:
     """Sidecars by the audio's name without its ending: `x.txt`, and of `x.mp3` also `x.mp3.srt`, as
-    whisper.cpp calls it, and `x.en.vtt`, as yt-dlp does, if it is the only one of its kind."""
+    whisper.cpp calls it, `x.en.vtt`, as yt-dlp does, and one in another Unicode form, as copies
+    from a Mac leave it, if it is the only one of its kind."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     files = {*audio}
     stems = {_stem(name) for name in files}
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for stem in stems:
+        alike[normalize("NFC", stem)].append(stem)
     other: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for name in names:
         stem, ending = _stem(name), _ending(name)
@@ -85,6 +90,8 @@ def gathered(names: Iterable[str], audio: Iterable[str]) -> dict[str, list[str]]
             other[_stem(stem), ending].append(name)
         elif tagged is not None and tagged[1] in stems:
             other[tagged[1], ending].append(name)
+        elif len(same := alike[normalize("NFC", stem)]) == 1:
+            other[same[0], ending].append(name)
         else:
             found[stem].append(name)
     for (stem, ending), given in other.items():

@@ -7,10 +7,17 @@ from pipelines.output.storage.base import Storage
 from pipelines.output.storage.local import LOCK, TEMPORARY, LocalStorage
 from pipelines.output.storage.remote import RemoteStorage
 from pipelines.system.places import is_remote, local_path
+from tokenizer.errors import UsageError
 
 __all__ = ["LOCK", "TEMPORARY", "LocalStorage", "RemoteStorage", "Storage", "open_storage"]
 
 
 def open_storage(root: str) -> Storage:
-    """The storage of an output folder; nothing is made or touched yet."""
+    """The storage of an output folder; nothing is made or touched yet.
+
+    Raises:
+        UsageError: it has no name, as of a shell's variable that is not set.
+    """
+    if not root:
+        raise UsageError("OUT is empty: give a folder, or what else can be written to")
     return RemoteStorage(root) if is_remote(root) else LocalStorage(local_path(root))

@@ -138,3 +138,31 @@ def test_a_shell_sees_the_same(places: dict[str, str], streams: str) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", ["ls OUT", "inspect OUT", "verify OUT"])
+def test_a_full_disk_behind_standard_output_is_told_in_one_line(
+    places: dict[str, str], command: str
+) -> None:
+    """What was asked for is not there: that is no success, and no traceback."""
+    words = [places.get(word, word) for word in command.split()]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = subprocess.run(
+            [sys.executable, "-m", "codecshards", *words],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    said = "codecshards: standard output cannot be written: No space left on device"
+    assert (ended.returncode, ended.stderr.splitlines()) == (2, [said])
+
+
+def test_an_out_without_a_name_is_refused(
+    places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    """As of a shell's variable that is not set: all would be written to where one stands."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["tokenize", places["CORPUS"], "", "--codec", "mulaw", "--workers", "0"]) == 2
+    assert "OUT is empty" in capsys.readouterr().err and not list(tmp_path.iterdir())

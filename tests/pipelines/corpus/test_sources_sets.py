@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -512,3 +513,14 @@ def test_two_columns_of_one_name_are_refused_in_one_line(tmp_path: Path, name: s
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(SourceError, match=f"two columns are called `{name}`"):
         list(open_source(str(tmp_path / "x.parquet")).scan())
+
+
+@pytest.mark.parametrize(("of_audio", "of_text"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_text_in_another_unicode_form_is_beside_its_audio(
+    tmp_path: Path, of_audio: Any, of_text: Any
+) -> None:
+    name = "caf\u00e9"
+    (tmp_path / f"{unicodedata.normalize(of_audio, name)}.wav").write_bytes(b"x")
+    (tmp_path / f"{unicodedata.normalize(of_text, name)}.txt").write_text("words")
+    source = open_source(str(tmp_path))
+    assert [recording.text for recording in source.scan()] == ["words"] and not source.notes
