@@ -19,7 +19,9 @@ LENGTHS = {"short": 0.05, "middle": 0.4, "long": 1.3}
 """seconds"""
 TO_THE_END = ("encodec-24khz", "mimi", "xcodec2")
 """that are also audited and decoded by the command: each takes several processes"""
-FORMATS = dict(zip(WRITERS, cycle(("parquet", "webdataset"))))
+FAMILIES = [name for name in WRITERS if name != "encodec-48khz"]
+"""without the one that all other tests go through"""
+FORMATS = dict(zip(FAMILIES, cycle(("parquet", "webdataset"))))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_corpus_from_audio_to_audio(
     name: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
