@@ -62,9 +62,18 @@ class TiledPieces(PieceNetwork):
             if found is not None
         }
         self.repeated += len(short) - len(results)
+        # Whole, as transformers takes them: with several threads a window may round otherwise.
+        results |= {i: self._whole(pieces[i]) for i in short if i not in results}
         left = [i for i in range(len(pieces)) if i not in results]
         results.update(zip(left, super().encode_pieces([pieces[i] for i in left]), strict=True))
         return [results[i] for i in range(len(pieces))]
+
+    def _whole(self, piece: Piece) -> PieceCodes:
+        with torch.inference_mode(), exact_float32():
+            embeddings = self._modules.embed(torch.from_numpy(piece.samples)[None])
+            check_finite(bool(torch.isfinite(embeddings).all()))
+            found = self._modules.quantize(embeddings, self.n_q)[:, 0]
+        return PieceCodes(found.numpy().astype(np.uint16), None)
 
     def _is_short(self, piece: Piece) -> bool:
         whole = piece.last and piece.state is None
@@ -89,9 +98,16 @@ class TiledPieces(PieceNetwork):
                 for i, one in enumerate(torch.split(uncertain(certainty), counts))
                 if bool(one.any())
             }
-            for i, found in zip(doubts, self._ties(list(doubts.values())), strict=True):
+            for i, found in zip(doubts, self._decided(list(doubts.values())), strict=True):
                 results[i] = self._with(results[i], doubts[i], found)
         return results
+
+    def _decided(self, doubts: Sequence[Doubts]) -> list[torch.Tensor | None]:
+        """As `TieBreaker`. With several threads torch rounds stretches of an encoder that looks
+        ahead otherwise than the whole: there the recording decides."""
+        if not self._model.config.use_causal_conv and torch.get_num_threads() > 1:
+            return [None] * len(doubts)
+        return self._ties(doubts)
 
     def _with(
         self, codes: torch.Tensor | None, doubts: Doubts, found: torch.Tensor | None
