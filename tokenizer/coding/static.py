@@ -65,7 +65,7 @@ class StaticPredictor(Predictor):
                 raise ShapeError(f"level {level}: widths must be uint32 [entries of its codebook]")
             if int(one.min()) < 1 or int(one.sum(dtype=np.uint64)) != TOTAL:
                 raise ShapeError(f"level {level}: widths must be at least 1 and add up to {TOTAL}")
-        self._widths = list(widths)
+        self.fixed = self._widths = list(widths)
         self._lows = [(np.cumsum(one, dtype=np.uint64) - one).astype(np.uint32) for one in widths]
         self.sizes = tuple(len(one) for one in widths)
 
