@@ -1,0 +1,1 @@
+"""Commands that make an output folder smaller, and train what does it."""
