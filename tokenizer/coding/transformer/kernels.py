@@ -159,8 +159,8 @@ def attend_next(
     Args:
         made: int16 `[n, 3 * width]`.
         running: int64 `[n]`, whose rows these are.
-        cache: int16 `[B, 2, heads, 2 * past, dims]`. A frame is written twice, `past` apart, so that
-            the last `past` of them always lie in one stretch.
+        cache: int16 `[B, 2, heads, 2 * past, dims]`. A frame is written twice, `past` apart, so
+            that the last `past` of them always lie in one stretch.
         frame: number of the frame.
         out: float64 `[n, width]`.
     """

@@ -51,6 +51,9 @@ class Network(nn.Module):
             [nn.Parameter(torch.full((size,), -math.log(size))) for size in shape.sizes]
         )
 
+    def blocks(self) -> list[Layer]:
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
     def trunk(self, codes: torch.Tensor, entries: Sequence[torch.Tensor]) -> torch.Tensor:
         """What is known before each frame: `[B, T, width]` of codes `[B, n_q, T]`."""
         n_q, coarse = codes.shape[1], self.shape.coarse

@@ -42,7 +42,7 @@ def quantized(network: Network, segment_frames: int) -> Weights:
             enter=_product(network.enter, None, 2.0**unit, STREAM_BITS),
             start=_fixed(network.start, STREAM_BITS, np.int16),
             rate=_fixed(network.rate, STREAM_BITS, np.int16),
-            layers=tuple(_layer(layer) for layer in network.layers),
+            layers=tuple(_layer(layer) for layer in network.blocks()),
             heads=heads,
         )
     weights.check()
