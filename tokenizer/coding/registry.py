@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import cast
 
 from tokenizer.coding.base import Predictor
+from tokenizer.errors import UsageError
 
 PREDICTORS: dict[str, str] = {
     "static": "tokenizer.coding.static:StaticPredictor",
@@ -25,3 +26,20 @@ def load_predictor(kind: str, data: bytes) -> Predictor:
     module, name = PREDICTORS[kind].split(":")
     found = cast(type[Predictor], getattr(import_module(module), name))
     return found.loads(data)
+
+
+SHIPPED: dict[str, str] = {}
+"""name of a coder that ships with codecshards → `module:function` that gives it"""
+
+
+def shipped(name: str) -> Predictor:
+    """A coder that ships with codecshards, of all levels that it has.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name not in SHIPPED:
+        known = f"there are {', '.join(SHIPPED)}" if SHIPPED else "none does"
+        raise UsageError(f"no coder {name} ships with codecshards: {known}")
+    module, function = SHIPPED[name].split(":")
+    return cast(Predictor, getattr(import_module(module), function)())
