@@ -29,6 +29,17 @@ NORM_EPS = 168
 LARGEST_SHIFT = 7
 _FITS = 1 << 62
 _META = "coder"
+_NOT_ONE = (
+    SafetensorError,
+    KeyError,
+    TypeError,
+    IndexError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+    UsageError,
+)
+"""what a file that is none leads to while it is read"""
 
 Ints = NDArray[np.int64]
 
@@ -106,7 +117,8 @@ class Weights:
         return replace(self, shape=shape, rate=self.rate[:n_q], heads=self.heads[:n_q])
 
     def dumps(self) -> bytes:
-        """As a safetensors file."""
+        """As a safetensors file, the same bytes whatever versions of libraries are here: a coder is
+        known by their hash."""
         said = json.dumps(
             {
                 "version": VERSION,
@@ -116,8 +128,7 @@ class Weights:
             },
             sort_keys=True,
         )
-        tensors = {name: np.ascontiguousarray(one) for name, one in self._tensors().items()}
-        return safetensors.numpy.save(tensors, {_META: said})
+        return _file(self._tensors(), {_META: said})
 
     def _tensors(self) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {"start": self.start, "rate": self.rate}
@@ -170,7 +181,7 @@ def loads(data: bytes) -> Weights:
         shape = Shape.from_dict(said["shape"])
         tensors = safetensors.numpy.load(data)
         weights = _built(shape, int(said["segment_frames"]), said["shifts"], tensors)
-    except (SafetensorError, KeyError, TypeError, IndexError, UsageError) as error:
+    except _NOT_ONE as error:
         raise ValueError(f"not a coder: {error}") from error
     weights.check()
     return weights
@@ -219,6 +230,29 @@ def _built(
         layers=layers,
         heads=tuple(heads),
     )
+
+
+_DTYPES = {"int8": "I8", "int16": "I16", "int32": "I32"}
+
+
+def _file(tensors: Mapping[str, NDArray[Any]], said: Mapping[str, str]) -> bytes:
+    """Largest types first, so that all lie aligned; names in order."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(said)}
+    parts, at = [], 0
+    for name in names:
+        one = tensors[name]
+        part = one.astype(one.dtype.newbyteorder("<")).tobytes()
+        header[name] = {
+            "dtype": _DTYPES[one.dtype.name],
+            "shape": list(one.shape),
+            "data_offsets": [at, at + len(part)],
+        }
+        parts.append(part)
+        at += len(part)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
 class _Taking:
