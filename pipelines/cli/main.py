@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "token ids for training language models: Megatron-LM or Arrow",
     "push": "publish the rows as a data set on the Hugging Face Hub",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
+    "evaluate": "quality of codecs over their measured bitrates, beside Opus, MP3 and others",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
