@@ -41,6 +41,7 @@ COMMANDS = {
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
+    "evaluate": "evaluating",
 }
 
 

@@ -3,8 +3,8 @@ of these bitrates, is in no build of FFmpeg that may be handed on."""
 
 from __future__ import annotations
 
-from pipelines.evaluating.systems import packets
 from pipelines.evaluating.systems.lossy import LossySystem
+from pipelines.evaluating.wrapping import packets
 
 _LEAST_STEREO = 16.0
 """kbps below which it is given one channel: with two it uses more, whatever it is told"""

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.evaluating.systems import programs
 from pipelines.evaluating.systems.base import TOLERANCE, NotReached, Passed, System
-from pipelines.evaluating.systems.shaping import (
+from pipelines.evaluating.wrapping import programs
+from pipelines.evaluating.wrapping.shaping import (
     Samples,
     aligned,
     cpu_seconds,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluating.systems.base import NotReached, Passed, System
-from pipelines.evaluating.systems.shaping import cpu_seconds, restored, shaped
+from pipelines.evaluating.wrapping.shaping import cpu_seconds, restored, shaped
 from tokenizer.codecs import describe_codec, load_codec
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.errors import CodecLoadError

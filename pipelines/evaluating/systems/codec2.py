@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pipelines.evaluating.systems import programs
 from pipelines.evaluating.systems.base import TOLERANCE, NotReached, Passed, System
-from pipelines.evaluating.systems.shaping import cpu_seconds, fitted, moved, restored, shaped
+from pipelines.evaluating.wrapping import programs
+from pipelines.evaluating.wrapping.shaping import cpu_seconds, fitted, moved, restored, shaped
 from tokenizer.types import Waveform
 
 RATE = 8_000

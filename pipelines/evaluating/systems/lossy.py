@@ -6,10 +6,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 
-from pipelines.evaluating.systems import packets
 from pipelines.evaluating.systems.base import NotReached, Passed, System
-from pipelines.evaluating.systems.search import Search, reached
-from pipelines.evaluating.systems.shaping import aligned, fitted, restored, shaped
+from pipelines.evaluating.wrapping import packets
+from pipelines.evaluating.wrapping.search import Search, reached
+from pipelines.evaluating.wrapping.shaping import aligned, fitted, restored, shaped
 from tokenizer.types import Waveform
 
 _MOST_LAG = 0.01

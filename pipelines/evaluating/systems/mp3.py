@@ -3,8 +3,8 @@ chooses for it (`optimum_bandwidth` and `optimum_samplefreq` of libmp3lame 3.100
 
 from __future__ import annotations
 
-from pipelines.evaluating.systems import packets
 from pipelines.evaluating.systems.lossy import LossySystem
+from pipelines.evaluating.wrapping import packets
 
 _LOWPASS = (
     (8, 2_000),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.evaluating.systems import packets
 from pipelines.evaluating.systems.lossy import LossySystem
+from pipelines.evaluating.wrapping import packets
 
 
 class Opus(LossySystem):

@@ -6,10 +6,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.evaluating.systems import programs
 from pipelines.evaluating.systems.base import NotReached, Passed, System
-from pipelines.evaluating.systems.search import Search, reached
-from pipelines.evaluating.systems.shaping import (
+from pipelines.evaluating.wrapping import programs
+from pipelines.evaluating.wrapping.search import Search, reached
+from pipelines.evaluating.wrapping.shaping import (
     Samples,
     aligned,
     cpu_seconds,

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluating.systems.shaping import Samples, cpu_seconds
+from pipelines.evaluating.wrapping.shaping import Samples, cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from pipelines.evaluating.systems.base import NotReached
-from pipelines.evaluating.systems.shaping import Samples
+from pipelines.evaluating.wrapping.shaping import Samples
 from tokenizer.errors import UsageError
 
 _TIMEOUT = 600.0
