@@ -37,12 +37,13 @@ COMMANDS = {
     "push": "publish the rows as a data set on the Hugging Face Hub",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
+    "train-coder": "train what predicts codes, for smaller archives; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
-    **dict.fromkeys(("compress", "expand"), "archiving"),
+    **dict.fromkeys(("compress", "expand", "train-coder"), "archiving"),
 }
 
 
