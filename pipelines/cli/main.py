@@ -28,6 +28,8 @@ COMMANDS = {
     "split": "a new folder with train, valid and test",
     "merge": "a new folder of several",
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
+    "compress": "an archive of an output folder, smaller, for storage and transfer",
+    "expand": "an output folder of an archive, bit for bit as it was",
     "adopt": "a manifest for shards that have none",
     "verify": "check every shard against its commit record",
     "decode": "hear recordings again, at their exact length",
@@ -41,7 +43,7 @@ COMMANDS = {
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
-    **dict.fromkeys(("train-coder",), "archiving"),
+    **dict.fromkeys(("compress", "expand", "train-coder"), "archiving"),
 }
 
 

@@ -1,1 +1,1 @@
-"""Commands that make an output folder smaller, and train what does it."""
+"""Commands of archives: smaller copies of output folders, and what makes them small."""

@@ -17,6 +17,7 @@ from tokenizer.audio.readers.base import (
     require_track,
 )
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.finished import finished_file
 from tokenizer.audio.readers.jumping import Jumps
 from tokenizer.audio.readers.pyav import NotOpened, PyAVReader
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
@@ -51,6 +52,7 @@ def open_reader(
         RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be
             (BAD_HEADER), no such track (CHANNELS).
     """
+    file = finished_file(file)
     plain = _plain(file, name, start)
     if plain is not None:
         return _single(plain[0], name, stream), plain[1]
@@ -83,6 +85,7 @@ def count_channels(file: AudioFile, name: str, stream: int | None = None) -> int
     Raises:
         RecordingError: as `open_reader`.
     """
+    file = finished_file(file)
     with opened(file) as handle:
         header = read_wav_header(handle)
         if stream in (None, 0) and header is not None and header.is_plain:

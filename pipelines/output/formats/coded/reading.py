@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.output.formats.base import Lost
 from pipelines.output.formats.coded.file import Block, CodedFile, jobs_of
 from pipelines.output.formats.coded.jobs import AT_ONCE
 from pipelines.output.formats.coded.pool import Pool
 from pipelines.output.formats.coded.sections import Damage, Section
 from pipelines.output.formats.coded.tables import Segments
 from pipelines.output.formats.schema import Row, row_of
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A row that cannot be read."""
-
-    id: str | None
-    """None where nothing says it"""
-    message: str
-    """what is wrong, and where"""
 
 
 class Decoded:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.output.formats.base import ShardFormat
+from pipelines.output.formats.base import Lost, ShardFormat
 from pipelines.output.formats.coded.file import OFFSET, PLACE, CodedFile
 from pipelines.output.formats.coded.jobs import (
     AT_ONCE,
@@ -26,7 +26,7 @@ from pipelines.output.formats.coded.jobs import (
     stretches,
 )
 from pipelines.output.formats.coded.pool import Pool
-from pipelines.output.formats.coded.reading import Decoded, Lost
+from pipelines.output.formats.coded.reading import Decoded
 from pipelines.output.formats.coded.sections import (
     CODER,
     DATA,
@@ -36,6 +36,7 @@ from pipelines.output.formats.coded.sections import (
     SEGMENTS,
     TAIL,
     VERSION,
+    Damage,
     SectionWriter,
     damage,
     packed,
@@ -60,6 +61,7 @@ class CodedFormat(ShardFormat):
     """Blocks of rows, their codes as streams of an arithmetic coder."""
 
     suffix = ".csa"
+    has_settings = True
 
     def __init__(
         self,
@@ -82,9 +84,8 @@ class CodedFormat(ShardFormat):
 
         return CodedReader
 
-    def like(self, path: str) -> CodedFormat:
-        """The format with the coder that a file was written with."""
-        with damage(path), Path(path).open("rb") as file:
+    def like(self, file: IO[bytes], name: str) -> CodedFormat:
+        with damage(name):
             found = CodedFile(file)
             return CodedFormat(found.predictor, found.coder_name, self.pool)
 
@@ -99,12 +100,6 @@ class CodedFormat(ShardFormat):
             yield found
 
     def salvage(self, file: IO[bytes], name: str) -> Iterator[Row | Lost]:
-        """Every row in order, and in the place of one that is damaged what is wrong with it: the
-        others go on.
-
-        Raises:
-            ShardError: damage that is none of a row; it names the shard.
-        """
         with damage(name):
             found = CodedFile(file)
             ahead = deque[Decoded]()
@@ -130,8 +125,6 @@ class CodedFormat(ShardFormat):
     def columns(self, file: IO[bytes], name: str) -> pa.Schema:
         with damage(name):
             found = CodedFile(file)
-            for block in found.blocks:
-                return found.table(block).schema
             return columns_of(list(found.footer.get("quality", ())))
 
     def read_columns(
@@ -141,6 +134,18 @@ class CodedFormat(ShardFormat):
             found = CodedFile(file)
             for block in found.blocks:
                 yield from found.table(block).select(list(columns)).to_pylist()
+
+    def salvage_columns(
+        self, file: IO[bytes], name: str, columns: Sequence[str]
+    ) -> Iterator[Mapping[str, Any] | None]:
+        with damage(name):
+            found = CodedFile(file)
+            for block in found.blocks:
+                try:
+                    rows = found.table(block).select(list(columns)).to_pylist()
+                except Damage:
+                    rows = [None] * block.rows
+                yield from rows
 
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
         with damage(name):
