@@ -59,13 +59,13 @@ def quiet(text: str) -> None:
 
 
 def test_it_finds_the_frame_before_and_the_level_below(corpus: Segments, tmp_path: Path) -> None:
-    config = config_for(corpus, steps=100)
+    config = config_for(corpus, steps=70)
     held_out = chains(20, 2)
-    outcome = train(config, corpus, held_out, tmp_path, Sitting(evaluate_every=100), say=quiet)
-    assert (outcome.reason, outcome.step) == ("done", 100)
+    outcome = train(config, corpus, held_out, tmp_path, Sitting(evaluate_every=70), say=quiet)
+    assert (outcome.reason, outcome.step) == ("done", 70)
     coder = TransformerPredictor.loads((tmp_path / CODER).read_bytes())
     found = bits_of(coder, held_out)
-    assert found.levels[0] < 2.8 and found.levels[1] < 1.6  # of 4 each; a frame's first takes 4
+    assert found.levels[0] < 3.2 and found.levels[1] < 2.5, found.levels  # of 4 each; a frame's first takes 4
     (row,) = read_evaluations(tmp_path)[1:]
     assert row["bits"] == [pytest.approx(one, abs=1e-4) for one in found.levels]
 
