@@ -1,0 +1,1 @@
+"""What an evaluation compares, a file each behind one interface (`base.System`)."""
