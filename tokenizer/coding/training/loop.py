@@ -176,7 +176,8 @@ class _Run:
             pace = (done - self._first) / (time.monotonic() - self._began)
             left = (self._config.steps - done) / pace / 60
             self._say(
-                f"step {done}/{self._config.steps}: {np.mean(self._recent or [bits]):.3f} bits a code, "
+                f"step {done}/{self._config.steps}: "
+                f"{np.mean(self._recent or [bits]):.3f} bits a code, "
                 f"{pace:.2f} steps/s, {left:.0f} min left"
             )
             self._recent.clear()
