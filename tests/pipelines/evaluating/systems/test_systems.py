@@ -7,7 +7,9 @@ import json
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,14 +65,14 @@ def baseline(name: str) -> System:
     ],
 )
 def test_what_comes_back_is_as_long_and_at_its_place(name: str, kbps: float, channels: int) -> None:
-    sound = bursts(channels)
-    passed = baseline(name).through(sound, kbps)
-    assert passed.samples.shape == sound.samples.shape
+    given = bursts(channels)
+    passed = baseline(name).through(given, kbps)
+    assert passed.samples.shape == given.samples.shape
     assert passed.samples.dtype == np.float32
-    assert lag(passed.samples, sound.samples) == 0
-    assert abs(passed.bits / sound.seconds / 1000 / kbps - 1) < 0.1
+    assert lag(passed.samples, given.samples) == 0
+    assert abs(passed.bits / given.seconds / 1000 / kbps - 1) < 0.1
     assert passed.encode_seconds > 0 and passed.decode_seconds > 0
-    again = baseline(name).through(sound, kbps)
+    again = baseline(name).through(given, kbps)
     assert (again.bits, again.setting) == (passed.bits, passed.setting)
     assert np.array_equal(again.samples, passed.samples)
 
@@ -79,9 +81,9 @@ def test_what_comes_back_is_as_long_and_at_its_place(name: str, kbps: float, cha
 def test_the_container_itself_takes_the_delay_out(name: str) -> None:
     """Before anything is looked for by correlation."""
     system = baseline(name)
-    sound = bursts(2)
+    given = bursts(2)
     made = packets.encode(
-        sound.samples,
+        given.samples,
         RATE,
         system.encoder,  # type: ignore[attr-defined]
         system.container,  # type: ignore[attr-defined]
@@ -89,7 +91,7 @@ def test_the_container_itself_takes_the_delay_out(name: str) -> None:
         system.options,  # type: ignore[attr-defined]
     )
     decoded, _ = packets.decode(made.file)
-    assert lag(decoded[:, : sound.num_samples], sound.samples) == 0
+    assert lag(decoded[:, : given.num_samples], given.samples) == 0
 
 
 @pytest.mark.parametrize("name", ["opus", "mp3", "aac"])
@@ -117,6 +119,23 @@ def test_bits_are_those_that_ffprobe_counts(name: str, tmp_path: Path) -> None:
     assert made.bits / 8 < len(made.file)
 
 
+def test_opus_is_constant_where_its_rate_leaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with sounds that come to 17 kbps or to 26, and to nothing between."""
+    plain = packets.encode
+
+    def leaping(*given: Any) -> packets.Encoded:
+        made = plain(*given)
+        return made if given[-1] else replace(made, bits=2 * made.bits + 20_000)
+
+    monkeypatch.setattr(packets, "encode", leaping)
+    monkeypatch.setattr("pipelines.evaluating.wrapping.search._TRIES", 1)
+    passed = baseline("opus").through(bursts(2, 1.0), 22)
+    assert abs(passed.bits / 22_000 - 1) < 0.02
+    assert "vbr off" in passed.setting
+    with pytest.raises(NotReached):
+        baseline("opus").through(bursts(2, 1.0), 3)
+
+
 @pytest.mark.parametrize(("name", "kbps"), [("opus", 3), ("mp3", 6), ("aac", 3), ("codec2", 24)])
 def test_a_bitrate_that_it_has_not_is_said(name: str, kbps: float) -> None:
     with pytest.raises(NotReached, match="kbps"):
@@ -125,11 +144,11 @@ def test_a_bitrate_that_it_has_not_is_said(name: str, kbps: float) -> None:
 
 @pytest.mark.parametrize("kbps", [6.0, 12.0])
 def test_speex_keeps_its_place(kbps: float) -> None:
-    sound = bursts(1)
-    passed = baseline("speex").through(sound, kbps)
-    assert passed.samples.shape == sound.samples.shape
-    assert abs(lag(passed.samples, sound.samples)) <= RATE // 1000
-    assert abs(passed.bits / sound.seconds / 1000 / kbps - 1) < 0.1
+    given = bursts(1)
+    passed = baseline("speex").through(given, kbps)
+    assert passed.samples.shape == given.samples.shape
+    assert abs(lag(passed.samples, given.samples)) <= RATE // 1000
+    assert abs(passed.bits / given.seconds / 1000 / kbps - 1) < 0.1
 
 
 def test_codec2_has_its_bytes_a_frame() -> None:
@@ -142,11 +161,11 @@ def test_codec2_has_its_bytes_a_frame() -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_codec_is_that_codec(channels: int) -> None:
     (system,), _ = open_systems(("mulaw",), (), "cpu")
-    sound = bursts(channels, 1.3)
-    passed = system.through(sound, 12.0)
+    given = bursts(channels, 1.3)
+    passed = system.through(given, 12.0)
     codec = load_codec("mulaw", bandwidth=12.0, device="cpu")
-    given = sound.samples if channels == codec.channels else np.repeat(sound.samples, 2, axis=0)
-    codes = codec.encode(Waveform(given, RATE))
+    stereo = given.samples if channels == codec.channels else np.repeat(given.samples, 2, axis=0)
+    codes = codec.encode(Waveform(stereo, RATE))
     expected = codec.decode(codes).samples
     if channels == 1:
         expected = expected.mean(axis=0, keepdims=True)
@@ -205,11 +224,11 @@ def test_a_program_of_someone(tmp_path: Path) -> None:
         f'head -c 80 /dev/zero >> "$4"; tail -c +45 {tmp_path}/kept.wav | head -c -80 >> "$4"; fi',
     )
     _, (system,) = open_systems((), (f"theirs={program}",), "cpu")
-    sound = bursts(1)
-    passed = system.through(sound, 16)
+    given = bursts(1)
+    passed = system.through(given, 16)
     assert system.name == "theirs"
     assert passed.bits == 16 * 250 * 8
-    assert np.abs(passed.samples - sound.samples)[:, :RATE].max() < 1e-4
+    assert np.abs(passed.samples - given.samples)[:, :RATE].max() < 1e-4
 
 
 def test_a_program_that_fails_costs_its_excerpt(tmp_path: Path) -> None:
@@ -255,7 +274,7 @@ def test_evs_bits_are_counted_frame_by_frame(tmp_path: Path) -> None:
     script(tmp_path / "EVS_cod", f'cp "$3" {tmp_path}/kept; cp {tmp_path}/bits "$4"')
     script(tmp_path / "EVS_dec", f'cp {tmp_path}/kept "$3"')
     _, (system,) = open_systems((), (f"evs={tmp_path}",), "cpu")
-    sound = bursts(1)
-    passed = system.through(sound, 13.2)
+    given = bursts(1)
+    passed = system.through(given, 13.2)
     assert passed.bits == 26_400
-    assert np.abs(passed.samples - sound.samples).max() <= 1 / 32768
+    assert np.abs(passed.samples - given.samples).max() <= 1 / 32768
