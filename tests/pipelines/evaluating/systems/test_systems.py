@@ -130,7 +130,7 @@ def test_opus_is_constant_where_its_rate_leaps(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(packets, "encode", leaping)
     monkeypatch.setattr("pipelines.evaluating.wrapping.search._TRIES", 1)
     passed = baseline("opus").through(bursts(2, 1.0), 22)
-    assert abs(passed.bits / 22_000 - 1) < 0.02
+    assert abs(passed.bits / 22_000 - 1) < 0.03
     assert "vbr off" in passed.setting
     with pytest.raises(NotReached):
         baseline("opus").through(bursts(2, 1.0), 3)
