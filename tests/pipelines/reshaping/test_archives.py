@@ -3,6 +3,7 @@ what pyarrow and tarfile read."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import soundfile
 from families import WRITERS
 from killing import killed_at
 from level_codec import LEVELS
+from loader_data import make_rows, write_output
 from stored_rows import by_id, stored_rows
 
 from codecshards import (
@@ -35,6 +37,7 @@ from pipelines.output.manifest.commits import CommitRecord
 from pipelines.output.verify import verify
 from tokenizer import OutputError, ShardError, UsageError
 from tokenizer.codecs import registry
+from tokenizer.codecs.mulaw import describe_mulaw
 
 
 def data_of(out: Path) -> dict[str, bytes]:
@@ -309,3 +312,26 @@ def test_what_cannot_be_is_refused_in_a_line(
         compress_codes(str(out), new, workers=0, shard_hours=3)
     with pytest.raises(UsageError, match="is no archive"):
         expand_codes(str(out), new, workers=0)
+
+
+def test_entropy_is_what_it_says(tmp_path: Path, capsys) -> None:
+    """Codes whose entropy is known: uniform on the first level, two codes in turn on the second."""
+    spec = replace(describe_mulaw(6.0), n_q=2)
+    rows = []
+    for row in make_rows(40, spec, 4.0):
+        codes = row.codes.codes.copy()
+        codes[1] = np.arange(codes.shape[1]) % 2
+        rows.append(replace(row, codes=replace(row.codes, codes=codes)))
+    out = write_output(tmp_path / "out", rows, spec=spec)
+    assert main(["inspect", str(out), "--entropy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    first, second = found["levels"]
+    assert first["fixed"] == 10 and first["coder"] == pytest.approx(10, abs=0.4)
+    assert first["order_0"] >= 10 and first["order_1"] >= 10
+    assert second["coder"] == pytest.approx(1, abs=0.05)
+    assert second["order_0"] == pytest.approx(1, abs=0.1) and second["order_1"] < 0.15
+    assert main(["inspect", str(out), "--entropy"]) == 0
+    shown = capsys.readouterr().out
+    assert "order 1" in shown and "bits a code, of " in shown
+    assert main(["inspect", str(out), "--coder", "static"]) == 2
+    assert "--coder: goes with --entropy" in capsys.readouterr().err
