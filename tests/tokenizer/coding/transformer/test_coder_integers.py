@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal, getcontext
 from math import isqrt
 
 import numpy as np
 import pytest
 import torch
-from made_coder import SEGMENT, made_segments, made_shape, made_weights
+from made_coder import SEGMENT, made_segments, made_shape, made_weights, torch_set_otherwise
 from numpy.typing import NDArray
 
 from tokenizer.coding.arithmetic import decode, encode
@@ -87,26 +86,6 @@ def test_fewer_levels_and_levels_in_parallel(conditioned: bool, n_q: int) -> Non
     again = TransformerPredictor.loads(predictor.dumps())
     for found in (predictor.intervals(segments), stepwise(again, segments)):
         assert digest(found) == digest(truth)
-
-
-@contextmanager
-def torch_set_otherwise(threads: int, precision: str, dtype: torch.dtype) -> Iterator[None]:
-    before = (
-        torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
-        torch.get_default_dtype(),
-    )
-    torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision(precision)
-    torch.set_default_dtype(dtype)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.set_float32_matmul_precision(before[1])
-        torch.set_default_dtype(before[2])
-        torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
