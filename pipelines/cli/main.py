@@ -34,12 +34,14 @@ COMMANDS = {
     "export": "token ids for training language models: Megatron-LM or Arrow",
     "push": "publish the rows as a data set on the Hugging Face Hub",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
+    "ecdc": "files of the original EnCodec tool, written and read",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
+    **dict.fromkeys(("ecdc",), "archiving"),
 }
 
 

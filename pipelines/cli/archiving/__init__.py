@@ -1,0 +1,1 @@
+"""Commands that make codes smaller for storage and transfer."""
