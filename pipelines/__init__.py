@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipelines.public import tokenize
     from pipelines.publishing.push import Pushed, push_codes
     from pipelines.reshaping.adopting import adopt_codes
+    from pipelines.reshaping.archiving.commands import compress_codes, expand_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -72,8 +73,10 @@ __all__ = [
     "adopt_codes",
     "audit",
     "codes_from_tokens",
+    "compress_codes",
     "correct_codes",
     "drop_codes",
+    "expand_codes",
     "export_codes",
     "filter_codes",
     "merge_codes",
@@ -115,8 +118,10 @@ _HOMES = {
     "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
     "codes_from_tokens": "exporting.inverse",
+    "compress_codes": "reshaping.archiving.commands",
     "correct_codes": "reshaping.edits.editing",
     "drop_codes": "reshaping.edits.editing",
+    "expand_codes": "reshaping.archiving.commands",
     "export_codes": "exporting.export",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",

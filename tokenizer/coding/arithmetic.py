@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.coding.base import TOTAL, Predictor
-from tokenizer.coding.kernels import STATE_BYTES, read, start, write
+from tokenizer.coding.kernels import STATE_BYTES, read, read_fixed, start, write
 from tokenizer.errors import ShapeError
 
 _BYTES_A_CODE = 3
@@ -93,15 +93,11 @@ class _Streams:
     def decoded(self, predictor: Predictor) -> list[NDArray[np.uint16] | None]:
         """All of them."""
         levels = len(predictor.sizes)
-        decoding = predictor.begin(self._frames.tolist())
         out = np.zeros((len(self._frames), levels, int(self._frames.max())), np.uint16)
-        for frame in range(out.shape[2]):
-            running = np.flatnonzero(self._frames > frame)
-            for level in range(levels):
-                codes = np.empty(len(running), np.uint16)
-                self._read(decoding.widths(level), running, codes)
-                decoding.push(level, codes)
-                out[running, level, frame] = codes
+        if predictor.fixed is None:
+            self._step_by_step(predictor, out)
+        else:
+            self._in_one_go(predictor.fixed, out)
         # An encoder reads nothing twice: the decoder is ahead of its end by at most its state.
         ahead = self._places - self._ends
         wrong = self._broken | (ahead < 0) | (ahead > STATE_BYTES)
@@ -109,6 +105,31 @@ class _Streams:
             None if bad else np.ascontiguousarray(one[:, :count])
             for one, count, bad in zip(out, self._frames, wrong, strict=True)
         ]
+
+    def _in_one_go(self, fixed: Sequence[NDArray[np.uint32]], out: NDArray[np.uint16]) -> None:
+        sums = [np.concatenate([[0], np.cumsum(widths, dtype=np.uint64)]) for widths in fixed]
+        read_fixed(
+            np.concatenate(sums).astype(np.uint32),
+            np.cumsum([0, *map(len, sums)]),
+            self._frames,
+            self._data,
+            self._places,
+            self._ends,
+            self._codes,
+            self._spans,
+            self._broken,
+            out,
+        )
+
+    def _step_by_step(self, predictor: Predictor, out: NDArray[np.uint16]) -> None:
+        decoding, levels = predictor.begin(self._frames.tolist()), out.shape[1]
+        for frame in range(out.shape[2]):
+            running = np.flatnonzero(self._frames > frame)
+            for level in range(levels):
+                codes = np.empty(len(running), np.uint16)
+                self._read(decoding.widths(level), running, codes)
+                decoding.push(level, codes)
+                out[running, level, frame] = codes
 
     def _read(
         self, widths: NDArray[np.uint32], running: NDArray[np.int64], codes: NDArray[np.uint16]

@@ -147,3 +147,55 @@ def read(
             places[stream] += 1
             span <<= BYTE
         codes[stream], spans[stream] = code, span
+
+
+@compiled
+def read_fixed(
+    lows: Any,
+    offsets: Any,
+    frames: Any,
+    data: Any,
+    places: Any,
+    ends: Any,
+    codes: Any,
+    spans: Any,
+    broken: Any,
+    out: Any,
+) -> Any:
+    """Decode whole streams whose widths never change; as `read` otherwise.
+
+    Args:
+        lows: uint32: of each level one after the other the sums of the widths below each code, and
+            of all.
+        offsets: int64 `[levels + 1]`: where each level's begin.
+        frames: int64 `[streams]`.
+        out: uint16 `[streams, levels, frames]`.
+    """
+    for stream in range(len(frames)):
+        code, span = codes[stream], spans[stream]
+        for frame in range(frames[stream]):
+            for level in range(len(offsets) - 1):
+                part = span >> SHIFT
+                wanted = code // part
+                if wanted >= TOTAL:
+                    broken[stream] = True
+                    break
+                first, last = offsets[level], offsets[level + 1] - 1
+                while last - first > 1:
+                    middle = (first + last) >> 1
+                    if np.uint64(lows[middle]) <= wanted:
+                        first = middle
+                    else:
+                        last = middle
+                out[stream, level, frame] = first - offsets[level]
+                low = np.uint64(lows[first])
+                code -= part * low
+                span = part * (np.uint64(lows[first + 1]) - low)
+                while span < BOTTOM:
+                    code <<= BYTE
+                    if places[stream] < ends[stream]:
+                        code |= np.uint64(data[places[stream]])
+                    places[stream] += 1
+                    span <<= BYTE
+            if broken[stream]:
+                break

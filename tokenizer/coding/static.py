@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from tokenizer.errors import ShapeError, UsageError
 SEGMENT_FRAMES = 1024
 _MOST_LEVELS = 1024
 _MOST_ENTRIES = 65_536
+_NO_OVERFLOW = 1 << 42
+"""times `TOTAL` it fits into 64 bits"""
 _HEAD = struct.Struct("<H")
 _SIZE = struct.Struct("<I")
 
@@ -34,7 +36,10 @@ def widths_of(counts: NDArray[np.integer]) -> NDArray[np.uint32]:
     total = sum(map(int, counts)) or size
     wanted = counts if int(counts.max()) else np.ones(size, np.int64)
     spare = TOTAL - size
-    widths = np.array([1 + int(count) * spare // total for count in wanted], np.int64)
+    if int(wanted.max()) < _NO_OVERFLOW and total < 1 << 62:
+        widths = 1 + wanted.astype(np.int64) * spare // total
+    else:
+        widths = np.array([1 + int(count) * spare // total for count in wanted], np.int64)
     widths[int(np.argmax(wanted))] += TOTAL - int(widths.sum())
     return widths.astype(np.uint32)
 
@@ -60,7 +65,7 @@ class StaticPredictor(Predictor):
                 raise ShapeError(f"level {level}: widths must be uint32 [entries of its codebook]")
             if int(one.min()) < 1 or int(one.sum(dtype=np.uint64)) != TOTAL:
                 raise ShapeError(f"level {level}: widths must be at least 1 and add up to {TOTAL}")
-        self._widths = list(widths)
+        self.fixed = self._widths = list(widths)
         self._lows = [(np.cumsum(one, dtype=np.uint64) - one).astype(np.uint32) for one in widths]
         self.sizes = tuple(len(one) for one in widths)
 
@@ -92,7 +97,7 @@ class StaticPredictor(Predictor):
             raise ValueError("a static coder of another size than it says")
         values = np.frombuffer(data, "<u4", offset=first).astype(np.uint32)
         starts = [0, *accumulate(sizes)]
-        return cls([values[a:b] for a, b in zip(starts, starts[1:], strict=False)])
+        return cls([values[a:b] for a, b in pairwise(starts)])
 
     def at(self, n_q: int) -> StaticPredictor:
         if n_q > len(self.sizes):

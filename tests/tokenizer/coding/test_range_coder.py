@@ -133,6 +133,20 @@ def some(frames: int, sizes: Sequence[int], seed: int = 0) -> NDArray[np.uint16]
     return np.stack([rng.integers(size, size=frames) for size in sizes]).astype(np.uint16)
 
 
+def test_fixed_widths_are_read_in_one_go_and_step_by_step_alike() -> None:
+    counts = np.random.default_rng(0).integers(0, 9, (3, 300)) ** 4
+    coder = StaticPredictor.of_counts(counts, (300, 1, 77))
+    segments = [some(count, coder.sizes, count) for count in (1, 60, 1024)]
+    streams = [*encode(coder, segments), b"\xff" * 30, b""]
+    quick = decode(coder, streams, [1, 60, 1024, 40, 40])
+    coder.fixed = None
+    slow = decode(coder, streams, [1, 60, 1024, 40, 40])
+    for one, other, wanted in zip(quick, slow, [*segments, None, None], strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or np.array_equal(one, other)
+        assert wanted is None or (one is not None and np.array_equal(one, wanted))
+
+
 def test_a_stream_that_is_cut_or_too_long_is_told_and_harms_no_other() -> None:
     coder = StaticPredictor.uniform([1024, 1024])
     segments = [some(50, coder.sizes, seed) for seed in range(3)]

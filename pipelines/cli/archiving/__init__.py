@@ -1,0 +1,1 @@
+"""Commands of archives: smaller copies of output folders, and what makes them small."""
