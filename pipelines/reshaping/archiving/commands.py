@@ -16,8 +16,10 @@ from pipelines.tokenizing.progress import open_display
 from tokenizer.errors import UsageError
 
 CODED = "coded"
-SHARD_HOURS = 24.0
-"""of an archive, where nothing else is asked for"""
+SHARD_HOURS, SHARD_HOURS_WITH_WEIGHTS = 24.0, 240.0
+"""of an archive, where nothing else is asked for: a network's weights are in every shard"""
+_WEIGHTS = 100_000
+"""bytes: what is more are a network's"""
 
 
 def compress_codes(
@@ -40,7 +42,8 @@ def compress_codes(
             folder of `train-coder`, or a file from one; None is one that ships and was trained on
             this codec's codes, or else "static".
         workers: processes that code; None is one a core, 0 does all in this one.
-        shard_hours: audio that a shard holds; None is 24.
+        shard_hours: audio that a shard holds; None is 24, or 240 with a network that does not
+            ship: its weights are in every shard.
         shard_mb: megabytes of a shard instead, estimated.
         quiet: no word of progress.
 
@@ -55,7 +58,8 @@ def compress_codes(
     chosen = choose_coder(parent, coder)
     size = ShardSize(shard_hours, shard_mb)
     if size.hours is None and size.megabytes is None:
-        size = ShardSize(SHARD_HOURS)
+        heavy = chosen.shipped is None and len(chosen.predictor.dumps()) > _WEIGHTS
+        size = ShardSize(SHARD_HOURS_WITH_WEIGHTS if heavy else SHARD_HOURS)
     with open_display(quiet) as display, Pool(_processes(workers)) as pool:
         return derive(
             Task(
