@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,32 +175,6 @@ def test_what_was_killed_goes_on(outs: dict[str, Path], tmp_path: Path) -> None:
     assert stored_rows(back) == stored_rows(out)
     for one in (packed, back):
         assert verify(str(one)) == [] and not list((one / "manifest/staging").iterdir())
-
-
-def test_a_killed_command_leaves_no_process(outs: dict[str, Path], tmp_path: Path) -> None:
-    command = ["compress", str(outs["parquet"]), str(tmp_path / "new"), "--workers", "1"]
-    code = f"import codecshards.__main__ as m; import sys; sys.argv[1:] = {command!r}; m.main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[3]
-    )
-    children: set[int] = set()
-    deadline = time.monotonic() + 60
-    while not children and process.poll() is None and time.monotonic() < deadline:
-        children = children_of(process.pid)
-    process.kill()
-    process.wait()
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    compress_codes(str(outs["parquet"]), str(tmp_path / "new"), workers=0)
-    assert verify(str(tmp_path / "new")) == []
-
-
-def children_of(pid: int) -> set[int]:
-    try:
-        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except OSError:
-        return set()
 
 
 def damage(out: Path, recording: str, chunk: int) -> None:

@@ -38,7 +38,7 @@ PLACE = struct.Struct("<QQQI")
 """of a block in the index: where its three sections begin, and its rows"""
 OFFSET = struct.Struct("<Q")
 _CODERS: dict[str, Predictor] = {}
-"""those that were loaded last, by fingerprint: the shards of an archive have one in common"""
+"""those that were loaded last, by kind and fingerprint: the shards of an archive have one in common"""
 _MOST_CODERS = 4
 
 
@@ -117,7 +117,8 @@ class CodedFile:
             Damage: it cannot be read, or is not the one that wrote the file.
         """
         said = self.head["coder"]
-        known = _CODERS.get(str(said["sha256"]))
+        key = f"{said['kind']} {said['sha256']}"
+        known = _CODERS.get(key)
         if known is not None:
             return known
         if self._coder is not None:
@@ -135,7 +136,7 @@ class CodedFile:
             )
         while len(_CODERS) >= _MOST_CODERS:
             _CODERS.pop(next(iter(_CODERS)), None)
-        return _CODERS.setdefault(found.fingerprint, found)
+        return _CODERS.setdefault(key, found)
 
     def require_coder(self) -> None:
         """
