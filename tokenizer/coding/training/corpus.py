@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.errors import ShapeError
+
 _CODES = 0x636F6465
 """of a seed's many uses, the drawing of batches"""
 
@@ -24,7 +26,13 @@ class Segments:
     recordings: int = 0
 
     def add(self, codes: NDArray[np.uint16], lengths: Sequence[int], id: str | None = None) -> None:
-        """A recording: `[n_q, frames]`, cut into segments of these lengths."""
+        """A recording: `[n_q, frames]`, cut into segments of these lengths.
+
+        Raises:
+            ShapeError: a code that is not in its codebook.
+        """
+        if (codes.max(axis=1, initial=0) >= np.array(self.sizes)).any():
+            raise ShapeError(f"recording {id}: a code that is not in its codebook")
         self.recordings += 1
         at = 0
         for length in lengths:
