@@ -123,3 +123,19 @@ def test_a_fact_that_cannot_be_costs_nothing(encoding: str, fact: int) -> None:
     assert found.shape[1] == as_ffmpeg_decodes(content).shape[1]
     length = length_of(io.BytesIO(content))
     assert length is not None and length.seconds == pytest.approx(found.shape[1] / RATE, rel=0.02)
+
+
+TITLE = b"ID3\3\0\0\0\0\0\x20TIT2\0\0\0\x0c\0\0\0Hello world".ljust(42, b"\0")
+
+
+@pytest.mark.parametrize("tag", [b"", TITLE])
+def test_free_format_mp3_is_read_by_what_decodes_it(tag: bytes, tmp_path: Path) -> None:
+    """MPEG-1 layer 3 at 48 kHz, silent frames of a bit rate that no table has."""
+    frame = bytes([0xFF, 0xFB, 0x04, 0xC4])
+    content = tag + (frame + bytes(1_200 - len(frame))) * 40
+    path = tmp_path / "a.mp3"
+    path.write_bytes(content)
+    found = stream_audio(path)
+    samples = np.concatenate(list(found), axis=1)
+    assert 40 * 1_152 <= samples.shape[1] < 41 * 1_152 and not samples.any()
+    assert found.report.decoder == "soundfile"

@@ -56,7 +56,7 @@ class SecondReader:
             )
         if isinstance(first, SoundFileReader) and first.alone:
             raise RecordingError(
-                FailureKind.NOT_AUDIO, f"{name}: no second way reads padded samples", "open"
+                FailureKind.NOT_AUDIO, f"{name}: no second way reads what FFmpeg does not", "open"
             )
         self._name, self._kept = name, contextlib.ExitStack()
         file = finished_file(file)

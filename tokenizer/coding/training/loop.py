@@ -138,6 +138,8 @@ class _Run:
         self._run_dir, self._sitting, self._say = run_dir, sitting, say
         self._trainer = Trainer(network, config, torch.device(sitting.device))
         self._first = 0
+        self._recent: list[float] = []
+        """bits a code of all levels, since the last line"""
         state = read_state(run_dir)
         if state is not None:
             network.load_state_dict(under(state.tensors, "network"))
@@ -167,14 +169,18 @@ class _Run:
     def _one(self, step: int) -> None:
         bits, n_q = self._trainer.step(step, self._train_on)
         self._logs.losses(step, {"bits": bits, "levels": n_q})
+        if n_q == self._config.shape.levels:
+            self._recent.append(bits)
         done = step + 1
         if done % _REPORT_EVERY == 0:
             pace = (done - self._first) / (time.monotonic() - self._began)
             left = (self._config.steps - done) / pace / 60
+            mean = np.mean(self._recent or [bits])
             self._say(
-                f"step {done}/{self._config.steps}: {bits:.3f} bits a code of {n_q} levels, "
+                f"step {done}/{self._config.steps}: {mean:.3f} bits a code, "
                 f"{pace:.2f} steps/s, {left:.0f} min left"
             )
+            self._recent.clear()
         if done % self._sitting.evaluate_every == 0 or done == self._config.steps:
             self._evaluate(done)
         if time.monotonic() - self._saved > self._sitting.checkpoint_minutes * 60:

@@ -124,6 +124,13 @@ class CodedFile:
             )
         return found
 
+    def require_coder(self) -> None:
+        """
+        Raises:
+            Damage: the coder, which all rows need, cannot be loaded.
+        """
+        _ = self.predictor
+
     def table(self, block: Block) -> pa.Table:
         """The columns of a block's rows.
 

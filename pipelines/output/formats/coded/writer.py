@@ -103,6 +103,8 @@ class CodedFormat(ShardFormat):
         with damage(name):
             found = CodedFile(file)
             ahead = deque[Decoded]()
+            if found.blocks:
+                found.require_coder()
             for block in found.blocks:
                 ahead.append(Decoded(found, block, self.pool))
                 if len(ahead) > (1 if self.pool.workers else 0):
