@@ -16,7 +16,7 @@ from pipelines.evaluating.summary import Estimate, Line, Summary, as_json
 from pipelines.evaluating.work import Row
 from pipelines.system.words import many
 
-NO_CODER = "no entropy coder was used"
+NO_CODER = "none ships for these codecs"
 INTERVAL = (
     "Means with 95% intervals of a bootstrap over recordings, medians in brackets; speed in times "
     "real time on one core (of a codec on a GPU: of that)."
@@ -99,7 +99,7 @@ def notes(evaluation: Evaluation, summary: Summary, metrics: Sequence[str]) -> I
     for name, words in evaluation.facts.get("measured_by", {}).items():
         yield f"{MEASURED[name].title}: {words}"
     if all(line.entropy_kbps is None for line in summary.lines):
-        yield f"bits with an entropy coder: {NO_CODER}"
+        yield f"entropy coder: {NO_CODER}"
     for name, reasons in summary.missing.items():
         for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3]:
             yield f"{name}: {many(count, 'excerpt')} without a result: {reason}"
