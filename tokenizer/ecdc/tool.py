@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tokenizer.codecs import load_codec
 from tokenizer.codecs.base import Codec
+from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.ecdc.audio import converted
 from tokenizer.ecdc.files import Lender, Stored, read_ecdc, require_file, write_ecdc
 from tokenizer.ecdc.language_model import load_language_model
@@ -92,7 +93,7 @@ def encode_file(
     if to.suffix.lower() != SUFFIX:
         raise UsageError(f"{to}: give a name that ends with {SUFFIX}")
     loaded = load_codec(codec, bandwidth=bandwidth, device=device)
-    model = model_of(loaded.spec)
+    model = _model_of(loaded)
     coder = None if language_model is None else load_language_model(language_model, model)
     codes = _codes(loaded, converted(path, model.sample_rate, model.channels, downmix=downmix))
     with _written(to) as temporary:
@@ -178,12 +179,25 @@ def _codec_of(stored: Stored, codec: str | None, device: str) -> Codec:
     """
     model = stored.header.model
     loaded = load_codec(codec or model.codec, n_q=stored.header.n_q, device=device)
-    if model_of(loaded.spec) != model:
+    if _model_of(loaded) != model:
         raise CodecLoadError(
             f"codec {loaded.spec.codec} has not the shape of {model.name}, which the file says: "
             f"give a checkpoint like {model.codec}"
         )
     return loaded
+
+
+def _model_of(codec: Codec) -> Model:
+    """
+    Raises:
+        CodecLoadError: it is no EnCodec, or of a shape that no model has.
+    """
+    if not isinstance(codec, EncodecCodec):
+        raise CodecLoadError(
+            f"codec {codec.spec.codec} is no EnCodec, which .ecdc files are of: give a checkpoint "
+            f"with the shape of {' or '.join(model.codec for model in MODELS.values())}"
+        )
+    return model_of(codec.spec)
 
 
 def _finite(codec: Codec, stored: Stored, source: Path) -> Iterator[Block]:

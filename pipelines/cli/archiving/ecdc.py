@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokenizer.ecdc.tool import Decoded, Encoded
 
 _LM_HELP = (
-    "weights of the original's language model (encodec_lm_24khz-1608e3c0.th): 25 to 40% smaller, "
+    "weights of the original's language model (encodec_lm_24khz-1608e3c0.th): 25 to 40%% smaller, "
     "much slower, and to be read where it was written (docs/ecdc.md)"
 )
 
