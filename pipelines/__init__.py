@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
+    from pipelines.evaluating.options import EvaluateOptions
+    from pipelines.evaluating.run import Evaluated, evaluate
     from pipelines.exporting.export import ExportResult, export_codes
     from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pipelines.public import tokenize
     from pipelines.publishing.push import Pushed, push_codes
     from pipelines.reshaping.adopting import adopt_codes
+    from pipelines.reshaping.archiving.commands import compress_codes, expand_codes
     from pipelines.reshaping.commands import (
         filter_codes,
         merge_codes,
@@ -54,6 +57,8 @@ __all__ = [
     "Derived",
     "EachChannel",
     "Edited",
+    "EvaluateOptions",
+    "Evaluated",
     "ExportResult",
     "Flatten",
     "Interleaved",
@@ -72,8 +77,11 @@ __all__ = [
     "adopt_codes",
     "audit",
     "codes_from_tokens",
+    "compress_codes",
     "correct_codes",
     "drop_codes",
+    "evaluate",
+    "expand_codes",
     "export_codes",
     "filter_codes",
     "merge_codes",
@@ -97,6 +105,8 @@ _HOMES = {
     "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
     "Edited": "reshaping.edits.editing",
+    "EvaluateOptions": "evaluating.options",
+    "Evaluated": "evaluating.run",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Interleaved": "loader.patterns",
@@ -115,8 +125,11 @@ _HOMES = {
     "adopt_codes": "reshaping.adopting",
     "audit": "auditing.run",
     "codes_from_tokens": "exporting.inverse",
+    "compress_codes": "reshaping.archiving.commands",
     "correct_codes": "reshaping.edits.editing",
     "drop_codes": "reshaping.edits.editing",
+    "expand_codes": "reshaping.archiving.commands",
+    "evaluate": "evaluating.run",
     "export_codes": "exporting.export",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.auditing.choose.survey import BIN_DB, Entry
+from pipelines.auditing.choose.survey import BIN_DB, Entry, columns_of
 from pipelines.auditing.judge.limits import LimitMissed
 from pipelines.auditing.measure.registry import MEASURES
 from pipelines.auditing.results import (
@@ -149,10 +149,8 @@ def scale_histogram(bins: Mapping[int, int], silent: int) -> dict[str, Any]:
 
 def hours_by_rate(entries: Sequence[Entry], sample_rate: int) -> dict[str, float]:
     """Hours of audio by the rate of the source."""
-    seconds: defaultdict[int, float] = defaultdict(float)
-    for entry in entries:
-        seconds[entry.source_sample_rate] += entry.num_samples / sample_rate
-    return {str(rate): seconds[rate] / 3600 for rate in sorted(seconds)}
+    samples = columns_of(entries).samples
+    return {str(rate): samples[rate] / sample_rate / 3600 for rate in sorted(samples)}
 
 
 def to_parquet(recordings: Sequence[RecordingAudit], metrics: Sequence[str]) -> bytes:

@@ -28,20 +28,26 @@ COMMANDS = {
     "split": "a new folder with train, valid and test",
     "merge": "a new folder of several",
     "reshard": "a new folder of the same rows in other shards, shuffled, in another format",
+    "compress": "an archive of an output folder, smaller, for storage and transfer",
+    "expand": "an output folder of an archive, bit for bit as it was",
     "adopt": "a manifest for shards that have none",
     "verify": "check every shard against its commit record",
     "decode": "hear recordings again, at their exact length",
     "export": "token ids for training language models: Megatron-LM or Arrow",
     "push": "publish the rows as a data set on the Hugging Face Hub",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
+    "evaluate": "quality of codecs over their measured bitrates, beside Opus, MP3 and others",
+    "mushra": "a listening test of what `evaluate` made: the page, its ratings, their analysis",
     "ecdc": "files of the original EnCodec tool, written and read",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
+    "train-coder": "train what predicts codes, for smaller archives; run it again to go on",
 }
 """each a module of this package, or of one in it: `_FOLDERS`"""
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
-    **dict.fromkeys(("ecdc",), "archiving"),
+    **dict.fromkeys(("compress", "expand", "ecdc", "train-coder"), "archiving"),
+    **dict.fromkeys(("evaluate", "mushra"), "evaluating"),
 }
 
 

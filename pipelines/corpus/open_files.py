@@ -75,7 +75,9 @@ class OpenFiles:
             return OpenFile(opened, name, digest, tags)
         while len(self._kept) >= MOST_OPEN:
             _close(self._kept.pop(next(iter(self._kept))))
-        self._kept[key] = OpenFile(SharedFile(opened, name, self._beat), name, digest, tags)
+        again = recording.start is None and recording.end is None  # whole, for a channel of it
+        shared = SharedFile(opened, name, self._beat, again)
+        self._kept[key] = OpenFile(shared, name, digest, tags)
         return self._kept[key]
 
     def _use(self, key: object) -> OpenFile:

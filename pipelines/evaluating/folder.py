@@ -1,11 +1,11 @@
 """The folder of an evaluation, which a listening test is made from:
 
-    evaluation.json             `Evaluation`: the excerpts, and the systems that they went through
-    audio/reference/NAME.flac   24 bits
-    audio/SYSTEM/NAME.flac      as many samples and channels at the same rate, aligned to the sample
-    rows.jsonl                  what is measured, a line a result as it comes: a run goes on from it
-    results.parquet             the same as a table, a row an excerpt and system
-    table.md, results.json, index.html
+evaluation.json             `Evaluation`: the excerpts, and the systems that they went through
+audio/reference/NAME.flac   24 bits
+audio/SYSTEM/NAME.flac      as many samples and channels at the same rate, aligned to the sample
+rows.jsonl                  what is measured, a line a result as it comes: a run goes on from it
+results.parquet             the same as a table, a row an excerpt and system
+table.md, results.json, index.html
 """
 
 from __future__ import annotations

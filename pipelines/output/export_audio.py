@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,12 +116,13 @@ def decode_recording(
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UsageError: see `find_row`; a codec of other weights; a format or place that cannot be
-            written.
+        UsageError: see `find_row`; a codec of other weights; a format that cannot be written.
+        OutputError: a place that cannot be written.
         ShardError: the shard is damaged.
     """
     require_device(device)
     row, spec = find_coded(out, id)
+    require_place(output)
     loaded = load_same_codec(spec, codec, device, of=out)
     sound = Blocks(
         loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels
@@ -194,6 +196,7 @@ def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> N
     """
     target = Path(output)
     form, subtype = _format(target, sound)
+    require_place(output)
     if temporary is None:
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -206,9 +209,28 @@ def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> N
                     file.write(block[:, start : start + sound.sample_rate].T)
         temporary.replace(target)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise OutputError(f"{output} cannot be written: {error}") from error
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        raise OutputError(f"{output} cannot be written: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_place(output: str) -> None:
+    """
+    Raises:
+        OutputError: there is no folder for a file, it may not be written to, or the file is a
+            folder.
+    """
+    target = Path(output)
+    if not target.parent.is_dir():
+        what = f"there is no folder {target.parent}"
+    elif target.is_dir():
+        what = "it is a folder"
+    elif not os.access(target.parent, os.W_OK | os.X_OK):
+        what = f"the folder {target.parent} is not yours to write to"
+    else:
+        return
+    raise OutputError(f"{output} cannot be written: {what}")
 
 
 def require_writable(ending: str, sample_rate: int, channels: int) -> None:

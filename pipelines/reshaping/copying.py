@@ -7,20 +7,21 @@ import shutil
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.output.formats.base import Lost
 from pipelines.output.formats.schema import Row, ShardStats
 from pipelines.output.plan import PlannedShard
 from pipelines.output.quality.figures import Values
 from pipelines.output.storage.base import as_output_error
 from pipelines.reshaping.moves import Origins
-from pipelines.reshaping.parents import Parent
+from pipelines.reshaping.parents import Parent, damaged
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError
 from tokenizer.types import Recording
@@ -68,6 +69,8 @@ class Wanted:
 
     planned: PlannedShard
     _origins: Origins
+    lost: list[Mapping[str, str]] = field(default_factory=list)
+    """failures of rows that turned out to be damaged while they were copied"""
 
     def places(self) -> NDArray[np.int64]:
         """`Origins.of` its rows, without the failures."""
@@ -81,9 +84,9 @@ class Wanted:
             if row >= 0:
                 yield (parent, number, row), recording
 
-    def failures(self) -> list[dict[str, str]]:
-        """What is no row, in order."""
-        return self._origins.failures(self.planned.rows)
+    def failures(self) -> list[Mapping[str, str]]:
+        """What is no row, in order; then those that were lost."""
+        return [*self._origins.failures(self.planned.rows), *self.lost]
 
 
 class Copier:
@@ -94,21 +97,34 @@ class Copier:
         self.spec = spec
         self.rename = rename
         self._parents = parents
-        self._open: tuple[tuple[int, int], int, Iterator[Row]] | None = None
+        self._open: tuple[tuple[int, int], int, Iterator[Row | Lost]] | None = None
 
     def read(self, parent: int, number: int, at: int) -> Row:
         """A row by its place, with as many codebooks as are wanted. Those that come in a parent's
-        order are read in one go."""
+        order are read in one go.
+
+        Raises:
+            ShardError: it is not there, or damaged.
+        """
+        found = self.salvage(parent, number, at)
+        if isinstance(found, Lost):
+            raise ShardError(f"{self._parents[parent].out}: damaged: {found.message}")
+        return found
+
+    def salvage(self, parent: int, number: int, at: int) -> Row | Lost:
+        """The same, or what is wrong with it."""
         place = (parent, number)
         if self._open is None or self._open[0] != place or self._open[1] > at:
             self.close()
-            self._open = (place, 0, self._parents[parent].rows(number))
+            one = self._parents[parent]
+            rows = one.salvaged(number) if one.salvage else one.rows(number)
+            self._open = (place, 0, rows)
         _, passed, rows = self._open
         for row in rows:
             passed += 1
             if passed > at:
                 self._open = (place, passed, rows)
-                return self._cut(row)
+                return row if isinstance(row, Lost) else self._cut(row)
         out = self._parents[parent].out
         raise ShardError(
             f"{out}: a shard has fewer rows than its records say: run `codecshards verify {out}`"
@@ -133,14 +149,18 @@ def in_order(wanted: Sequence[Wanted], copier: Copier) -> Iterator[tuple[Wanted,
     """Each shard with its rows, read as they are asked for: for shards that go along with the
     parents'."""
     for one in wanted:
-        yield (
-            one,
-            (
-                (copier.rename(place[0], copier.read(*place), planned), planned)
-                for place, planned in one.rows()
-            ),
-        )
+        yield one, _whole(one, copier)
     copier.close()
+
+
+def _whole(wanted: Wanted, copier: Copier) -> Found:
+    """A shard's rows; those that are lost become failures."""
+    for place, planned in wanted.rows():
+        found = copier.salvage(*place)
+        if isinstance(found, Lost):
+            wanted.lost.append(damaged(planned, found.message))
+        else:
+            yield copier.rename(place[0], found, planned), planned
 
 
 def shuffled(wanted: Sequence[Wanted], copier: Copier) -> Iterator[tuple[Wanted, Found]]:

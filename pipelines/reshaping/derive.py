@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pipelines.output.card import write_card
 from pipelines.output.config import TokenizeConfig
-from pipelines.output.formats import shard_format
+from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, make_footer, recording_of
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, pack_counts
 from pipelines.output.manifest.leases import Lease, new_run
@@ -24,9 +23,10 @@ from pipelines.output.manifest.records import Totals
 from pipelines.output.plan import Plan, write_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
+from pipelines.reshaping.clock import Clock
 from pipelines.reshaping.copying import Copier, Found, Rename, Sums, Wanted, in_order, shuffled
 from pipelines.reshaping.moves import Move, Moves, Origins
-from pipelines.reshaping.parents import Item, Parent
+from pipelines.reshaping.parents import SALVAGED, Item, Parent
 from pipelines.reshaping.sizes import ShardSize, place
 from pipelines.system.words import format_hours, many
 from pipelines.tokenizing.progress import Display
@@ -34,8 +34,6 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
 from tokenizer.types import Recording
 
-EVERY = 10.0
-"""seconds between two words of progress"""
 Selected = Iterator[tuple[int, Item]]
 """items that go into the new folder, each with the number of its split"""
 Select = Callable[[int, int, Iterator[Item]], Selected]
@@ -55,6 +53,8 @@ class Derived:
     """recordings without a row, carried from the parents"""
     splits: Mapping[str, int]
     """shards of each split"""
+    lost: int = 0
+    """recordings whose rows were damaged, and are failures now"""
 
 
 def _as_it_is(parent: int, row: Row, recording: Recording) -> Row:
@@ -92,6 +92,11 @@ class Task:
     as_planned: Callable[[int, Recording], Recording] = _same
     """a parent's recording as the new plan has it"""
     rename: Rename = _as_it_is
+    form: ShardFormat | None = None
+    """what shards are written with; None is the configuration's format, as a parent of that format
+    has it"""
+    was: Mapping[str, Any] = field(default_factory=dict)
+    """what is written down of the parents beside this, for the way back"""
     unique: Callable[[Sequence[str]], CodecshardsError] | None = None
     """what to say of ids that come twice; None where they cannot"""
 
@@ -100,6 +105,7 @@ class Task:
         return {
             "command": self.command,
             "arguments": dict(self.arguments),
+            **({"was": dict(self.was)} if self.was else {}),
             "parents": [
                 {
                     "path": one.root,
@@ -132,9 +138,12 @@ def derive(task: Task, display: Display) -> Derived:
 class _Derivation:
     def __init__(self, task: Task, display: Display, stack: ExitStack) -> None:
         self._task, self._display = task, display
+        self._clock, self._copied = Clock(display), 0
         self.storage = open_storage(task.new)
         self._manifest = Manifest(self.storage)
-        self._form = shard_format(task.config.format)
+        first = task.parents[0]
+        same = task.config.format == first.stored.config.format
+        self._form = task.form or (first.form_like() if same else shard_format(task.config.format))
         self._origins = Origins(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="codecshards-origins-"))
         )
@@ -207,7 +216,6 @@ class _Derivation:
 
     def _collect(self, moves: Moves) -> None:
         task = self._task
-        clock = _Clock(self._display)
         shards = sum(len(parent.names) for parent in task.parents)
         done = 0
         for number, parent in enumerate(task.parents):
@@ -217,7 +225,7 @@ class _Derivation:
                 for rank, item in task.select(number, of, parent.items(shard)):
                     moves.add(self._move(rank, number, shard, item))
                 done += 1
-                clock.say(f"reading what is there: {done} of {shards} shards")
+                self._clock.say(f"reading what is there: {done} of {shards} shards")
         moves.end()
 
     def _move(self, rank: int, parent: int, shard: int, item: Item) -> Move:
@@ -233,14 +241,14 @@ class _Derivation:
         copier = Copier(task.parents, task.spec, task.rename)
         footer = make_footer(task.spec, self._stored.version, _quality(task.parents))
         ways = in_order if task.seed is None else shuffled
-        clock, total = _Clock(self._display), len(self._plan.shards)
+        total = len(self._plan.shards)
         done = total - len(wanted)
         for one, rows in ways(wanted, copier):
             record = self._stage(one, rows, footer, run)
             self._manifest.require(self._stored.fingerprint)
             self._manifest.publish(record, self._form)
             done += 1
-            clock.say(f"{100 * done // total}%: {done} of {total} shards")
+            self._clock.say(f"{100 * done // total}%: {done} of {total} shards")
 
     def _stage(
         self, wanted: Wanted, rows: Found, footer: Mapping[str, Any], run: str
@@ -251,9 +259,11 @@ class _Derivation:
         if len(wanted.places()):
             staged = staged_name(name, self._form, run)
             with self.storage.stage(staged) as path:
-                self._form.write(path, sums.over(rows), footer)
+                self._form.write(path, sums.over(self._told(rows)), footer)
                 size, digest = Path(path).stat().st_size, hash_file(path)
         stats = sums.stats
+        if not stats.rows:  # all that was to be in it was lost
+            staged, size, digest = None, 0, None
         return CommitRecord(
             shard=name,
             format=self._task.config.format,
@@ -273,17 +283,26 @@ class _Derivation:
             quality=sums.quality.figures(),
         )
 
+    def _told(self, rows: Found) -> Found:
+        """Rows as they pass: a large shard takes its time."""
+        for one in rows:
+            self._copied += 1
+            self._clock.say(f"{self._copied:,} of {self._plan.count:,} recordings")
+            yield one
+
     def _finish(self) -> Derived:
         self._manifest.require(self._stored.fingerprint)
         self._copy_precision()
         totals = Totals.over(self._manifest.records())
         write_card(self.storage, self._stored, totals)
         seconds = totals.num_samples / self._task.spec.sample_rate
+        lost = self._lost()
         facts = self._manifest.plan_facts()
         self._display.message(
             f"{self._task.new}: {many(totals.rows, 'recording')}, {format_hours(seconds)}, in "
             f"{many(totals.shards, 'shard')}"
-            + (f"; {many(totals.failures, 'failure')} carried" if totals.failures else "")
+            + (f"; {many(totals.failures - lost, 'failure')} carried" * (totals.failures > lost))
+            + (f"; {many(lost, 'recording')} lost to damage" if lost else "")
         )
         return Derived(
             self._task.new,
@@ -292,7 +311,16 @@ class _Derivation:
             seconds,
             totals.failures,
             dict(facts.named_splits),
+            lost,
         )
+
+    def _lost(self) -> int:
+        """Failures that the parents do not have."""
+        if not any(one.salvage for one in self._task.parents):
+            return 0
+        carried = {id for one in self._task.parents for id, _ in one.failures()}
+        own = (one for record in self._manifest.records() for one in record.failures)
+        return sum(one.stage == SALVAGED and one.id not in carried for one in own)
 
     def _copy_precision(self) -> None:
         """How codes of `--precision fast` compare with exact ones is as true of the new folder."""
@@ -303,18 +331,6 @@ class _Derivation:
             for report in known[1:]:
                 total = total + report
             self._manifest.write_precision(total)
-
-
-class _Clock:
-    """Says something now and then."""
-
-    def __init__(self, display: Display) -> None:
-        self._display, self._last = display, time.monotonic()
-
-    def say(self, words: str) -> None:
-        if time.monotonic() - self._last >= EVERY:
-            self._last = time.monotonic()
-            self._display.message(words)
 
 
 def splits_of(parents: Sequence[Parent]) -> list[str]:

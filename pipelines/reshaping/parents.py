@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
-from pipelines.output.formats import shard_format
+from pipelines.output.formats import ShardFormat, shard_format
+from pipelines.output.formats.base import Lost
 from pipelines.output.formats.schema import SCALARS, Row, make_footer, measures_in
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
@@ -22,11 +23,16 @@ from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.system.places import is_remote
 from tokenizer.audio.quality import MEASURES, described
-from tokenizer.errors import OutputError, ShardError, UsageError
+from tokenizer.errors import FailureKind, OutputError, ShardError, UsageError
 from tokenizer.types import Recording
 
 SECONDS = "seconds"
 """a column that shards do not have: their samples over their rate"""
+
+DAMAGED: Mapping[str, Any] = {}
+"""in the place of a row's columns that are lost"""
+SALVAGED = "expand"
+"""stage of the failures of rows that were lost after they had been tokenized"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,16 @@ class Item:
 class Parent:
     """One finished output folder."""
 
-    def __init__(self, out: str) -> None:
+    def __init__(self, out: str, salvage: bool = False) -> None:
         """
+        Args:
+            out: the folder.
+            salvage: take of a damaged shard the rows that are whole.
+
         Raises:
             OutputError: not an output folder, or an unfinished one.
         """
-        self.out = out
+        self.out, self.salvage = out, salvage
         self._storage = open_storage(out)
         self.manifest = Manifest(self._storage)
         self.stored = self.manifest.require_config()
@@ -162,6 +172,10 @@ class Parent:
                 yield Item(None, recording, {}, said)
                 continue
             facts = next(rows, None)
+            if facts is DAMAGED:
+                yield Item(None, recording, {}, damaged(recording, "its columns are damaged"))
+                at += 1
+                continue
             if facts is None or facts["id"] != recording.id:
                 raise ShardError(
                     f"{self.root}/{data_name(record.shard, self.form)}: its rows are not those "
@@ -169,6 +183,15 @@ class Parent:
                 )
             yield Item(at, _as_row(recording, facts), facts)
             at += 1
+
+    def form_like(self) -> ShardFormat:
+        """The format with the settings of its first file."""
+        for name in self.names if self.form.has_settings else ():
+            record = self.manifest.record(name)
+            if record.sha256 is not None:
+                with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+                    return self.form.like(file, self._place(record))
+        return self.form
 
     def rows(self, shard: int) -> Iterator[Row]:
         """Every row of a shard, which is compared with its committed hash first.
@@ -182,13 +205,50 @@ class Parent:
         with self._fetched(record, whole=True) as path, open(path, "rb") as file:  # noqa: PTH123
             yield from self.form.read(file, self._place(record))
 
+    def salvaged(self, shard: int) -> Iterator[Row | Lost]:
+        """The same, with the rows of a damaged shard that are whole, and what is wrong with the
+        others.
+
+        Raises:
+            ShardError: damage that is not of single rows.
+        """
+        record = self.manifest.record(self.names[shard])
+        if record.sha256 is None:
+            return
+        with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+            if hash_file(path) == record.sha256:
+                yield from self.form.read(file, self._place(record))
+            else:
+                yield from self._salvaged(file, self._place(record))
+
+    def _salvaged(self, file: IO[bytes], place: str) -> Iterator[Row | Lost]:
+        """Rows of a file that is not the one that was committed. The last waits until it is known
+        that damage was found: a file of other rows would have none."""
+        last: Row | Lost | None = None
+        lost = False
+        for found in self.form.salvage(file, place):
+            if last is not None:
+                yield last
+            last, lost = found, lost or isinstance(found, Lost)
+        if not lost:
+            raise ShardError(
+                f"{place}: damaged: not the bytes that were committed (SHA-256), and whole in "
+                "itself: restore it"
+            )
+        if last is not None:
+            yield last
+
     def _facts(self, record: CommitRecord) -> Iterator[Mapping[str, Any]]:
         if record.sha256 is None:
             return
         with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
             names = self.form.columns(file, self._place(record)).names
             file.seek(0)
-            for facts in self.form.read_columns(file, self._place(record), names):
+            read = self.form.salvage_columns if self.salvage else self.form.read_columns
+            for facts in read(file, self._place(record), names):
+                if facts is None:
+                    yield DAMAGED
+                    continue
                 yield {**facts, SECONDS: facts["num_samples"] / facts["sample_rate"]}
 
     @contextmanager
@@ -216,13 +276,24 @@ class Parent:
         return f"{self.root}/{data_name(record.shard, self.form)}"
 
 
-def open_parents(outs: list[str], new: str) -> list[Parent]:
+def damaged(recording: Recording, message: str) -> Mapping[str, str]:
+    """A row that was lost, as `Failure` has it."""
+    return {
+        "id": recording.id,
+        "source_uri": recording.uri,
+        "kind": str(FailureKind.DAMAGED),
+        "message": message,
+        "stage": SALVAGED,
+    }
+
+
+def open_parents(outs: list[str], new: str, salvage: bool = False) -> list[Parent]:
     """
     Raises:
         OutputError: one is not there or unfinished.
         UsageError: two are one folder, or the new one is among them.
     """
-    parents = [Parent(out) for out in outs]
+    parents = [Parent(out, salvage) for out in outs]
     roots = [parent.root for parent in parents]
     for at, root in enumerate(roots):
         if root in roots[:at]:

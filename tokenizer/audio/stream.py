@@ -219,7 +219,7 @@ class AudioStream:
         facts = self._reader.facts
         if not facts.trims or facts.declared is None or facts.declared == CUT_OFF:
             return self._reader.blocks()
-        return trimmed(self._reader.blocks(), facts.declared - self._skipped)
+        return trimmed(self._reader.blocks(), facts.declared - self._skipped, facts.padding)
 
     def _judge_length(self, samples: int, wanted: int | None) -> None:
         """The file has ended after `samples`: is that where it, or the segment, should have

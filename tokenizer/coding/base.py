@@ -33,6 +33,9 @@ class Predictor(ABC):
     """entries of each level's codebook"""
     segment_frames: int
     """most frames of a segment"""
+    fixed: Sequence[NDArray[np.uint32]] | None = None
+    """widths of each level, uint32 `[size]`, where they are the same at every place: streams are
+    then decoded in one go, without `begin`; None where they depend on codes before"""
 
     @abstractmethod
     def dumps(self) -> bytes:

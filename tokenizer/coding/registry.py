@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
 from tokenizer.coding.base import Predictor
+from tokenizer.errors import UsageError
 
 PREDICTORS: dict[str, str] = {
     "static": "tokenizer.coding.static:StaticPredictor",
@@ -25,3 +27,38 @@ def load_predictor(kind: str, data: bytes) -> Predictor:
     module, name = PREDICTORS[kind].split(":")
     found = cast(type[Predictor], getattr(import_module(module), name))
     return found.loads(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A coder that ships with codecshards."""
+
+    place: str
+    """`module:function` that gives it, of all levels that it has"""
+    weights_sha256: str
+    """of the codec whose codes it was trained on"""
+
+
+SHIPPED: dict[str, Shipped] = {}
+"""by name"""
+
+
+def shipped_for(weights_sha256: str) -> str | None:
+    """The name of the coder that was trained on a codec's codes; None where none was."""
+    for name, one in SHIPPED.items():
+        if one.weights_sha256 == weights_sha256:
+            return name
+    return None
+
+
+def shipped(name: str) -> Predictor:
+    """A coder that ships with codecshards, of all levels that it has.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name not in SHIPPED:
+        known = f"there are {', '.join(SHIPPED)}" if SHIPPED else "none does"
+        raise UsageError(f"no coder {name} ships with codecshards: {known}")
+    module, function = SHIPPED[name].place.split(":")
+    return cast(Predictor, getattr(import_module(module), function)())

@@ -7,7 +7,6 @@ import pickle
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 BLOCK = 4096
@@ -57,7 +56,7 @@ class Spooled(Sequence[_Item], Generic[_Item]):
         if not 0 <= place < len(self):
             raise IndexError(place)
         block = bisect_right(self._starts, place) - 1
-        return next(islice(self._block(block), place - self._starts[block], None))
+        return self._block(block)[place - self._starts[block]]
 
     def _block(self, number: int) -> Sequence[_Item]:
         if number == len(self._places):

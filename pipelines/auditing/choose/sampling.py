@@ -4,8 +4,6 @@ plus the worst by the survey."""
 from __future__ import annotations
 
 import random
-import sys
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.auditing.choose.share import limit, number
-from pipelines.auditing.choose.survey import Entry, levels_of
+from pipelines.auditing.choose.survey import LOUD, Entry, columns_of, levels_of
 from tokenizer.errors import UsageError
 
 STRATA = 3
 """classes of length, and of loudness"""
+ORDINARY_DB = 6.0
+"""from the corpus's median, within which a level says nothing"""
 WORST_SHARE = 4
 """one of the worst for so many of the sample"""
 
@@ -89,12 +89,11 @@ def strata(entries: Sequence[Entry]) -> list[tuple[str, int, int]]:
 
     Where a codec has no scales no loudness is known: there all entries are of one class.
     """
-    lengths, levels, shards = array("d"), array("d"), []
-    for one in entries:  # which may be read from a file: once
-        lengths.append(one.num_samples)
-        levels.append(-np.inf if one.level is None else one.level)
-        shards.append(sys.intern(one.shard))
-    return list(zip(shards, _classes(np.array(lengths)), _classes(np.array(levels)), strict=True))
+    known = columns_of(entries)
+    lengths = np.array(known.lengths, np.float64)
+    levels = np.array(known.levels)
+    levels[np.isnan(levels)] = -np.inf
+    return list(zip(known.shards, _classes(lengths), _classes(levels), strict=True))
 
 
 def stratified(keys: Sequence[tuple[str, int, int]], count: int, seed: int) -> list[int]:
@@ -126,12 +125,14 @@ def by_suspicion(entries: Sequence[Entry]) -> list[int]:
     What is odd in different ways takes turns, the oddest of each first, so that a hundred silent
     files do not hide a broken one.
     """
-    levels = levels_of(entries)
+    known, levels = columns_of(entries), levels_of(entries)
     middle = float(np.median(levels)) if levels.size else 0.0
+    away = np.abs(np.array(known.levels) - middle) > ORDINARY_DB
+    looked_at = np.flatnonzero(away | np.array(known.marked, np.bool_))
     odd = [
         (-score, i, reason)
-        for i, entry in enumerate(entries)
-        for score, reason in [suspicion(entry, middle)]
+        for i in looked_at.tolist()
+        for score, reason in [suspicion(entries[i], middle)]
         if score > 0
     ]
     before: Counter[str] = Counter()
@@ -145,10 +146,10 @@ def by_suspicion(entries: Sequence[Entry]) -> list[int]:
 def suspicion(entry: Entry, middle: float) -> tuple[float, str]:
     """How odd an entry looks, and why: stuck codes, impossible scales, flags, a level far from the
     corpus's `middle` (dB)."""
-    away = 0.0 if entry.level is None else max(0.0, abs(entry.level - middle) - 6.0)
+    away = 0.0 if entry.level is None else max(0.0, abs(entry.level - middle) - ORDINARY_DB)
     found = [
         (100.0 * entry.stuck, "stuck"),
-        (50.0 if entry.loudest > 2.0 else 0.0, "scale"),
+        (50.0 if entry.loudest > LOUD else 0.0, "scale"),
         (away, "level"),
     ]
     found += [(10.0, flag) for flag in entry.flags]

@@ -3,8 +3,11 @@ from, and what is odd."""
 
 from __future__ import annotations
 
+import math
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +33,8 @@ KNOWN_FLAGS = frozenset(
 )
 """those of `tokenizer.audio.stream.AudioReport`; a source may have a field of that name with
 anything in it"""
+LOUD = 2.0
+"""scales above this are of no chunk within full scale"""
 BIN_DB = 3
 """width of the bins in which scales are counted"""
 
@@ -58,6 +63,52 @@ class Entry:
         """What two recordings share when they are the same audio."""
         recording = self.recording
         return (self.source_sha256, recording.start, recording.end, recording.channel)
+
+
+class Columns:
+    """The few numbers of every row that are looked at again and again: some 30 bytes each, so that
+    rows on disk need not be read for them."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.lengths = array("q")
+        """samples"""
+        self.levels = array("d")
+        """dB; NaN where there is none"""
+        self.contents = array("q")
+        """hashes of `Entry.content`"""
+        self.marked = array("b")
+        """1 where codes, scales or flags are odd by themselves"""
+        self.shards: list[str] = []
+        self.samples: Counter[int] = Counter()
+        """of all rows, by the rate of their sources"""
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """Take one more."""
+        self.lengths.append(entry.num_samples)
+        self.levels.append(math.nan if entry.level is None else entry.level)
+        self.contents.append(hash(entry.content))
+        self.marked.append(bool(entry.stuck > 0 or entry.loudest > LOUD or entry.flags))
+        self.shards.append(sys.intern(entry.shard))
+        self.samples[entry.source_sample_rate] += entry.num_samples
+
+
+class Entries(Spooled[Entry]):
+    """All rows, on disk, and their columns in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = Columns()
+
+    def append(self, item: Entry) -> None:
+        super().append(item)
+        self.columns.add(item)
+
+
+def columns_of(entries: Sequence[Entry]) -> Columns:
+    """Those that are kept, or of a plain list."""
+    return entries.columns if isinstance(entries, Entries) else Columns(entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +140,7 @@ def take_survey(
     A shard that cannot be read, or is not what was committed, is remarked upon; its readable rows
     are still there.
     """
-    entries: Spooled[Entry] = Spooled()
+    entries = Entries()
     remarks: list[Remark] = []
     totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
     committed = {record.shard: record.sha256 for record in manifest.records()}
@@ -128,7 +179,9 @@ def take_survey(
 
 def levels_of(entries: Sequence[Entry]) -> NDArray[np.float64]:
     """The levels of all that have one, in dB."""
-    return np.fromiter((one.level for one in entries if one.level is not None), np.float64)
+    levels = np.array(columns_of(entries).levels, np.float64)
+    known: NDArray[np.float64] = levels[~np.isnan(levels)]
+    return known
 
 
 def _rows(

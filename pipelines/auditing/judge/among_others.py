@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.auditing.choose.survey import Entry
+from pipelines.auditing.choose.survey import Entry, columns_of
 from pipelines.auditing.results import FindingName, RecordingAudit, Remark
 from pipelines.output.inspect import CodebookUse
 from pipelines.system.words import fixed
@@ -43,13 +43,12 @@ def duplicates(entries: Sequence[Entry]) -> dict[str, str]:
     """For each recording that is another's copy (same source bytes, same part of them): the id of
     the first."""
     # Most are of nothing else: of each but a hash is kept, and only what shares one is looked at.
-    hashes = np.fromiter((hash(entry.content) for entry in entries), np.int64, len(entries))
-    found, counts = np.unique(hashes, return_counts=True)
-    several = set(found[counts > 1].tolist())
+    hashes = np.array(columns_of(entries).contents)
+    _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     groups: defaultdict[object, list[str]] = defaultdict(list)
-    for entry, one in zip(entries, hashes.tolist(), strict=True):
-        if one in several:
-            groups[entry.content].append(entry.recording.id)
+    for place in np.flatnonzero(counts[which] > 1).tolist():
+        entry = entries[place]
+        groups[entry.content].append(entry.recording.id)
     return {id: ids[0] for ids in groups.values() for id in ids[1:]}
 
 

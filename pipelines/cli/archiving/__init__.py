@@ -1,1 +1,1 @@
-"""Commands that make codes smaller for storage and transfer."""
+"""Commands of archives: smaller copies of output folders, and what makes them small."""

@@ -4,6 +4,7 @@ Audio as bytes, decoded here."""
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -167,25 +168,16 @@ class HubSource(Source):
         return self._loaded
 
     def _from_disk(self) -> Any:
-        import datasets
-
-        try:
-            data = datasets.load_from_disk(self._name)
-        except (
-            Exception
-        ) as error:  # an empty split is an IndexError, a missing file what Arrow makes of it
-            raise SourceError(
-                f"{self._name}: empty, or not a folder written by save_to_disk: "
-                f"{_first_line(error)}"
-            ) from error
-        if not isinstance(data, datasets.DatasetDict):
+        splits = _saved_splits(self._name)
+        if splits is None:
+            data = _load_saved(self._name)
             return self._parts(lambda split: data) if _is_part(self._split) else data
-        if self._split in data:
-            return data[self._split]
+        if self._split in splits:
+            return _load_saved(f"{self._name}/{self._split}")
         if _is_part(self._split):
-            return self._parts(lambda split: data[split])
+            return self._parts(lambda split: _load_saved(f"{self._name}/{splits[split]}"))
         raise SourceError(
-            f"{self._name} has splits {', '.join(data)}: choose one with hf:{self._name}:SPLIT"
+            f"{self._name} has splits {', '.join(splits)}: choose one with hf:{self._name}:SPLIT"
         )
 
     def _parts(self, load: Callable[[str], Any]) -> Any:
@@ -265,6 +257,45 @@ def _parse(spec: str, parts: list[str]) -> tuple[str, str, str]:
     if len(parts) == 1 and Path(parts[0]).is_dir():
         return parts[0], "", ""
     raise SourceError(f"{spec}: expected hf:NAME:split or hf:NAME:config:split")
+
+
+def _saved_splits(folder: str) -> dict[str, str] | None:
+    """The names of its splits, each by itself; None where it is no folder of splits.
+
+    Raises:
+        SourceError: its list of splits is damaged.
+    """
+    path = Path(folder) / "dataset_dict.json"
+    if not path.is_file():
+        return None
+    try:
+        names = json.loads(path.read_text("utf-8"))["splits"]
+        return {str(name): str(name) for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: no list of splits as save_to_disk writes it") from error
+
+
+def _load_saved(folder: str) -> Any:
+    """One data set, or one split of several.
+
+    Raises:
+        SourceError: there is nothing in it, or it cannot be read.
+    """
+    import datasets
+
+    try:
+        state = json.loads((Path(folder) / "state.json").read_text("utf-8"))
+        empty = isinstance(state, dict) and state.get("_data_files") == []
+    except (OSError, ValueError):
+        empty = False  # the library says what is wrong
+    if empty:
+        raise SourceError(f"{folder}: the data set is empty")
+    try:
+        return datasets.load_from_disk(folder)
+    except Exception as error:  # a missing file is what Arrow makes of it
+        raise SourceError(
+            f"{folder}: not a data set written by save_to_disk, or damaged: {_first_line(error)}"
+        ) from error
 
 
 def _is_part(split: str) -> bool:

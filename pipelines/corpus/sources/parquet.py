@@ -78,6 +78,8 @@ class ParquetSource(Source):
         for table in tables:
             yield from table.recordings(identity)
             left_out |= table.left_out
+        if tables and not any(table.rows for table in tables):
+            raise SourceError(f"{self.spec}: the table has no rows")
         if left_out:
             self.note(f"not kept, columns of bytes beside the audio: {', '.join(sorted(left_out))}")
 
@@ -228,6 +230,8 @@ class _Table:
         """whether its audio is to be read for its lengths"""
         self._version: str | None = None
         self.left_out: set[str] = set()
+        self.rows = 0
+        """that were listed"""
 
     def names(self) -> list[str]:
         with self._file() as file:
@@ -289,6 +293,7 @@ class _Table:
                         told["seconds"] = seconds if told["seconds"] is None else told["seconds"]
                         yield Recording(uri=self._uri, locator=locator, **told)
                     number += 1
+            self.rows = number
 
     @contextmanager
     def _file(self) -> Iterator[pq.ParquetFile]:

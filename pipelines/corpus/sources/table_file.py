@@ -107,6 +107,9 @@ class ManifestSource(Source):
         self._say(rows, unused, lost, used)
         if first and not used:
             raise SourceError(f"no {rows.word} of it can be used; {first}")
+        if not used:
+            what = "a header and no rows" if rows.header else "no rows"
+            raise SourceError(f"{self.spec}: the table has {what}")
 
     def _say(self, rows: Rows, unused: UnusedColumns, lost: int, used: int) -> None:
         """Note what was found out about the table."""

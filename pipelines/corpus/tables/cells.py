@@ -19,8 +19,20 @@ class BadLine(ValueError):
 
 
 def header_names(line: str, delimiter: str) -> list[str]:
-    cells = next(csv.reader([line], delimiter=delimiter), [])
+    cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     return [name.strip() for name in cells]
+
+
+def name_columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of columns, of which those without one are called by their numbers (`column_3`); and
+    what those are called."""
+    new: list[str] = []
+    for number, name in enumerate(names, 1):
+        own = f"column_{number}"
+        while not name and own in names:
+            own += "_"
+        new.append(name or own)
+    return new, [after for before, after in zip(names, new, strict=True) if not before]
 
 
 def no_header(line: str, delimiter: str, path: str | None) -> str:
@@ -93,16 +105,31 @@ def _unquoted(cell: str) -> str:
     return inside.replace('""', '"') if written_so else cell
 
 
-def split_quoted(source: Lines, delimiter: str, header: list[str]) -> _Cells:
+def split_quoted(
+    source: Lines, delimiter: str, header: list[str], *, spaced: bool = False
+) -> _Cells:
     """CSV. A quotation mark that is never closed, or closes where rows have been swallowed, costs
-    its own line only."""
+    its own line only.
+
+    Args:
+        source: lines behind the header.
+        delimiter: between cells.
+        header: names of the columns.
+        spaced: whether a blank behind a delimiter is none of the cell, as in the header; one
+            before a quotation mark never is, where the row then has all its cells.
+    """
     while (line := source.take()) is not None:
         began, taken = source.number, [line]
-        cells = _parse(line, delimiter)
+        cells = _parse(line, delimiter, spaced)
+        if not spaced and _has_spaced_quotes(line, cells, delimiter):
+            skipped = _parse(line, delimiter, True)
+            if isinstance(skipped, list) and len(skipped) == len(header):
+                yield began, skipped
+                continue
         while cells is None and len(taken) < _MOST_LINES and (more := source.take()) is not None:
             taken.append(more)
             if '"' in more:  # nothing else can close it
-                cells = _parse("".join(taken), delimiter)
+                cells = _parse("".join(taken), delimiter, spaced)
         swallowed = any(_looks_like_a_row(each, delimiter, header) for each in taken[1:])
         if isinstance(cells, list) and len(cells) == len(header) and not swallowed:
             yield began, cells
@@ -123,10 +150,21 @@ def split_quoted(source: Lines, delimiter: str, header: list[str]) -> _Cells:
             )
 
 
-def _parse(text: str, delimiter: str) -> list[str] | BadLine | None:
+def _has_spaced_quotes(line: str, cells: list[str] | BadLine | None, delimiter: str) -> bool:
+    """Whether some cell of a line begins with a blank and a quotation mark."""
+    if f"{delimiter} " not in line or '"' not in line:
+        return False
+    if isinstance(cells, list):
+        return any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in cells)
+    return True
+
+
+def _parse(text: str, delimiter: str, spaced: bool) -> list[str] | BadLine | None:
     """Cells of one record; None when a quoted field goes on behind its end."""
+    lines = io.StringIO(text, newline="")
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
+        reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        return next(reader, [])
     except csv.Error as error:
         return None if "unexpected end of data" in str(error) else BadLine(str(error))
 

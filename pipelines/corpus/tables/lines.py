@@ -19,6 +19,7 @@ from pipelines.corpus.tables.cells import (
     BadLine,
     Lines,
     header_names,
+    name_columns,
     no_header,
     split_quoted,
     split_tabs,
@@ -176,8 +177,12 @@ class Rows:
             self.header, delimiter, quoted = self._read_header(first, expected)
             if delimiter != expected:
                 self.found.append(f"columns separated by {DELIMITERS[delimiter]}")
-        split = split_quoted if delimiter != "\t" or quoted else split_tabs
-        for number, cells in split(source, delimiter, self.header):
+        rows = (
+            split_quoted(source, delimiter, self.header, spaced=_is_spaced(first, delimiter))
+            if delimiter != "\t" or quoted
+            else split_tabs(source, delimiter, self.header)
+        )
+        for number, cells in rows:
             if isinstance(cells, BadLine):
                 yield number, cells
             elif not any(cells):
@@ -233,6 +238,11 @@ class Rows:
             usual = usual_names(names, self.mapped)
             names = [usual.get(name, name) for name in names]
             if pick(names, (self.path,) if self.path else PATH_COLUMNS) is not None:
+                names, nameless = name_columns(names)
+                if nameless:
+                    without = "a column" if len(nameless) == 1 else f"{len(nameless)} columns"
+                    shown = ", ".join(nameless[:3]) + (" …" if nameless[3:] else "")
+                    self.found.append(f"{without} without a name: {shown}")
                 self.header = names
                 self._refuse_twice()
                 return names, each, line.lstrip().startswith('"')
@@ -244,6 +254,12 @@ class Rows:
             raise SourceError(
                 f"{self.name}: two columns are called `{twice[0]}`: rename or drop one"
             )
+
+
+def _is_spaced(header: str, delimiter: str) -> bool:
+    """Whether a header has a blank behind each of its delimiters."""
+    behind = header.split(delimiter)[1:]
+    return bool(behind) and all(name.startswith(" ") and name.strip() for name in behind)
 
 
 def marked_encoding(head: bytes) -> str | None:

@@ -125,16 +125,21 @@ def _read(row: Mapping[str, Any], shape: _Shape) -> PlainRow:
         elif kind is not int and kind is not bool:
             raise _Unusual
         meta[name] = value
-    text = _string(row[shape.text]) if shape.text else None
+    text = _stripped(row, shape.text)
     return PlainRow(
         path,
         (_string(row["id"]) if shape.has_id else None) or path,
         None if shape.length is None else _seconds(row[shape.length], shape.factor),
-        None if text is None else text.strip(),
-        _string(row[shape.language]) if shape.language else None,
-        _string(row[shape.speaker]) if shape.speaker else None,
+        text,
+        _stripped(row, shape.language),
+        _stripped(row, shape.speaker),
         meta,
     )
+
+
+def _stripped(row: Mapping[str, Any], column: str | None) -> str | None:
+    text = None if column is None else _string(row[column])
+    return None if text is None else text.strip()
 
 
 def _string(value: Any) -> str | None:

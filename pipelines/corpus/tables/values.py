@@ -80,7 +80,7 @@ def _text(name: str, value: Any, repaired: list[str]) -> str | None:
         return None
     if isinstance(value, bool | list | tuple | Mapping | bytes) or hasattr(value, "__array__"):
         raise ValueError(f"`{name}` is a {type(value).__name__}, a string is expected")
-    return _whole(str(value).strip() if name == "text" else str(value), name, repaired)
+    return _whole(str(value).strip(), name, repaired)
 
 
 def _whole(text: str, name: str, repaired: list[str]) -> str:

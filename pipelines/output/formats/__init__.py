@@ -15,6 +15,7 @@ __all__ = ["SHARD_FORMATS", "ShardFormat", "format_names", "shard_format"]
 SHARD_FORMATS: dict[str, str] = {
     "parquet": "pipelines.output.formats.parquet.writer:ParquetFormat",
     "webdataset": "pipelines.output.formats.webdataset.writer:WebDatasetFormat",
+    "coded": "pipelines.output.formats.coded.writer:CodedFormat",
 }
 """name → `module:class`, imported when it is used"""
 

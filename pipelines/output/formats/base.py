@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
@@ -15,11 +16,23 @@ if TYPE_CHECKING:
     from pipelines.output.formats.reading.base import ShardReader
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A row that cannot be read, while others of its shard can."""
+
+    id: str | None
+    """None where nothing says it"""
+    message: str
+    """what is wrong, and where"""
+
+
 class ShardFormat(ABC):
     """Stateless: rows in, bytes out, and back. The same rows give the same bytes."""
 
     suffix: str
     """of the files' names, with the dot"""
+    has_settings: ClassVar[bool] = False
+    """whether its files are written in ways of which `like` finds one again"""
 
     @property
     @abstractmethod
@@ -45,6 +58,24 @@ class ShardFormat(ABC):
         Raises:
             ShardError: damage; it names the shard.
         """
+
+    def salvage(self, file: IO[bytes], name: str) -> Iterator[Row | Lost]:
+        """Every row, in order, and what is wrong with those that are damaged: the others go on,
+        where the format allows it.
+
+        Raises:
+            ShardError: damage that is not of single rows; it names the shard.
+        """
+        yield from self.read(file, name)
+
+    def like(self, file: IO[bytes], name: str) -> ShardFormat:
+        """The format with the settings that a file was written with.
+
+        Raises:
+            ShardError: damage; it names the shard.
+        """
+        del file, name
+        return self
 
     @abstractmethod
     def read_one(self, file: IO[bytes], name: str, id: str) -> Row | None:
@@ -75,6 +106,12 @@ class ShardFormat(ABC):
         for row in self.read(file, name):
             facts = row.facts()
             yield {column: facts.get(column) for column in columns}
+
+    def salvage_columns(
+        self, file: IO[bytes], name: str, columns: Sequence[str]
+    ) -> Iterator[Mapping[str, Any] | None]:
+        """The same, with None in the place of rows whose columns are damaged."""
+        yield from self.read_columns(file, name, columns)
 
     @abstractmethod
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:

@@ -294,7 +294,7 @@ class _Editor:
             place = staged
             footer = parent.footer_of(old)
             with self._storage.stage(staged) as path:
-                parent.form.write(path, sums.over(self._rows(shard, kept)), footer)
+                parent.form_like().write(path, sums.over(self._rows(shard, kept)), footer)
                 size, digest = Path(path).stat().st_size, hash_file(path)
         stats = sums.stats
         return replace(

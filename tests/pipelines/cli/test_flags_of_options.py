@@ -12,12 +12,18 @@ import pytest
 from pipelines.auditing.options import AuditOptions
 from pipelines.cli.flags import add_flags, from_flags, spelling
 from pipelines.cli.main import main
+from pipelines.evaluating.options import EvaluateOptions
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.system.compute import Compute
 from pipelines.system.settings import flag_of, setting, why_internal
 from tokenizer.errors import UsageError
 
-OPTIONS = {TokenizeConfig: "tokenize", RunOptions: "tokenize", AuditOptions: "audit"}
+OPTIONS = {
+    TokenizeConfig: "tokenize",
+    RunOptions: "tokenize",
+    AuditOptions: "audit",
+    EvaluateOptions: "evaluate",
+}
 EVERY = [(kind, one) for kind in OPTIONS for one in fields(kind)]
 
 

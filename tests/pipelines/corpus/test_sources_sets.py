@@ -158,7 +158,7 @@ def test_one_shard_by_itself_and_empty_splits(tmp_path: Path) -> None:
         {"audio": datasets.Audio(), "text": datasets.Value("string")},
         {"audio": [], "text": []},
     )
-    with pytest.raises(SourceError, match="empty"):
+    with pytest.raises(SourceError, match="the data set is empty"):
         list(empty.scan())
 
 
@@ -524,3 +524,25 @@ def test_text_in_another_unicode_form_is_beside_its_audio(
     (tmp_path / f"{unicodedata.normalize(of_text, name)}.txt").write_text("words")
     source = open_source(str(tmp_path))
     assert [recording.text for recording in source.scan()] == ["words"] and not source.notes
+
+
+def test_an_empty_split_beside_others_costs_nothing(tmp_path: Path) -> None:
+    import datasets
+
+    features = {"audio": datasets.Audio(), "text": datasets.Value("string")}
+    full = data_set(features, {"audio": [{"bytes": sound(0), "path": None}], "text": ["a"]})
+    splits = datasets.DatasetDict({"train": full, "test": full.select([])})
+    splits.save_to_disk(str(tmp_path / "d"))
+    assert [row.text for row in open_source(f"hf:{tmp_path / 'd'}:train").scan()] == ["a"]
+    for spec in (f"hf:{tmp_path / 'd'}:test", f"hf:{tmp_path / 'd'}:test[:1]"):
+        with pytest.raises(SourceError, match="empty"):
+            list(open_source(spec).scan())
+    with pytest.raises(SourceError, match="has splits train, test"):
+        list(open_source(str(tmp_path / "d")).scan())
+
+
+def test_parquet_without_rows_says_so(tmp_path: Path) -> None:
+    pq.write_table(pa.table(columns(0)), tmp_path / "train.parquet")
+    for spec in (tmp_path, tmp_path / "train.parquet"):
+        with pytest.raises(SourceError, match="no rows"):
+            list(open_source(str(spec)).scan())

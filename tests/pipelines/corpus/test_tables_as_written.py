@@ -212,3 +212,46 @@ def test_rows_whose_files_are_not_there_are_counted(tmp_path: Path) -> None:
 def test_words_in_the_forms_that_have_times(given: list[Any]) -> None:
     assert read_words(given) == [(0.0, 0.5, "hi", None), (0.5, 1.0, "you", None)]
     assert read_words(["hi", "you"]) is None and read_words([[1, 2, 3]]) is None
+
+
+def test_blanks_behind_commas_are_none_of_a_name(tmp_path: Path) -> None:
+    """As people type tables: quotes behind a blank hold commas, too."""
+    for header in ("path,text,speaker,site", "path, text, speaker, site"):
+        rows = 'a.wav, one, ann,x\nb.wav, "two, ""three""", "bob",y\n,, ,\n'
+        good, bad, _ = scan(tmp_path / "m.csv", f"{header}\n{rows}")
+        assert [(row.id, row.text, row.speaker) for row in good] == [
+            ("a.wav", "one", "ann"),
+            ("b.wav", 'two, "three"', "bob"),
+        ]
+        assert [row.meta for row in good] == [{"site": "x"}, {"site": "y"}]
+        assert not bad or "no `path`" in bad[0]
+
+
+def test_a_quote_behind_a_blank_in_a_sentence_stays(tmp_path: Path) -> None:
+    content = 'path,text\n a.wav,"he said, ""no"" and left"\nb.wav, "so" said she\n'
+    good, bad, _ = scan(tmp_path / "m.csv", content)
+    assert [(row.id, row.text) for row in good] == [
+        (" a.wav", 'he said, "no" and left'),
+        ("b.wav", '"so" said she'),
+    ]
+    assert not bad
+
+
+def test_columns_without_a_name_are_called_by_their_number(tmp_path: Path) -> None:
+    good, bad, said = scan(
+        tmp_path / "m.csv", ",path,column_4,,text,,\n0,a.wav,k,,one,,\n1,b.wav,k,v,two,,\n"
+    )
+    assert not bad and [row.text for row in good] == ["one", "two"]
+    assert [row.meta for row in good] == [
+        {"column_1": "0", "column_4": "k"},
+        {"column_1": "1", "column_4": "k", "column_4_": "v"},
+    ]
+    assert said.count("without a name") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("m.csv", "path,text\n"), ("m.tsv", "path\ttext\n\n"), ("m.jsonl", "")]
+)
+def test_a_table_without_rows_says_so(tmp_path: Path, name: str, content: str) -> None:
+    with pytest.raises(SourceError, match=f"{name}: the table has .*no rows"):
+        scan(tmp_path / name, content)

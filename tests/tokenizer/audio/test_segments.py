@@ -138,6 +138,27 @@ def test_a_file_is_decoded_once_for_segments_in_order(monkeypatch: pytest.Monkey
     assert len(opened) == 2 + 2
 
 
+@pytest.mark.parametrize("room", [1 << 30, 0])
+def test_a_long_file_is_decoded_once_for_all_its_channels(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """What has no place in memory goes to disk; where that has none either, it is decoded again."""
+    monkeypatch.setattr(shared, "MOST_KEPT", 1 << 20)
+    monkeypatch.setattr(shared, "MOST_ON_DISK", room)
+    opened, real = [], shared.open_reader
+    monkeypatch.setattr(shared, "open_reader", lambda *a, **k: (opened.append(a), real(*a, **k))[1])
+    many = SharedFile(io.BytesIO(FILES["m4a"]), "x", again=True)
+    alone = read_audio(io.BytesIO(FILES["m4a"])).samples
+    assert alone.nbytes > 3 << 20
+    for channel in (0, 1):
+        found = np.concatenate(list(stream_audio(many, channel=channel)), axis=1)
+        assert np.array_equal(found[0], alone[channel])
+    assert len(opened) == (1 if room else 2)
+    held = [kept.samples.nbytes for kept in many._tape._kept if kept.samples is not None]  # type: ignore[union-attr]
+    assert sum(held) <= 1 << 20
+    many.close()
+
+
 @pytest.mark.parametrize("allowed", [False, True], ids=["refused", "allowed"])
 @pytest.mark.parametrize("name", ["m4a", "opus", "mp3", "flac"])
 def test_damage_is_judged_for_each_segment_as_if_it_were_alone(name: str, allowed: bool) -> None:

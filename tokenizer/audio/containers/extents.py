@@ -66,7 +66,7 @@ def is_unmeasured(file: BinaryIO) -> bool:
     return at >= 0 and bool(head[at + 88 : at + 89] and head[at + 88] & _BROADCAST)
 
 
-def _walk(
+def walk(
     file: BinaryIO, at: int, head: str, counted: int, aligned: int = 1
 ) -> Iterator[tuple[bytes, int, int]]:
     """Chunks that follow each other: the name of each, where it begins, and its size.
@@ -98,7 +98,7 @@ def _iff(file: BinaryIO, end: int) -> bool:
 
 def _avi(file: BinaryIO, end: int) -> bool:
     """AVI: the list `movi` of each RIFF."""
-    for name, at, size in _walk(file, 0, "<4sI", 8, 2):
+    for name, at, size in walk(file, 0, "<4sI", 8, 2):
         if name != b"RIFF" or at + 12 > end:
             return False
         if _goes_beyond(file, end, at + 12, "<4sI", (b"LIST",)):
@@ -110,14 +110,14 @@ def _avi(file: BinaryIO, end: int) -> bool:
 
 def _goes_beyond(file: BinaryIO, end: int, at: int, head: str, wanted: tuple[bytes, ...]) -> bool:
     """Whether a chunk of those names goes beyond the file's end."""
-    for name, start, size in _walk(file, at, head, 8, 2):
+    for name, start, size in walk(file, at, head, 8, 2):
         if name in wanted and (is_unknown(size) or start + 8 + size > end):
             return not is_unknown(size)
     return False
 
 
 def _caf(file: BinaryIO, end: int) -> bool:
-    for name, at, size in _walk(file, 8, ">4sq", 12):
+    for name, at, size in walk(file, 8, ">4sq", 12):
         if name == b"data":
             return not is_unknown_64(size) and at + 12 + size > end
     return False
@@ -126,7 +126,7 @@ def _caf(file: BinaryIO, end: int) -> bool:
 def _w64(file: BinaryIO, end: int) -> bool:
     """Sony Wave64: names of 16 bytes, sizes of 64 bits that count the head of the chunk, each
     aligned to 8 bytes."""
-    for name, at, size in _walk(file, 40, "<16sq", 0, 8):
+    for name, at, size in walk(file, 40, "<16sq", 0, 8):
         if name[:4] == b"data":
             return not is_unknown_64(size - 24) and at + size > end
     return False
@@ -218,7 +218,7 @@ _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 
 
 def _asf(file: BinaryIO, end: int) -> bool:
-    for name, at, size in _walk(file, 0, "<16sQ", 0):
+    for name, at, size in walk(file, 0, "<16sQ", 0):
         if name == _ASF_DATA:  # a broadcast declares its head alone
             return 50 < size < _UNKNOWN_64 and at + size > end
     return False

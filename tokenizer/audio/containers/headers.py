@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from tokenizer.audio.containers.extents import is_unknown, is_unknown_64
+from tokenizer.audio.containers.extents import is_unknown, is_unknown_64, walk
 
 _PLAIN = {(1, 16), (1, 24), (1, 32), (3, 32)}
 """format tags and bits that every decoder turns into the same floats"""
 _BY_SAMPLE = {1, 3, 6, 7}
 """format tags whose blocks are one sample of all channels: PCM, float, A-law and mu-law"""
+_FIXED_BLOCKS = {0x02: (2, 7), 0x11: (1, 4), 0x20: (0, 0), 0x31: (320, 65)}
+"""Microsoft's and IMA's ADPCM, Yamaha's, GSM: samples that stand in a block's head, and bytes of
+that per channel; two samples in each byte behind it"""
 _EXTENSIBLE = 0xFFFE
 _HIDDEN_SYNCS = tuple(
     bytes.fromhex(sync)
@@ -145,6 +148,55 @@ def _data_bytes(size: int, long: int | None) -> int | None:
     if long is not None and size == 0xFFFFFFFF:
         return None if is_unknown_64(long) else long
     return None if is_unknown(size) else size
+
+
+class Blocks(NamedTuple):
+    """Samples of ADPCM or GSM, of which a block holds several and the last one is filled up."""
+
+    samples: int
+    """per channel, as the fact chunk counts them: without what fills the last block"""
+    each: int
+    """per channel, in a block"""
+
+
+def read_blocks(file: BinaryIO) -> Blocks | None:
+    """How many samples the blocks of a RIFF or Wave64 file are for; None where it is cut, says
+    nothing, or what cannot be: some writers count all channels, some put in a fixed number."""
+    file.seek(0)
+    head, end = file.read(16), file.seek(0, os.SEEK_END)
+    wide = head[:8] == b"riff\x2e\x91\xcf\x11"
+    if not wide and (head[:4] not in (b"RIFF", b"RIFX") or head[8:12] != b"WAVE"):
+        return None
+    order = ">" if head[:4] == b"RIFX" else "<"
+    chunks = walk(file, 40, "<16sq", 0, 8) if wide else walk(file, 12, f"{order}4sI", 8, 2)
+    skipped, found, there = 24 if wide else 8, dict[bytes, bytes](), 0
+    for name, at, size in chunks:
+        if name[:4] == b"data":
+            declared, left = size - (24 if wide else 0), end - at - skipped
+            unknown = is_unknown_64(declared) if wide else is_unknown(declared)
+            if not unknown and declared > left:
+                return None
+            there = left if unknown else declared
+            break
+        if name[:4] in (b"fmt ", b"fact"):
+            file.seek(at + skipped)
+            found[name[:4]] = file.read(min(size, 32))
+    return _counted(found.get(b"fmt ", b""), found.get(b"fact", b""), there, order)
+
+
+def _counted(form: bytes, fact: bytes, there: int, order: str) -> Blocks | None:
+    """What a fact chunk says, where the blocks that are there are just enough for it."""
+    if len(form) < 16 or len(fact) < 4:
+        return None
+    encoding, channels, _, _, align, _ = struct.unpack(order + "HHIIHH", form[:16])
+    if encoding not in _FIXED_BLOCKS or not channels or not align:
+        return None
+    first, left_out = _FIXED_BLOCKS[encoding]
+    each = struct.unpack(order + "H", form[18:20])[0] if len(form) >= 20 else 0
+    each = each or first + 2 * (align // channels - left_out)
+    samples = struct.unpack(order + "I", fact[:4])[0]
+    filled = -(-there // align) * each - samples
+    return Blocks(samples, each) if samples and 0 <= filled < each else None
 
 
 def is_plain_wav(file: BinaryIO) -> bool:

@@ -15,8 +15,9 @@ from tokenizer.audio.containers.clocks import asf, avi, matroska, mp4
 from tokenizer.audio.containers.extents import is_unknown, is_unknown_64
 from tokenizer.audio.containers.framed import by_frames, ogg
 from tokenizer.audio.containers.glance import Glance, Length
-from tokenizer.audio.containers.headers import read_wav_header
+from tokenizer.audio.containers.headers import read_blocks, read_wav_header
 from tokenizer.audio.containers.mpeg import after_id3
+from tokenizer.audio.containers.unfinished import finish
 
 __all__ = ["Length", "length_of"]
 
@@ -36,6 +37,8 @@ def length_of(file: BinaryIO | Glance) -> Length | None:
     """
     glance = file if isinstance(file, Glance) else Glance.at_file(file)
     try:
+        finished = finish(glance)
+        glance = glance if finished is None else finished.over(glance)
         found = _measured(glance)
     except (ArithmeticError, LookupError, OSError, ValueError, struct.error):
         return None
@@ -74,12 +77,11 @@ def _wav(glance: Glance) -> Length | None:
 def _wav_of_blocks(glance: Glance, there: int, rate: int) -> Length | None:
     """Where a block holds several samples: by the count in the fact chunk, or by the bytes a
     second."""
+    blocks = read_blocks(cast(BinaryIO, glance))
+    if blocks is not None:
+        return Length(blocks.samples / rate, exact=False)
     number = ">I" if glance.at(0, 4) == b"RIFX" else "<I"
-    head = glance.at(0, 4096)
-    form, fact = head.find(b"fmt "), head.find(b"fact")
-    (samples,) = glance.unpack(number, fact + 8) if fact > 0 else (0,)
-    if not is_unknown(samples):
-        return Length(samples / rate, exact=False)
+    form = glance.at(0, 4096).find(b"fmt ")
     return Length(there / glance.unpack(number, form + 16)[0], exact=False)
 
 

@@ -59,6 +59,16 @@ def read_xing(file: BinaryIO) -> Xing | None:
     return Xing(samples, exact=True, frames=frames)
 
 
+def is_free_format(file: BinaryIO) -> bool:
+    """Whether an MPEG audio file has frames of a bit rate that is in no table: 0 stands for it."""
+    file.seek(after_id3(file))
+    head = file.read(4)
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 2 & 3
+    return version != 1 and layer != 0 and rate != 3 and not head[2] >> 4
+
+
 def frame_bytes(frame: bytes, codec: str) -> int | None:
     """How long a frame of MPEG audio, layer 2 or 3, or of AC-3 is by its header; None where that
     does not say."""

@@ -58,12 +58,14 @@ class SourceFacts:
     tolerance: int
     """samples by which a sound file may fall short of that (priming, rounded time stamps)"""
     trims: bool
-    """whether up to a packet beyond the declared length is padding that the decoder left on"""
+    """whether up to `padding` samples beyond the declared length are what the decoder left on"""
     tracks: int = 1
     """of sound; unless one is asked for, the one that the file calls its default is read, or else
     the first"""
     track: int = 0
     """the one that is read"""
+    padding: int = PADDING
+    """samples"""
 
     @property
     def channels(self) -> int:
@@ -132,7 +134,9 @@ def require_track(name: str, wanted: int | None, tracks: int) -> None:
         raise RecordingError(FailureKind.CHANNELS, message, "open")
 
 
-def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[NDArray[np.float32]]:
+def trimmed(
+    blocks: Iterator[NDArray[np.float32]], declared: int, padding: int = PADDING
+) -> Iterator[NDArray[np.float32]]:
     """Blocks without up to a packet of padding behind the declared end; more than that is no
     padding, but sound that follows."""
     at = 0
@@ -144,7 +148,7 @@ def trimmed(blocks: Iterator[NDArray[np.float32]], declared: int) -> Iterator[ND
             yield inside
         if inside.shape[1] < block.shape[1]:
             beyond.append(block[:, inside.shape[1] :])
-        if at - declared > PADDING:
+        if at - declared > padding:
             yield from beyond
             beyond = []
 

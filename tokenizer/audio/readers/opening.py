@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tokenizer.audio.containers.headers import is_plain_wav, read_wav_header, wav_may_hide
+from tokenizer.audio.containers.mpeg import is_free_format
 from tokenizer.audio.containers.ogg import read_links
 from tokenizer.audio.readers.base import (
     AudioFile,
@@ -17,6 +18,7 @@ from tokenizer.audio.readers.base import (
     require_track,
 )
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.finished import finished_file
 from tokenizer.audio.readers.jumping import Jumps
 from tokenizer.audio.readers.pyav import NotOpened, PyAVReader
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
@@ -51,14 +53,14 @@ def open_reader(
         RecordingError: nothing that can be decoded (NOT_AUDIO), a header that cannot be
             (BAD_HEADER), no such track (CHANNELS).
     """
+    file = finished_file(file)
     plain = _plain(file, name, start)
     if plain is not None:
         return _single(plain[0], name, stream), plain[1]
     _rewind(file)
-    try:
-        reader = PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream)
-    except NotOpened as error:
-        return _single(_rescue(file, name, str(error)), name, stream), 0
+    reader = _opened(file, name, stream, allow_damaged)
+    if not isinstance(reader, PyAVReader):
+        return reader, 0
     if reader.is_padded:
         return _padded(file, reader, name, start)
     if reader.facts.container == "ogg":
@@ -83,6 +85,7 @@ def count_channels(file: AudioFile, name: str, stream: int | None = None) -> int
     Raises:
         RecordingError: as `open_reader`.
     """
+    file = finished_file(file)
     with opened(file) as handle:
         header = read_wav_header(handle)
         if stream in (None, 0) and header is not None and header.is_plain:
@@ -90,13 +93,28 @@ def count_channels(file: AudioFile, name: str, stream: int | None = None) -> int
             if not hidden:
                 return header.channels
     _rewind(file)
-    reader: Reader
-    try:
-        reader = PyAVReader(file, name, stream=stream)
-    except NotOpened as error:
-        reader = _single(_rescue(file, name, str(error)), name, stream)
+    reader = _opened(file, name, stream)
     reader.close()
     return reader.facts.channels
+
+
+def _opened(file: AudioFile, name: str, stream: int | None, allow_damaged: bool = False) -> Reader:
+    """FFmpeg's reader, or libsndfile's for what FFmpeg does not know."""
+    try:
+        return PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream)
+    except NotOpened as error:
+        reason = str(error)
+    except RecordingError as error:
+        if error.kind is not FailureKind.BAD_HEADER or not _is_free(file):
+            raise
+        reason = error.message
+    return _single(_rescue(file, name, reason), name, stream)
+
+
+def _is_free(file: AudioFile) -> bool:
+    """Whether it is MPEG audio in the free format, which FFmpeg does not decode."""
+    with opened(file) as handle:
+        return is_free_format(handle)
 
 
 def _single(reader: Reader, name: str, stream: int | None) -> Reader:
@@ -163,10 +181,14 @@ def _rescue(file: AudioFile, name: str, reason: str) -> Reader:
     """Try libsndfile on what FFmpeg cannot open."""
     with opened(file) as handle:
         known = handle.read(4) in MAGIC
+    free = _is_free(file)
     _rewind(file)
     try:
-        if known:
-            return SoundFileReader(file, name)
+        if known or free:
+            found = SoundFileReader(file, name)
+            if free:  # whose length libsndfile only estimates
+                found.alone, found.facts = True, replace(found.facts, declared=None)
+            return found
         raise RecordingError(FailureKind.NOT_AUDIO, reason)
     except RecordingError as error:
         if error.kind is not FailureKind.NOT_AUDIO:

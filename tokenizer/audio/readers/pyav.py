@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.containers.digest import FlacDigest
 from tokenizer.audio.containers.extents import is_cut, is_unmeasured
-from tokenizer.audio.containers.headers import read_wav_header, tagged_seconds, wav_may_hide
+from tokenizer.audio.containers.headers import (
+    read_blocks,
+    read_wav_header,
+    tagged_seconds,
+    wav_may_hide,
+)
 from tokenizer.audio.containers.mpeg import Xing, before_tags, frame_bytes, read_xing
 from tokenizer.audio.containers.ogg import Link
 from tokenizer.audio.readers.base import (
     CUT_OFF,
+    PADDING,
     AudioFile,
     SourceFacts,
     check_facts,
@@ -95,7 +101,7 @@ class PyAVReader:
         self.gaps: list[Gap] = []
         options = {"format_whitelist": FORMATS}
         with opened(file) as handle:
-            self._wav = read_wav_header(handle)
+            self._wav, self._blocks = read_wav_header(handle), read_blocks(handle)
             if self._wav is not None and not wav_may_hide(handle):
                 # FFmpeg searches 32 packets of PCM for other codecs: 8 ms a file, ten times what a
                 # second of it takes to decode.
@@ -104,9 +110,8 @@ class PyAVReader:
         if self._wav is not None:
             check_facts(name, self._wav.sample_rate, self._wav.channels)
             if self._wav.is_ambiguous:
-                message = (
-                    f"{name}: its header declares samples of {self._wav.bits} bits in more bytes"
-                )
+                what = f"its header declares samples of {self._wav.bits} bits in more bytes"
+                message = f"{name}: {what}"
                 raise RecordingError(FailureKind.BAD_HEADER, message, "open")
         try:
             self._container: Any = av.open(
@@ -186,8 +191,10 @@ class PyAVReader:
             tolerance=tolerance,
             trims=(container == "ogg" and context.name == "vorbis")
             or container.startswith("mov")
+            or self._blocks is not None
             or (container == "mp3" and declared is not None and tolerance < _XING_FRAMES),
             tracks=len(self._container.streams.audio),
+            padding=PADDING if self._blocks is None else self._blocks.each,
             track=[one.index for one in self._container.streams.audio].index(self._stream.index),
         )
 
@@ -195,6 +202,8 @@ class PyAVReader:
         """Declared samples and the shortfall to accept; None where the figure is an estimate."""
         if container == "mp3":
             return self._declared_by_xing(file, rate)
+        if self._blocks is not None:
+            return self._blocks
         if container in ("wav", "w64") and self._wav is not None:
             samples = self._wav.samples
             return (CUT_OFF, 0) if samples is None and self._wav.is_cut else (samples, 1)
@@ -232,11 +241,9 @@ class PyAVReader:
             if self._stream.start_time
             else 0.0
         )
+        tags = self._stream.metadata.items()
         if tagged := tagged_seconds(
-            next(
-                (v for k, v in self._stream.metadata.items() if k.upper().startswith("DURATION")),
-                "",
-            )
+            next((value for key, value in tags if key.upper().startswith("DURATION")), "")
         ):
             return max(0, round((tagged - max(0.0, late)) * rate))
         if len(self._container.streams) > 1:
@@ -318,12 +325,8 @@ class PyAVReader:
             if digest is not None:
                 digest.add(found)
             yield found
-        if (
-            last is not None
-            and last.reason == _CUT_PACKET
-            and not last.samples
-            and self.facts.declared is None
-        ):
+        cut = last is not None and last.reason == _CUT_PACKET and not last.samples
+        if cut and self.facts.declared is None:
             self.facts = replace(self.facts, declared=CUT_OFF)
         elif last is not None and not self._is_behind(last):
             yield self._to_the_end(last)

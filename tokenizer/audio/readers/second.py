@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from tokenizer.audio.readers.base import AudioFile, Reader, SourceFacts
 from tokenizer.audio.readers.chain import ChainReader
+from tokenizer.audio.readers.finished import finished_file
 from tokenizer.audio.readers.gathering import layout_of
 from tokenizer.audio.readers.sndfile import MAGIC, SoundFileReader
 from tokenizer.audio.timeline import Gap
@@ -55,9 +56,10 @@ class SecondReader:
             )
         if isinstance(first, SoundFileReader) and first.alone:
             raise RecordingError(
-                FailureKind.NOT_AUDIO, f"{name}: no second way reads padded samples", "open"
+                FailureKind.NOT_AUDIO, f"{name}: no second way reads what FFmpeg does not", "open"
             )
         self._name, self._kept = name, contextlib.ExitStack()
+        file = finished_file(file)
         self._path = file if isinstance(file, str) else self._copy(file)
         known = facts.decoder == "soundfile" or facts.tracks > 1  # libsndfile cannot choose one
         self._sound = None if known else self._by_libsndfile(facts)

@@ -9,10 +9,11 @@ hears the same.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ from tokenizer.errors import RecordingError
 MOST_KEPT = 64 << 20
 """bytes of samples behind the place that has been reached, for segments that overlap: three minutes
 of stereo at 44.1 kHz"""
+MOST_ON_DISK = 4 << 30
+"""bytes of samples before those, where they will be wanted once more: three hours of the same"""
 
 _ENTERED = {"mp3", "flac", "wav", "w64", "aiff", "au", "caf"}
 """containers that may have a way into their middle, if not for one segment then for another"""
@@ -36,10 +39,17 @@ _ENTERED = {"mp3", "flac", "wav", "w64", "aiff", "au", "caf"}
 class SharedFile:
     """A file that is open for one segment after the other; `close` when there are no more."""
 
-    def __init__(self, file: AudioFile, name: str, beat: Callable[[], None] = lambda: None) -> None:
-        """`beat` is called again and again while a decoder is on its way to a segment."""
+    def __init__(
+        self,
+        file: AudioFile,
+        name: str,
+        beat: Callable[[], None] = lambda: None,
+        again: bool = False,
+    ) -> None:
+        """`beat` is called again and again while a decoder is on its way to a segment; `again` says
+        that it is wanted from its beginning several times, as for each of its channels."""
         self.file, self.name = file, name
-        self._beat = beat
+        self._beat, self._again = beat, again
         self._jumps = Jumps()
         self._tape: _Tape | None = None
         self._settings: tuple[bool, int | None] = (False, None)
@@ -77,13 +87,13 @@ class SharedFile:
             reader.close()
         else:
             self.close()
-            self._tape = _Tape(reader, self._beat)
+            self._tape = _Tape(reader, self._beat, self._again)
         return self._tape.reader(start)
 
     def close(self) -> None:
         """Close the decoder, and not the file."""
         if self._tape is not None:
-            self._tape.source.close()
+            self._tape.close()
         self._tape = None
 
 
@@ -92,16 +102,59 @@ class _Kept:
     """A block, and what the reader knew when it gave it."""
 
     start: int
-    samples: NDArray[np.float32]
+    samples: NDArray[np.float32] | None
+    """None: they are on disk"""
     facts: SourceFacts
     gaps: int
+    place: int = 0
+    shape: tuple[int, ...] = ()
+    """of what is on disk: its first byte, and `[channels, n]`"""
+
+
+class _Disk:
+    """Blocks that have no place in memory, one after the other."""
+
+    def __init__(self) -> None:
+        self._file: Any = tempfile.TemporaryFile(prefix="codecshards-samples-")  # noqa: SIM115
+        self._end = 0
+
+    def put(self, kept: _Kept) -> _Kept:
+        """Write a block.
+
+        Raises:
+            OSError: there is no room.
+        """
+        samples = kept.samples
+        if samples is None or self._end + samples.nbytes > MOST_ON_DISK:
+            raise OSError("no room for more samples")
+        self._file.seek(self._end)
+        self._file.write(np.ascontiguousarray(samples).data)
+        self._file.flush()
+        place, self._end = self._end, self._end + samples.nbytes
+        return replace(kept, samples=None, place=place, shape=samples.shape)
+
+    def get(self, kept: _Kept) -> NDArray[np.float32]:
+        """Read one back."""
+        self._file.seek(kept.place)
+        count = int(np.prod(kept.shape))
+        content = self._file.read(4 * count)
+        return np.frombuffer(content, np.float32, count).reshape(kept.shape)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Tape:
     """A reader on its way through a file, and the last blocks that it gave."""
 
-    def __init__(self, source: PyAVReader | ChainReader, beat: Callable[[], None]) -> None:
+    def __init__(
+        self, source: PyAVReader | ChainReader, beat: Callable[[], None], again: bool
+    ) -> None:
         self.source = source
+        self._again = again
+        self._disk: _Disk | None = None
+        self._on_disk = 0
+        """of the blocks that are kept, the first ones"""
         self.opened = self.facts = source.facts
         self.gaps = 0
         self.error: RecordingError | None = None
@@ -113,6 +166,10 @@ class _Tape:
         """number of the first block that is kept"""
         self._at = 0
         self._ended = self._spoilt = False
+
+    def close(self) -> None:
+        self.source.close()
+        self._forget()
 
     def reaches(self, start: float) -> bool:
         """Whether what begins at `start` (seconds) is still to come, or kept."""
@@ -130,8 +187,8 @@ class _Tape:
         first = self._kept[number].start if self._kept else 0
         return _Shared(self, self._first + number), first
 
-    def block(self, number: int) -> _Kept | None:
-        """A block by its number; None behind the last.
+    def block(self, number: int) -> tuple[_Kept, NDArray[np.float32]] | None:
+        """A block by its number, and its samples; None behind the last.
 
         Raises:
             RecordingError: the file goes no further, as it did for whoever came there first.
@@ -142,7 +199,11 @@ class _Tape:
             if self._ended:
                 return None
             self._pull()
-        return self._kept[number - self._first]
+        kept = self._kept[number - self._first]
+        if kept.samples is None and self._disk is not None:
+            self._beat()
+            return kept, self._disk.get(kept)
+        return kept, cast("NDArray[np.float32]", kept.samples)
 
     def _pull(self) -> None:
         self._beat()
@@ -160,9 +221,32 @@ class _Tape:
         self._kept.append(_Kept(self._at, samples, self.facts, self.gaps))
         self._at += samples.shape[1]
         self._bytes += samples.nbytes
-        while self._bytes > MOST_KEPT and len(self._kept) > 1:
-            self._bytes -= self._kept.popleft().samples.nbytes
-            self._first += 1
+        while self._bytes > MOST_KEPT and len(self._kept) - self._on_disk > 1:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Put the oldest block in memory on disk, or forget it and all before it."""
+        oldest = self._kept[self._on_disk]
+        self._bytes -= 0 if oldest.samples is None else oldest.samples.nbytes
+        if self._again:
+            try:
+                self._disk = self._disk or _Disk()
+                self._kept[self._on_disk] = self._disk.put(oldest)
+                self._on_disk += 1
+                return
+            except OSError:  # whoever wants it again decodes it again
+                self._again = False
+        for _ in range(self._on_disk + 1):
+            self._kept.popleft()
+        self._first += self._on_disk + 1
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is on disk."""
+        self._on_disk = 0
+        if self._disk is not None:
+            self._disk.close()
+            self._disk = None
 
 
 class _Shared:
@@ -182,8 +266,9 @@ class _Shared:
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """As every reader."""
-        while (kept := self._tape.block(self._number)) is not None:
+        while (found := self._tape.block(self._number)) is not None:
+            kept, samples = found
             self.facts, self._gaps = kept.facts, kept.gaps
             self._number += 1
-            yield kept.samples
+            yield samples
         self.facts, self._gaps = self._tape.facts, self._tape.gaps

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pipelines.auditing.choose import entries
 from pipelines.auditing.choose.entries import Spooled
 from pipelines.auditing.choose.sampling import by_suspicion, choose, strata, stratified
-from pipelines.auditing.choose.survey import Entry
+from pipelines.auditing.choose.survey import Entries, Entry, levels_of
 from pipelines.auditing.judge.among_others import duplicates
+from pipelines.auditing.report import hours_by_rate
 from tokenizer import Recording, UsageError
 
 
@@ -148,7 +149,8 @@ def test_ids_and_all() -> None:
 def test_a_survey_on_disk_is_the_list_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "BLOCK", 64)
     given = corpus(2 * 64 + 5)
-    spooled: Spooled[Entry] = Spooled()
+    given[70] = replace(given[70], level=None, flags=("silent",))
+    spooled = Entries()
     assert list(spooled) == [] and not spooled
     for one in given:
         spooled.append(one)
@@ -161,20 +163,27 @@ def test_a_survey_on_disk_is_the_list_that_it_was_given(monkeypatch: pytest.Monk
     assert strata(spooled) == strata(given) and by_suspicion(spooled) == by_suspicion(given)
     same = [*given, replace(given[5], recording=Recording("copy", "x"))]
     assert duplicates(spooled) == {} and duplicates(same) == {"copy": given[5].recording.id}
+    spooled.append(same[-1])
+    assert duplicates(spooled) == duplicates(same)
+    assert hours_by_rate(spooled, 48_000) == pytest.approx(hours_by_rate(same, 48_000))
+    loaded = []
+    monkeypatch.setattr(entries.pickle, "load", lambda file: loaded.append(file))
+    assert strata(spooled) == strata(same) and levels_of(spooled).size == len(same) - 1
+    assert not loaded  # what is looked at again and again is in memory
 
 
 def test_memory_of_a_survey_does_not_go_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "BLOCK", 64)
     peaks = []
-    for count in (192, 1_920):
+    for count in (1_920, 192, 1_920):  # at first, what is made once is counted too
         tracemalloc.start()
         spooled: Spooled[Entry] = Spooled()
         for number in range(count):
-            spooled.append(replace(ONE, recording=Recording(f"{number}", "x" * 2_000)))
+            spooled.append(replace(ONE, recording=Recording(f"{number}", f"{number:02000}")))
         assert sum(1 for _ in spooled) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[2] < 1.3 * peaks[1]
 
 
 ONE = corpus(1)[0]

@@ -1,0 +1,1 @@
+"""Commands that compare codecs by measures and by ear."""

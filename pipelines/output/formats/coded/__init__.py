@@ -1,0 +1,1 @@
+"""Entropy-coded shards (`.csa`), for storage and transfer. `docs/archive.md` has every byte."""

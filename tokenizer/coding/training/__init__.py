@@ -1,0 +1,1 @@
+"""How a transformer that predicts codes is trained."""

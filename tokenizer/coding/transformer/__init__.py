@@ -1,0 +1,1 @@
+"""A transformer that predicts codes: trained in floating point, run in integers."""
