@@ -1,5 +1,5 @@
-"""A folder as `codecshards evaluate` writes it, of noise through no codec at all: the systems differ
-by how much noise of another kind they add."""
+"""A folder as `codecshards evaluate` writes it, of noise through no codec at all: the systems
+differ by how much noise of another kind they add."""
 
 from __future__ import annotations
 

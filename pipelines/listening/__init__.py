@@ -1,1 +1,1 @@
-"""Listening tests by MUSHRA (ITU-R BS.1534): make one of an evaluation, collect ratings, analyse."""
+"""Listening tests by MUSHRA (ITU-R BS.1534): made of an evaluation, served, analysed."""

@@ -22,7 +22,10 @@ class MakeOptions:
     seconds: float = setting(5.0, "of each excerpt (default: %(default)s)", metavar="S")
     seed: int = setting(0, "of what is drawn and of all orders (default: %(default)s)")
     systems: tuple[str, ...] = setting(
-        (), "only these, by name (`small-6`) or of any bitrate (`small`)", metavar="A,B", commas=True
+        (),
+        "only these, by name (`small-6`) or of any bitrate (`small`)",
+        metavar="A,B",
+        commas=True,
     )
     anchors: tuple[str, ...] = setting(
         ("3.5",),

@@ -88,6 +88,8 @@ def _analyse(given: argparse.Namespace) -> int:
 
     done = analyse(given.test, given.ratings, from_flags(AnalyseOptions, given))
     print(done.table, end="")
-    print(f"{given.test}/analysis: table.md, analysis.json, ratings.parquet, index.html",
-          file=sys.stderr)
+    print(
+        f"{given.test}/analysis: table.md, analysis.json, ratings.parquet, index.html",
+        file=sys.stderr,
+    )
     return EXIT_OK

@@ -26,6 +26,7 @@
     board = null;
     say("");
     main.replaceChildren(...elements);
+    main.insertBefore(said, main.querySelector(":scope > .ways"));  // where one looks who has just pressed a button
     scrollTo(0, 0);
     main.focus({preventScroll: true});
   }
@@ -148,7 +149,7 @@
 
   function keys() {
     const list = [["Space", "play, pause"], ["R", "reference"], ["A B C …", "a version"], ["← →", "the one before, after"], ["↑ ↓", "its rating (Shift: by 10)"], ["[ ]", "loop from, to here"], ["\\", "all of it"], ["Enter", "on a button: press it"]];
-    return make("p", {className: "keys quiet"}, ...list.flatMap(([key, words]) => [make("kbd", {textContent: key}), ` ${words}   `]));
+    return make("p", {className: "keys quiet"}, ...list.map(([key, words]) => make("span", {}, make("kbd", {textContent: key}), ` ${words}`)));
   }
 
   function leave(name, made) {

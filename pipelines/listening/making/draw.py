@@ -49,9 +49,7 @@ def chosen_systems(evaluation: Evaluation, options: MakeOptions) -> tuple[Point,
     return tuple(p for p in points if {p.name, p.system} & set(options.systems))
 
 
-def grouped(
-    points: Sequence[Point], options: MakeOptions
-) -> dict[float | None, tuple[Point, ...]]:
+def grouped(points: Sequence[Point], options: MakeOptions) -> dict[float | None, tuple[Point, ...]]:
     """Systems by the screen that they are on: all on one, or, where they are too many, those of
     each bitrate.
 
@@ -61,7 +59,7 @@ def grouped(
     most = MOST_SIGNALS - 1 - len(options.anchors)
     if len(points) <= most:
         return {None: tuple(points)}
-    groups = {
+    groups: dict[float | None, tuple[Point, ...]] = {
         kbps: tuple(point for point in points if point.kbps == kbps)
         for kbps in sorted({point.kbps for point in points})
     }
@@ -71,7 +69,7 @@ def grouped(
                 f"{len(own)} systems at {kbps:g} kbps, and a screen holds {most}: choose some with "
                 "--systems"
             )
-    return dict(groups)
+    return groups
 
 
 def draw(

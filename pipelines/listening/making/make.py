@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import math
 import shutil
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from pipelines.evaluating import folder as evaluations
 from pipelines.evaluating.folder import Evaluation, Excerpt, read_audio_file, read_evaluation
@@ -224,19 +222,12 @@ def _read(source: Path, system: str, excerpt: Excerpt) -> tuple[Samples, int]:
     return samples.astype(np.float64), rate
 
 
-def encoded(samples: Samples, rate: int, kind: str) -> bytes:
-    """A file of 16 bits: at the loudness of a test their noise is far below hearing."""
-    file = io.BytesIO()
-    soundfile.write(file, samples.T, rate, format=kind, subtype="PCM_16")
-    return file.getvalue()
-
-
 def _page_sink(folder: Path) -> Sink:
     """Writes a screen's audio as a script: a page that is opened from a file may fetch nothing."""
 
     def write(screen: Screen, audio: Mapping[str, Samples], rate: int) -> None:
         value = {
-            name: base64.b64encode(encoded(samples, rate, "FLAC")).decode()
+            name: base64.b64encode(sound.encoded(samples, rate, "FLAC")).decode()
             for name, samples in sorted(audio.items())
         }
         text = f'LOADED("{screen.id}", {json.dumps(value, separators=(",", ":"))});\n'
@@ -293,7 +284,7 @@ def _facts(
     else:
         said += "; systems as loud as they made it"
     return {
-        "options": asdict(options),
+        "options": json.loads(json.dumps(asdict(options))),
         "evaluation_seed": evaluation.seed,
         "levels": said,
         "notes": levels.notes,

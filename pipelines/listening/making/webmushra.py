@@ -9,16 +9,14 @@ same as on the page. What it writes names systems, as its results need.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import yaml
 
 from pipelines.listening.folder import REFERENCE, Design, Screen, write_bytes
-from pipelines.listening.making.sound import Samples
+from pipelines.listening.making.sound import Samples, encoded
 
 _ASKED = (
     "Rate the basic audio quality of each condition, compared with the reference. One of the "
@@ -32,10 +30,8 @@ def sink(folder: Path) -> Callable[[Screen, Mapping[str, Samples], int], None]:
 
     def write(screen: Screen, audio: Mapping[str, Samples], rate: int) -> None:
         for stimulus in screen.stimuli:
-            file = io.BytesIO()
-            soundfile.write(file, audio[stimulus.id].T, rate, format="WAV", subtype="PCM_16")
             path = folder / _AUDIO / screen.id / f"{stimulus.system}.wav"
-            write_bytes(path, file.getvalue())
+            write_bytes(path, encoded(audio[stimulus.id], rate, "WAV"))
 
     return write
 
