@@ -355,3 +355,29 @@ def test_a_sound_of_another_rate_comes_back_as_it_was() -> None:
     low = Waveform(sound(24_000, 1, 24_000).samples, 24_000)
     passed = system.through(low, 24.0)
     assert passed.samples.shape == low.samples.shape
+
+
+def test_the_page_in_a_browser(done: Path, chromium: Any) -> None:
+    """Opened from a file, on a desk and on a phone: it fits, and every system can be played."""
+    try:
+        for width in (1300, 390):
+            chromium.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+            )
+            chromium.get((done / "index.html").as_uri())
+            assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+            players = chromium.execute_script(
+                "return [...document.querySelectorAll('audio')].map((one) => one.src)"
+            )
+            assert len(players) == 1 + 4 and all("/audio/" in one for one in players)
+        seconds = chromium.execute_async_script(
+            "const done = arguments[0], one = document.querySelector('audio');"
+            "one.addEventListener('loadedmetadata', () => done(one.duration));"
+            "one.addEventListener('error', () => done(-1)); one.preload = 'auto'; one.load();"
+        )
+        first = read_evaluation(done).excerpts[0]
+        assert seconds == pytest.approx(first.seconds, abs=0.05)
+        assert not [one for one in chromium.get_log("browser") if one["level"] == "SEVERE"]
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
