@@ -415,3 +415,17 @@ def test_the_page_in_a_browser(done: Path, chromium: Any) -> None:
         assert not [one for one in chromium.get_log("browser") if one["level"] == "SEVERE"]
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_codec_without_those_bandwidths_is_taken_as_it_is(corpus: Path, tmp_path: Path) -> None:
+    done = evaluate(
+        str(corpus / "music"),
+        codec=("mulaw",),
+        against=(),
+        bandwidths=("5",),
+        excerpts=1,
+        metrics=("si-snr",),
+        report=str(tmp_path / "eval"),
+    )
+    assert [(point.name, point.kbps) for point in done.evaluation.systems] == [("mulaw-6", 6.0)]
+    assert done.evaluation.excerpts[0].domain == "all"
