@@ -1,14 +1,15 @@
-"""How a codec sounds on recordings that it was not trained on, at each of its bandwidths, beside
-Opus.
+"""How a codec sounds on recordings that its training held out, at each of its bandwidths, beside
+Opus, and how its codebooks are used. `codecshards evaluate` compares codecs on any corpus, with
+intervals; this knows what a training pack holds out, and what systems and measures it has are
+those of `pipelines.evaluating`.
 
     codecshards train-codec CORPUS RUN --pack pack --pack-only [the hold-out options of the
     training] python -m benchmarks.codec_quality pack --codec small >
     benchmarks/results/codec_small.md
 
-Takes what the pack holds out: stretches of 10 s, evenly spread over recordings that are longer,
-recordings of 1 s and more as they are. Each goes through the codec as a user's would (chunks,
-scales, overlaps, exact length) and through libopus. ViSQOL needs the extra `eval`; without it that
-column is left out.
+Takes stretches of 10 s, evenly spread over recordings that are longer, recordings of 1 s and more
+as they are. Each goes through the codec as a user's would (chunks, scales, overlaps, exact length)
+and through libopus. ViSQOL needs the extra `eval`; without it that column is left out.
 """
 
 from __future__ import annotations
@@ -18,26 +19,24 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.opus import through_opus
-from pipelines.auditing.measure.measures import Measures
+from pipelines.evaluating import measuring
+from pipelines.evaluating.systems.base import NotReached
+from pipelines.evaluating.systems.opus import Opus
 from tokenizer import Codec, Codes, Waveform, load_codec
 from tokenizer.codecs.encodec.checkpoint import find_encodec, read_config
-from tokenizer.errors import UsageError
 from tokenizer.training.data.pack import Pack, PackedRecording
 from tokenizer.training.evaluate import perplexity
 
 OPUS_KBPS = (6.0, 12.0, 24.0)
 """libopus goes no lower than 6"""
 SILENT_SECONDS = 3.0
-
-Visqol = Callable[[NDArray[np.float64], NDArray[np.float64], int], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def main() -> int:
     parser.add_argument("--no-visqol", action="store_true")
     options = parser.parse_args()
     stretches = list(held_out(Pack(options.pack), options))
-    visqol = None if options.no_visqol else open_visqol()
+    metrics = asked(options.no_visqol)
     highest = load_codec(
         options.codec, bandwidth=bandwidths(options.codec)[-1], device=options.device
     )
@@ -91,15 +90,20 @@ def main() -> int:
         codec = load_codec(options.codec, bandwidth=kbps, device=options.device)
         decoded = (codec.decode(nested(codes, codec)).samples for codes in encoded)
         rows = [
-            measure(s, d, kbps, visqol)
+            measure(s, d, kbps, metrics)
             for s, d in zip(progress(f"{kbps:g} kbps", stretches), decoded, strict=True)
         ]
         table(f"codec, {kbps:g}", rows)
     for kbps in OPUS_KBPS:
         rows = []
         for stretch in progress(f"opus {kbps:g}", stretches):
-            samples, achieved = through_opus(stretch.waveform.samples, kbps)
-            rows.append(measure(stretch, samples, achieved, visqol))
+            try:
+                passed = Opus().through(stretch.waveform, kbps)
+            except NotReached as error:
+                print(f"{stretch.name}: {error}", file=sys.stderr)
+                continue
+            achieved = passed.bits / stretch.waveform.seconds / 1000
+            rows.append(measure(stretch, passed.samples, achieved, metrics))
         table(f"Opus, {kbps:g}", rows)
     codebooks(encoded, highest)
     silence(options.codec, options.device)
@@ -145,26 +149,26 @@ def cut(pack: Pack, recording: PackedRecording, options: argparse.Namespace) -> 
 
 
 def measure(
-    stretch: Stretch, decoded: NDArray[np.float32], kbps: float, visqol: Visqol | None
+    stretch: Stretch, decoded: NDArray[np.float32], kbps: float, metrics: Sequence[str]
 ) -> Figures:
     source, rate = stretch.waveform.samples, stretch.waveform.sample_rate
-    measures = Measures(source.shape[0], rate)
-    measures.add(source, decoded)
-    figures = {name: figure.value for name, figure in measures.figures().items()}
-    mono = [np.asarray(samples.mean(axis=0), np.float64) for samples in (source, decoded)]
-    score = None if visqol is None else visqol(*mono, rate)
-    return Figures(stretch.kind, kbps, figures["si-snr"], figures["level"], figures["mel"], score)
+    found = measuring.measure(source, decoded, rate, metrics, speech=False)
+    figures = {name: figure.value for name, figure in found.items()}
+    return Figures(
+        stretch.kind,
+        kbps,
+        figures["si-snr"],
+        figures["level"],
+        figures["mel"],
+        figures.get("visqol"),
+    )
 
 
-def open_visqol() -> Visqol | None:
-    from pipelines.auditing.measure import visqol
-
-    try:
-        measured = visqol.open_visqol()
-    except UsageError as error:
+def asked(no_visqol: bool) -> tuple[str, ...]:
+    missing = measuring.missing(["visqol"])
+    for error in missing.values() if not no_visqol else ():
         print(f"ViSQOL is left out: {error}", file=sys.stderr)
-        return None
-    return lambda source, decoded, rate: measured(source, decoded, rate).value
+    return ("si-snr", "level", "mel", *(() if no_visqol or missing else ("visqol",)))
 
 
 def header(options: argparse.Namespace, stretches: Sequence[Stretch]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tokenizer.coding.transformer.shape import Shape
@@ -112,3 +115,23 @@ def made_segments(weights: Weights, lengths: tuple[int, ...]) -> list[NDArray[np
         ).astype(np.uint16)
         for number, length in enumerate(lengths)
     ]
+
+
+@contextmanager
+def torch_set_otherwise(threads: int, precision: str, dtype: torch.dtype) -> Iterator[None]:
+    before = (
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.get_default_dtype(),
+    )
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
+    torch.set_default_dtype(dtype)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+        torch.set_default_dtype(before[2])
+        torch.set_flush_denormal(False)

@@ -19,6 +19,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--failures", action="store_true", help="list every failed recording with its reason"
     )
     parser.add_argument(
+        "--entropy",
+        action="store_true",
+        help="bits a code, by level: order 0, order 1 and by a coder, of a sample",
+    )
+    parser.add_argument(
+        "--coder", metavar="CODER", help="of --entropy, as compress has it (default: as there)"
+    )
+    parser.add_argument(
         "--registry",
         action="store_true",
         help="list codecs, sources, formats and quality measures, those of other packages too",
@@ -35,6 +43,10 @@ def run(options: argparse.Namespace) -> int:
         return _registry(options.json)
     if options.out is None:
         raise UsageError("inspect: give OUT, or --registry")
+    if options.coder is not None and not options.entropy:
+        raise UsageError("--coder: goes with --entropy")
+    if options.entropy:
+        return _entropy(options.out, options.coder, options.json)
     if without_manifest(open_storage(options.out)):
         return _bare(options.out, options.json, options.failures)
     summary = inspect(options.out)
@@ -57,6 +69,17 @@ def _bare(out: str, as_json: bool, failures: bool) -> int:
         print(json.dumps(summary.to_json(), indent=2, ensure_ascii=False))
     else:
         render_bare(summary)
+    return EXIT_OK
+
+
+def _entropy(out: str, coder: str | None, as_json: bool) -> int:
+    from pipelines.reshaping.archiving.entropy import measure_entropy, render_entropy
+
+    found = measure_entropy(out, coder)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        render_entropy(found)
     return EXIT_OK
 
 

@@ -37,6 +37,8 @@ COMMANDS = {
     "push": "publish the rows as a data set on the Hugging Face Hub",
     "audit": "decode a sample, measure it against its sources, make a page to listen to",
     "evaluate": "quality of codecs over their measured bitrates, beside Opus, MP3 and others",
+    "mushra": "a listening test of what `evaluate` made: the page, its ratings, their analysis",
+    "ecdc": "files of the original EnCodec tool, written and read",
     "train-codec": "train an EnCodec, or fine-tune one; run it again to go on",
     "train-coder": "train what predicts codes, for smaller archives; run it again to go on",
 }
@@ -44,8 +46,8 @@ COMMANDS = {
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
-    **dict.fromkeys(("compress", "expand", "train-coder"), "archiving"),
-    "evaluate": "evaluating",
+    **dict.fromkeys(("compress", "expand", "ecdc", "train-coder"), "archiving"),
+    **dict.fromkeys(("evaluate", "mushra"), "evaluating"),
 }
 
 

@@ -29,8 +29,9 @@ ALL = "all"
 """the domain of recordings that lie in no folder"""
 QUIET = 1e-4
 """RMS below which a stretch is silence, -80 dBFS"""
-_SPARE = 20
-"""recordings beside twice those that are wanted, in place of those that cannot be used"""
+_SPARE = 200
+"""recordings beside eight times those that are wanted: in place of those that are too short, silent
+or cannot be read"""
 
 
 @dataclass(slots=True)
@@ -101,7 +102,7 @@ def draw(recordings: Iterable[Recording], options: EvaluateOptions) -> dict[str,
         domain = domain_of(recording, options.domain_column)
         drawn = found.setdefault(domain, Drawn())
         if not options.domains or domain in options.domains:
-            most = 2 * options.excerpts + _SPARE
+            most = 8 * options.excerpts + _SPARE
             drawn.add(place_of(options.seed, recording.id), recording, most)
     if not found:
         raise UsageError("the corpus has no recordings")

@@ -1,10 +1,13 @@
-"""Corpora that the tests of `pipelines` share."""
+"""Corpora and a browser that the tests of `pipelines` share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browsers import headless_chromium
 from corpora import Maker, write_corpus
 
 
@@ -20,3 +23,8 @@ def make_corpus(tmp_path: Path) -> Maker:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    yield from headless_chromium()

@@ -111,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
     from tokenizer.coding.training.presets import CoderConfig
     from tokenizer.errors import UsageError
 
+    if "://" in options.run_dir:
+        raise UsageError(f"{options.run_dir}: RUN is a local folder; copy it when it is done")
     require_device(options.device)
     if options.threads is not None:
         if options.threads < 1:

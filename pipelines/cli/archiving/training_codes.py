@@ -73,7 +73,7 @@ def read_codes(outs: Sequence[str], wanted: Wanted) -> Read:
             continue
         held = _among(sample.id, wanted.hold_out) or share_of(sample.id) < wanted.hold_out_share
         lengths = lengths_of(sample.chunk_frames.tolist(), segment)
-        (held_out if held else train).add(sample.codes, lengths)
+        (held_out if held else train).add(sample.codes, lengths, sample.id)
     codebooks = codebook_vectors(spec, n_q) if wanted.codebooks else None
     return Read(shape, segment, train, held_out, codebooks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from tokenizer.coding.static import StaticPredictor
 from tokenizer.errors import CodecshardsError, UsageError
 
 STATIC = "static"
+_ROWS = 64
+"""of each shard that are counted where no commit record says how often codes occur"""
 FILE = "coder.safetensors"
 """that training writes into its folder"""
 
@@ -69,6 +72,11 @@ def counted(parent: Parent) -> StaticPredictor:
             found = unpack_counts(record.codebook_counts)
             if found.shape == counts.shape:
                 counts += found
+    if not counts.any():  # records of another program
+        for number in range(len(parent.names)):
+            for row in islice(parent.rows(number), _ROWS):
+                for level, codes in enumerate(row.codes.codes):
+                    counts[level] += np.bincount(codes, minlength=spec.codebook_size)
     return StaticPredictor.of_counts(counts, spec.sizes)
 
 

@@ -66,6 +66,8 @@ def test_what_is_held_out_and_left_out(out: Path) -> None:
         (["OUT", "RUN", "--steps", "0"], "--steps"),
         (["OUT", "RUN", "--threads", "0"], "--threads 0"),
         (["OUT", "RUN", "--n-q", "99"], "n_q=99"),
+        (["OUT", "s3://bucket/run"], "RUN is a local folder"),
+        (["OUT", "RUN", "--device", "gpu"], "--device gpu"),
         (["OUT", "RUN", "--leave-out", "*"], "no codes to train on"),
     ],
 )

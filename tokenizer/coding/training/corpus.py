@@ -9,23 +9,34 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.errors import ShapeError
+
 _CODES = 0x636F6465
 """of a seed's many uses, the drawing of batches"""
 
 
 @dataclass(slots=True)
 class Segments:
-    """Segments of one kind, in one block of memory when they are asked for."""
+    """Segments of many recordings, in memory."""
 
     sizes: tuple[int, ...]
     _parts: list[NDArray[np.uint16]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    """of each segment's recording"""
     recordings: int = 0
 
-    def add(self, codes: NDArray[np.uint16], lengths: Sequence[int]) -> None:
-        """A recording: `[n_q, frames]`, cut into segments of these lengths."""
+    def add(self, codes: NDArray[np.uint16], lengths: Sequence[int], id: str | None = None) -> None:
+        """A recording: `[n_q, frames]`, cut into segments of these lengths.
+
+        Raises:
+            ShapeError: a code that is not in its codebook.
+        """
+        if (codes.max(axis=1, initial=0) >= np.array(self.sizes)).any():
+            raise ShapeError(f"recording {id}: a code that is not in its codebook")
         self.recordings += 1
         at = 0
         for length in lengths:
+            self.ids.append(id or "")
             self._parts.append(np.ascontiguousarray(codes[:, at : at + length]))
             at += length
 

@@ -175,8 +175,9 @@ class _Run:
         if done % _REPORT_EVERY == 0:
             pace = (done - self._first) / (time.monotonic() - self._began)
             left = (self._config.steps - done) / pace / 60
+            mean = np.mean(self._recent or [bits])
             self._say(
-                f"step {done}/{self._config.steps}: {np.mean(self._recent or [bits]):.3f} bits a code, "
+                f"step {done}/{self._config.steps}: {mean:.3f} bits a code, "
                 f"{pace:.2f} steps/s, {left:.0f} min left"
             )
             self._recent.clear()

@@ -47,8 +47,9 @@ class Shape:
                 f"takes 2 to {LARGEST_CODEBOOK}; use --coder static"
             )
         for name, most in _LARGEST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise UsageError(f"a coder with {name} {getattr(self, name)}: give 1 to {most}")
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise UsageError(f"a coder with {name} {value!r}: give 1 to {most}")
         if self.width % self.heads:
             raise UsageError(f"a coder of width {self.width} cannot have {self.heads} heads")
 

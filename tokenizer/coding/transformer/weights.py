@@ -27,6 +27,8 @@ UNIT_LIMIT = 32_767
 NORM_EPS = 168
 """1e-5 with 24 bits behind the point"""
 LARGEST_SHIFT = 7
+_LONGEST = 65_536
+"""frames of a segment"""
 _FITS = 1 << 62
 _META = "coder"
 _NOT_ONE = (
@@ -192,7 +194,7 @@ def _built(
 ) -> Weights:
     take = _Taking(tensors)
     width, table, hidden = shape.width, shape.table, shape.head_width
-    if segment_frames < 1 or len(shifts) != shape.levels:
+    if not 1 <= segment_frames <= _LONGEST or len(shifts) != shape.levels:
         raise ValueError("not a coder: segments of no length, or shifts of other levels")
     layers = tuple(
         LayerWeights(

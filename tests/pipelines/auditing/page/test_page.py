@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from needs import lacking
+from browsers import opened
 from rewriting import rewrite, with_codes
 from sounds import sound
 
@@ -25,9 +25,6 @@ from pipelines import AuditOptions, audit
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 PATIENCE = 20.0
 NO_VALUE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -72,51 +69,6 @@ def partial_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         audit(str(out), options=asked)
     return out / "audit" / "index.html"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    try:
-        webdriver = importlib.import_module("selenium.webdriver")
-    except ImportError:
-        lacking("selenium is not installed: pip install '.[browser]'", "CODECSHARDS_EXPECT_BROWSER")
-    driver_path = shutil.which("chromedriver")
-    if CHROMIUM is None or driver_path is None:
-        missing = (
-            "no Chromium with its driver on this machine: apt-get install chromium chromium-driver"
-        )
-        lacking(missing, "CODECSHARDS_EXPECT_BROWSER")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--autoplay-policy=no-user-gesture-required",
-        "--mute-audio",
-    ):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1300,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(executable_path=driver_path)
-    )
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-def opened(chromium: Any, address: str) -> Iterator[Any]:
-    """The page at 1300 pixels; nothing may be logged as an error until the test ends."""
-    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chromium.set_window_size(1300, 1000)
-    chromium.get(address)
-    yield chromium
-    severe = [
-        entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"
-    ]
-    assert severe == []
 
 
 @pytest.fixture

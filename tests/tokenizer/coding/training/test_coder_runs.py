@@ -65,7 +65,8 @@ def test_it_finds_the_frame_before_and_the_level_below(corpus: Segments, tmp_pat
     assert (outcome.reason, outcome.step) == ("done", 70)
     coder = TransformerPredictor.loads((tmp_path / CODER).read_bytes())
     found = bits_of(coder, held_out)
-    assert found.levels[0] < 3.2 and found.levels[1] < 2.5, found.levels  # of 4 each; a frame's first takes 4
+    # of 4 each; a frame's first takes 4
+    assert found.levels[0] < 3.2 and found.levels[1] < 2.5, found.levels
     (row,) = read_evaluations(tmp_path)[1:]
     assert row["bits"] == [pytest.approx(one, abs=1e-4) for one in found.levels]
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal, getcontext
 from math import isqrt
 
 import numpy as np
 import pytest
 import torch
-from made_coder import SEGMENT, made_segments, made_shape, made_weights
+from made_coder import SEGMENT, made_segments, made_shape, made_weights, torch_set_otherwise
 from numpy.typing import NDArray
 
-from tokenizer.coding.base import TOTAL, Predictor
+from tokenizer.coding.arithmetic import decode, encode
+from tokenizer.coding.base import TOTAL, Decoding, Predictor
 from tokenizer.coding.transformer import kernels
 from tokenizer.coding.transformer.predictor import TransformerPredictor
 from tokenizer.coding.transformer.reference import (
@@ -86,26 +86,6 @@ def test_fewer_levels_and_levels_in_parallel(conditioned: bool, n_q: int) -> Non
     again = TransformerPredictor.loads(predictor.dumps())
     for found in (predictor.intervals(segments), stepwise(again, segments)):
         assert digest(found) == digest(truth)
-
-
-@contextmanager
-def torch_set_otherwise(threads: int, precision: str, dtype: torch.dtype) -> Iterator[None]:
-    before = (
-        torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
-        torch.get_default_dtype(),
-    )
-    torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision(precision)
-    torch.set_default_dtype(dtype)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.set_float32_matmul_precision(before[1])
-        torch.set_default_dtype(before[2])
-        torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -207,3 +187,51 @@ def test_what_cannot_be_coded_is_said(weights: Weights) -> None:
         with pytest.raises(ShapeError):
             predictor.intervals([wrong])
     assert Reference(weights).widths(0).sum() == TOTAL
+
+
+STREAMS = "ebdede7ded3afb4534004cfb97083782af29f6dd6931e8be2b70bcd146c44be4af077bfde185cf"
+"""what `made_segments` of 1, 12 and 7 frames was coded to, one after the other"""
+
+
+def test_committed_streams_are_read_by_both_implementations(
+    weights: Weights, segments: list[NDArray[np.uint16]]
+) -> None:
+    predictor, some = TransformerPredictor(weights), segments[:3]
+    streams = encode(predictor, some)
+    assert b"".join(streams).hex() == STREAMS
+    for threads in (1, 4):
+        with torch_set_otherwise(threads, "medium", torch.float64):
+            together = decode(predictor, streams, LENGTHS[:3])
+            alone = [
+                decode(predictor, [stream], [frames])[0]
+                for stream, frames in zip(streams, LENGTHS, strict=False)
+            ]
+        for found in (together, alone, decode(Plain(weights), streams, LENGTHS[:3])):
+            for one, other in zip(found, some, strict=True):
+                assert one is not None and np.array_equal(one, other)
+
+
+class Plain(TransformerPredictor):
+    """By the plain implementation alone, a segment after the other."""
+
+    def begin(self, frames: Sequence[int]) -> Decoding:
+        return PlainDecoding(self.weights, frames)
+
+
+class PlainDecoding(Decoding):
+    def __init__(self, weights: Weights, frames: Sequence[int]) -> None:
+        self._left = list(frames)
+        self._all = [Reference(weights) for _ in frames]
+        self._last = weights.shape.levels - 1
+
+    def _running(self) -> list[Reference]:
+        return [one for one, left in zip(self._all, self._left, strict=True) if left > 0]
+
+    def widths(self, level: int) -> NDArray[np.uint32]:
+        return np.stack([one.widths(level) for one in self._running()]).astype(np.uint32)
+
+    def push(self, level: int, codes: NDArray[np.uint16]) -> None:
+        for one, code in zip(self._running(), codes, strict=True):
+            one.push(level, int(code))
+        if level == self._last:
+            self._left = [left - 1 for left in self._left]

@@ -22,6 +22,9 @@ does the whole recording's"""
 LEAST_NUMBERS = 20_480
 """of a convolution's input, which torch gives to oneDNN where it has more than these, and to MKL
 where it has not: they round differently"""
+ODD = 512
+"""samples of which a multiple makes oneDNN add up a convolution of one tap in another order, where
+torch has several threads and so leaves it to oneDNN"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,18 @@ def reach_of(layers: Iterable[Any], frame: int, row: int, alike: bool = False) -
             row //= geometry.stride
     before, after, widest = (-(-samples // frame) for samples in (before, after, widest))
     return Reach(before, after, max(before + after + widest + 1, least))
+
+
+def usual(layers: Iterable[Any], rows: int) -> bool:
+    """Whether convolutions of one tap over a signal of so many rows add up in the usual order."""
+    for geometry, _ in _geometries(layers):
+        if isinstance(geometry, TransposedGeometry):
+            rows *= geometry.stride
+        elif geometry.taps == 1 and rows % ODD == 0:
+            return False
+        else:
+            rows = -(-rows // geometry.stride)
+    return True
 
 
 def _geometries(

@@ -12,7 +12,7 @@ import torch
 
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.reference import static_step
-from tokenizer.codecs.encodec.streams.reach import reach_of
+from tokenizer.codecs.encodec.streams.reach import reach_of, usual
 from tokenizer.codecs.encodec.streams.stage import Held, Rows, Run, Stage
 from tokenizer.codecs.encodec.streams.trace import Trace
 
@@ -149,7 +149,10 @@ def make_stack(
         first = Stage(runs[0], reach_of(before, 1, 1), 1, 1, frames)
         return Stack(first, lstm, Stage(runs[1], reach_of(after, hop, hop), 1, hop, frames))
     second = Stage(runs[1], reach_of(after, 1, 1, exact), 1, 1, frames)
-    return Stack(Stage(runs[0], reach_of(before, hop, 1, exact), hop, 1, frames), lstm, second)
+    first = Stage(
+        runs[0], reach_of(before, hop, 1, exact), hop, 1, frames, lambda rows: usual(before, rows)
+    )
+    return Stack(first, lstm, second)
 
 
 def layers_run(layers: Sequence[Any], device: torch.device) -> Run:

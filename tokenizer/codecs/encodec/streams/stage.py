@@ -45,6 +45,9 @@ class Stage:
     """rows of output"""
     window: int
     """frames that are run at a time, counted from the recording's start"""
+    usual: Callable[[int], bool] = lambda rows: True
+    """whether a window of so many rows is rounded as others are; one that is not gets a frame
+    more"""
 
     def advance(
         self, held: Sequence[Held], new: Sequence[Rows], last: Sequence[bool]
@@ -101,6 +104,9 @@ class Stage:
             lo = min(a - self.reach.before, b + self.reach.after - least, most - least)
             lo = max(lo, held.start)
             hi = min(max(b + self.reach.after, lo + least), most)
+            rows = min((hi - held.start) * self.taken, len(held.rows))
+            if not self.usual(rows - (lo - held.start) * self.taken):
+                lo, hi = (lo - 1, hi) if lo > held.start else (lo, min(hi + 1, most))
             yield a, b, lo, hi
 
     def _edges(self, done: int, ready: int) -> list[int]:

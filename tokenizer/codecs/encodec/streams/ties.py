@@ -5,7 +5,7 @@ CPU neither the place nor the length of a signal changes how they are rounded, b
 ones. Its LSTM does not: from the faster network's state some frames before it comes near to its own
 one, and never quite there, as rounding goes on to make differences of a last bit. So a stretch
 decides what was doubtful only as far as that; what is doubtful still, the recording decides, from
-its start.
+its start (`tokenizer.codecs.encodec.streams.beginning`).
 """
 
 from __future__ import annotations
@@ -82,22 +82,17 @@ class TieBreaker:
         self.length = max(looks + 1 + WARM, self._first.least, LEAST_FRAMES)
         """frames of a stretch"""
 
-    def __call__(self, doubts: Sequence[Doubts]) -> list[torch.Tensor | None]:
-        """The reference's codes, int64 `[n_q, doubtful frames]` of each recording; None where one
-        is doubtful still."""
+    def __call__(self, doubts: Sequence[Doubts]) -> list[dict[int, torch.Tensor]]:
+        """The reference's codes, int64 `[n_q]` by frame, of each recording, without those that are
+        doubtful still."""
         stretches = [stretch for one in doubts for stretch in self._stretches(one)]
-        codes: dict[int, dict[int, torch.Tensor | None]] = {id(one): {} for one in doubts}
+        codes: dict[int, dict[int, torch.Tensor]] = {id(one): {} for one in doubts}
         ordered = sorted(stretches, key=lambda one: len(one.rows))
         for _, group in groupby(ordered, key=lambda one: len(one.rows)):
             equal = list(group)
             for at in range(0, len(equal), BATCH):
                 self._settle(equal[at : at + BATCH], codes)
-        results: list[torch.Tensor | None] = []
-        for one in doubts:
-            found = [codes[id(one)][frame] for frame in one.frames]
-            settled = [code for code in found if code is not None]
-            results.append(torch.stack(settled, dim=1) if len(settled) == len(found) else None)
-        return results
+        return [codes[id(one)] for one in doubts]
 
     def _stretches(self, doubts: Doubts) -> list[_Stretch]:
         found, left = [], list(doubts.frames)
@@ -114,7 +109,7 @@ class TieBreaker:
         return found
 
     def _settle(
-        self, stretches: Sequence[_Stretch], codes: dict[int, dict[int, torch.Tensor | None]]
+        self, stretches: Sequence[_Stretch], codes: dict[int, dict[int, torch.Tensor]]
     ) -> None:
         x = torch.stack([one.rows.t() for one in stretches])
         for layer in self._before:
@@ -131,7 +126,8 @@ class TieBreaker:
             certain = self._certain(one, y[0].t().contiguous())
             for frame in one.frames:
                 place = frame - one.lo - skipped
-                codes[id(one.doubts)][frame] = found[:, place] if certain[place] else None
+                if certain[place]:
+                    codes[id(one.doubts)][frame] = found[:, place]
 
     def _certain(self, stretch: _Stretch, frames: torch.Tensor) -> torch.Tensor:
         """Which frames of a stretch are decided; bool."""

@@ -19,6 +19,7 @@ from tokenizer.codecs.encodec.cpu.seanet import SeaNet
 from tokenizer.codecs.encodec.cpu.tiled_quantizer import TiledQuantizer
 from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.encodec.reference import ReferenceModules
+from tokenizer.codecs.encodec.streams.beginning import Beginning
 from tokenizer.codecs.encodec.streams.lstm import SegmentedLstm
 from tokenizer.codecs.encodec.streams.network import PieceNetwork
 from tokenizer.codecs.encodec.streams.stack import Stack, make_stack
@@ -42,8 +43,10 @@ class TiledPieces(PieceNetwork):
             [layer.codebook.embed.detach() for layer in model.quantizer.layers]
         )
         self._ties = TieBreaker(model, modules, self._quick, n_q)
+        self._beginning = Beginning(model, modules, self._encoder, n_q)
         self.settled = 0
-        """frames so far that a stretch has decided; `repeated` counts recordings"""
+        """frames so far that a stretch has decided; `repeated` counts recordings that were run from
+        their start"""
 
     def _decoder_stack(self) -> Stack:
         return self._quick_stack(self._model.decoder, decodes=True)
@@ -61,8 +64,7 @@ class TiledPieces(PieceNetwork):
             for i, found in zip(short, codes, strict=True)
             if found is not None
         }
-        self.repeated += len(short) - len(results)
-        # Whole, as transformers takes them: with several threads a window may round otherwise.
+        # Whole, as transformers takes them: no window is rounded as these are.
         results |= {i: self._whole(pieces[i]) for i in short if i not in results}
         left = [i for i in range(len(pieces)) if i not in results]
         results.update(zip(left, super().encode_pieces([pieces[i] for i in left]), strict=True))
@@ -102,22 +104,30 @@ class TiledPieces(PieceNetwork):
                 results[i] = self._with(results[i], doubts[i], found)
         return results
 
-    def _decided(self, doubts: Sequence[Doubts]) -> list[torch.Tensor | None]:
-        """As `TieBreaker`. With several threads torch rounds stretches of an encoder that looks
-        ahead otherwise than the whole: there the recording decides."""
-        if not self._model.config.use_causal_conv and torch.get_num_threads() > 1:
-            return [None] * len(doubts)
-        return self._ties(doubts)
+    def _decided(self, doubts: Sequence[Doubts]) -> list[dict[int, torch.Tensor] | None]:
+        """As `TieBreaker`; None of recordings that no window is rounded like."""
+        able = [self._beginning.decides(len(one.samples)) for one in doubts]
+        found = iter(self._ties([one for one, fits in zip(doubts, able, strict=True) if fits]))
+        return [next(found) if fits else None for fits in able]
 
     def _with(
-        self, codes: torch.Tensor | None, doubts: Doubts, found: torch.Tensor | None
+        self,
+        codes: torch.Tensor | None,
+        doubts: Doubts,
+        found: dict[int, torch.Tensor] | None,
     ) -> torch.Tensor | None:
-        """A recording's codes with those that were found again."""
+        """A recording's codes with those that were found again; None where it must be encoded as a
+        whole."""
+        left = [frame for frame in doubts.frames if frame not in (found or {})]
+        self.settled += len(doubts.frames) - len(left)
+        self.repeated += bool(left)
         if codes is None or found is None:
             return None
         codes = codes.clone()
-        codes[:, doubts.frames] = found
-        self.settled += len(doubts.frames)
+        for frame, code in found.items():
+            codes[:, frame] = code
+        if left:
+            codes[:, left] = self._beginning(doubts.samples, left)
         return codes
 
 

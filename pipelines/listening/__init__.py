@@ -1,0 +1,1 @@
+"""Listening tests by MUSHRA (ITU-R BS.1534): made of an evaluation, served, analysed."""

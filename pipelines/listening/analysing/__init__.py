@@ -1,0 +1,1 @@
+"""From ratings to a table: screening, means and intervals, tests between systems, a plot."""

@@ -1,0 +1,1 @@
+"""The page on this machine or network, and ratings as they come."""
