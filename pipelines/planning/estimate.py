@@ -29,8 +29,8 @@ _ROW_BYTES = {"parquet": 50, "webdataset": 4_000}
 speech, music and effects it was 106, -32 and 16 in Parquet, whose codes compress, and 3,989 to
 4,022 in tars"""
 _CODE_SHARE = 0.945
-"""of the bits that a code needs at most, in Parquet, which compresses them. With `small` at 6 kbps it
-was 0.90 of speech (200 s), 0.95 of effects (77 min) and of music (28 min), and whole estimates were
+"""of the bits that a code needs at most, in Parquet, which compresses them. With `small` at 6 kbps
+it was 0.90 of speech (200 s), 0.95 of effects (77 min) and of music (28 min); whole estimates were
 then 4.5% above, 0.2% and 1.0% below what was written"""
 _TEXT_SHARE = {"parquet": 0.5, "webdataset": 1.0}
 """of the bytes of texts, ids and addresses that is left after compression; assumed"""
