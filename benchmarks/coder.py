@@ -39,6 +39,8 @@ from tokenizer.coding.training.corpus import share_of
 
 BANDWIDTHS = (6.0, 24.0)
 ROUNDS = 3
+SPEED_MINUTES = 3.0
+"""of audio, that the speed is measured with"""
 PAPER = "0.68 (EnCodec's own, one thread, 48 kHz, 'High Fidelity Neural Audio Compression', 2022)"
 SEGMENT = 1024
 
@@ -63,6 +65,7 @@ def main() -> None:
     parser.add_argument("--hold-out", action="append", default=[], metavar="GLOB")
     parser.add_argument("--hold-out-share", type=float, default=0.05)
     parser.add_argument("--leave-out", action="append", default=[], metavar="GLOB")
+    parser.add_argument("--speed-minutes", type=float, default=SPEED_MINUTES, metavar="M")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="coder-") as folder:
@@ -77,13 +80,34 @@ def report(given: argparse.Namespace, folder: Path) -> Iterator[str]:
     yield f"    python -m benchmarks.coder {shlex.join(sys.argv[1:])}\n"
     yield f"{machine()}; torch {torch.__version__}, NumPy {np.__version__}, one thread\n"
     whole = str(folder / "held")
-    names = ", ".join("'" + id.replace("'", "''") + "'" for id in held)
-    filter_codes(given.out, whole, where=f"id in ({names})")
+    filter_codes(given.out, whole, where=f"id in ({names_of(held)})")
     for bandwidth in BANDWIDTHS:
         out = folder / f"held-{bandwidth:g}"
         reshard_codes(whole, str(out), bandwidth=bandwidth)
         yield from savings(out, known, given, folder)
+    few = f"id in ({names_of(short(whole, given.speed_minutes))})"
+    for bandwidth in BANDWIDTHS:
+        filter_codes(
+            str(folder / f"held-{bandwidth:g}"), str(folder / f"few-{bandwidth:g}"), where=few
+        )
     yield from speeds(folder, given.coder)
+
+
+def names_of(ids: list[str]) -> str:
+    """Ids as SQL has them."""
+    return ", ".join("'" + id.replace("'", "''") + "'" for id in ids)
+
+
+def short(out: str, minutes: float) -> list[str]:
+    """Every so many recordings of a folder, up to so many minutes."""
+    data = CodesDataset(out)
+    found, left = [], minutes * 60
+    for sample in [*data][:: max(1, len(data) // 20)]:
+        found.append(sample.id)
+        left -= sample.seconds
+        if left <= 0:
+            break
+    return found
 
 
 def split_ids(given: argparse.Namespace) -> tuple[list[str], Rows]:
@@ -191,7 +215,7 @@ def speeds(folder: Path, coder: str) -> Iterator[str]:
     for number in range(ROUNDS + 1):
         for bandwidth in BANDWIDTHS:
             for one in ("static", coder):
-                taken = turn(folder / f"held-{bandwidth:g}", one, folder / f"turn-{number}")
+                taken = turn(folder / f"few-{bandwidth:g}", one, folder / f"turn-{number}")
                 if number:  # the first compiles
                     found.setdefault((bandwidth, Path(one).name), []).append(taken)
     for (bandwidth, name), times in found.items():

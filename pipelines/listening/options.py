@@ -20,7 +20,7 @@ class MakeOptions:
 
     excerpts: int = setting(50, "of each category, drawn (default: %(default)s)", metavar="N")
     seconds: float = setting(5.0, "of each excerpt (default: %(default)s)", metavar="S")
-    seed: int = setting(0, "of what is drawn and of all orders (default: %(default)s)")
+    seed: int = setting(0, "of what is drawn and of all orders (default: %(default)s)", metavar="N")
     systems: tuple[str, ...] = setting(
         (),
         "only these, by name (`small-6`) or of any bitrate (`small`)",
@@ -41,8 +41,10 @@ class MakeOptions:
         -23.0, "of each reference, LUFS by BS.1770 (default: %(default)s)", metavar="LUFS"
     )
     level_match: bool = setting(True, "leave systems as loud as they made it")
-    title: str = setting("Listening test", "what raters see (default: %(default)s)")
-    contact: str = setting("", "where raters send their results without a server: shown as it is")
+    title: str = setting("Listening test", "what raters see (default: %(default)s)", metavar="TEXT")
+    contact: str = setting(
+        "", "where raters send their results without a server: shown as it is", metavar="TEXT"
+    )
     webmushra: bool = setting(False, "write the same test for webMUSHRA too: webmushra/")
     quiet: bool = setting(False, "no progress")
 
@@ -93,13 +95,17 @@ class AnalyseOptions:
         90.0, "a hidden reference rated below this is missed (default: %(default)s)", metavar="X"
     )
     reference_share: float = setting(
-        0.2, "raters who miss it in this share of screens are removed (default: %(default)s)"
+        0.2,
+        "raters who miss it in this share of screens are removed (default: %(default)s)",
+        metavar="P",
     )
     anchor_above: float = setting(
         80.0, "a 3.5 kHz anchor rated above this is missed (default: %(default)s)", metavar="X"
     )
     anchor_share: float = setting(
-        0.5, "raters who miss it in more than this share are removed (default: %(default)s)"
+        0.5,
+        "raters who miss it in more than this share are removed (default: %(default)s)",
+        metavar="P",
     )
     least_ratings: int = setting(
         10, "samples with fewer are flagged (default: %(default)s)", metavar="N"

@@ -51,12 +51,14 @@ def _make(given: argparse.Namespace) -> int:
     print(f"levels: {facts['levels']}")
     for line in facts["notes"][:5]:
         print(f"  {printable(line)}")
+    if facts["without_audio"]:
+        print(f"without audio, and not heard: {', '.join(facts['without_audio'])}")
     for domain, count in facts["short_of"].items():
         print(f"{printable(domain)}: {many(count, 'excerpt')} of {options.excerpts}: no more there")
     for name, reason in list(facts["left_out"].items())[:5]:
         print(f"left out: {printable(name)}: {printable(reason)}")
     if len(facts["left_out"]) > 5:
-        print(f"left out: {len(facts['left_out']) - 5} more; test.json has them")
+        print(f"left out: {len(facts['left_out']) - 5} more; test.json names them")
     _expect(len(design.screens), design.per_rater, options.raters)
     print(
         f"raters get {given.test}/page: open index.html, put it on any web server, or run\n"

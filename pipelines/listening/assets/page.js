@@ -166,7 +166,11 @@
     }
     kept.done = new Date().toISOString();
     keep.queue({kind: "screen", screen: name, scores: {...kept.scores}, comment: kept.comment, seconds: Math.round(kept.seconds)});
-    if (name === "training") { place("screen", Math.min(keep.state.at, order.length - 1)); return; }
+    if (name === "training") {
+      const open = order.findIndex((one) => !keep.state.screens[one]?.done);
+      place(open < 0 ? "end" : "screen", Math.max(0, open));
+      return;
+    }
     if (keep.state.at + 1 < order.length) place("screen", keep.state.at + 1);
     else place("end");
   }

@@ -8,9 +8,10 @@ function make(tag, properties = {}, ...children) {
 
 const LETTERS = "ABCDEFGHIJKLMNOP";
 const SCALE = ["Bad", "Poor", "Fair", "Good", "Excellent"];
-const HEARD = 0.25;  // seconds of a stimulus until it counts as heard
 
 class Board {
+  static HEARD = 0.25;  // seconds of a stimulus until it counts as heard
+
   // `order` are the ids of the stimuli as they are shown; `kept` is what the rater has done on this screen.
   constructor(player, reference, order, kept, changed) {
     Object.assign(this, {player, reference, order, kept, changed, passed: {}, rows: {}});
@@ -132,7 +133,7 @@ class Board {
       const name = this.current;
       if (name !== null && !this.kept.heard.includes(name)) {
         this.passed[name] = (this.passed[name] ?? 0) + passed;
-        if (this.passed[name] >= HEARD) { this.kept.heard.push(name); this.paint(); this.changed(); }
+        if (this.passed[name] >= Board.HEARD) { this.kept.heard.push(name); this.paint(); this.changed(); }
       }
     }
     const at = this.player.position;

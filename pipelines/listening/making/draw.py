@@ -9,8 +9,8 @@ from pathlib import Path
 
 import soundfile
 
-from pipelines.evaluating.folder import REFERENCE, Evaluation, Excerpt, audio_path
-from pipelines.listening.folder import Point
+from pipelines.evaluating.folder import AUDIO, REFERENCE, Evaluation, Excerpt, audio_path
+from pipelines.listening.folder import Point, names_of
 from pipelines.listening.options import LEAST_SECONDS, MOST_SIGNALS, MakeOptions
 from tokenizer.errors import UsageError
 
@@ -28,8 +28,11 @@ class Drawn:
     """categories with fewer than was asked for, and how many they have"""
 
 
-def chosen_systems(evaluation: Evaluation, options: MakeOptions) -> tuple[Point, ...]:
-    """The points of the evaluation that are listened to.
+def chosen_systems(
+    evaluation: Evaluation, folder: Path, options: MakeOptions
+) -> tuple[tuple[Point, ...], tuple[str, ...]]:
+    """The points of the evaluation that are listened to, and the names of those without any audio:
+    a baseline has none at a bitrate that it does not come to.
 
     Raises:
         UsageError: there is none, or none of a name.
@@ -37,16 +40,19 @@ def chosen_systems(evaluation: Evaluation, options: MakeOptions) -> tuple[Point,
     points = tuple(
         Point(one.name, one.system, one.kbps, one.measured_kbps) for one in evaluation.systems
     )
-    if not points:
-        raise UsageError("the evaluation has no systems: evaluate first")
     known = {point.name for point in points} | {point.system for point in points}
     for name in options.systems:
         if name not in known:
-            there = ", ".join(point.name for point in points)
-            raise UsageError(f"--systems {name}: the evaluation has {there}")
-    if not options.systems:
-        return points
-    return tuple(p for p in points if {p.name, p.system} & set(options.systems))
+            raise UsageError(f"--systems {name}: the evaluation has {names_of(points)}")
+    if options.systems:
+        points = tuple(p for p in points if {p.name, p.system} & set(options.systems))
+    heard = tuple(p for p in points if any((folder / AUDIO / p.name).glob("*.flac")))
+    if not heard:
+        raise UsageError(
+            f"{folder}: no audio of a system there ({names_of(points) or 'none'}): run "
+            "`codecshards evaluate` to its end"
+        )
+    return heard, tuple(point.name for point in points if point not in heard)
 
 
 def grouped(points: Sequence[Point], options: MakeOptions) -> dict[float | None, tuple[Point, ...]]:
@@ -123,7 +129,8 @@ def _unusable(folder: Path, excerpt: Excerpt, points: Sequence[Point]) -> str | 
     for system in (REFERENCE, *(point.name for point in points)):
         path = audio_path(folder, system, excerpt.name)
         if not path.is_file():
-            return f"{path} is not there: run `codecshards evaluate` to its end"
+            leave = "" if system == REFERENCE else f", or leave {system} out with --systems"
+            return f"{path} is not there: run `codecshards evaluate` again{leave}"
         try:
             info = soundfile.info(path)
         except (OSError, RuntimeError) as error:

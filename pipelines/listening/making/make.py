@@ -35,7 +35,7 @@ from pipelines.listening.folder import (
     write_raters,
 )
 from pipelines.listening.making import sound, webmushra
-from pipelines.listening.making.draw import chosen_systems, draw, grouped, stretch
+from pipelines.listening.making.draw import Drawn, chosen_systems, draw, grouped, stretch
 from pipelines.listening.making.sound import Samples
 from pipelines.listening.options import ANCHORS, MakeOptions
 from pipelines.system.streams import counted
@@ -66,13 +66,14 @@ def make(evaluation: str, out: str, options: MakeOptions) -> Design:
     """
     source, folder = local_folder(evaluation, "an evaluation"), local_folder(out, "a test")
     found = read_evaluation(source)
-    points = chosen_systems(found, options)
+    points, without = chosen_systems(found, source, options)
     groups = grouped(points, options)
     drawn = draw(found, source, points, options)
     _require_free(folder)
     levels = _Levels()
     planned = _planned(drawn.excerpts, groups, options)
-    training = _planned((drawn.spare,), dict(list(groups.items())[-1:]), options, TRAINING)[0]
+    fullest = max(groups, key=lambda kbps: len(groups[kbps]))
+    training = _planned((drawn.spare,), {fullest: groups[fullest]}, options, TRAINING)[0]
     screens: list[Screen] = []
     shutil.rmtree(folder / PAGE, ignore_errors=True)
     shutil.rmtree(folder / WEBMUSHRA, ignore_errors=True)
@@ -97,7 +98,7 @@ def make(evaluation: str, out: str, options: MakeOptions) -> Design:
         screens=tuple(screens[:-1]),
         training=screens[-1],
         sample_rate=max(rates),
-        facts=_facts(found, options, levels, drawn.left_out, drawn.short_of),
+        facts=_facts(found, options, levels, drawn, without),
     )
     _write_page(folder, design, options)
     if options.webmushra:
@@ -270,8 +271,8 @@ def _facts(
     evaluation: Evaluation,
     options: MakeOptions,
     levels: _Levels,
-    left_out: Mapping[str, str],
-    short_of: Mapping[str, int],
+    drawn: Drawn,
+    without: Sequence[str],
 ) -> dict[str, Any]:
     said = f"each reference at {options.loudness:g} LUFS (BS.1770, without its gate)"
     if options.level_match:
@@ -288,6 +289,7 @@ def _facts(
         "evaluation_seed": evaluation.seed,
         "levels": said,
         "notes": levels.notes,
-        "left_out": dict(left_out),
-        "short_of": dict(short_of),
+        "left_out": dict(drawn.left_out),
+        "short_of": dict(drawn.short_of),
+        "without_audio": list(without),
     }

@@ -20,7 +20,7 @@ def test_the_anchor_is_cut_where_bs1534_has_it(rate: int, hertz: float) -> None:
     assert np.argmax(np.abs(filtered[0])) == rate // 2  # without delay
     gain = 20 * np.log10(np.abs(np.fft.rfft(filtered[1])) + 1e-12)  # a bin a hertz
     assert np.abs(gain[: int(hertz)]).max() < 0.1
-    assert gain[int(hertz) + 500 :].max() < -50  # 25 dB are asked for there, 50 dB 500 Hz above
+    assert gain[int(hertz) + 500 :].max() < -75  # 25 dB are asked for there, 50 dB 500 Hz above
 
 
 def test_noise_keeps_what_is_below_the_cut_and_nothing_above() -> None:

@@ -17,7 +17,7 @@ from families import WRITERS
 from killing import killed_at
 from level_codec import LEVELS
 from loader_data import make_rows, write_output
-from stored_rows import by_id, stored_rows
+from stored_rows import by_id, codes_of, stored_rows
 
 from codecshards import (
     CodesDataset,
@@ -25,6 +25,7 @@ from codecshards import (
     expand_codes,
     filter_codes,
     merge_codes,
+    reshard_codes,
     split_codes,
     tokenize,
 )
@@ -323,6 +324,15 @@ def test_merged_archives_are_one(archive: Path, outs: dict[str, Path], tmp_path:
     merge_codes([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "c"))
     expand_codes(str(tmp_path / "c"), str(tmp_path / "back"), workers=0)
     assert by_id(tmp_path / "back") == by_id(outs["parquet"])
+    reshard_codes(str(archive), str(tmp_path / "d"), n_q=2)
+    assert head_of(tmp_path / "d")["coder"]["levels"] == 2
+    expand_codes(str(tmp_path / "d"), str(tmp_path / "e"), workers=0)
+    wanted = by_id(outs["parquet"])
+    for id, row in by_id(tmp_path / "e").items():
+        assert np.array_equal(codes_of(row), codes_of(wanted[id])[:2])
+    with next((tmp_path / "d/data").iterdir()).open("rb") as file:
+        found = CodedFile(file)
+        assert not any(found.segments(block)[0].plain.any() for block in found.blocks)
 
 
 def test_a_damaged_coder_is_told_and_loses_no_recording(own_archive: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ PLACE = struct.Struct("<QQQI")
 """of a block in the index: where its three sections begin, and its rows"""
 OFFSET = struct.Struct("<Q")
 _CODERS: dict[str, Predictor] = {}
-"""those that were loaded last, by kind and fingerprint: the shards of an archive have one in common"""
+"""those that were loaded last, by kind and fingerprint: shards of an archive have one in common"""
 _MOST_CODERS = 4
 
 
