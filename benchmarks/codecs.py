@@ -6,11 +6,16 @@
 A checkpoint of the published architecture is written with seeded weights. In every round ours and
 transformers' own model encode the same recordings, in turns, one recording at a time; ours also all
 of them at once, where there are several. Codes are compared with transformers' in that very round.
+
+transformers takes a recording whole, and of ten minutes some 7 to 30 GB. So of one longer than
+`--whole` it is given parts of that length, each as a recording of its own, and the codes of the
+first part are compared, but for its last second, which knows what follows.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
@@ -35,6 +40,8 @@ from tokenizer.errors import RecordingError
 CLIPS = 6
 """recordings of a length up to `SHORT`; one of a longer"""
 SHORT = 60.0
+EDGE_SECONDS = 1
+"""of a part's end, whose codes are not those of the longer recording"""
 Oracle = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
@@ -115,6 +122,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, action="append", help="10 and 600 by default")
     parser.add_argument("--rounds", type=int, default=3, help="of short recordings; of others one")
     parser.add_argument("--audio", help="a folder of recordings, joined, instead of synthetic ones")
+    parser.add_argument(
+        "--whole", type=float, default=SHORT, help="seconds that transformers gets at once at most"
+    )
     parser.add_argument("--codec", help="a checkpoint that is there already")
     options = parser.parse_args()
     family = FAMILIES[options.family]
@@ -127,7 +137,8 @@ def main() -> int:
         heading(options, codec)
         for seconds in options.seconds or (10.0, 600.0):
             rounds = options.rounds if seconds <= SHORT else 1
-            compare(codec, oracle, recordings(codec, seconds, options.audio), rounds)
+            waveforms = recordings(codec, seconds, options.audio)
+            compare(codec, oracle, waveforms, rounds, int(options.whole * codec.sample_rate))
     return 0
 
 
@@ -182,7 +193,12 @@ def joined(folder: str, codec: Codec, samples: int) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def compare(codec: Codec, oracle: Oracle, waveforms: Sequence[Waveform], rounds: int) -> None:
+def compare(
+    codec: Codec, oracle: Oracle, waveforms: Sequence[Waveform], rounds: int, whole: int
+) -> None:
+    """Print a row; transformers gets `whole` samples at once at most."""
+    whole = max(whole, codec.spec.frame_length) // codec.spec.frame_length * codec.spec.frame_length
+    edge = math.ceil(EDGE_SECONDS * codec.spec.frame_rate)
     seconds = sum(one.seconds for one in waveforms)
     codec.encode(waveforms[0])  # compiles
     oracle(waveforms[0].samples[:, : 2 * codec.sample_rate])
@@ -190,25 +206,41 @@ def compare(codec: Codec, oracle: Oracle, waveforms: Sequence[Waveform], rounds:
     compared = different = 0
     for _ in range(rounds):
         began = time.perf_counter()
-        expected = [oracle(one.samples) for one in waveforms]
+        expected = [in_parts(oracle, one.samples, whole, edge) for one in waveforms]
         times["theirs"].append(time.perf_counter() - began)
         began = time.perf_counter()
         alone = [codec.encode(one).codes for one in waveforms]
         times["alone"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        together = [one.codes for one in codec.encode_batch(waveforms)]
-        times["together"].append(time.perf_counter() - began)
-        for found in (alone, together):
+        ways = [alone]
+        if len(waveforms) > 1:
+            began = time.perf_counter()
+            ways.append([one.codes for one in codec.encode_batch(waveforms)])
+            times["together"].append(time.perf_counter() - began)
+        for found in ways:
             for ours, theirs in zip(found, expected, strict=True):
-                compared += ours.size
-                different += int((ours != np.asarray(theirs)).sum())
+                compared += theirs.size
+                different += int((ours[:, : theirs.shape[1]] != theirs).sum())
     count = f"{len(waveforms)} of {waveforms[0].seconds:.0f} s"
-    speed = {name: seconds / statistics.median(each) for name, each in times.items()}
+    speed = {name: seconds / statistics.median(each) for name, each in times.items() if each}
     cells = [count, f"{speed['theirs']:.2f}"]
     for name in ("alone", "together"):
+        if name not in speed:
+            cells += ["", ""]
+            continue
         ratios = [theirs / ours for theirs, ours in zip(times["theirs"], times[name], strict=True)]
         cells += [f"{speed[name]:.2f}", f"{statistics.median(ratios):.2f}"]
     print(f"| {' | '.join(cells)} | {compared:,} | {different:,} |", flush=True)
+
+
+def in_parts(
+    oracle: Oracle, samples: NDArray[np.float32], whole: int, edge: int
+) -> NDArray[np.int64]:
+    """Codes of a recording, or of the first of its parts without the last `edge` frames; all of
+    them are computed."""
+    starts = range(0, max(samples.shape[1] - whole // 2, 1), whole)
+    ends = [*starts[1:], samples.shape[1]]
+    codes = [np.asarray(oracle(samples[:, at:end])) for at, end in zip(starts, ends, strict=True)]
+    return codes[0] if len(codes) == 1 else codes[0][:, :-edge]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import soundfile
 import torch
 
 from benchmarks.machine import machine
+from pipelines.system.words import many
 from tokenizer import Codec, Codes, load_codec, read_audio
 from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.ecdc.audio import converted
@@ -49,8 +50,9 @@ AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 class Original:
     """The other tool, in its process."""
 
-    def __init__(self, python: str, checkpoints: dict[str, Path]) -> None:
+    def __init__(self, python: str, checkpoints: dict[str, Path], threads: int) -> None:
         given = [f"--checkpoint={name}={folder}" for name, folder in checkpoints.items()]
+        given.append(f"--threads={threads}")
         self._process = subprocess.Popen(
             [python, ORIGINAL, "serve", *given],
             stdin=subprocess.PIPE,
@@ -78,8 +80,8 @@ class Original:
 
 
 @contextmanager
-def original(python: str, checkpoints: dict[str, Path]) -> Iterator[Original]:
-    process = Original(python, checkpoints)
+def original(python: str, checkpoints: dict[str, Path], threads: int) -> Iterator[Original]:
+    process = Original(python, checkpoints, threads)
     try:
         yield process
     finally:
@@ -245,11 +247,11 @@ def report(options: argparse.Namespace, folder: Path) -> None:
     }
     wavs = excerpts(options.folder, options.recordings, options.seconds, folder)
     rates = Counter(soundfile.info(wav).samplerate for wav in wavs)
-    with original(python, checkpoints) as there:
+    with original(python, checkpoints, options.threads) as there:
         print("# `.ecdc` files beside the original tool's\n")
         print("    python -m benchmarks.ecdc FOLDER --original ENVIRONMENT/bin/python\n")
         print(
-            f"{machine()}; torch {torch.__version__}, one thread; encodec {there.version}; seeded "
+            f"{machine()}; torch {torch.__version__}, {many(options.threads, 'thread')}; encodec {there.version}; seeded "
             "weights of the published shapes.\n"
         )
         print(
@@ -311,7 +313,7 @@ def with_language_model(
                 f"| {name} | {bandwidth:g} | {length / row.seconds:.2f} | "
                 f"{length / row.theirs:.2f} |"
             )
-    print("\nEncoding with it, times real time on one thread, ours and theirs in turns:\n")
+    print("\nEncoding with it, times real time, ours and theirs in turns:\n")
     print("| model | kbps | ours | theirs |\n|---|---|---|---|")
     print("\n".join(speeds))
 
@@ -338,8 +340,9 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--coded", type=int, default=3, help="recordings with a language model")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, in both tools")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         report(options, Path(folder))
     return 0

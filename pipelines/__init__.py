@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.auditing.options import AuditOptions
     from pipelines.auditing.run import AuditReport, audit
+    from pipelines.evaluating.options import EvaluateOptions
+    from pipelines.evaluating.run import Evaluated, evaluate
     from pipelines.exporting.export import ExportResult, export_codes
     from pipelines.exporting.inverse import Tokens, codes_from_tokens
     from pipelines.loader.batch import Batch, PackedBatch
@@ -55,6 +57,8 @@ __all__ = [
     "Derived",
     "EachChannel",
     "Edited",
+    "EvaluateOptions",
+    "Evaluated",
     "ExportResult",
     "Flatten",
     "Interleaved",
@@ -76,6 +80,7 @@ __all__ = [
     "compress_codes",
     "correct_codes",
     "drop_codes",
+    "evaluate",
     "expand_codes",
     "export_codes",
     "filter_codes",
@@ -100,6 +105,8 @@ _HOMES = {
     "Derived": "reshaping.derive",
     "EachChannel": "loader.patterns",
     "Edited": "reshaping.edits.editing",
+    "EvaluateOptions": "evaluating.options",
+    "Evaluated": "evaluating.run",
     "ExportResult": "exporting.export",
     "Flatten": "loader.patterns",
     "Interleaved": "loader.patterns",
@@ -122,6 +129,7 @@ _HOMES = {
     "correct_codes": "reshaping.edits.editing",
     "drop_codes": "reshaping.edits.editing",
     "expand_codes": "reshaping.archiving.commands",
+    "evaluate": "evaluating.run",
     "export_codes": "exporting.export",
     "filter_codes": "reshaping.commands",
     "merge_codes": "reshaping.commands",

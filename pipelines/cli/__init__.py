@@ -2,9 +2,10 @@
 result into an exit code.
 
 Exit codes: 0 all fine; 1 `verify` or `audit` found something wrong, or a shard is damaged; 2 what
-was asked for cannot be done; 3 `tokenize` or `decode` finished and some recordings failed; 4
-`tokenize` had nothing to do, and SOURCE has what OUT has not (new, changed, other text); 130
-interrupted, 143 terminated, 129 when the terminal has gone (all three resume by the same command).
+was asked for cannot be done; 3 `tokenize`, `decode` or `evaluate` finished and some recordings
+failed; 4 `tokenize` had nothing to do, and SOURCE has what OUT has not (new, changed, other text);
+130 interrupted, 143 terminated, 129 when the terminal has gone (all three resume by the same
+command).
 A closed pipe (`verify OUT | head`) changes none of them.
 """
 

@@ -46,9 +46,8 @@ COMMANDS = {
 _FOLDERS = {
     **dict.fromkeys(("adopt", "edit", "filter", "split", "merge", "reshard"), "reshaping"),
     **dict.fromkeys(("export", "push"), "publishing"),
-    **dict.fromkeys(("compress", "expand", "train-coder"), "archiving"),
+    **dict.fromkeys(("compress", "expand", "ecdc", "train-coder"), "archiving"),
     **dict.fromkeys(("evaluate", "mushra"), "evaluating"),
-    **dict.fromkeys(("ecdc",), "archiving"),
 }
 
 

@@ -12,7 +12,7 @@ from pipelines.auditing.measure.registry import Better
 from pipelines.evaluating.folder import AUDIO, REFERENCE, Evaluation
 from pipelines.evaluating.measuring import MEASURED, Measured
 from pipelines.evaluating.plots import COLOURS, mark, plot
-from pipelines.evaluating.summary import Line, Summary
+from pipelines.evaluating.summary import EVERYTHING, Line, Summary
 from pipelines.evaluating.tables import INTERVAL, cell, notes
 from pipelines.system.words import many
 
@@ -29,6 +29,7 @@ def page(evaluation: Evaluation, summary: Summary, metrics: Sequence[str]) -> st
     body = [
         *_head(evaluation, systems),
         *(part for name in metrics for part in _plots(MEASURED[name], summary, systems)),
+        *_of_speech([MEASURED[name] for name in metrics], summary, systems),
         *_tables(summary, metrics),
         *_listen(evaluation, summary),
         "<h2>Beside the figures</h2><ul>",
@@ -79,31 +80,47 @@ def _domains(summary: Summary) -> list[str]:
 
 
 def _plots(measure: Measured, summary: Summary, systems: dict[str, int]) -> Iterator[str]:
-    found = {
-        domain: own
-        for domain in _domains(summary)
-        if (own := [line for line in summary.lines if line.domain == domain])
-        and any(measure.name in line.figures for line in own)
-    }
-    if not found:
+    found = _with(measure, summary)
+    if not found or measure.speech:
         return
-    if measure.speech:  # all domains together would be the same
-        found = {name: own for name, own in found.items() if _all_have(own, measure.name)} or found
-    unit = f", {escape(measure.unit)}" if measure.unit else ""
-    yield (
-        f"<h2>{escape(measure.title)}{unit} <small>{_DIRECTION[measure.better]}</small></h2>"
-        '<div class="plots">'
-    )
+    yield f"<h2>{_title(measure)} <small>{_DIRECTION[measure.better]}</small></h2>"
+    yield '<div class="plots">'
     for domain, own in found.items():
         drawn = plot(measure, own, systems, domain)
         yield f"<figure><figcaption>{escape(domain)}</figcaption>{drawn}</figure>"
     yield "</div>"
 
 
-def _all_have(lines: Sequence[Line], name: str) -> bool:
-    return all(
-        name in line.figures and line.figures[name].excerpts == line.excerpts for line in lines
-    )
+def _of_speech(
+    measures: Sequence[Measured], summary: Summary, systems: dict[str, int]
+) -> Iterator[str]:
+    """Those that say something of speech only, side by side."""
+    figures = []
+    for measure in (one for one in measures if one.speech):
+        for domain, own in _with(measure, summary).items():
+            if domain == EVERYTHING:  # the same
+                continue
+            title = (
+                f"{_title(measure)} <small>{_DIRECTION[measure.better]}; {escape(domain)}</small>"
+            )
+            drawn = plot(measure, own, systems, domain)
+            figures.append(f"<figure><figcaption>{title}</figcaption>{drawn}</figure>")
+    if figures:
+        yield f'<h2>Of speech</h2><div class="plots">{"".join(figures)}</div>'
+
+
+def _with(measure: Measured, summary: Summary) -> dict[str, list[Line]]:
+    """Lines of the domains that have figures of a measure."""
+    return {
+        domain: own
+        for domain in _domains(summary)
+        if (own := [line for line in summary.lines if line.domain == domain])
+        and any(measure.name in line.figures for line in own)
+    }
+
+
+def _title(measure: Measured) -> str:
+    return escape(measure.title) + (f", {escape(measure.unit)}" if measure.unit else "")
 
 
 def _tables(summary: Summary, metrics: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from pipelines.evaluating.summary import Estimate, Line, Summary, as_json
 from pipelines.evaluating.work import Row
 from pipelines.system.words import many
 
-NO_CODER = "no entropy coder was used"
+_NEAREST = re.compile(r"(.+) comes to ([\d.]+) kbps at the nearest")
+NO_CODER = "none ships for these codecs"
 INTERVAL = (
     "Means with 95% intervals of a bootstrap over recordings, medians in brackets; speed in times "
     "real time on one core (of a codec on a GPU: of that)."
@@ -99,8 +101,9 @@ def notes(evaluation: Evaluation, summary: Summary, metrics: Sequence[str]) -> I
     for name, words in evaluation.facts.get("measured_by", {}).items():
         yield f"{MEASURED[name].title}: {words}"
     if all(line.entropy_kbps is None for line in summary.lines):
-        yield f"bits with an entropy coder: {NO_CODER}"
-    for name, reasons in summary.missing.items():
+        yield f"entropy coder: {NO_CODER}"
+    for name, own in summary.missing.items():
+        reasons = _together(own)
         for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3]:
             yield f"{name}: {many(count, 'excerpt')} without a result: {reason}"
         if len(reasons) > 3:
@@ -112,6 +115,28 @@ def notes(evaluation: Evaluation, summary: Summary, metrics: Sequence[str]) -> I
             f"{many(len(evaluation.passed_over), 'recording')} drawn and passed over, listed in "
             f"evaluation.json; the first: {first['id']}: {first['reason']}"
         )
+
+
+def _together(reasons: Mapping[str, int]) -> dict[str, int]:
+    """Those that say the same with other figures as one: `Opus comes to 4.0 to 4.8 kbps …`."""
+    found: dict[str, int] = {}
+    nearest: dict[str, list[float]] = {}
+    for reason, count in reasons.items():
+        match = _NEAREST.fullmatch(reason)
+        said = reason if match is None else match[1]
+        found[said] = found.get(said, 0) + count
+        if match is not None:
+            nearest.setdefault(said, []).append(float(match[2]))
+    named = {
+        said: f"{said} comes to {_range(values)} kbps at the nearest"
+        for said, values in nearest.items()
+    }
+    return {named.get(said, said): count for said, count in found.items()}
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.1f}" if low == high else f"{low:.1f} to {high:.1f}"
 
 
 def results(evaluation: Evaluation, summary: Summary, metrics: Sequence[str]) -> bytes:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import yaml
-from datasets import Features
 
 from pipelines.output.config import TokenizeConfig
 from pipelines.output.edited_card import BEGIN, END, updated
@@ -196,9 +196,8 @@ def _front_matter(
         ],
     }
     if config.format == "parquet":
-        features = Features.from_arrow_schema(arrow_schema(config.measures))._to_yaml_list()
         front["dataset_info"] = {
-            "features": features,
+            "features": features_of(arrow_schema(config.measures)),
             "splits": [
                 {"name": split, "num_bytes": said.bytes[split], "num_examples": of}
                 if split in said.bytes
@@ -210,3 +209,19 @@ def _front_matter(
             size = sum(said.bytes.values())
             front["dataset_info"] |= {"download_size": size, "dataset_size": size}
     return front
+
+
+def features_of(schema: pa.Schema) -> list[dict[str, Any]]:
+    """The columns as the Hub's cards have them: what `datasets.Features` writes, whose import would
+    take longer than all of ours."""
+    kinds = ((column.name, _kind(column.type)) for column in schema)
+    return [
+        {"name": name, **(kind if isinstance(kind, dict) else {"dtype": kind})}
+        for name, kind in kinds
+    ]
+
+
+def _kind(type: pa.DataType) -> str | dict[str, Any]:
+    if pa.types.is_list(type):
+        return {"list": _kind(type.value_type)}
+    return {"float": "float32", "double": "float64"}.get(str(type), str(type))

@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,8 @@ class Task:
     form: ShardFormat | None = None
     """what shards are written with; None is the configuration's format, as a parent of that format
     has it"""
+    was: Mapping[str, Any] = field(default_factory=dict)
+    """what is written down of the parents beside this, for the way back"""
     unique: Callable[[Sequence[str]], CodecshardsError] | None = None
     """what to say of ids that come twice; None where they cannot"""
 
@@ -103,6 +105,7 @@ class Task:
         return {
             "command": self.command,
             "arguments": dict(self.arguments),
+            **({"was": dict(self.was)} if self.was else {}),
             "parents": [
                 {
                     "path": one.root,

@@ -22,6 +22,8 @@ _TAR_MEMBERS = 4
 _TAR_REST = 700
 """of a row: heads of the .npy members, names of the JSON"""
 _PARQUET_REST = 60
+_CODED = 0.8
+"""of codes after an arithmetic coder, about"""
 _PACKED_TEXT = 0.5
 """of text after compression, about"""
 
@@ -67,9 +69,10 @@ def _bytes(facts: Mapping[str, Any], spec: CodecSpec, form: str) -> float:
     frames = sum(frames_of(stop - start, spec.frame_length) for start, stop in spans)
     texts = sum(len((facts.get(name) or "").encode()) for name in _TEXTS)
     codes, chunks = frames * spec.n_q, len(spans) * 6
-    if form == "parquet":
+    if form in ("parquet", "coded"):
         bits = max(1, (spec.codebook_size - 1).bit_length())
-        return codes * bits / 8 * 1.005 + chunks + texts * _PACKED_TEXT + _PARQUET_REST
+        share = 1.005 if form == "parquet" else _CODED
+        return codes * bits / 8 * share + chunks + texts * _PACKED_TEXT + _PARQUET_REST
     return codes * 2 + chunks + texts + _TAR_REST + _TAR_MEMBERS * 1.5 * _TAR_MEMBER
 
 

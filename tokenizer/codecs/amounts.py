@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
+from tokenizer.codecs.lookup import Checkpoint, weights_hash
 from tokenizer.errors import CodecLoadError
 
 DEFAULT_BANDWIDTH = 6.0
@@ -80,6 +81,49 @@ def require_codebooks(codec: str, n_q: int, most: int) -> int:
     there = "one codebook" if most == 1 else f"{most} codebooks"
     raise CodecLoadError(
         f"codec {codec} has {there}, not {n_q}: give n_q, {'1' if most == 1 else f'1 to {most}'}"
+    )
+
+
+def plain_spec(
+    checkpoint: Checkpoint,
+    sizes: Sequence[int],
+    bandwidth: float | None,
+    n_q: int | None,
+    *,
+    sample_rate: int,
+    frame_length: int,
+    channels: int = 1,
+) -> CodecSpec:
+    """The facts of a codec without chunks, scales and windows, all of whose codebooks have one
+    size.
+
+    Args:
+        checkpoint: whose weight files are read for their hash.
+        sizes: entries of each codebook that it has.
+        bandwidth: kbps that are asked for.
+        n_q: codebooks that are asked for.
+        sample_rate: of what it encodes.
+        frame_length: in samples.
+        channels: likewise.
+
+    Raises:
+        CodecLoadError: it has no such bandwidth or number of codebooks.
+    """
+    rate = sample_rate / frame_length
+    count = choose_codebooks(checkpoint.name, sizes, rate, bandwidth, n_q)
+    return CodecSpec(
+        codec=checkpoint.name,
+        revision=checkpoint.revision,
+        weights_sha256=weights_hash(checkpoint),
+        bandwidth=round(kbps(sizes[:count], rate), 6),
+        n_q=count,
+        codebook_size=sizes[0],
+        sample_rate=sample_rate,
+        channels=channels,
+        frame_length=frame_length,
+        chunk_length=None,
+        chunk_stride=None,
+        has_scales=False,
     )
 
 

@@ -122,6 +122,25 @@ def weights_hash(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
+def read_settings(checkpoint: Checkpoint, kind: Any, whose: str) -> Any:
+    """The configuration of a checkpoint.
+
+    Args:
+        kind: transformers' class of it.
+        whose: model it is of, as people write it: "a DAC's".
+
+    Raises:
+        CodecLoadError: its config.json has settings that such a model cannot have.
+    """
+    try:
+        return kind.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # transformers passes on whatever validates its settings
+        raise CodecLoadError(
+            f"codec {checkpoint.name}: its config.json is not {whose}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
 def _meant(name: str, named: Sequence[str]) -> str:
     """What someone may have meant who wrote this, and what there is: the end of a message."""
     there = (

@@ -77,7 +77,8 @@ class StaticPredictor(Predictor):
     @classmethod
     def uniform(cls, sizes: Sequence[int]) -> StaticPredictor:
         """All codes alike: what fixed widths of bits would take."""
-        return cls([widths_of(np.ones(size, np.int64)) for size in sizes])
+        known = {size: widths_of(np.ones(size, np.int64)) for size in set(sizes)}
+        return cls([known[size] for size in sizes])
 
     def dumps(self) -> bytes:
         sizes = b"".join(_SIZE.pack(size) for size in self.sizes)

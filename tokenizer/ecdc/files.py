@@ -27,6 +27,8 @@ Chunk = NDArray[np.uint16]
 """codes uint16 `[n_q, frames]`"""
 Lender = Callable[[Model], "LanguageModel"]
 """hands out the language model for a file that turns out to need one"""
+Watch = Callable[[int], None]
+"""is told how many frames the language model has done, which takes its time"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class Stored:
 
 
 def write_ecdc(
-    codes: Codes, model: Model, language_model: LanguageModel | None = None
+    codes: Codes,
+    model: Model,
+    language_model: LanguageModel | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[bytes]:
     """The bytes of a file, chunk by chunk: the original's own for the same codes.
 
@@ -46,6 +51,7 @@ def write_ecdc(
         codes: of a whole recording, by a codec of the model's shape.
         model: a row of `MODELS`.
         language_model: to code with it, in fewer bytes and much more time.
+        watch: is called after each frame that was coded so.
 
     Raises:
         ShapeError: codes of another codec.
@@ -67,12 +73,16 @@ def write_ecdc(
         end += count
         if codes.scales is not None:
             yield SCALE.pack(codes.scales[number])
-        yield _coded(chunk, language_model) if language_model else packed(chunk.T.ravel())
+        if language_model is None:
+            yield packed(chunk.T.ravel())
+        else:
+            yield _coded(chunk, language_model, watch, end - count)
 
 
-def _coded(chunk: Chunk, language_model: LanguageModel) -> bytes:
+def _coded(chunk: Chunk, language_model: LanguageModel, watch: Watch | None, before: int) -> bytes:
+    """A chunk behind so many frames."""
     predictions, encoder = language_model.begin(len(chunk)), Encoder()
-    for codes in chunk.T:
+    for number, codes in enumerate(chunk.T, start=1):
         try:
             for code, ends in zip(codes.tolist(), predictions.ends(), strict=True):
                 encoder.push(code, ends)
@@ -82,15 +92,22 @@ def _coded(chunk: Chunk, language_model: LanguageModel) -> bytes:
                 FailureKind.ENCODER, f"the language model gives {reason}", "encode"
             ) from error
         predictions.push(codes)
+        if watch is not None:
+            watch(before + number)
     return encoder.finish()
 
 
-def read_ecdc(file: str | os.PathLike[str], language_model: Lender | None = None) -> Stored:
+def read_ecdc(
+    file: str | os.PathLike[str],
+    language_model: Lender | None = None,
+    watch: Watch | None = None,
+) -> Stored:
     """Read a file; memory is bounded by its size, whatever its header says.
 
     Args:
         file: a local path.
         language_model: called for a file that was written with one; None refuses these.
+        watch: is called after each frame of such a file.
 
     Raises:
         UsageError: no such file, or one that needs a language model.
@@ -105,7 +122,7 @@ def read_ecdc(file: str | os.PathLike[str], language_model: Lender | None = None
             held = opened.read()
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from error
-    reader = _Chunks(header, held, name)
+    reader = _Chunks(header, held, name, watch)
     chunks = list(reader.coded(lender(header.model)) if lender else reader.plain())
     return Stored(header, _joined(header, chunks, reader.scales))
 
@@ -140,9 +157,9 @@ def _lender(header: Header, language_model: Lender | None, name: str) -> Lender 
 class _Chunks:
     """The chunks of a file, read one after the other."""
 
-    def __init__(self, header: Header, held: bytes, name: str) -> None:
-        self._header, self._held, self._name = header, held, name
-        self._at = 0
+    def __init__(self, header: Header, held: bytes, name: str, watch: Watch | None) -> None:
+        self._header, self._held, self._name, self._watch = header, held, name, watch
+        self._at = self._done = 0
         self.scales: list[float] = []
         """of the chunks that were read"""
 
@@ -180,6 +197,9 @@ class _Chunks:
             codes = np.array([decoder.pull(own) for own in ends], np.uint16)
             predictions.push(codes)
             found.append(codes)
+            self._done += 1
+            if self._watch is not None:
+                self._watch(self._done)
         self._at = decoder.finish()
         return np.stack(found, axis=1)
 
@@ -210,8 +230,8 @@ class _Chunks:
         return RecordingError(
             FailureKind.DAMAGED,
             f"{self._name}: chunk {place} {what}: the file is damaged, or was written with other "
-            "weights, or where torch rounds otherwise (another processor, version of torch or "
-            "number of threads): decode it there",
+            "weights, or where torch rounds otherwise: decode it on that machine, with its version "
+            "of torch, or with another number of --threads",
             "decode",
         )
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs import load_codec
 from tokenizer.codecs.base import Codec
+from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.ecdc.audio import converted
-from tokenizer.ecdc.files import Lender, Stored, read_ecdc, require_file, write_ecdc
+from tokenizer.ecdc.files import Lender, Stored, Watch, read_ecdc, require_file, write_ecdc
 from tokenizer.ecdc.language_model import load_language_model
 from tokenizer.ecdc.models import MODELS, Model, model_of
 from tokenizer.errors import CodecLoadError, FailureKind, OutputError, RecordingError, UsageError
@@ -66,8 +68,10 @@ def encode_file(
     bandwidth: float | None = None,
     language_model: str | Path | None = None,
     device: str = "auto",
+    threads: int | None = None,
     downmix: bool = False,
     force: bool = False,
+    watch: Watch | None = None,
 ) -> Encoded:
     """Encode an audio file. Of a recording at the model's rate it is the original's file, byte for
     byte; so it is at another rate, as long as its samples come out of torchaudio the same.
@@ -79,8 +83,11 @@ def encode_file(
         bandwidth: kbps; None is 6.
         language_model: weights of the original's language model, to code with it.
         device: of the codec: "auto", "cpu" or "cuda".
+        threads: that torch computes with in this process from now on; None leaves them. A file
+            with a language model is only read with as many.
         downmix: mix more than two channels down instead of refusing them.
         force: overwrite the target.
+        watch: is told how many frames the language model has done.
 
     Raises:
         UsageError: no such file, codec, bandwidth or language model; a target that is there.
@@ -91,12 +98,13 @@ def encode_file(
     to = _target(path, path.with_suffix(SUFFIX) if target is None else Path(target), force)
     if to.suffix.lower() != SUFFIX:
         raise UsageError(f"{to}: give a name that ends with {SUFFIX}")
+    _set_threads(threads)
     loaded = load_codec(codec, bandwidth=bandwidth, device=device)
-    model = model_of(loaded.spec)
+    model = _model_of(loaded)
     coder = None if language_model is None else load_language_model(language_model, model)
     codes = _codes(loaded, converted(path, model.sample_rate, model.channels, downmix=downmix))
     with _written(to) as temporary:
-        size = _write(temporary, write_ecdc(codes, model, coder))
+        size = _write(temporary, write_ecdc(codes, model, coder, watch))
     return Encoded(to, model, loaded.spec.codec, codes, size)
 
 
@@ -107,8 +115,10 @@ def decode_file(
     codec: str | None = None,
     language_model: str | Path | None = None,
     device: str = "auto",
+    threads: int | None = None,
     rescale: bool = False,
     force: bool = False,
+    watch: Watch | None = None,
 ) -> Decoded:
     """Decode an `.ecdc` file to 16-bit audio, exactly as long as the recording was at the model's
     rate.
@@ -119,9 +129,11 @@ def decode_file(
         codec: where the model's weights lie; None is transformers' checkpoint of it.
         language_model: weights of the one that it was written with.
         device: of the codec: "auto", "cpu" or "cuda".
+        threads: as `encode_file`.
         rescale: bring a recording that is louder than `LIMIT` down to it, instead of cutting
             samples off there; decodes twice.
         force: overwrite the target.
+        watch: as `encode_file`.
 
     Raises:
         UsageError: no such file, codec or language model; a target that is there.
@@ -136,7 +148,8 @@ def decode_file(
     lender: Lender | None = (
         None if language_model is None else partial(load_language_model, language_model)
     )
-    stored = read_ecdc(path, lender)
+    _set_threads(threads)
+    stored = read_ecdc(path, lender, watch)
     loaded = _codec_of(stored, codec, device)
     gain = 1.0
     if rescale:
@@ -147,6 +160,18 @@ def decode_file(
             temporary, to, stored.codes, loaded, gain, _finite(loaded, stored, path)
         )
     return Decoded(to, stored, peak)
+
+
+def _set_threads(threads: int | None) -> None:
+    """
+    Raises:
+        UsageError: fewer than one.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise UsageError(f"--threads {threads}: give 1 or more")
+    torch.set_num_threads(threads)
 
 
 def _target(source: Path, target: Path, force: bool) -> Path:
@@ -178,12 +203,25 @@ def _codec_of(stored: Stored, codec: str | None, device: str) -> Codec:
     """
     model = stored.header.model
     loaded = load_codec(codec or model.codec, n_q=stored.header.n_q, device=device)
-    if model_of(loaded.spec) != model:
+    if _model_of(loaded) != model:
         raise CodecLoadError(
             f"codec {loaded.spec.codec} has not the shape of {model.name}, which the file says: "
             f"give a checkpoint like {model.codec}"
         )
     return loaded
+
+
+def _model_of(codec: Codec) -> Model:
+    """
+    Raises:
+        CodecLoadError: it is no EnCodec, or of a shape that no model has.
+    """
+    if not isinstance(codec, EncodecCodec):
+        raise CodecLoadError(
+            f"codec {codec.spec.codec} is no EnCodec, which .ecdc files are of: give a checkpoint "
+            f"with the shape of {' or '.join(model.codec for model in MODELS.values())}"
+        )
+    return model_of(codec.spec)
 
 
 def _finite(codec: Codec, stored: Stored, source: Path) -> Iterator[Block]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipelines.cli import EXIT_OK
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from tokenizer.ecdc.tool import Decoded, Encoded
 
 _LM_HELP = (
-    "weights of the original's language model (encodec_lm_24khz-1608e3c0.th): 25 to 40% smaller, "
+    "weights of the original's language model (encodec_lm_24khz-1608e3c0.th): 25 to 40%% smaller, "
     "much slower, and to be read where it was written (docs/ecdc.md)"
 )
+
+_FRAMES_BETWEEN = 25
+"""two words of progress"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +62,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     for command in (encode, decode):
         command.add_argument("-l", "--lm", metavar="FILE", help=_LM_HELP)
         command.add_argument("--device", default="auto", help=DEVICE_HELP)
+        command.add_argument(
+            "--threads",
+            type=int,
+            metavar="N",
+            help="that torch computes with (default: one a core); a file with a language model is "
+            "read with as many as it was written with",
+        )
         command.add_argument("-f", "--force", action="store_true", help="overwrite the file")
 
 
@@ -76,8 +87,10 @@ def _encode(options: argparse.Namespace) -> int:
         bandwidth=options.bandwidth,
         language_model=options.lm,
         device=options.device,
+        threads=options.threads,
         downmix=options.downmix,
         force=options.force,
+        watch=_watch(),
     )
     _tell_encoded(done)
     return EXIT_OK
@@ -93,8 +106,10 @@ def _decode(options: argparse.Namespace) -> int:
         codec=options.codec,
         language_model=options.lm,
         device=options.device,
+        threads=options.threads,
         rescale=options.rescale,
         force=options.force,
+        watch=_watch(),
     )
     _tell_decoded(done, options.rescale)
     return EXIT_OK
@@ -120,6 +135,18 @@ def _tell_decoded(done: Decoded, rescaled: bool) -> None:
     )
     if done.peak > LIMIT and not rescaled:
         _note(f"clipped at {LIMIT}, the loudest sample was {done.peak:.3f}: --rescale avoids that")
+
+
+def _watch() -> Callable[[int], None] | None:
+    """On a terminal, frames are counted up."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(frames: int) -> None:
+        if frames % _FRAMES_BETWEEN == 0:
+            print(f"\rlanguage model: {frames:,} frames ", end="", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _note(text: str) -> None:

@@ -13,6 +13,8 @@ from pipelines.evaluating.systems.base import NotReached, Passed, System
 from pipelines.evaluating.wrapping.shaping import cpu_seconds, restored, shaped
 from tokenizer.codecs import describe_codec, load_codec
 from tokenizer.codecs.base import Codec, CodecSpec
+from tokenizer.coding.arithmetic import encode
+from tokenizer.coding.registry import shipped, shipped_for
 from tokenizer.errors import CodecLoadError
 from tokenizer.types import Codes, Waveform
 
@@ -43,7 +45,9 @@ class CodecSystem(System):
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.spec.codec} {self.spec.revision} {self.spec.weights_sha256}"
+        coder = shipped_for(self.spec.weights_sha256)
+        coded = f" coder {coder}" if coder else ""
+        return f"{self.spec.codec} {self.spec.revision} {self.spec.weights_sha256}{coded}"
 
     def offers(self, kbps: float) -> bool:
         """Whether it has such a bandwidth."""
@@ -73,6 +77,7 @@ class CodecSystem(System):
         return Passed(
             samples=restored(decoded.samples, codec.sample_rate, sound),
             bits=stored_bits(codes, codec.spec),
+            entropy_bits=coded_bits(codes, codec.spec),
             encode_seconds=encoded - began,
             decode_seconds=ended - encoded,
             setting=f"{codec.spec.n_q} codebooks",
@@ -106,6 +111,25 @@ def stored_bits(codes: Codes, spec: CodecSpec) -> int:
     """Codes at the size of their codebooks, and scales."""
     scales = 0 if codes.scales is None else len(codes.scales)
     return math.ceil(codes.frames * sum(map(math.log2, spec.sizes))) + SCALE_BITS * scales
+
+
+def coded_bits(codes: Codes, spec: CodecSpec) -> int | None:
+    """Streams of the entropy coder that ships for this codec, and scales, without the tables of an
+    archive; None where none ships."""
+    name = shipped_for(spec.weights_sha256)
+    if name is None:
+        return None
+    predictor = shipped(name).at(codes.n_q)
+    ends = np.cumsum(codes.chunk_frames, dtype=np.int64)[:-1]
+    chunks = np.split(codes.codes, ends, axis=1) if codes.chunked else [codes.codes]
+    most = predictor.segment_frames
+    segments = [
+        np.ascontiguousarray(chunk[:, at : at + most])
+        for chunk in chunks
+        for at in range(0, chunk.shape[1], most)
+    ]
+    scales = 0 if codes.scales is None else len(codes.scales)
+    return 8 * sum(map(len, encode(predictor, segments))) + SCALE_BITS * scales
 
 
 def _clock(codec: Codec) -> Callable[[], float]:

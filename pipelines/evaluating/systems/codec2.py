@@ -33,7 +33,8 @@ class Codec2(System):
     def through(self, sound: Waveform, kbps: float) -> Passed:
         mode = min(_MODES, key=lambda name: abs(_MODES[name] - kbps))
         if abs(_MODES[mode] / kbps - 1) > TOLERANCE:
-            raise NotReached(f"Codec2 has {', '.join(map(str, _MODES.values()))} kbps")
+            has = sorted(set(_MODES.values()))
+            raise NotReached(f"Codec2 has {', '.join(map(str, has))} kbps")
         delay = _DELAY_700C if mode == "700C" else _DELAY
         given = shaped(sound.samples, sound.sample_rate, RATE, 1)
         with tempfile.TemporaryDirectory(prefix="codecshards-") as folder:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.coded.pool import Pool
 from pipelines.output.formats.coded.writer import CodedFormat
-from pipelines.reshaping.archiving.coders import choose_coder
+from pipelines.reshaping.archiving.coders import Coder, choose_coder
 from pipelines.reshaping.derive import Derived, Task, derive
 from pipelines.reshaping.parents import Parent, open_parents
 from pipelines.reshaping.sizes import ShardSize
@@ -16,8 +16,10 @@ from pipelines.tokenizing.progress import open_display
 from tokenizer.errors import UsageError
 
 CODED = "coded"
-SHARD_HOURS = 24.0
-"""of an archive, where nothing else is asked for"""
+SHARD_HOURS, SHARD_HOURS_WITH_WEIGHTS = 24.0, 240.0
+"""of an archive, where nothing else is asked for: a network's weights are in every shard"""
+_WEIGHTS = 100_000
+"""bytes: what is more are a network's"""
 
 
 def compress_codes(
@@ -40,7 +42,8 @@ def compress_codes(
             folder of `train-coder`, or a file from one; None is one that ships and was trained on
             this codec's codes, or else "static".
         workers: processes that code; None is one a core, 0 does all in this one.
-        shard_hours: audio that a shard holds; None is 24.
+        shard_hours: audio that a shard holds; None is 24, or 240 with a network that does not
+            ship: its weights are in every shard.
         shard_mb: megabytes of a shard instead, estimated.
         quiet: no word of progress.
 
@@ -55,13 +58,14 @@ def compress_codes(
     chosen = choose_coder(parent, coder)
     size = ShardSize(shard_hours, shard_mb)
     if size.hours is None and size.megabytes is None:
-        size = ShardSize(SHARD_HOURS)
+        heavy = chosen.shipped is None and len(chosen.predictor.dumps()) > _WEIGHTS
+        size = ShardSize(SHARD_HOURS_WITH_WEIGHTS if heavy else SHARD_HOURS)
     with open_display(quiet) as display, Pool(_processes(workers)) as pool:
         return derive(
             Task(
                 command="compress",
-                arguments=_arguments(parent, size)
-                | {"coder": chosen.said, "coder_sha256": chosen.predictor.fingerprint},
+                arguments=_asked(size) | {"coder": _told(chosen)},
+                was=_was(parent),
                 parents=[parent],
                 new=archive,
                 config=replace(parent.stored.config, format=CODED, split=parent.splits[0]),
@@ -104,14 +108,14 @@ def expand_codes(
     (parent,) = open_parents([archive], out, salvage=True)
     if parent.stored.config.format != CODED:
         raise UsageError(f"{archive} is no archive, but {parent.stored.config.format}: it is whole")
-    before = (parent.stored.derived or {}).get("arguments", {})
-    form = format or before.get("was_format", "parquet")
+    before = (parent.stored.derived or {}).get("was", {})
+    form = format or before.get("format", "parquet")
     if form == CODED:
         raise UsageError(f"--format {form}: give parquet or webdataset")
     shard_format(form)
     size = ShardSize(shard_hours, shard_mb)
     if size.hours is None and size.megabytes is None:
-        megabytes = before.get("was_shard_mb")
+        megabytes = before.get("shard_mb")
         hours = None if megabytes else parent.stored.config.shard_hours
         size = ShardSize(hours, megabytes)
     config = replace(parent.stored.config, format=form, split=parent.splits[0])
@@ -149,8 +153,13 @@ def _asked(size: ShardSize) -> dict[str, object]:
     return {"shard_hours": size.hours}
 
 
-def _arguments(parent: Parent, size: ShardSize) -> dict[str, object]:
-    """What `expand` needs to know of the folder as it was, too."""
+def _told(chosen: Coder) -> str:
+    """A coder's name, and which one it is: another one of this name writes other files."""
+    return f"{chosen.said} {chosen.predictor.fingerprint[:12]}"
+
+
+def _was(parent: Parent) -> dict[str, object]:
+    """What `expand` needs to know of the folder as it was."""
     before = (parent.stored.derived or {}).get("arguments", {})
-    was = {"was_shard_mb": before["shard_mb"]} if "shard_mb" in before else {}
-    return _asked(size) | {"was_format": parent.stored.config.format} | was
+    size = {"shard_mb": before["shard_mb"]} if "shard_mb" in before else {}
+    return {"format": parent.stored.config.format} | size

@@ -150,18 +150,29 @@ def order_bits(rows: Sequence[Sequence[Segment]], size: int) -> tuple[float, flo
     halves = rows[::2], rows[1::2]
     zeros, ones, count = 0.0, 0.0, 0
     for known, asked in (halves, halves[::-1]):
-        counts = np.zeros(size)
-        for segment in _all(known):
-            counts += np.bincount(segment, minlength=size)
-        # Half a code more of each, so that none is impossible (Krichevsky and Trofimov, 1981).
-        odds = (counts + 0.5) / (counts.sum() + 0.5 * size)
-        pairs = _pairs(known, size)
-        for segment in _all(asked):
-            zeros -= float(np.log2(odds[segment]).sum())
-            count += len(segment)
-            if pairs is not None:
-                ones -= _by_pairs(segment, pairs, odds)
+        zero, one, more = bits_between(known, asked, size)
+        zeros, ones, count = zeros + zero, ones + one, count + more
     return zeros / count, ones / count if size <= LARGEST else None
+
+
+def bits_between(
+    known: Sequence[Sequence[Segment]], asked: Sequence[Sequence[Segment]], size: int
+) -> tuple[float, float, int]:
+    """Bits that some recordings' codes take by order 0 and order 1 of others, and how many codes
+    they are."""
+    counts = np.zeros(size)
+    for segment in _all(known):
+        counts += np.bincount(segment, minlength=size)
+    # Half a code more of each, so that none is impossible (Krichevsky and Trofimov, 1981).
+    odds = (counts + 0.5) / (counts.sum() + 0.5 * size)
+    pairs = _pairs(known, size)
+    zeros, ones, count = 0.0, 0.0, 0
+    for segment in _all(asked):
+        zeros -= float(np.log2(odds[segment]).sum())
+        count += len(segment)
+        if pairs is not None:
+            ones -= _by_pairs(segment, pairs, odds)
+    return zeros, ones, count
 
 
 def _all(rows: Sequence[Sequence[Segment]]) -> Iterator[Segment]:

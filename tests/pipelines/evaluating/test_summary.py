@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pytest
 
-from pipelines.evaluating.folder import Excerpt, Point
-from pipelines.evaluating.summary import EVERYTHING, estimate, measured, summarise
-from pipelines.evaluating.tables import cell
+from pipelines.evaluating.folder import Evaluation, Excerpt, Point
+from pipelines.evaluating.summary import EVERYTHING, Summary, estimate, measured, summarise
+from pipelines.evaluating.tables import cell, notes
 
 
 def test_the_bootstrap_is_that_of_the_book() -> None:
@@ -93,6 +93,18 @@ def test_lines_by_domain_and_what_is_missing() -> None:
     assert [point.measured_kbps for point in measured(points, summary)] == [
         pytest.approx(38_000 / 6_000, abs=1e-4),
         6.2,
+    ]
+
+
+def test_reasons_that_differ_in_a_figure_are_one_note() -> None:
+    points = (Point("opus-3", "opus", 3.0),)
+    said = {f"Opus comes to {kbps} kbps at the nearest": 2 for kbps in (4.0, 4.8, 4.1)}
+    summary = Summary((), {"opus-3": {**said, "it ended with exit code 1": 1}})
+    evaluation = Evaluation(0, (excerpt("a", "music"),), points)
+    found = [note for note in notes(evaluation, summary, ()) if note.startswith("opus-3")]
+    assert found == [
+        "opus-3: 6 excerpts without a result: Opus comes to 4.0 to 4.8 kbps at the nearest",
+        "opus-3: 1 excerpt without a result: it ended with exit code 1",
     ]
 
 

@@ -156,6 +156,9 @@ def test_processes_give_the_same_bytes_in_order(tmp_path: Path) -> None:
         found = CodedFormat(pool=pool).read(io.BytesIO(alone), "s")
         for one, other in zip(found, some, strict=True):
             assert_equal(one, other)
+        for child in pool._all:  # with the process that asked, whose end closes the pipe
+            child._process.stdin.close()  # type: ignore[union-attr]
+            assert child._process.wait(60) == 0
 
 
 def golden_rows(sizes: tuple[int, ...] = (1024,) * 4, most: int = 150) -> list[Row]:

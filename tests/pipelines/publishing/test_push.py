@@ -18,7 +18,7 @@ import yaml
 from corpora import write_corpus
 from datasets import load_dataset
 from hub import TOKEN, Hub, stand_in
-from huggingface_hub import HfFileSystem
+from published import in_both_formats, instead_of_the_hub
 
 from pipelines import drop_codes, push_codes
 from pipelines.cli.main import main
@@ -36,31 +36,14 @@ HERE = RunOptions(workers=0, quiet=True)
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with stand_in() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        HfFileSystem.clear_instance_cache()
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with stand_in() as hub, instead_of_the_hub(hub, monkeypatch, tmp_path / "cache"):
         yield hub
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One output in each format."""
-    root = tmp_path_factory.mktemp("made")
-    corpus = write_corpus(root / "secret-place" / "speech", 6, broken=True, longest=60_000)
-    for number, path in enumerate(sorted(corpus.rglob("*.wav"))[:3]):
-        path.with_suffix(".txt").write_text(f"Text {number}.")
-    for form in ("parquet", "webdataset"):
-        config = TokenizeConfig(
-            str(corpus), codec="mulaw", bandwidth=24.0, shard_hours=0.0004, format=form
-        )
-        tokenize_corpus(config, str(root / form), HERE)
-    return {form: root / form for form in ("parquet", "webdataset")}
+    return in_both_formats(tmp_path_factory.mktemp("made"), "secret-place/speech", broken=True)
 
 
 @pytest.fixture

@@ -12,15 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from corpora import write_corpus
-from hub import TOKEN, Hub, stand_in
+from hub import Hub, stand_in
 from huggingface_hub import HfFileSystem
+from published import in_both_formats, instead_of_the_hub
 
 from pipelines import push_codes
 from pipelines.cli.main import main
 from pipelines.loader.dataset import CodesDataset
-from pipelines.output.config import RunOptions, TokenizeConfig
-from pipelines.run import tokenize_corpus
+from pipelines.output.config import RunOptions
 
 NAME = "someone/codes"
 HERE = RunOptions(workers=0, quiet=True)
@@ -28,32 +27,14 @@ HERE = RunOptions(workers=0, quiet=True)
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with stand_in() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setenv("CODECSHARDS_PATIENCE", "2")
-        HfFileSystem.clear_instance_cache()
+    monkeypatch.setenv("CODECSHARDS_PATIENCE", "2")
+    with stand_in() as hub, instead_of_the_hub(hub, monkeypatch, tmp_path / "cache"):
         yield hub
-        HfFileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("made")
-    corpus = write_corpus(root / "speech", 6, broken=False, longest=60_000)
-    for number, path in enumerate(sorted(corpus.rglob("*.wav"))[:3]):
-        path.with_suffix(".txt").write_text(f"Text {number}.")
-    for form in ("parquet", "webdataset"):
-        config = TokenizeConfig(
-            str(corpus), codec="mulaw", bandwidth=24.0, shard_hours=0.0004, format=form
-        )
-        tokenize_corpus(config, str(root / form), HERE)
-    return {form: root / form for form in ("parquet", "webdataset")}
+    return in_both_formats(tmp_path_factory.mktemp("made"), "speech", broken=False)
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

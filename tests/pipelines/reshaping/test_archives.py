@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +17,15 @@ from families import WRITERS
 from killing import killed_at
 from level_codec import LEVELS
 from loader_data import make_rows, write_output
-from stored_rows import by_id, stored_rows
+from stored_rows import by_id, codes_of, stored_rows
 
 from codecshards import (
     CodesDataset,
     compress_codes,
     expand_codes,
     filter_codes,
+    merge_codes,
+    reshard_codes,
     split_codes,
     tokenize,
 )
@@ -179,32 +178,6 @@ def test_what_was_killed_goes_on(outs: dict[str, Path], tmp_path: Path) -> None:
         assert verify(str(one)) == [] and not list((one / "manifest/staging").iterdir())
 
 
-def test_a_killed_command_leaves_no_process(outs: dict[str, Path], tmp_path: Path) -> None:
-    command = ["compress", str(outs["parquet"]), str(tmp_path / "new"), "--workers", "1"]
-    code = f"import codecshards.__main__ as m; import sys; sys.argv[1:] = {command!r}; m.main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[3]
-    )
-    children: set[int] = set()
-    deadline = time.monotonic() + 60
-    while not children and process.poll() is None and time.monotonic() < deadline:
-        children = children_of(process.pid)
-    process.kill()
-    process.wait()
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    compress_codes(str(outs["parquet"]), str(tmp_path / "new"), workers=0)
-    assert verify(str(tmp_path / "new")) == []
-
-
-def children_of(pid: int) -> set[int]:
-    try:
-        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except OSError:
-        return set()
-
-
 def damage(out: Path, recording: str, chunk: int) -> None:
     """Flip a bit in the stream of one chunk."""
     path = next((out / "data").iterdir())
@@ -335,3 +308,37 @@ def test_entropy_is_what_it_says(tmp_path: Path, capsys) -> None:
     assert "order 1" in shown and "bits a code, of " in shown
     assert main(["inspect", str(out), "--coder", "static"]) == 2
     assert "--coder: goes with --entropy" in capsys.readouterr().err
+
+
+def test_an_archive_may_lie_on_a_store(outs: dict[str, Path], tmp_path: Path) -> None:
+    store = f"memory://archives-{tmp_path.name}"
+    compress_codes(str(outs["parquet"]), store, workers=0)
+    assert verify(store) == []
+    expand_codes(store, str(tmp_path / "back"), workers=0)
+    assert data_of(tmp_path / "back") == data_of(outs["parquet"])
+
+
+def test_merged_archives_are_one(archive: Path, outs: dict[str, Path], tmp_path: Path) -> None:
+    for name, where in (("a", "speaker = 's1'"), ("b", "not coalesce(speaker = 's1', false)")):
+        filter_codes(str(archive), str(tmp_path / name), where=where)
+    merge_codes([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "c"))
+    expand_codes(str(tmp_path / "c"), str(tmp_path / "back"), workers=0)
+    assert by_id(tmp_path / "back") == by_id(outs["parquet"])
+    reshard_codes(str(archive), str(tmp_path / "d"), n_q=2)
+    assert head_of(tmp_path / "d")["coder"]["levels"] == 2
+    expand_codes(str(tmp_path / "d"), str(tmp_path / "e"), workers=0)
+    wanted = by_id(outs["parquet"])
+    for id, row in by_id(tmp_path / "e").items():
+        assert np.array_equal(codes_of(row), codes_of(wanted[id])[:2])
+    with next((tmp_path / "d/data").iterdir()).open("rb") as file:
+        found = CodedFile(file)
+        assert not any(found.segments(block)[0].plain.any() for block in found.blocks)
+
+
+def test_a_damaged_coder_is_told_and_loses_no_recording(own_archive: Path, tmp_path: Path) -> None:
+    path = next((own_archive / "data").iterdir())
+    content = bytearray(path.read_bytes())
+    content[content.index(b"CODR") + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ShardError, match=rf"{path.name}: damaged: section CODR at byte"):
+        expand_codes(str(own_archive), str(tmp_path / "back"), workers=0)

@@ -51,7 +51,7 @@ def test_the_originals_files(
     expected, found = np.load(golden.with_suffix(".npy")), second_frame(name, n_q)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
     if not np.array_equal(found, expected):
-        with pytest.raises(RecordingError, match="another processor"):
+        with pytest.raises(RecordingError, match="rounds otherwise"):
             read_ecdc(golden, lambda model: coders[model.name])
         pytest.skip("torch rounds otherwise here than where the file was written")
     codes = codes_of(name, samples, n_q)
@@ -59,9 +59,12 @@ def test_the_originals_files(
     assert read_ecdc(golden, lambda model: coders[model.name]).codes == codes
 
 
-def coded(tmp_path: Path, codes: Codes, coder: LanguageModel) -> Path:
+def coded(
+    tmp_path: Path, codes: Codes, coder: LanguageModel, told: list[int] | None = None
+) -> Path:
     file = tmp_path / "x.ecdc"
-    file.write_bytes(b"".join(write_ecdc(codes, coder.model, coder)))
+    watch = None if told is None else told.append
+    file.write_bytes(b"".join(write_ecdc(codes, coder.model, coder, watch)))
     return file
 
 
@@ -77,7 +80,10 @@ def test_chunks_follow_each_other(tmp_path: Path, coders: dict[str, LanguageMode
     coder = coders["encodec_48khz"]
     codes = codes_of(coder.model.name, 2 * 47_520 + 5, 1)
     assert len(codes.chunk_frames) == 3
-    assert read_ecdc(coded(tmp_path, codes, coder), lambda _: coder).codes == codes
+    told: list[int] = []
+    file = coded(tmp_path, codes, coder, told)
+    assert read_ecdc(file, lambda _: coder, told.append).codes == codes
+    assert told == 2 * list(range(1, codes.frames + 1))
 
 
 def test_damage_and_other_weights_are_known_by_the_end(tmp_path: Path, mono: LanguageModel) -> None:
@@ -89,7 +95,7 @@ def test_damage_and_other_weights_are_known_by_the_end(tmp_path: Path, mono: Lan
         changed.append(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
     for held in changed:
         file.write_bytes(held)
-        with pytest.raises(RecordingError, match=r"x\.ecdc: chunk 0 .* decode it there") as raised:
+        with pytest.raises(RecordingError, match=r"x\.ecdc: chunk 0 .* of --threads") as raised:
             read_ecdc(file, lambda _: mono)
         assert raised.value.kind is FailureKind.DAMAGED
     file.write_bytes(whole)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenizer.codecs.amounts import choose_codebooks, kbps
+from tokenizer.codecs.amounts import plain_spec
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.lookup import Checkpoint, weights_hash
+from tokenizer.codecs.lookup import Checkpoint, read_settings
 from tokenizer.errors import CodecLoadError
 
 if TYPE_CHECKING:
@@ -20,13 +20,7 @@ def read_config(checkpoint: Checkpoint) -> DacConfig:
     """
     from transformers import DacConfig
 
-    try:
-        config = DacConfig.from_pretrained(checkpoint.folder)
-    except Exception as error:  # transformers passes on whatever validates its settings
-        raise CodecLoadError(
-            f"codec {checkpoint.name}: its config.json is not a DAC's: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+    config: DacConfig = read_settings(checkpoint, DacConfig, "a DAC's")
     if wrong := _wrong(config):
         raise CodecLoadError(f"codec {checkpoint.name}: its config.json has {wrong}")
     return config
@@ -41,23 +35,13 @@ def describe_dac(
         CodecLoadError: as `read_config`; it has no such bandwidth or number of codebooks.
     """
     config = read_config(checkpoint)
-    frame_length = config.hop_length
-    rate = config.sampling_rate / frame_length
-    sizes = [config.codebook_size] * config.n_codebooks
-    count = choose_codebooks(checkpoint.name, sizes, rate, bandwidth, n_q)
-    return CodecSpec(
-        codec=checkpoint.name,
-        revision=checkpoint.revision,
-        weights_sha256=weights_hash(checkpoint),
-        bandwidth=round(kbps(sizes[:count], rate), 6),
-        n_q=count,
-        codebook_size=config.codebook_size,
+    return plain_spec(
+        checkpoint,
+        [config.codebook_size] * config.n_codebooks,
+        bandwidth,
+        n_q,
         sample_rate=config.sampling_rate,
-        channels=1,
-        frame_length=frame_length,
-        chunk_length=None,
-        chunk_stride=None,
-        has_scales=False,
+        frame_length=config.hop_length,
     )
 
 

@@ -17,18 +17,17 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.dac.network import DacNetwork, Grid, Ran, Run
 from tokenizer.codecs.dac.reference import Reference
 from tokenizer.codecs.dac.tracks import Track
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.threads import Threads
+from tokenizer.codecs.flow.piecewise import PiecewiseCodec
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.weights import load_pretrained
-from tokenizer.errors import ShapeError
 
 WHOLE_SECONDS = 30
 """recordings up to this length wait until they have ended, and their near ties are settled"""
@@ -36,7 +35,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class DacCodec(Codec):
+class DacCodec(PiecewiseCodec):
     """A DAC checkpoint with so many of its codebooks, on one device. Threads may share it, and take
     turns."""
 
@@ -66,17 +65,9 @@ class DacCodec(Codec):
         self._decoder = Grid(self._network.decoder, 1, spec.frame_length)
         self._threads = Threads()
 
-    def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
-        found = self.encode_pieces([Piece(chunk) for chunk in chunks])
-        return [ChunkCodes(one.codes, None) for one in found]
-
-    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        found = self.decode_pieces([CodedPiece(chunk.codes) for chunk in chunks])
-        return [one.samples for one in found]
-
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         for piece in pieces:
-            _check_samples(piece, self.spec)
+            self._checked(piece)
         with torch.inference_mode(), exact_float32():
             tracks = [
                 Track(self._encoder, piece.samples, piece.state, piece.last, self._place)
@@ -96,7 +87,7 @@ class DacCodec(Codec):
 
     def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
         for piece in pieces:
-            _check_codes(piece, self.spec)
+            self._checked_codes(piece)
         with torch.inference_mode(), exact_float32():
             tracks = [
                 Track(
@@ -169,23 +160,3 @@ class DacCodec(Codec):
             parts.append(np.zeros((1, self._network.decoder.field.lost), np.float32))
         samples = np.concatenate([np.zeros((1, 0), np.float32), *parts], axis=1)
         return PieceSamples(samples, track.state())
-
-
-def _check_samples(piece: Piece, spec: CodecSpec) -> None:
-    samples = piece.samples
-    fits = samples.ndim == 2 and samples.shape[0] == spec.channels and samples.shape[1] >= 1
-    if not fits or samples.dtype != np.float32:
-        raise ShapeError(
-            f"a piece must be float32 [{spec.channels}, 1 or more], not "
-            f"{samples.dtype}{list(samples.shape)}"
-        )
-
-
-def _check_codes(piece: CodedPiece, spec: CodecSpec) -> None:
-    shape = piece.codes.shape
-    if len(shape) != 2 or not 1 <= shape[0] <= spec.n_q or shape[1] < 1:
-        raise ShapeError(f"a piece of codes must be [1..{spec.n_q}, 1 or more], not {list(shape)}")
-    if int(piece.codes.max()) >= spec.codebook_size:
-        raise ShapeError(
-            f"code {int(piece.codes.max())} is outside the codebook of {spec.codebook_size}"
-        )

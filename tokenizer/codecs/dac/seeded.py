@@ -9,7 +9,6 @@ directions that its level really sees, so that codes are diverse at every level.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,8 @@ from typing import Any
 import torch
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32, one_thread
-from tokenizer.codecs.encodec.seeded import synthetic_audio
-from tokenizer.errors import CodecshardsError, UsageError
+from tokenizer.codecs.encodec.seeded import run_writer, synthetic_audio
+from tokenizer.errors import UsageError
 
 MODELS: dict[str, dict[str, Any]] = {
     "44khz": {"sampling_rate": 44_100, "downsampling_ratios": [2, 4, 8, 8], "n_codebooks": 9},
@@ -163,21 +162,8 @@ def _embeddings(net: Any) -> torch.Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tokenizer.codecs.dac.seeded", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("folder")
-    parser.add_argument("--model", default="44khz", choices=sorted(MODELS))
-    parser.add_argument("--size", default="full", choices=sorted(SIZES))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    try:
-        write_seeded_dac(options.folder, model=options.model, size=options.size, seed=options.seed)
-    except (CodecshardsError, OSError) as error:
-        print(f"seeded: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.folder}: a {options.size} {options.model} DAC with seeded, untrained weights")
-    return 0
+    module = "tokenizer.codecs.dac.seeded"
+    return run_writer(write_seeded_dac, module, __doc__, "DAC", SIZES, MODELS, arguments)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tokenizer.codecs.amounts import (
     require_one_amount,
 )
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
-from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, weights_hash
+from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, read_settings, weights_hash
 from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import CodecLoadError
 
@@ -27,13 +27,8 @@ def read_config(checkpoint: Checkpoint) -> EncodecConfig:
     Raises:
         CodecLoadError: its config.json has settings that an EnCodec cannot have.
     """
-    try:
-        return EncodecConfig.from_pretrained(checkpoint.folder)
-    except Exception as error:  # transformers passes on whatever validates its settings
-        raise CodecLoadError(
-            f"codec {checkpoint.name}: its config.json is not an EnCodec's: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+    config: EncodecConfig = read_settings(checkpoint, EncodecConfig, "an EnCodec's")
+    return config
 
 
 def find_encodec(name: str, revision: str | None = None) -> Checkpoint:

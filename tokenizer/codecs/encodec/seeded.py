@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,22 +139,45 @@ def synthetic_audio(channels: int, sample_rate: int, seconds: int) -> torch.Tens
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tokenizer.codecs.encodec.seeded", description=__doc__.splitlines()[0]
-    )
+    module = "tokenizer.codecs.encodec.seeded"
+    return run_writer(write_seeded, module, __doc__, "EnCodec", SIZES, MODELS, arguments)
+
+
+def run_writer(
+    write: Callable[..., object],
+    module: str,
+    about: str,
+    kind: str,
+    sizes: Iterable[str],
+    models: Sequence[str] | Mapping[str, Any],
+    arguments: Sequence[str] | None,
+) -> int:
+    """The command of a module that writes seeded checkpoints.
+
+    Args:
+        write: takes a folder, and `model`, `size` and `seed`; `model` only where there are several.
+        module: of `python -m`, which runs it by another name.
+        about: its docstring.
+        kind: of codec, for what is printed.
+        sizes: rows of its `SIZES`.
+        models: likewise of its `MODELS`, the default first.
+        arguments: of the command line.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--model", default="48khz", choices=sorted(MODELS))
-    parser.add_argument("--size", default="full", choices=sorted(SIZES))
+    if models:
+        parser.add_argument("--model", default=next(iter(models)), choices=sorted(models))
+    parser.add_argument("--size", default="full", choices=sorted(sizes))
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    options = vars(parser.parse_args(arguments))
+    folder = options.pop("folder")
     try:
-        write_seeded(options.folder, model=options.model, size=options.size, seed=options.seed)
+        write(folder, **options)
     except (CodecshardsError, OSError) as error:
         print(f"seeded: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{options.folder}: a {options.size} {options.model} EnCodec with seeded, untrained weights"
-    )
+    which = " ".join(str(options[name]) for name in ("size", "model") if name in options)
+    print(f"{folder}: a {which} {kind} with seeded, untrained weights")
     return 0
 
 

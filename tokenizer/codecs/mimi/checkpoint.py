@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenizer.codecs.amounts import choose_codebooks, kbps
+from tokenizer.codecs.amounts import plain_spec
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.lookup import Checkpoint, weights_hash
+from tokenizer.codecs.lookup import Checkpoint, read_settings
 from tokenizer.errors import CodecLoadError
 
 if TYPE_CHECKING:
@@ -21,13 +21,7 @@ def read_config(checkpoint: Checkpoint) -> MimiConfig:
     """
     from transformers import MimiConfig
 
-    try:
-        config = MimiConfig.from_pretrained(checkpoint.folder)
-    except Exception as error:  # transformers passes on whatever validates its settings
-        raise CodecLoadError(
-            f"codec {checkpoint.name}: its config.json is not a Mimi's: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+    config: MimiConfig = read_settings(checkpoint, MimiConfig, "a Mimi's")
     if unusual := _unusual(config):
         raise CodecLoadError(
             f"codec {checkpoint.name}: a Mimi with {', '.join(unusual)} is not supported: only "
@@ -45,44 +39,21 @@ def describe_mimi(
         CodecLoadError: as `read_config`; it has no such bandwidth or number of codebooks.
     """
     config = read_config(checkpoint)
-    return mimi_spec(config, checkpoint, weights_hash(checkpoint), bandwidth, n_q)
-
-
-def mimi_spec(
-    config: MimiConfig,
-    checkpoint: Checkpoint,
-    weights: str,
-    bandwidth: float | None = None,
-    n_q: int | None = None,
-) -> CodecSpec:
-    """The facts of a checkpoint from its configuration alone.
-
-    Raises:
-        CodecLoadError: it has no such bandwidth or number of codebooks.
-    """
-    frame_length = hop(config) * config.latent_stride
-    rate = config.sampling_rate / frame_length
-    sizes = [config.codebook_size] * config.num_quantizers
-    count = choose_codebooks(checkpoint.name, sizes, rate, bandwidth, n_q)
-    if count < config.num_semantic_quantizers:
+    spec = plain_spec(
+        checkpoint,
+        [config.codebook_size] * config.num_quantizers,
+        bandwidth,
+        n_q,
+        sample_rate=config.sampling_rate,
+        frame_length=hop(config) * config.latent_stride,
+        channels=config.audio_channels,
+    )
+    if spec.n_q < config.num_semantic_quantizers:
         raise CodecLoadError(
             f"codec {checkpoint.name}: its first {config.num_semantic_quantizers} codebooks go "
-            f"together, {count} is too few"
+            f"together, {spec.n_q} is too few"
         )
-    return CodecSpec(
-        codec=checkpoint.name,
-        revision=checkpoint.revision,
-        weights_sha256=weights,
-        bandwidth=round(kbps(sizes[:count], rate), 6),
-        n_q=count,
-        codebook_size=config.codebook_size,
-        sample_rate=config.sampling_rate,
-        channels=config.audio_channels,
-        frame_length=frame_length,
-        chunk_length=None,
-        chunk_stride=None,
-        has_scales=False,
-    )
+    return spec
 
 
 def hop(config: MimiConfig) -> int:

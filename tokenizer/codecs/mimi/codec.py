@@ -18,21 +18,21 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.chunking import in_groups
-from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.flow.piecewise import PiecewiseCodec
 from tokenizer.codecs.mimi.fast import SegmentedMimi
 from tokenizer.codecs.mimi.network import Block, CodedBlock, MimiNetwork
 from tokenizer.codecs.mimi.states import DecoderState, EncoderState, Floats, Passed
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.weights import load_pretrained
-from tokenizer.errors import ShapeError
 
 BLOCK_SECONDS = 10
 
 
-class MimiCodec(Codec):
+class MimiCodec(PiecewiseCodec):
     """A Mimi checkpoint with so many of its codebooks, on one device."""
 
     def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
@@ -45,14 +45,6 @@ class MimiCodec(Codec):
         self.piece_length = round(BLOCK_SECONDS * spec.frame_rate) * spec.frame_length
         model = load_pretrained(MimiModel, folder, torch.device(device))
         self._network = open_network(model, spec.n_q, reference)
-
-    def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
-        found = self.encode_pieces([Piece(chunk) for chunk in chunks])
-        return [ChunkCodes(one.codes, None) for one in found]
-
-    def decode_chunks(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        found = self.decode_pieces([CodedPiece(chunk.codes) for chunk in chunks])
-        return [one.samples for one in found]
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         tracks = [_Track(self._checked(piece), self._block_length) for piece in pieces]
@@ -86,29 +78,6 @@ class MimiCodec(Codec):
             samples, state = self._network.decode(codes[:, frames], state, last)
             parts.append(samples.cpu().numpy())
         return PieceSamples(np.concatenate(parts, axis=1), state)
-
-    def _checked(self, piece: Piece) -> Piece:
-        samples = piece.samples
-        fits = samples.ndim == 2 and samples.shape[0] == self.channels and samples.shape[1] >= 1
-        if not fits or samples.dtype != np.float32:
-            raise ShapeError(
-                f"a piece must be float32 [{self.channels}, 1 or more], not "
-                f"{samples.dtype}{list(samples.shape)}"
-            )
-        return piece
-
-    def _checked_codes(self, piece: CodedPiece) -> CodedPiece:
-        shape = piece.codes.shape
-        if len(shape) != 2 or not 1 <= shape[0] <= self.spec.n_q or shape[1] < 1:
-            raise ShapeError(
-                f"a piece of codes must be [1..{self.spec.n_q}, 1 or more], not {list(shape)}"
-            )
-        if int(piece.codes.max()) >= self.spec.codebook_size:
-            raise ShapeError(
-                f"code {int(piece.codes.max())} is outside the codebook of "
-                f"{self.spec.codebook_size}"
-            )
-        return piece
 
 
 def open_network(model: Any, n_q: int, reference: bool = False) -> MimiNetwork:

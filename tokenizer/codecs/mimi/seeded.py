@@ -11,7 +11,6 @@ codes.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any
 import torch
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32, one_thread
-from tokenizer.codecs.encodec.seeded import synthetic_audio
-from tokenizer.errors import CodecshardsError, UsageError
+from tokenizer.codecs.encodec.seeded import run_writer, synthetic_audio
+from tokenizer.errors import UsageError
 
 SIZES: dict[str, dict[str, Any]] = {
     "full": {},
@@ -143,20 +142,8 @@ def _latents(net: Any) -> torch.Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tokenizer.codecs.mimi.seeded", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("folder")
-    parser.add_argument("--size", default="full", choices=sorted(SIZES))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    try:
-        write_seeded_mimi(options.folder, size=options.size, seed=options.seed)
-    except (CodecshardsError, OSError) as error:
-        print(f"seeded: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.folder}: a {options.size} Mimi with seeded, untrained weights")
-    return 0
+    module = "tokenizer.codecs.mimi.seeded"
+    return run_writer(write_seeded_mimi, module, __doc__, "Mimi", SIZES, (), arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ once for each number of threads (`SegmentedSeaNet.proven`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -132,7 +133,7 @@ class Ends:
     """torch has several threads, though the segment is computed by one"""
 
 
-class _Step:
+class _Step(ABC):
     """A layer over a segment: float32 `[1, channels, n]` to `[1, out, m]`. What comes in may be
     written over."""
 
@@ -140,8 +141,8 @@ class _Step:
     """inputs that it needs before a segment's own"""
     stride = 1
 
-    def __call__(self, x: torch.Tensor, ends: Ends) -> torch.Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, x: torch.Tensor, ends: Ends) -> torch.Tensor: ...
 
 
 class _Elu(_Step):

@@ -7,8 +7,7 @@ from typing import Any
 
 from tokenizer.codecs.amounts import choose_codebooks, kbps
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.lookup import Checkpoint, weights_hash
-from tokenizer.errors import CodecLoadError
+from tokenizer.codecs.lookup import Checkpoint, read_settings, weights_hash
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
@@ -19,13 +18,7 @@ def read_config(checkpoint: Checkpoint) -> Any:
     """
     from transformers import AutoConfig
 
-    try:
-        return AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # transformers passes on whatever validates its settings
-        raise CodecLoadError(
-            f"codec {checkpoint.name}: its config.json is not that of a {checkpoint.model_type}: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+    return read_settings(checkpoint, AutoConfig, f"that of a {checkpoint.model_type}")
 
 
 def windowed_spec(

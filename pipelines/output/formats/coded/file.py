@@ -37,6 +37,9 @@ from tokenizer.errors import UsageError
 PLACE = struct.Struct("<QQQI")
 """of a block in the index: where its three sections begin, and its rows"""
 OFFSET = struct.Struct("<Q")
+_CODERS: dict[str, Predictor] = {}
+"""those that were loaded last, by kind and fingerprint: shards of an archive have one in common"""
+_MOST_CODERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,11 @@ class CodedFile:
         return int(self.head["segment_frames"])
 
     @property
+    def coder_bytes(self) -> int:
+        """What the coder takes in the file: none, where it ships with codecshards."""
+        return 0 if self._coder is None else self._coder.size
+
+    @property
     def coder_name(self) -> str | None:
         """The coder's, where it ships with codecshards."""
         found: str | None = self.head["coder"]["name"]
@@ -109,6 +117,10 @@ class CodedFile:
             Damage: it cannot be read, or is not the one that wrote the file.
         """
         said = self.head["coder"]
+        key = f"{said['kind']} {said['sha256']}"
+        known = _CODERS.get(key)
+        if known is not None:
+            return known
         if self._coder is not None:
             _, content = read_section(self._file, CODER, self._coder.at, self.index_at)
             found = load_predictor(str(said["kind"]), unpacked(content))
@@ -122,7 +134,9 @@ class CodedFile:
                 f"its coder {said['name'] or said['kind']} (SHA-256 {said['sha256'][:12]}…) is not "
                 f"the one that is there ({found.fingerprint[:12]}…)"
             )
-        return found
+        while len(_CODERS) >= _MOST_CODERS:
+            _CODERS.pop(next(iter(_CODERS)), None)
+        return _CODERS.setdefault(key, found)
 
     def require_coder(self) -> None:
         """

@@ -15,6 +15,8 @@ from pipelines.output.formats.coded.sections import Damage, packed, unpacked
 from pipelines.output.formats.schema import ARROW_SCHEMA, Row, quality_fields
 
 _ARRAYS = ("codes", "scales", "chunk_frames")
+MOST_LEVELS = 256
+"""codebooks of a row"""
 _COUNTS = struct.Struct("<IIII")
 _SIZE = struct.Struct("<I")
 
@@ -78,6 +80,7 @@ class Segments:
 
     def pack(self) -> bytes:
         """As bytes: numbers by significance, since their upper bytes are nearly always the same."""
+        self._check()
         counts = _COUNTS.pack(
             len(self.n_q), len(self.chunk_frames), len(self.scales), len(self.sizes)
         )
@@ -131,6 +134,8 @@ class Segments:
         Raises:
             Damage: parts that contradict each other.
         """
+        if len(self.n_q) and not 1 <= self.n_q.min() <= self.n_q.max() <= MOST_LEVELS:
+            raise Damage(f"rows of {int(self.n_q.min())} to {int(self.n_q.max())} codebooks")
         if int(self.chunks.sum()) != len(self.chunk_frames):
             raise Damage("chunks that do not add up")
         if int(self.chunks[self.scaled].sum()) != len(self.scales):

@@ -198,6 +198,9 @@ class _Writing:
     def _begin(self, rows: Sequence[Row]) -> None:
         """The header, and the coder where it does not ship with codecshards."""
         predictor = self._form.predictor or learned(rows, self._footer)
+        wanted = self._footer.get("codec", {}).get("n_q")
+        if isinstance(wanted, int) and wanted < len(predictor.sizes):  # the first levels alone
+            predictor = predictor.at(wanted)
         self._predictor = predictor
         inside = self._form.name is None
         head = {

@@ -16,12 +16,15 @@ import pytest
 from needs import lacking
 from numpy.typing import NDArray
 
+from pipelines.evaluating.systems import codec
 from pipelines.evaluating.systems.base import NotReached, System
 from pipelines.evaluating.systems.binary import g192_bits
 from pipelines.evaluating.systems.codec import CodecSystem
 from pipelines.evaluating.systems.registry import open_systems
 from pipelines.evaluating.wrapping import packets
 from tokenizer import load_codec
+from tokenizer.codecs import describe_codec
+from tokenizer.coding.static import StaticPredictor
 from tokenizer.errors import CodecLoadError, UsageError
 from tokenizer.types import Waveform
 
@@ -163,15 +166,31 @@ def test_a_codec_is_that_codec(channels: int) -> None:
     (system,), _ = open_systems(("mulaw",), (), "cpu")
     given = bursts(channels, 1.3)
     passed = system.through(given, 12.0)
-    codec = load_codec("mulaw", bandwidth=12.0, device="cpu")
-    stereo = given.samples if channels == codec.channels else np.repeat(given.samples, 2, axis=0)
-    codes = codec.encode(Waveform(stereo, RATE))
-    expected = codec.decode(codes).samples
+    loaded = load_codec("mulaw", bandwidth=12.0, device="cpu")
+    stereo = given.samples if channels == loaded.channels else np.repeat(given.samples, 2, axis=0)
+    codes = loaded.encode(Waveform(stereo, RATE))
+    expected = loaded.decode(codes).samples
     if channels == 1:
         expected = expected.mean(axis=0, keepdims=True)
     assert np.array_equal(passed.samples, expected)
     scales = 0 if codes.scales is None else codes.scales.size
-    assert passed.bits == codes.codes.size * np.log2(codec.spec.codebook_size) + 32 * scales
+    assert passed.bits == codes.codes.size * np.log2(loaded.spec.codebook_size) + 32 * scales
+
+
+def test_bits_with_the_entropy_coder_that_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes all codes for equally likely gives their plain size, and at most two bytes
+    for each chunk."""
+    (system,), _ = open_systems(("mulaw",), (), "cpu")
+    given = bursts(2, 2.5)
+    plain = system.through(given, 12.0)
+    assert plain.entropy_bits is None
+    before = system.fingerprint
+    even = StaticPredictor.uniform(describe_codec("mulaw", bandwidth=24.0).sizes)
+    monkeypatch.setattr(codec, "shipped_for", lambda sha256: "even")
+    monkeypatch.setattr(codec, "shipped", lambda name: even)
+    coded = system.through(given, 12.0).entropy_bits
+    assert coded is not None and 0 <= coded - plain.bits <= 3 * 16
+    assert system.fingerprint != before
 
 
 def test_a_codec_has_its_own_bandwidths() -> None:

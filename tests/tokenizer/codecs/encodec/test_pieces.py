@@ -15,8 +15,11 @@ from transformers import EncodecModel
 
 from tokenizer.codecs import load_codec
 from tokenizer.codecs.base import Codec
+from tokenizer.codecs.encodec.arithmetic import exact_float32, one_thread
 from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.encodec.streams.lstm import SegmentedLstm
+from tokenizer.codecs.encodec.streams.reach import usual
+from tokenizer.codecs.encodec.streams.stack import parts_of
 from tokenizer.codecs.encodec.streams.tiled import TiledPieces
 from tokenizer.codecs.pieces import CodedPiece, Piece
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
@@ -176,6 +179,25 @@ def test_what_is_doubtful_is_settled_or_encoded_again(
         codec.encode_chunks([samples])[0].codes, one_shot(upstream, samples, KBPS[model])
     )
     assert (network.settled, network.repeated) > before
+
+
+def test_a_recordings_beginning_decides_as_all_of_it(
+    codec: Codec, upstream: Any, model: str
+) -> None:
+    network = codec._network  # type: ignore[attr-defined]
+    samples = noise(300 * HOP[model] + 5, 3)
+    with one_thread(), torch.inference_mode(), exact_float32():
+        expected = one_shot(upstream, samples, KBPS[model])
+        for frames in ([0], [7, 64], [200, 211], [300]):
+            found = network._beginning(np.ascontiguousarray(samples.T), frames)
+            assert np.array_equal(found.numpy(), expected[:, frames])
+
+
+def test_lengths_that_are_rounded_in_another_order_are_known(upstream: Any, model: str) -> None:
+    """Of the published shapes: for 512 frames of 24 kHz several threads gave other last bits."""
+    before, _, _ = parts_of(upstream.encoder)
+    assert not usual(before, 512 * HOP[model])
+    assert usual(before, 511 * HOP[model]) and usual(before, 513 * HOP[model])
 
 
 def test_samples_that_are_not_finite_are_refused(codec: Codec) -> None:

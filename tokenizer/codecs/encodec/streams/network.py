@@ -26,7 +26,7 @@ from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 
 PIECE_SECONDS = 20
 """of a piece of a long recording: an LSTM in segments gains by length"""
-REFERENCE_WINDOW = 90
+REFERENCE_WINDOW = 60
 """frames that the reference is run on at a time: what lies between its layers then stays in a
 core's cache"""
 
