@@ -58,10 +58,10 @@ def collect(folder: Path, design: Design, given: Sequence[str]) -> Collected:
     paths = _paths(folder, given)
     for path in sorted(paths, key=lambda one: one.suffix != ".jsonl"):  # what served ones have
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise Refused(f"larger than {MOST_BYTES >> 20} MiB")
-            if path.suffix == ".jsonl":
+            if path.suffix == ".jsonl":  # line by line
                 _served(path, design, found, sessions)
+            elif path.stat().st_size > MOST_BYTES:
+                raise Refused(f"larger than {MOST_BYTES >> 20} MiB")
             elif path.suffix == ".csv":
                 _exported(path, design, found)
             else:
@@ -176,11 +176,13 @@ def _exported(path: Path, design: Design, found: Collected) -> None:
 
 def _rename(raters: Sequence[Rater]) -> None:
     """Two who gave one name stay two."""
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for rater in raters:
-        taken[rater.name] = taken.get(rater.name, 0) + 1
-        if taken[rater.name] > 1:
-            rater.name = f"{rater.name} ({taken[rater.name]})"
+        given, number = rater.name, 1
+        while rater.name in taken:
+            number += 1
+            rater.name = f"{given} ({number})"
+        taken.add(rater.name)
 
 
 def rows(raters: Sequence[Rater], design: Design) -> Iterator[dict[str, Any]]:

@@ -132,7 +132,7 @@ def page(done: Analysis) -> str:
     names = sorted({line.system for line in done.lines if not rank(line.name)})
     systems = {name: number for number, name in enumerate(names)}
     style = files("pipelines.evaluating").joinpath("assets", "style.css").read_text("utf-8")
-    style += ".across { stroke: var(--soft); stroke-dasharray: 4 4; }"
+    style += ".plots { margin-top: 14px; } .across { stroke: var(--soft); stroke-dasharray: 4 4; }"
     body = [f"<h1>{escape(done.design.title)}</h1>"]
     body += [f"<p>{escape(line)}</p>" for line in _summary(done)]
     body += _legend(systems)

@@ -31,8 +31,9 @@ class Drawn:
 def chosen_systems(
     evaluation: Evaluation, folder: Path, options: MakeOptions
 ) -> tuple[tuple[Point, ...], tuple[str, ...]]:
-    """The points of the evaluation that are listened to, and the names of those without any audio:
-    a baseline has none at a bitrate that it does not come to.
+    """The points of the evaluation that are listened to, and the names of those with audio of less
+    than half of the excerpts that another has: a baseline has none at a bitrate that it does not
+    come to, and would take the excerpts with it.
 
     Raises:
         UsageError: there is none, or none of a name.
@@ -46,7 +47,9 @@ def chosen_systems(
             raise UsageError(f"--systems {name}: the evaluation has {names_of(points)}")
     if options.systems:
         points = tuple(p for p in points if {p.name, p.system} & set(options.systems))
-    heard = tuple(p for p in points if any((folder / AUDIO / p.name).glob("*.flac")))
+    counts = {p.name: len(list((folder / AUDIO / p.name).glob("*.flac"))) for p in points}
+    most = max(counts.values(), default=0)
+    heard = tuple(p for p in points if most and 2 * counts[p.name] >= most)
     if not heard:
         raise UsageError(
             f"{folder}: no audio of a system there ({names_of(points) or 'none'}): run "
