@@ -251,7 +251,8 @@ def report(options: argparse.Namespace, folder: Path) -> None:
         print("# `.ecdc` files beside the original tool's\n")
         print("    python -m benchmarks.ecdc FOLDER --original ENVIRONMENT/bin/python\n")
         print(
-            f"{machine()}; torch {torch.__version__}, {many(options.threads, 'thread')}; encodec {there.version}; seeded "
+            f"{machine()}; torch {torch.__version__}, {many(options.threads, 'thread')}; "
+            f"encodec {there.version}; seeded "
             "weights of the published shapes.\n"
         )
         print(

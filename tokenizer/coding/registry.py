@@ -39,7 +39,12 @@ class Shipped:
     """of the codec whose codes it was trained on"""
 
 
-SHIPPED: dict[str, Shipped] = {}
+SHIPPED: dict[str, Shipped] = {
+    "small": Shipped(
+        "tokenizer.coding.transformer.shipped:small",
+        "ad3f75abd250f0d5b1a4ab3eec218abad32eda6bf67ba78eb805e277a8888834",
+    )
+}
 """by name"""
 
 

@@ -80,18 +80,19 @@ def _encode(options: argparse.Namespace) -> int:
     from tokenizer.ecdc.tool import encode_file
 
     model = MODELS["encodec_48khz" if options.hq else "encodec_24khz"]
-    done = encode_file(
-        options.source,
-        options.target,
-        codec=options.codec or model.codec,
-        bandwidth=options.bandwidth,
-        language_model=options.lm,
-        device=options.device,
-        threads=options.threads,
-        downmix=options.downmix,
-        force=options.force,
-        watch=_watch(),
-    )
+    with _Count() as watch:
+        done = encode_file(
+            options.source,
+            options.target,
+            codec=options.codec or model.codec,
+            bandwidth=options.bandwidth,
+            language_model=options.lm,
+            device=options.device,
+            threads=options.threads,
+            downmix=options.downmix,
+            force=options.force,
+            watch=watch,
+        )
     _tell_encoded(done)
     return EXIT_OK
 
@@ -100,17 +101,18 @@ def _decode(options: argparse.Namespace) -> int:
     require_device(options.device)
     from tokenizer.ecdc.tool import decode_file
 
-    done = decode_file(
-        options.source,
-        options.target,
-        codec=options.codec,
-        language_model=options.lm,
-        device=options.device,
-        threads=options.threads,
-        rescale=options.rescale,
-        force=options.force,
-        watch=_watch(),
-    )
+    with _Count() as watch:
+        done = decode_file(
+            options.source,
+            options.target,
+            codec=options.codec,
+            language_model=options.lm,
+            device=options.device,
+            threads=options.threads,
+            rescale=options.rescale,
+            force=options.force,
+            watch=watch,
+        )
     _tell_decoded(done, options.rescale)
     return EXIT_OK
 
@@ -137,16 +139,22 @@ def _tell_decoded(done: Decoded, rescaled: bool) -> None:
         _note(f"clipped at {LIMIT}, the loudest sample was {done.peak:.3f}: --rescale avoids that")
 
 
-def _watch() -> Callable[[int], None] | None:
-    """On a terminal, frames are counted up."""
-    if not sys.stderr.isatty():
-        return None
+class _Count:
+    """Frames that the language model has done, counted up on a terminal."""
 
-    def tell(frames: int) -> None:
-        if frames % _FRAMES_BETWEEN == 0:
-            print(f"\rlanguage model: {frames:,} frames ", end="", file=sys.stderr, flush=True)
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
 
-    return tell
+    def __enter__(self) -> Callable[[int], None]:
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        if self._shows:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _tell(self, frames: int) -> None:
+        if self._shows and frames % _FRAMES_BETWEEN == 0:
+            print(f"\rlanguage model: {frames:,} frames", end="", file=sys.stderr, flush=True)
 
 
 def _note(text: str) -> None:

@@ -33,7 +33,8 @@ class CodecSystem(System):
         """
         self.name, self._codec, self._device, self._threads = name, spec, device, threads
         self.spec = describe_codec(spec)
-        self.words = f"{spec}: {self.spec.sample_rate:,} Hz, {self.spec.channels} ch"
+        what = "" if name == spec else f"{spec}, "
+        self.words = f"{what}{self.spec.sample_rate:,} Hz, {self.spec.channels} ch"
         self._loaded: dict[float, Codec] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from codecshards import (
     filter_codes,
     merge_codes,
     reshard_codes,
+    split_codes,
 )
 from pipelines.output.rows import Rows
 from pipelines.output.verify import verify
@@ -48,8 +49,8 @@ WRITES = ("PUT", "DELETE", "POST")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = make_rows(8, SPEC, longest=0.4)
-    out = write_output(tmp_path_factory.mktemp("store") / "out", rows, manifest=False)
+    rows = make_rows(4, SPEC, longest=0.4)
+    out = write_output(tmp_path_factory.mktemp("store") / "out", rows, shards=2, manifest=False)
     adopt_codes(str(out))
     return out
 
@@ -77,14 +78,14 @@ def texts(out: str) -> dict[str, str | None]:
 def table(tmp_path: Path) -> str:
     """One recording of the first shard, and one of the last."""
     path = tmp_path / "table.jsonl"
-    said = [{"id": f"folder/{n:05d}.wav", "text": f"corrected {n}"} for n in (0, 7)]
+    said = [{"id": f"folder/{n:05d}.wav", "text": f"corrected {n}"} for n in (0, 3)]
     path.write_text("".join(json.dumps(one) + "\n" for one in said))
     return str(path)
 
 
 def after_edits(made: Path) -> dict[str, Any]:
     rows = rows_of(sorted((made / "data").iterdir()))
-    for number in (0, 7):
+    for number in (0, 3):
         rows[f"folder/{number:05d}.wav"]["text"] = f"corrected {number}"
     return rows
 
@@ -100,29 +101,52 @@ def test_answers_that_fail_cost_an_edit_nothing(bucket: Bucket, made: Path, tmp_
     bucket.proxy.rule = by_turns(0.08)
     out = bucket.url("out")
     correct_codes(out, table(tmp_path))
-    drop_codes(out, ["folder/00003.wav"])
+    drop_codes(out, ["folder/00001.wav"])
     expected = after_edits(made)
-    del expected["folder/00003.wav"]
+    del expected["folder/00001.wav"]
     assert bucket.proxy.faults > 6
     bucket.proxy.rule = lambda request: None
     assert stored(bucket, "out") == expected and verify(out) == []
     assert not [key for key in bucket.keys("out/manifest/staging/") if key.endswith(".parquet")]
 
 
-def test_answers_that_fail_cost_new_folders_nothing(bucket: Bucket, made: Path) -> None:
-    bucket.upload(made, "out")
-    bucket.proxy.rule = by_turns(0.03)
-    out, whole = bucket.url("out"), rows_of(sorted((made / "data").iterdir()))
-    filter_codes(out, bucket.url("few"), where="text is not null")
-    filter_codes(out, bucket.url("rest"), where="text is null")
-    merge_codes([bucket.url("few"), bucket.url("rest")], bucket.url("both"))
+FEW, REST = "text is not null", "text is null"
+COMMANDS: dict[str, Callable[[str, str, list[str]], Any]] = {
+    "filter": lambda out, new, parts: filter_codes(out, new, where=FEW),
+    "merge": lambda out, new, parts: merge_codes(parts, new),
+    "split": lambda out, new, parts: split_codes(out, new, valid=0.5),
+    "reshard": lambda out, new, parts: reshard_codes(out, new, shuffle=5),
+}
+
+
+@pytest.fixture(scope="module")
+def parts(made: Path) -> list[Path]:
+    """The two halves of it that `filter` makes, on a disk."""
+    made_of = {made.with_name("few"): FEW, made.with_name("rest"): REST}
+    for new, where in made_of.items():
+        filter_codes(str(made), str(new), where=where)
+    return [*made_of]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_answers_that_fail_cost_new_folders_nothing(
+    bucket: Bucket, made: Path, parts: list[Path], command: str
+) -> None:
+    for part in parts if command == "merge" else [made]:
+        bucket.upload(part, part.name)
+    bucket.proxy.rule = by_turns(0.1)
+    sources = [bucket.url(part.name) for part in parts]
+    COMMANDS[command](bucket.url("out"), bucket.url("new"), sources)
     assert bucket.proxy.faults > 4
     bucket.proxy.rule = lambda request: None
-    assert stored(bucket, "both") == whole
-    assert verify(bucket.url("both")) == []
-    assert bucket.keys("both/manifest/staging/") == []
-    few = {id: row for id, row in whole.items() if row["text"] is not None}
-    assert stored(bucket, "few") == few and 0 < len(few) < len(whole)
+    rows = rows_of(sorted((made / "data").iterdir()))
+    if command == "filter":
+        rows = {id: row for id, row in rows.items() if row["text"] is not None}
+        assert 0 < len(rows) < 4
+    assert stored(bucket, "new") == rows and verify(bucket.url("new")) == []
+    assert bucket.keys("new/manifest/staging/") == []
+    splits = {key.rsplit("/", 1)[1].split("-")[0] for key in bucket.keys("new/data/")}
+    assert splits == ({"train", "valid"} if command == "split" else {"train"})
 
 
 def test_a_copy_is_adopted_on_a_failing_store(bucket: Bucket, made: Path) -> None:
@@ -155,7 +179,8 @@ class Gone:
 
 
 def steps(*some: int) -> list[int]:
-    """Writes at which the store goes; all of them with CODECSHARDS_KILL_ROUNDS."""
+    """Writes at which the store goes: by default one before the write that decides and one behind
+    it; all of them with CODECSHARDS_KILL_ROUNDS."""
     return list(range(1, 60)) if "CODECSHARDS_KILL_ROUNDS" in os.environ else [*some]
 
 
