@@ -24,7 +24,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="processes (default: one a core; 0: none)"
     )
     parser.add_argument(
-        "--shard-hours", type=float, metavar="H", help="audio a shard (default: 24; 240 with the weights of train-coder, which each has)"
+        "--shard-hours",
+        type=float,
+        metavar="H",
+        help="audio a shard (default: 24; 240 with the weights of train-coder, which each has)",
     )
     parser.add_argument("--shard-mb", type=float, metavar="MB", help="megabytes a shard instead")
     parser.add_argument("--quiet", action="store_true", help="no word of progress")

@@ -52,9 +52,8 @@ def _make(given: argparse.Namespace) -> int:
     for line in facts["notes"][:5]:
         print(f"  {printable(line)}")
     if facts["without_audio"]:
-        print(
-            f"with audio of few excerpts or none, and not heard: {', '.join(facts['without_audio'])}"
-        )
+        names = ", ".join(facts["without_audio"])
+        print(f"with audio of few excerpts or none, and not heard: {names}")
     for domain, count in facts["short_of"].items():
         print(f"{printable(domain)}: {many(count, 'excerpt')} of {options.excerpts}: no more there")
     for name, reason in list(facts["left_out"].items())[:5]:

@@ -56,6 +56,14 @@ class _Levels:
     moved: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def matched(self, off: float, where: str) -> float:
+        """Decibels to move a system by that is so many off its reference."""
+        moved = max(-_MOST_GAIN_DB, min(_MOST_GAIN_DB, off))
+        self.moved.append(abs(moved))
+        if moved != off:
+            self.notes.append(f"{where}: {off:.1f} dB off, and moved by {moved:g} dB")
+        return moved
+
 
 def make(evaluation: str, out: str, options: MakeOptions) -> Design:
     """Make a listening test of an evaluation's folder.
@@ -180,9 +188,8 @@ def _heard(
         else:
             heard = _read(source, stimulus.system, excerpt)[0][:, cut]
             if options.level_match and not silent:
-                moved = _matched(target - sound.loudness(heard, rate))
-                levels.moved.append(abs(moved))
-                gain += moved
+                where = f"{screen.id}, {excerpt.name}, {stimulus.system}"
+                gain += levels.matched(target - sound.loudness(heard, rate), where)
         gains[stimulus.id] = gain
         audio[stimulus.id] = sound.faded(heard, rate) * 10 ** (gain / 20)
     peak = max(float(np.abs(samples).max()) for samples in audio.values())
@@ -202,10 +209,6 @@ def _heard(
         stimuli,
     )
     return done, {name: samples * 10 ** (down / 20) for name, samples in audio.items()}, rate
-
-
-def _matched(decibels: float) -> float:
-    return max(-_MOST_GAIN_DB, min(_MOST_GAIN_DB, decibels))
 
 
 def _anchor(whole: Samples, rate: int, hertz: float, excerpt: Excerpt) -> Samples:
