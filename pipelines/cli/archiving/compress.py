@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--shard-hours",
         type=float,
         metavar="H",
-        help="audio a shard (default: 24; 240 with the weights of train-coder, which each has)",
+        help="audio a shard (default: 24, or 240 with weights of train-coder, which each has)",
     )
     parser.add_argument("--shard-mb", type=float, metavar="MB", help="megabytes a shard instead")
     parser.add_argument("--quiet", action="store_true", help="no word of progress")
