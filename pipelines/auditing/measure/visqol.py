@@ -9,6 +9,7 @@ where libsvm is not there (`svr`).
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -103,11 +104,10 @@ def _api(mode: str) -> Any:
             "pip install --no-deps visqol-python"
         ) from error
     if mode == "audio" and find_spec("libsvm") is None and find_spec("svmutil") is None:
-        from visqol import visqol_manager
-
         from pipelines.auditing.measure.svr import NumpyMapper
 
-        visqol_manager.SvrSimilarityToQualityMapper = NumpyMapper
+        manager: Any = import_module("visqol.visqol_manager")
+        manager.SvrSimilarityToQualityMapper = NumpyMapper
     api = package.VisqolApi()
     # The library says by itself which mapping of speech it takes.
     api.create(mode=mode)
