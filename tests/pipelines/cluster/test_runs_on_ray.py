@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from corpora import write_corpus
@@ -27,6 +28,8 @@ from stored_rows import by_id
 
 from pipelines import AuditOptions, audit
 from pipelines.decoding.many import decode_many
+from pipelines.evaluating.options import EvaluateOptions
+from pipelines.evaluating.run import evaluate
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect
 from pipelines.output.verify import verify
@@ -418,6 +421,35 @@ def test_an_audit_loses_nothing_with_a_node_and_an_actor(scene: Scene, tmp_path:
     error = process.communicate(timeout=240)[1]
     assert process.returncode == 0 and "trying again" in error, error
     assert json.loads(report.read_text())["recordings"] == expected
+
+
+def test_an_evaluation_has_the_same_figures_on_ray(scene: Scene, tmp_path: Path) -> None:
+    asked = EvaluateOptions(
+        codec=("mulaw",),
+        against=("opus",),
+        bandwidths=("24",),
+        excerpts=4,
+        seconds=1.0,
+        metrics=("si-snr",),
+        device="cpu",
+        quiet=True,
+    )
+    here, there = tmp_path / "here", tmp_path / "there"
+    evaluate(str(scene.corpus), options=replace(asked, report=str(here), workers=0))
+    on_ray = replace(asked, report=str(there), workers=None, address=scene.address)
+    evaluate(str(scene.corpus), options=on_ray)
+    first, second = (
+        pq.read_table(folder / "results.parquet")
+        .drop_columns(["encode_seconds", "decode_seconds"])
+        .to_pylist()
+        for folder in (here, there)
+    )
+    assert first == second and len(first) == 8
+    assert {path.name for path in (there / "audio").iterdir()} == {
+        "reference",
+        "mulaw-24",
+        "opus-24",
+    }
 
 
 SLOW = """
