@@ -11,7 +11,7 @@ from importlib.resources import files
 from pipelines.auditing.measure.registry import Better
 from pipelines.evaluating.folder import AUDIO, REFERENCE, Evaluation
 from pipelines.evaluating.measuring import MEASURED, Measured
-from pipelines.evaluating.plots import COLOURS, mark, plot
+from pipelines.evaluating.plots import legend, plot
 from pipelines.evaluating.summary import EVERYTHING, Line, Summary
 from pipelines.evaluating.tables import INTERVAL, cell, notes
 from pipelines.system.words import many
@@ -64,15 +64,7 @@ def _head(evaluation: Evaluation, systems: dict[str, int]) -> Iterator[str]:
     command = evaluation.facts.get("command")
     if command:
         yield f"<p><code>{escape(str(command))}</code></p>"
-    yield '<ul class="legend">'
-    for name, number in systems.items():
-        colour = COLOURS[number % len(COLOURS)]
-        yield (
-            f'<li><svg viewBox="0 0 30 14" aria-hidden="true"><g stroke="{colour}" '
-            f'fill="{colour}"><line x1="1" x2="29" y1="7" y2="7" stroke-width="2"/>'
-            f"{mark(number, 15, 7)}</g></svg>{escape(name)}</li>"
-        )
-    yield "</ul>"
+    yield from legend(systems)
 
 
 def _domains(summary: Summary) -> list[str]:

@@ -125,3 +125,16 @@ def mark(number: int, a: float, b: float) -> str:
     }[shape]
     points = " ".join(f"{a + dx:.1f},{b + dy:.1f}" for dx, dy in corners)
     return f'<polygon points="{points}"/>'
+
+
+def legend(systems: Mapping[str, int]) -> Iterator[str]:
+    """A list of systems, each by its number, with its colour and mark."""
+    yield '<ul class="legend">'
+    for name, number in systems.items():
+        colour = COLOURS[number % len(COLOURS)]
+        yield (
+            f'<li><svg viewBox="0 0 30 14" aria-hidden="true"><g stroke="{colour}" '
+            f'fill="{colour}"><line x1="1" x2="29" y1="7" y2="7" stroke-width="2"/>'
+            f"{mark(number, 15, 7)}</g></svg>{escape(name)}</li>"
+        )
+    yield "</ul>"

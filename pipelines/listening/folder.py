@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.evaluating.folder import write_file
 from pipelines.system.places import is_remote
-from tokenizer.errors import OutputError, UsageError
+from tokenizer.errors import UsageError
 
 FORMAT = 1
 DESIGN, RATERS, PAGE, RATINGS, SERVED = "test.json", "raters.csv", "page", "ratings", "served.jsonl"
@@ -170,7 +171,7 @@ def write_raters(folder: Path, count: int) -> None:
         f"{number},{token},?token={token},index.html?rater={number}"
         for number, token in enumerate(tokens, 1)
     ]
-    write_bytes(folder / RATERS, ("\n".join(lines) + "\n").encode())
+    write_file(folder / RATERS, ("\n".join(lines) + "\n").encode())
     (folder / RATERS).chmod(0o600)
 
 
@@ -180,23 +181,7 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file as a whole.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    staged = path.with_name(f".{path.name}.staged")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_bytes(data)
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode())
 
 
 def names_of(points: Sequence[Point]) -> str:

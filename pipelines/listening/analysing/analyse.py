@@ -9,6 +9,7 @@ from io import BytesIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.evaluating.folder import write_file
 from pipelines.listening.analysing import ratings, report
 from pipelines.listening.analysing.ratings import Collected, collect
 from pipelines.listening.analysing.screening import Verdict, screen_raters
@@ -18,7 +19,6 @@ from pipelines.listening.folder import (
     Design,
     local_folder,
     read_design,
-    write_bytes,
     write_json,
 )
 from pipelines.listening.options import AnalyseOptions
@@ -87,10 +87,10 @@ def analyse(test: str, given: Sequence[str], options: AnalyseOptions) -> Analysi
     table = pa.Table.from_pylist([{**row, "kept": row["rater"] in kept} for row in rows], _SCHEMA)
     file = BytesIO()
     pq.write_table(table, file)
-    write_bytes(out / "ratings.parquet", file.getvalue())
+    write_file(out / "ratings.parquet", file.getvalue())
     write_json(out / "analysis.json", _json(done))
-    write_bytes(out / "table.md", done.table.encode("utf-8", "backslashreplace"))
-    write_bytes(out / "index.html", report.page(done).encode("utf-8", "backslashreplace"))
+    write_file(out / "table.md", done.table.encode("utf-8", "backslashreplace"))
+    write_file(out / "index.html", report.page(done).encode("utf-8", "backslashreplace"))
     if not kept:
         first = next(verdict for verdict in verdicts)
         raise UsageError(

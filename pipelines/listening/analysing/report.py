@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from pipelines.evaluating.plots import COLOURS, mark
+from pipelines.evaluating.plots import legend
 from pipelines.listening.analysing.plot import plot
 from pipelines.listening.analysing.statistics import Mean
 from pipelines.listening.analysing.summary import Line, rank
@@ -135,7 +135,7 @@ def page(done: Analysis) -> str:
     style += ".plots { margin-top: 14px; } .across { stroke: var(--soft); stroke-dasharray: 4 4; }"
     body = [f"<h1>{escape(done.design.title)}</h1>"]
     body += [f"<p>{escape(line)}</p>" for line in _summary(done)]
-    body += _legend(systems)
+    body += legend(systems)
     body.append('<div class="plots">')
     for domain in dict.fromkeys(line.domain for line in done.lines):
         drawn = plot([line for line in done.lines if line.domain == domain], systems, domain)
@@ -163,15 +163,3 @@ def page(done: Analysis) -> str:
         + "\n".join(body)
         + "\n</main></body></html>\n"
     )
-
-
-def _legend(systems: dict[str, int]) -> Iterator[str]:
-    yield '<ul class="legend">'
-    for name, number in systems.items():
-        colour = COLOURS[number % len(COLOURS)]
-        yield (
-            f'<li><svg viewBox="0 0 30 14" aria-hidden="true"><g stroke="{colour}" '
-            f'fill="{colour}"><line x1="1" x2="29" y1="7" y2="7" stroke-width="2"/>'
-            f"{mark(number, 15, 7)}</g></svg>{escape(name)}</li>"
-        )
-    yield "</ul>"

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluating import folder as evaluations
-from pipelines.evaluating.folder import Evaluation, Excerpt, read_audio_file, read_evaluation
+from pipelines.evaluating.folder import (
+    Evaluation,
+    Excerpt,
+    read_audio_file,
+    read_evaluation,
+    write_file,
+)
 from pipelines.listening.folder import (
     ANCHOR,
     DESIGN,
@@ -30,7 +36,6 @@ from pipelines.listening.folder import (
     Screen,
     Stimulus,
     local_folder,
-    write_bytes,
     write_json,
     write_raters,
 )
@@ -235,7 +240,7 @@ def _page_sink(folder: Path) -> Sink:
             for name, samples in sorted(audio.items())
         }
         text = f'LOADED("{screen.id}", {json.dumps(value, separators=(",", ":"))});\n'
-        write_bytes(folder / PAGE / "audio" / f"{screen.id}.js", text.encode())
+        write_file(folder / PAGE / "audio" / f"{screen.id}.js", text.encode())
 
     return write
 
@@ -258,11 +263,11 @@ def _write_page(folder: Path, design: Design, options: MakeOptions) -> None:
         },
     }
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    write_bytes(folder / PAGE / "test.js", f"window.TEST = {text};\n".encode())
-    write_bytes(folder / PAGE / "server.js", b"window.SERVED = false;\n")
+    write_file(folder / PAGE / "test.js", f"window.TEST = {text};\n".encode())
+    write_file(folder / PAGE / "server.js", b"window.SERVED = false;\n")
     for name in (*ASSETS, "index.html"):
         content = files("pipelines.listening").joinpath("assets", name).read_bytes()
-        write_bytes(folder / PAGE / name, content)
+        write_file(folder / PAGE / name, content)
 
 
 def _identity(screens: Sequence[Screen], options: MakeOptions) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.listening.folder import REFERENCE, Design, Screen, write_bytes
+from pipelines.evaluating.folder import write_file
+from pipelines.listening.folder import REFERENCE, Design, Screen
 from pipelines.listening.making.sound import Samples, encoded
 
 _ASKED = (
@@ -31,7 +32,7 @@ def sink(folder: Path) -> Callable[[Screen, Mapping[str, Samples], int], None]:
     def write(screen: Screen, audio: Mapping[str, Samples], rate: int) -> None:
         for stimulus in screen.stimuli:
             path = folder / _AUDIO / screen.id / f"{stimulus.system}.wav"
-            write_bytes(path, encoded(audio[stimulus.id], rate, "WAV"))
+            write_file(path, encoded(audio[stimulus.id], rate, "WAV"))
 
     return write
 
@@ -58,7 +59,7 @@ def write_config(folder: Path, design: Design) -> None:
         ],
     }
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    write_bytes(folder / "configs" / "codecshards.yaml", text.encode())
+    write_file(folder / "configs" / "codecshards.yaml", text.encode())
 
 
 def _page(screen: Screen, name: str) -> dict[str, Any]:
