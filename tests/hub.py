@@ -243,7 +243,12 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        """Raises `ConnectionAbortedError` where the client died before it had sent all."""
+        announced = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(announced)
+        if len(body) < announced:
+            raise ConnectionAbortedError
+        return body
 
     def _answer(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(status, json.dumps(value).encode(), headers or {})
