@@ -26,8 +26,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "pipelines.corpus.reader_process"
-BESIDES = ("soundfile", "soxr")
-"""what else decoders import, once they have a recording"""
+BESIDES = (
+    "av.subtitles.stream",
+    "numpy.ma",
+    "pipelines.corpus.sources.folder",
+    "pipelines.corpus.sources.parquet",
+    "pipelines.corpus.sources.table_file",
+    "pipelines.corpus.sources.tar",
+    "soundfile",
+    "soxr",
+)
+"""what else decoders import, once they have their settings and a recording"""
 MOST_BYTES = 1 << 20
 
 
@@ -41,7 +50,7 @@ class WarmDecoders:
         self._socket: socket.socket | None = None
         self._asking = threading.Lock()
 
-    def Popen(  # noqa: N802
+    def Popen(
         self,
         command: Sequence[str],
         *,
@@ -96,9 +105,9 @@ class Forked:
     """What decoders' owners use of `subprocess.Popen`, of a process that is another's child."""
 
     def __init__(self, pid: int, errors: int, status: int) -> None:
-        self.pid, self.stderr = pid, open(errors, "rb")  # noqa: PTH123
+        self.pid, self.stderr = pid, open(errors, "rb")
         self.returncode: int | None = None
-        self._status = open(status, "rb")  # noqa: PTH123
+        self._status = open(status, "rb")
         self._reading = threading.Lock()
 
     def wait(self) -> int:
