@@ -257,6 +257,40 @@ def test_a_damaged_chunk_costs_itself(own: Path, before: Path, capsys) -> None:
     assert lacks.max() < 1e-6 < np.abs(sound[:STRIDE]).max()
 
 
+def test_other_commands_say_what_is_damaged_in_a_line(own: Path, before: Path, capsys) -> None:
+    """None gives a wrong code, or a traceback; those that name no chunk say who does."""
+    flip(own, "DATA", 0, 30)
+    flip(own, "DATA", 1, 16 + 380)
+    (ids := own.parent / "ids").write_text(f"{IDS[2]}\n")
+    new, name = str(own.parent / "made"), file_of(own).name
+    for command in (
+        ["filter", str(own), new, "--where", "seconds > 2"],
+        ["split", str(own), new, "--valid", "0.4", "--quiet"],
+        ["reshard", str(own), new, "--format", "parquet"],
+        ["merge", str(own), str(before), new, "--prefix"],
+        ["edit", str(own), "--drop", str(ids), "--quiet"],
+        ["export", str(own), new, "--to", "arrow", "--quiet"],
+        ["decode", str(own), IDS[0], "-o", str(own.parent / "0.wav")],
+        ["inspect", str(own), "--entropy"],
+    ):
+        assert main(command) == 1, command
+        (line,) = capsys.readouterr().err.splitlines()
+        named = f"recording {IDS[0]}: chunk 0 of 4 (from 0) cannot be read, at byte" in line
+        assert name in line and (named or "codecshards verify" in line), line
+        shutil.rmtree(new, ignore_errors=True)
+    assert main(["decode", str(own), "--all", "--to", new, "--workers", "0", "--quiet"]) == 3
+    assert "codecshards verify" in capsys.readouterr().err
+    with pytest.raises(ShardError, match="expand --allow-damaged"):
+        list(CodesDataset(own))
+    bare = own.parent / "bare"
+    shutil.copytree(own / "data", bare / "data")
+    assert main(["verify", str(bare)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("cannot be read, at byte") == 2 and IDS[0] in said and IDS[1] in said
+    assert main(["adopt", str(bare), "--quiet"]) == 1
+    assert f"recording {IDS[0]}: chunk 0 of 4" in capsys.readouterr().err
+
+
 def test_what_is_marked_stays_marked(own: Path, before: Path) -> None:
     """Made an archive again, and damaged once more."""
     flip(own, "DATA", 0, 30)
