@@ -209,6 +209,8 @@ class _Checker:
         yield from flags.problems(record.flags)
         if quality.figures() != record.quality:
             yield "its columns of quality are not spread as was committed"
+        if record.scales and stats.scale_figures != record.scales:
+            yield "the scales of its chunks are not spread as was committed"
         yield from _fates(planned, ids, failed)
 
     def _row(self, row: Row) -> Iterator[str]:
