@@ -50,7 +50,7 @@ def read_state(state: Any) -> tuple[Cursor, int, tuple[int, int] | None]:
         isinstance(state.get("of"), Mapping)
         and isinstance(pair, list | tuple)
         and len(pair) == 2
-        and all(isinstance(one, Integral) and one >= 0 for one in (*numbers, *pair))
+        and all(isinstance(one, Integral) and int(one) >= 0 for one in (*numbers, *pair))
         and pair[0] < pair[1]
     )
     if not whole:
