@@ -78,7 +78,8 @@ class RemoteStorage(Storage):
         with self._told("written", to):
             try:
                 self._look_again()
-                self._fs.copy(self._path(name), self._path(to))
+                # Not `copy`, for which a name may be a pattern.
+                self._fs.cp_file(self._path(name), self._path(to))
             except MissingBucket:
                 raise
             except FileNotFoundError:

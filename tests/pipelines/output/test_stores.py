@@ -169,6 +169,16 @@ def test_what_others_write_after_a_listing_is_read_and_moved(bucket: Bucket) -> 
     assert out.move("manifest/staging/c", "data/c") and bucket.get("out/data/c") == b"c"
 
 
+@pytest.mark.parametrize("name", ["q?x", "[a]*", "a b+c%20d", "o#1", "ö/{b}"])
+def test_a_folder_of_any_name_is_no_pattern(bucket: Bucket, name: str) -> None:
+    bucket.put("qax/manifest/staging/a", b"another's")
+    out = open_storage(bucket.url(name))
+    assert out.create("manifest/staging/a", b"a") and out.read("manifest/staging/a") == b"a"
+    assert out.move("manifest/staging/a", "data/a") and not out.move("manifest/staging/a", "data/b")
+    assert bucket.keys(name) == [f"{name}/data/a"] and bucket.get(f"{name}/data/a") == b"a"
+    assert out.list("data") == ["a"] and out.find("data") == {"a": 1}
+
+
 def test_small_files_are_read_by_one_request_each(bucket: Bucket) -> None:
     out = open_storage(bucket.url("out"))
     for number in range(3):
