@@ -178,9 +178,15 @@ class _Checker:
     ) -> Iterator[str]:
         stats, ids, flags, quality = ShardStats(), [], Flags(), Values()
         recordings = {recording.id: recording for recording in planned or ()}
+        said = None
         try:
             with Path(path).open("rb") as file:
-                for row in self.format.read(file, name):
+                for row in self.format.salvage(file, name):
+                    if not isinstance(row, Row):
+                        if row.message != said:  # rows that lie together are lost for one reason
+                            yield f"{name}: damaged: {row.message}"
+                        said = row.message
+                        continue
                     ids.append(row.id)
                     yield from self._row(row)
                     if row.id in recordings:
@@ -196,6 +202,8 @@ class _Checker:
                 footer = self.format.footer(file, name)
         except ShardError as error:
             yield str(error)
+            return
+        if said is not None:
             return
         for what in ("rows", "frames", "chunks", "num_samples"):
             if getattr(stats, what) != getattr(record, what):
