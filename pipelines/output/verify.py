@@ -34,6 +34,8 @@ from tokenizer.codecs.base import split
 from tokenizer.errors import ManifestError, ShapeError, ShardError
 from tokenizer.types import Recording
 
+_SHOWN = 5
+"""shards that are named where many are missing"""
 Planned = Sequence[Recording] | None
 """what was planned for a shard; None where the plan is damaged"""
 
@@ -84,15 +86,11 @@ def verify(out: str) -> list[Problem]:
     except ManifestError as error:
         return [*problems, Problem(EDITS, str(error))]
     staged: dict[str, str] = {}
+    missing: list[str] = []
     fingerprints = manifest.fingerprints()
     for name, record in manifest.records_of([*fingerprints]):
         if record is None:
-            problems.append(
-                Problem(
-                    name,
-                    "not committed: the run is unfinished, run the same command again to go on",
-                )
-            )
+            missing.append(name)
             continue
         if isinstance(record, ShardError):
             problems.append(Problem(name, str(record)))
@@ -100,6 +98,7 @@ def verify(out: str) -> list[Problem]:
         if record.staged is not None:
             staged[record.staged] = name
         problems += checker.shard(name, planned.get(name), record, fingerprints[name])
+    problems += _unfinished(missing, len(fingerprints))
     plans = [place for one in generations[1:] for place in (generation_name(one.number), one.place)]
     found = strangers(storage, checker.format, [*fingerprints], staged, plans)
     return problems + [Problem(name, reason) for name, reason in found]
@@ -222,6 +221,8 @@ class _Checker:
         yield from flags.problems(record.flags)
         if quality.figures() != record.quality:
             yield "its columns of quality are not spread as was committed"
+        if record.scales and stats.scale_figures != record.scales:
+            yield "the scales of its chunks are not spread as was committed"
         yield from _fates(planned, ids, failed)
 
     def _row(self, row: Row) -> Iterator[str]:
@@ -272,6 +273,18 @@ def _counts(stats: ShardStats, record: CommitRecord) -> Iterator[str]:
         return
     if stats.counts is None or not np.array_equal(stats.counts, committed):
         yield "its codes do not occur as often as was committed"
+
+
+def _unfinished(missing: Sequence[str], planned: int) -> list[Problem]:
+    """The first shards that are not committed, and how many there are."""
+    found = [
+        Problem(name, "not committed: the run is unfinished, run the same command again to go on")
+        for name in missing[:_SHOWN]
+    ]
+    if len(missing) > _SHOWN:
+        more = f"{len(missing):,} of {planned:,} shards in all"
+        found.append(Problem(f"{len(missing) - _SHOWN:,} more", f"not committed: {more}"))
+    return found
 
 
 def _pending(manifest: Manifest) -> list[Problem]:

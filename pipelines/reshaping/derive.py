@@ -282,6 +282,7 @@ class _Derivation:
             codebook_counts=pack_counts(stats.counts),
             footer=footer,
             groups=stats.groups,
+            scales=stats.scale_figures,
             quality=sums.quality.figures(),
         )
 

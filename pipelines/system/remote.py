@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import IO, Any, Literal, TypeVar, cast
 
 import fsspec
@@ -222,7 +223,18 @@ def _beating(patience: float) -> Iterator[None]:
 
 
 _CALLS = frozenset(
-    {"cat_file", "copy", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"}
+    {
+        "cat_file",
+        "cp_file",
+        "exists",
+        "find",
+        "info",
+        "ls",
+        "pipe_file",
+        "put_file",
+        "rm_file",
+        "size",
+    }
 )
 _CONNECTIONS = 64
 """of one process to a store; botocore's own are 10"""
@@ -267,6 +279,14 @@ class RemoteFileSystem:
             if name in _LISTING and isinstance(error, MissingBucket | PermissionError):
                 raise self._blame.setup(f"{self._uri}: {_refusal(error)}") from error
             raise
+
+    def cat_whole(self, path: str) -> bytes:
+        """An object's content by one request. s3fs asks for its size before, to fetch a large one
+        in parts, and takes a listing's word for it."""
+        cat: Any = getattr(self._fs(), "_cat_file", None)
+        knows = cat is not None and "max_concurrency" in signature(cat).parameters
+        content: bytes = self._call("cat_file", path, **({"max_concurrency": 1} if knows else {}))
+        return content
 
     def remove_tagged(self, path: str, tag: str | None) -> bool:
         """Remove an object if it still has this ETag; whether it is gone by this. S3's conditional

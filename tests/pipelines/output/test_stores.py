@@ -144,6 +144,51 @@ def test_a_put_whose_answer_is_lost_has_succeeded(bucket: Bucket, fault: Fault) 
     assert not storage.create("a", b"theirs") and bucket.get("out/a") == b"ours"
 
 
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+def test_a_put_whose_answer_is_lost_has_succeeded_beside_files_that_were_listed(
+    bucket: Bucket, fault: Fault
+) -> None:
+    """A client that remembers the listing would say that the object is not there, and so that
+    another writer's is."""
+    out = open_storage(bucket.url("out"))
+    assert out.create("manifest/edits/00001.json", b"first")
+    assert out.list("manifest/edits") == ["00001.json"]
+    seen = iter([fault])
+    bucket.proxy.rule = lambda request: next(seen, None) if request.conditional else None
+    assert out.create("manifest/edits/00002.json", b"second") and bucket.proxy.faults == 1
+
+
+def test_what_others_write_after_a_listing_is_read_and_moved(bucket: Bucket) -> None:
+    out = open_storage(bucket.url("out"))
+    out.write("manifest/staging/a", b"a")
+    assert out.list("manifest/staging") == ["a"]
+    bucket.put("out/manifest/staging/b", b"b")
+    assert out.read("manifest/staging/b") == b"b"
+    assert out.list("manifest/staging") == ["a", "b"]
+    bucket.put("out/manifest/staging/c", b"c")
+    assert out.move("manifest/staging/c", "data/c") and bucket.get("out/data/c") == b"c"
+
+
+@pytest.mark.parametrize("name", ["q?x", "[a]*", "a b+c%20d", "o#1", "ö/{b}"])
+def test_a_folder_of_any_name_is_no_pattern(bucket: Bucket, name: str) -> None:
+    bucket.put("qax/manifest/staging/a", b"another's")
+    out = open_storage(bucket.url(name))
+    assert out.create("manifest/staging/a", b"a") and out.read("manifest/staging/a") == b"a"
+    assert out.move("manifest/staging/a", "data/a") and not out.move("manifest/staging/a", "data/b")
+    assert bucket.keys(name) == [f"{name}/data/a"] and bucket.get(f"{name}/data/a") == b"a"
+    assert out.list("data") == ["a"] and out.find("data") == {"a": 1}
+
+
+def test_small_files_are_read_by_one_request_each(bucket: Bucket) -> None:
+    out = open_storage(bucket.url("out"))
+    for number in range(3):
+        out.write(f"manifest/commits/{number}.json", b"x")
+    names = [f"manifest/commits/{name}" for name in out.list("manifest/commits")]
+    before = len(bucket.proxy.seen)
+    assert list(out.read_all(names)) == [b"x"] * 3
+    assert [one.method for one in bucket.proxy.seen[before:]] == ["GET"] * 3
+
+
 def test_a_put_that_another_writer_was_before_has_failed_whatever_is_lost(bucket: Bucket) -> None:
     bucket.put("out/a", b"theirs")
     seen = iter([Fault(done=True, lost=True), Fault(status=503, code="SlowDown")])
