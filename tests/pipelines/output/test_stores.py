@@ -652,6 +652,26 @@ def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
     }
 
 
+ODD = ["x::y.wav", "zip::a.wav", "a b+c.wav", "50%.wav", "q?.wav", "h#.wav", "[b]*.wav", "ö.wav"]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_objects_of_any_name_are_recordings(bucket: Bucket, tmp_path: Path, listed: bool) -> None:
+    """In a folder, and in a list."""
+    soundfile.write(tmp_path / "a.wav", sound(4_000).samples.T, 48_000)
+    for name in ODD:
+        bucket.put(f"in/{name}", (tmp_path / "a.wav").read_bytes())
+    source = bucket.url("in")
+    if listed:
+        source = bucket.url("in/list.jsonl")
+        bucket.put(
+            "in/list.jsonl", "".join(json.dumps({"path": one}) + "\n" for one in ODD).encode()
+        )
+    tokenize_corpus(config(source), str(tmp_path / "out"), HERE)
+    found = rows(sorted((tmp_path / "out" / "data").glob("*")))
+    assert {id.rsplit("/", 1)[-1] for id in found} == set(ODD)
+
+
 def test_every_command_works_on_an_output_on_s3(
     bucket: Bucket,
     corpus: Path,
