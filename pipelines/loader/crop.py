@@ -19,11 +19,6 @@ from tokenizer.errors import UsageError
 _SALT = 0xC409
 
 
-def is_whole(value: object, least: int | None = None) -> bool:
-    """Whether a value is a whole number of any library's, and not below `least`."""
-    return isinstance(value, Integral) and (least is None or int(value) >= least)
-
-
 @dataclass(frozen=True, slots=True)
 class Crop:
     """How much of each recording, and from where.
@@ -47,7 +42,7 @@ class Crop:
             isinstance(self.seconds, Real) and isfinite(self.seconds) and self.seconds > 0
         ):
             raise UsageError(f"Crop(seconds={self.seconds!r}): give a number above 0")
-        if self.chunks is not None and not is_whole(self.chunks, 1):
+        if self.chunks is not None and not (isinstance(self.chunks, Integral) and self.chunks > 0):
             raise UsageError(f"Crop(chunks={self.chunks!r}): give 1 or more")
 
     def units(self, spec: CodecSpec) -> int:

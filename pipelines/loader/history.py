@@ -4,10 +4,10 @@ taken, appends and edits, for people."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from pipelines.loader.batching import Cursor
-from pipelines.loader.crop import is_whole
 from pipelines.loader.dataset import CodesDataset
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.since import changes_since
@@ -50,7 +50,7 @@ def read_state(state: Any) -> tuple[Cursor, int, tuple[int, int] | None]:
         isinstance(state.get("of"), Mapping)
         and isinstance(pair, list | tuple)
         and len(pair) == 2
-        and all(is_whole(one, 0) for one in (*numbers, *pair))
+        and all(isinstance(one, Integral) and int(one) >= 0 for one in (*numbers, *pair))
         and pair[0] < pair[1]
     )
     if not whole:

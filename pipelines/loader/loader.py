@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from pipelines.loader.batching import (
     Pack,
     PackPlanner,
 )
-from pipelines.loader.crop import Crop, is_whole
+from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
 from pipelines.loader.history import STATE_VERSION, history_of, read_state, said_since
 from pipelines.loader.patterns import EachChannel, Parallel, Pattern
@@ -99,9 +100,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         workers: int = 0,
         pin_memory: bool | None = None,
     ) -> None:
-        _check_numbers(epochs=epochs, steps=steps, batch_size=batch_size)
-        if not is_whole(seed):
-            raise UsageError(f"seed={seed!r}: give a whole number")
+        _check_numbers(seed, epochs=epochs, steps=steps, batch_size=batch_size)
         _check_text(fields, crop)
         mixture = data if isinstance(data, Mixture) else mix({data: 1})
         if threads is None:
@@ -388,7 +387,9 @@ def _check_text(fields: Sequence[str], crop: Crop | None) -> None:
         )
 
 
-def _check_numbers(**numbers: int | None) -> None:
+def _check_numbers(seed: Any, **numbers: Any) -> None:
+    if not isinstance(seed, Integral):
+        raise UsageError(f"seed={seed!r}: give a whole number")
     for name, value in numbers.items():
-        if value is not None and not is_whole(value, 1):
+        if value is not None and (not isinstance(value, Integral) or value < 1):
             raise UsageError(f"{name}={value!r}: give 1 or more, or None")

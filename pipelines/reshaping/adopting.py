@@ -221,6 +221,7 @@ class _Adoption:
             codebook_counts=pack_counts(stats.counts),
             footer=footer,
             groups=stats.groups,
+            scales=stats.scale_figures,
             quality=sums.quality.figures(),
         )
 

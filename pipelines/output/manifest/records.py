@@ -61,6 +61,9 @@ class CommitRecord:
     footer: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     """how the columns of quality are spread: `pipelines.output.quality.figures`"""
+    scales: tuple[float, ...] = ()
+    """how the scales of its chunks are spread, `pipelines.output.manifest.spread.Figures`; empty
+    where there are none, and in records of before"""
     groups: tuple[int, ...] = ()
     """rows of each recording, in order, where channels are rows of their own; empty where every row
     is a recording"""
@@ -116,6 +119,8 @@ class CommitRecord:
             del values["groups"]
         if not self.quality:
             del values["quality"]
+        if not self.scales:
+            del values["scales"]
         if not self.edited:
             del values["edited"]
         return seal(values)
@@ -132,7 +137,8 @@ class CommitRecord:
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
             groups = tuple(int(rows) for rows in values.pop("groups", ()))
             edited = tuple(str(name) for name in values.pop("edited", ()))
-            return cls(failures=failures, groups=groups, edited=edited, **values)
+            scales = tuple(float(value) for value in values.pop("scales", ()))
+            return cls(failures=failures, groups=groups, edited=edited, scales=scales, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
@@ -161,6 +167,8 @@ class Totals:
     """failures in the others"""
     measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
     """of shards with columns of quality: what these are, and how they are spread"""
+    scales: list[tuple[float, ...]] = field(default_factory=list)
+    """of each shard: `CommitRecord.scales`"""
     splits: Counter[str] = field(default_factory=Counter)
     """rows by split"""
 
@@ -183,6 +191,7 @@ class Totals:
         self.dropped += record.dropped
         if "quality" in record.footer:
             self.measured.append((record.footer["quality"], record.quality))
+        self.scales.append(record.scales)
         self.kinds.update(failure.kind for failure in record.failures)
         of_shard = record.errors or record.failures
         if of_shard and (not self.first or (record.errors and not failed)):
