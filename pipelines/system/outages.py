@@ -28,6 +28,7 @@ class Verdict(NamedTuple):
 _OUTAGE_CODES = {
     "ConditionalRequestConflict",
     "InternalError",
+    "NoSuchUpload",
     "OperationAborted",
     "RequestTimeout",
     "ServiceUnavailable",
@@ -35,6 +36,7 @@ _OUTAGE_CODES = {
     "Throttling",
     "ThrottlingException",
 }
+"""a large file's upload that the store does not know any more is begun anew, too"""
 _CREDENTIAL_CODES = {
     "ExpiredToken",
     "InvalidAccessKeyId",

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from botocore.exceptions import ClientError
 from corpora import write_corpus
 from s3 import Bucket, Fault, Request, forget_clients
 from sounds import sound
@@ -549,6 +550,10 @@ def test_other_clients_errors_are_judged_by_their_status() -> None:
         "answer",
         "answer",
     ]
+    gone = {"Error": {"Code": "NoSuchUpload"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    missing = FileNotFoundError("as s3fs has it")
+    missing.__cause__ = ClientError(gone, "CompleteMultipartUpload")
+    assert judge(missing, "s3://b/x").kind == "outage"
     assert judge(ConnectionResetError(104, "reset"), "x://y").kind == "outage"
     assert judge(socket.gaierror(-2, "unknown"), "x://y") == ("outage", "unknown", False)
     assert (
