@@ -15,6 +15,7 @@ from tokenizer.errors import FailureKind, RecordingError
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 """the beginning of a URL, perhaps a chained one (`simplecache::s3://…`); `Artist :: Title.mp3` is
 none"""
+_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::|.*::[A-Za-z][A-Za-z0-9+.-]*://", re.DOTALL)
 _LOCAL = ("file", "local")
 
 
@@ -30,6 +31,12 @@ def scheme(name: str) -> str | None:
 def is_remote(uri: str) -> bool:
     """Whether a name is a URL that fsspec opens, not a local file."""
     return (scheme(uri) or "file") not in _LOCAL
+
+
+def is_chain(uri: str) -> bool:
+    """Whether a URL is of one file system in another (`simplecache::s3://…`, `zip://a::s3://…`); an
+    object's name may have such colons too."""
+    return _CHAIN.match(uri) is not None
 
 
 def local_path(name: str) -> str:
