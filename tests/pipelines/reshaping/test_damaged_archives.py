@@ -19,7 +19,9 @@ from loader_data import make_row, write_output
 from stored_rows import by_id, codes_of, stored_rows
 
 from codecshards import CodesDataset, compress_codes, expand_codes, filter_codes, tokenize
+from pipelines.auditing.judge.causes import stuck_chunks
 from pipelines.cli.main import main
+from pipelines.output.export_audio import find_row
 from pipelines.output.formats.base import Lost, Partial
 from pipelines.output.formats.coded import writer
 from pipelines.output.formats.coded.writer import CodedFormat
@@ -130,7 +132,7 @@ def test_no_wrong_byte_passes_unsaid(archive: Path, before: Path) -> None:
     content, wanted = file_of(archive).read_bytes(), stored_rows(before)
     places = sections(content)
     seen: dict[str, set[str]] = {}
-    for at in range(0, len(content), 7):
+    for at in range(0, len(content), 11):
         tag = next(name for name, start, end in places if start <= at < end)
         wrong = bytearray(content)
         wrong[at] ^= 1 << at % 8
@@ -165,6 +167,30 @@ def test_no_wrong_byte_passes_unsaid(archive: Path, before: Path) -> None:
         "INDX": {"nothing"},
         "TAIL": {"nothing"},
     }
+
+
+def test_two_wrong_bytes_pass_no_better(archive: Path, before: Path) -> None:
+    """Without the index, blocks are found by what else is damaged."""
+    content = file_of(archive).read_bytes()[:-24]
+    wanted = {row["id"]: row for row in stored_rows(before)}
+    places = sections(content)
+    given: dict[str, set[int]] = {}
+    for at in range(0, len(content), 23):
+        tag = next(name for name, start, end in places if start <= at < end)
+        wrong = bytearray(content)
+        wrong[at] ^= 1 << at % 8
+        try:
+            found = list(CodedFormat(partial=True).salvage(io.BytesIO(bytes(wrong)), "x"))
+        except ShardError:
+            assert tag in ("HEAD", "CODR")
+            continue
+        whole = [one.row if isinstance(one, Partial) else one for one in found]
+        rows = [one for one in whole if isinstance(one, Row)]
+        assert [row.id for row in rows] == [id for id in IDS if id in {row.id for row in rows}]
+        for row in rows:
+            require_honest(as_stored(row), dict(row.meta), wanted[row.id])
+        given.setdefault(tag, set()).add(len(rows))
+    assert given == {"MAGIC": {3}, "ROWS": {2}, "SEGS": {2}, "DATA": {3}, "INDX": {3}}
 
 
 def test_what_is_cut_off_gives_what_is_there(archive: Path, before: Path) -> None:
@@ -246,6 +272,8 @@ def test_a_damaged_chunk_costs_itself(own: Path, before: Path, capsys) -> None:
         assert mark[0]["bytes"][0] <= byte < mark[0]["bytes"][1]
     rows = {sample.id: sample for sample in CodesDataset(new)}
     assert np.array_equal(rows[IDS[0]].codes, codes_of(stored_rows(new)[0]))
+    (remark,) = stuck_chunks(find_row(str(new), IDS[1]))
+    assert remark.chunks == (1,) and "archive was damaged" in remark.detail
     whole = own.parent / "whole"
     filter_codes(str(new), str(whole), where="meta NOT LIKE '%\"codes_lost\"%'")
     assert by_id(whole).keys() == {IDS[2]}
