@@ -98,6 +98,12 @@ def judge(error: BaseException, uri: str) -> Verdict:
     status, code = next(
         (found for cause in chain if (found := status_of(cause)) != (None, "")), (None, "")
     )
+    if isinstance(error, RecursionError):  # botocore asks where a bucket is, and is sent on again
+        return Verdict(
+            "setup",
+            f"{place}: its endpoint sends every request elsewhere: set AWS_ENDPOINT_URL (perhaps "
+            "to https://) and AWS_DEFAULT_REGION",
+        )
     if code in _CREDENTIAL_CODES:
         return Verdict(
             "setup", f"{place}: its credentials are refused ({code}: {reason}): {SETTINGS}"

@@ -555,6 +555,7 @@ def test_other_clients_errors_are_judged_by_their_status() -> None:
     missing.__cause__ = ClientError(gone, "CompleteMultipartUpload")
     assert judge(missing, "s3://b/x").kind == "outage"
     assert judge(ConnectionResetError(104, "reset"), "x://y").kind == "outage"
+    assert judge(RecursionError("too deep"), "s3://b/x").kind == "setup"
     assert judge(socket.gaierror(-2, "unknown"), "x://y") == ("outage", "unknown", False)
     assert (
         judge(PermissionError(13, "no"), "x://y").kind
@@ -658,6 +659,16 @@ def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
 
 
 ODD = ["x::y.wav", "zip::a.wav", "a b+c.wav", "50%.wav", "q?.wav", "h#.wav", "[b]*.wav", "ö.wav"]
+
+
+@pytest.mark.parametrize("root", ["s3://", "s3:/b/out", "gs:///", "file://", "file:/x"])
+def test_half_a_url_is_no_output(root: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="and then a place"):
+        open_storage(root).write("a", b"a")
+    for name in ("a:b", "Artist: Title/x", "memory://x", f"file://{tmp_path}/o"):
+        open_storage(name).write("a", b"a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a:b", "Artist: Title", "o"}
 
 
 @pytest.mark.parametrize("listed", [False, True])
