@@ -105,9 +105,9 @@ class Forked:
     """What decoders' owners use of `subprocess.Popen`, of a process that is another's child."""
 
     def __init__(self, pid: int, errors: int, status: int) -> None:
-        self.pid, self.stderr = pid, open(errors, "rb")
+        self.pid, self.stderr = pid, os.fdopen(errors, "rb")
         self.returncode: int | None = None
-        self._status = open(status, "rb")
+        self._status = os.fdopen(status, "rb")
         self._reading = threading.Lock()
 
     def wait(self) -> int:
