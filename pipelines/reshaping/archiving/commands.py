@@ -81,6 +81,7 @@ def expand_codes(
     archive: str,
     out: str,
     *,
+    allow_damaged: bool = False,
     format: str | None = None,
     workers: int | None = None,
     shard_hours: float | None = None,
@@ -89,11 +90,17 @@ def expand_codes(
 ) -> Derived:
     """Make of an archive what it was made from, or go on with that: every code, scale, id and text
     as it was. A recording with a damaged chunk becomes a failure (`damaged`) that names the chunk,
-    and all others are written; `Derived.lost` counts them.
+    and all others are written; `Derived.lost` counts them. With `allow_damaged` it is kept, but for
+    such chunks: code 0 and the scale of silence stand in their place, `meta` says where
+    (`lost_codes`, and `gaps` in seconds) and has the flags `damaged` and `codes_lost`;
+    `Derived.partial` counts these rows.
 
     Args:
         archive: a folder of `compress_codes`, which stays as it is.
         out: the new one.
+        allow_damaged: keep recordings without their damaged chunks, find the blocks of a file whose
+            end or index is damaged or missing, and make failures of the recordings of a file that
+            cannot be read at all.
         format: "parquet" or "webdataset"; None is what the archive was made from.
         workers: processes that decode; None is one a core, 0 does all in this one.
         shard_hours: audio that a shard holds; None is as before `compress`.
@@ -103,9 +110,10 @@ def expand_codes(
     Raises:
         UsageError: no archive.
         OutputError: `archive` is not finished, or `out` holds something else.
-        ShardError: a file of the archive is damaged in what all of its rows need.
+        ShardError: a file of the archive is damaged in what all of its rows need, and that is not
+            allowed; or it is whole, and another one than was committed.
     """
-    (parent,) = open_parents([archive], out, salvage=True)
+    (parent,) = open_parents([archive], out, salvage=True, allow_damaged=allow_damaged)
     if parent.stored.config.format != CODED:
         raise UsageError(f"{archive} is no archive, but {parent.stored.config.format}: it is whole")
     before = (parent.stored.derived or {}).get("was", {})
@@ -122,11 +130,13 @@ def expand_codes(
     if size.hours is not None:
         config = replace(config, shard_hours=size.hours)
     with open_display(quiet) as display, Pool(_processes(workers)) as pool:
-        parent.form = CodedFormat(pool=pool)
-        return derive(
+        parent.form = CodedFormat(pool=pool, partial=allow_damaged)
+        made = derive(
             Task(
                 command="expand",
-                arguments=_asked(size) | {"format": form},
+                arguments=_asked(size)
+                | {"format": form}
+                | ({"allow_damaged": True} if allow_damaged else {}),
                 parents=[parent],
                 new=out,
                 config=config,
@@ -135,6 +145,9 @@ def expand_codes(
             ),
             display,
         )
+        for flaw in parent.flaws.values():
+            display.message(flaw)
+        return made
 
 
 def _processes(workers: int | None) -> int:
