@@ -72,6 +72,7 @@ class Parent:
         self.manifest = Manifest(self._storage)
         self.stored = self.manifest.require_config()
         self.form = shard_format(self.stored.config.format)
+        self.manifest.plan_facts()
         self.names = self.manifest.planned_names()
         missing = len(self.names) - len(self.manifest.committed_names())
         if missing:

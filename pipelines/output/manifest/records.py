@@ -19,6 +19,13 @@ from tokenizer.errors import FailureKind, ShardError
 
 _MANY = 1 << 14
 """counts that are packed more tightly"""
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("shard", "format", "fingerprint"), (str,)),
+    **dict.fromkeys(("rows", "frames", "chunks", "num_samples", "bytes"), (int,)),
+    **dict.fromkeys(("sha256", "staged", "codebook_counts"), (str, type(None))),
+    **dict.fromkeys(("flags", "timings", "footer", "quality"), (dict,)),
+}
+"""what a record's values are in JSON"""
 NO_ERRORS = (FailureKind.FILTERED, FailureKind.DROPPED)
 """kinds of failures that are none of a run: what somebody asked for"""
 
@@ -134,6 +141,7 @@ class CommitRecord:
         """
         try:
             values = unseal(content)
+            _require_kinds(values)
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
             groups = tuple(int(rows) for rows in values.pop("groups", ()))
             edited = tuple(str(name) for name in values.pop("edited", ()))
@@ -143,6 +151,20 @@ class CommitRecord:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
             ) from error
+
+
+def _require_kinds(values: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: a value is of another kind than this version writes.
+    """
+    for name, kinds in _KINDS.items():
+        if name in values and type(values[name]) not in kinds:
+            raise ValueError(f"{name} is {values[name]!r}")
+    for failure in values["failures"]:
+        for name, value in failure.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name} of a failure is {value!r}")
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from pipelines.output.manifest.commits import pack_counts
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.verify import _unfinished, verify
 from pipelines.run import tokenize_corpus
-from tokenizer import OutputError
+from tokenizer import OutputError, ShardError
 
 HERE = RunOptions(workers=0, quiet=True)
 
@@ -133,6 +133,32 @@ def test_damage_is_found_and_named(out: Path, kind: str) -> None:
     problems = [str(problem) for problem in verify(str(out))]
     assert any(words in problem for problem in problems), problems
     assert all("\n" not in problem and problem.startswith("train-") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"frames": None},
+        {"num_samples": {}},
+        {"bytes": "x"},
+        {"footer": None},
+        {"quality": -1},
+        {"flags": []},
+        {"codebook_counts": 3},
+        {"sha256": 0},
+        {"failures": [{"id": None}]},
+        {"failures": None},
+    ],
+    ids=str,
+)
+def test_a_record_with_values_of_other_kinds_is_damaged(
+    out: Path, values: dict[str, object]
+) -> None:
+    """With a checksum that is right, as of another version or of somebody who edits."""
+    edit(record(out), **values)
+    assert any("not a commit record" in str(problem) for problem in verify(str(out)))
+    with pytest.raises(ShardError, match="not a commit record"):
+        inspect(str(out))
 
 
 def test_many_missing_shards_are_counted_and_a_few_named() -> None:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from botocore.exceptions import ClientError
 from corpora import write_corpus
 from s3 import Bucket, Fault, Request, forget_clients
 from sounds import sound
@@ -549,7 +550,12 @@ def test_other_clients_errors_are_judged_by_their_status() -> None:
         "answer",
         "answer",
     ]
+    gone = {"Error": {"Code": "NoSuchUpload"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    missing = FileNotFoundError("as s3fs has it")
+    missing.__cause__ = ClientError(gone, "CompleteMultipartUpload")
+    assert judge(missing, "s3://b/x").kind == "outage"
     assert judge(ConnectionResetError(104, "reset"), "x://y").kind == "outage"
+    assert judge(RecursionError("too deep"), "s3://b/x").kind == "setup"
     assert judge(socket.gaierror(-2, "unknown"), "x://y") == ("outage", "unknown", False)
     assert (
         judge(PermissionError(13, "no"), "x://y").kind
@@ -650,6 +656,36 @@ def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
     assert {id.rsplit("/", 1)[-1]: row for id, row in found.items()} == {
         id.rsplit("/", 1)[-1]: row for id, row in expected.items()
     }
+
+
+ODD = ["x::y.wav", "zip::a.wav", "a b+c.wav", "50%.wav", "q?.wav", "h#.wav", "[b]*.wav", "ö.wav"]
+
+
+@pytest.mark.parametrize("root", ["s3://", "s3:/b/out", "gs:///", "file://", "file:/x"])
+def test_half_a_url_is_no_output(root: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="and then a place"):
+        open_storage(root).write("a", b"a")
+    for name in ("a:b", "Artist: Title/x", "memory://x", f"file://{tmp_path}/o"):
+        open_storage(name).write("a", b"a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a:b", "Artist: Title", "o"}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_objects_of_any_name_are_recordings(bucket: Bucket, tmp_path: Path, listed: bool) -> None:
+    """In a folder, and in a list."""
+    soundfile.write(tmp_path / "a.wav", sound(4_000).samples.T, 48_000)
+    for name in ODD:
+        bucket.put(f"in/{name}", (tmp_path / "a.wav").read_bytes())
+    source = bucket.url("in")
+    if listed:
+        source = bucket.url("in/list.jsonl")
+        bucket.put(
+            "in/list.jsonl", "".join(json.dumps({"path": one}) + "\n" for one in ODD).encode()
+        )
+    tokenize_corpus(config(source), str(tmp_path / "out"), HERE)
+    found = rows(sorted((tmp_path / "out" / "data").glob("*")))
+    assert {id.rsplit("/", 1)[-1] for id in found} == set(ODD)
 
 
 def test_every_command_works_on_an_output_on_s3(
