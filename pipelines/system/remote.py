@@ -222,7 +222,7 @@ def _beating(patience: float) -> Iterator[None]:
 
 
 _CALLS = frozenset(
-    {"cat_file", "copy", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"}
+    {"cat_file", "cp_file", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"}
 )
 _CONNECTIONS = 64
 """of one process to a store; botocore's own are 10"""
