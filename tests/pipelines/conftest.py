@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import decoders
 import pytest
 from browsers import headless_chromium
 from corpora import Maker, write_corpus
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked_decoders(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Decoders that start at once; `REAL_DECODERS` in a test module has those of the program."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "REAL_DECODERS", False):
+            patch.setattr("pipelines.corpus.child.subprocess", decoders.SUBPROCESS)
+        yield
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from tokenizer.errors import SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
 ROOT = Path(__file__).resolve().parents[3]
+REAL_DECODERS = True  # how they die is what is tested here
 
 
 class TrickySource(Source):
