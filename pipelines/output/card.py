@@ -183,7 +183,7 @@ def _splits(config: TokenizeConfig, totals: Totals) -> dict[str, int]:
 def _front_matter(
     config: TokenizeConfig, totals: Totals, published: Published | None
 ) -> dict[str, Any]:
-    suffix, rows = shard_format(config.format).suffix, totals.rows
+    form, rows = shard_format(config.format), totals.rows
     splits = _splits(config, totals)
     said = published or Published()
     front: dict[str, Any] = {
@@ -192,15 +192,17 @@ def _front_matter(
         "pretty_name": "Audio codes",
         "tags": ["audio", "codec", "encodec", "codecshards"],
         "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [
-                    {"split": split, "path": f"data/{split}-*{suffix}"} for split in splits
-                ],
-            }
-        ],
     }
+    if not form.for_the_hub:
+        return front
+    front["configs"] = [
+        {
+            "config_name": "default",
+            "data_files": [
+                {"split": split, "path": f"data/{split}-*{form.suffix}"} for split in splits
+            ],
+        }
+    ]
     if config.format == "parquet":
         front["dataset_info"] = {
             "features": features_of(arrow_schema(config.measures)),

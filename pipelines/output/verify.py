@@ -133,9 +133,14 @@ class _Checker:
     def _remedy(self, record: CommitRecord) -> str:
         if record.edited or record.dropped:  # done again, it would be as it was before
             return "to heal it, restore it: it was edited since it was tokenized"
-        command = (self._stored.derived or {"command": "tokenize"})["command"]
+        command = str((self._stored.derived or {"command": "tokenize"})["command"])
+        keeps = (
+            f"; `codecshards expand {self._storage.root} NEW --allow-damaged` keeps what can be "
+            "read"
+        )
         return (
             f"to heal it, delete {COMMITS}/{record.shard}.json and run the same `{command}` again"
+            + keeps * (command == "compress")
         )
 
     def _problems(self, shard: str, planned: Planned, record: CommitRecord) -> Iterator[str]:

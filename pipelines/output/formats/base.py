@@ -43,6 +43,8 @@ class ShardFormat(ABC):
     """of the files' names, with the dot"""
     has_settings: ClassVar[bool] = False
     """whether its files are written in ways of which `like` finds one again"""
+    for_the_hub: ClassVar[bool] = True
+    """whether the Hugging Face Hub shows its files, and `datasets` reads them"""
 
     @property
     @abstractmethod

@@ -19,7 +19,9 @@ from loader_data import make_row, write_output
 from stored_rows import by_id, codes_of, stored_rows
 
 from codecshards import CodesDataset, compress_codes, expand_codes, filter_codes, tokenize
+from pipelines.auditing.judge.causes import stuck_chunks
 from pipelines.cli.main import main
+from pipelines.output.export_audio import find_row
 from pipelines.output.formats.base import Lost, Partial
 from pipelines.output.formats.coded import writer
 from pipelines.output.formats.coded.writer import CodedFormat
@@ -130,7 +132,7 @@ def test_no_wrong_byte_passes_unsaid(archive: Path, before: Path) -> None:
     content, wanted = file_of(archive).read_bytes(), stored_rows(before)
     places = sections(content)
     seen: dict[str, set[str]] = {}
-    for at in range(0, len(content), 7):
+    for at in range(0, len(content), 11):
         tag = next(name for name, start, end in places if start <= at < end)
         wrong = bytearray(content)
         wrong[at] ^= 1 << at % 8
@@ -165,6 +167,30 @@ def test_no_wrong_byte_passes_unsaid(archive: Path, before: Path) -> None:
         "INDX": {"nothing"},
         "TAIL": {"nothing"},
     }
+
+
+def test_two_wrong_bytes_pass_no_better(archive: Path, before: Path) -> None:
+    """Without the index, blocks are found by what else is damaged."""
+    content = file_of(archive).read_bytes()[:-24]
+    wanted = {row["id"]: row for row in stored_rows(before)}
+    places = sections(content)
+    given: dict[str, set[int]] = {}
+    for at in range(0, len(content), 23):
+        tag = next(name for name, start, end in places if start <= at < end)
+        wrong = bytearray(content)
+        wrong[at] ^= 1 << at % 8
+        try:
+            found = list(CodedFormat(partial=True).salvage(io.BytesIO(bytes(wrong)), "x"))
+        except ShardError:
+            assert tag in ("HEAD", "CODR")
+            continue
+        whole = [one.row if isinstance(one, Partial) else one for one in found]
+        rows = [one for one in whole if isinstance(one, Row)]
+        assert [row.id for row in rows] == [id for id in IDS if id in {row.id for row in rows}]
+        for row in rows:
+            require_honest(as_stored(row), dict(row.meta), wanted[row.id])
+        given.setdefault(tag, set()).add(len(rows))
+    assert given == {"MAGIC": {3}, "ROWS": {2}, "SEGS": {2}, "DATA": {3}, "INDX": {3}}
 
 
 def test_what_is_cut_off_gives_what_is_there(archive: Path, before: Path) -> None:
@@ -246,6 +272,8 @@ def test_a_damaged_chunk_costs_itself(own: Path, before: Path, capsys) -> None:
         assert mark[0]["bytes"][0] <= byte < mark[0]["bytes"][1]
     rows = {sample.id: sample for sample in CodesDataset(new)}
     assert np.array_equal(rows[IDS[0]].codes, codes_of(stored_rows(new)[0]))
+    (remark,) = stuck_chunks(find_row(str(new), IDS[1]))
+    assert remark.chunks == (1,) and "archive was damaged" in remark.detail
     whole = own.parent / "whole"
     filter_codes(str(new), str(whole), where="meta NOT LIKE '%\"codes_lost\"%'")
     assert by_id(whole).keys() == {IDS[2]}
@@ -255,6 +283,40 @@ def test_a_damaged_chunk_costs_itself(own: Path, before: Path, capsys) -> None:
     assert len(sound) == ROWS[1].codes.num_samples
     lacks = np.abs(sound[48_000 : 2 * STRIDE])
     assert lacks.max() < 1e-6 < np.abs(sound[:STRIDE]).max()
+
+
+def test_other_commands_say_what_is_damaged_in_a_line(own: Path, before: Path, capsys) -> None:
+    """None gives a wrong code, or a traceback; those that name no chunk say who does."""
+    flip(own, "DATA", 0, 30)
+    flip(own, "DATA", 1, 16 + 380)
+    (ids := own.parent / "ids").write_text(f"{IDS[2]}\n")
+    new, name = str(own.parent / "made"), file_of(own).name
+    for command in (
+        ["filter", str(own), new, "--where", "seconds > 2"],
+        ["split", str(own), new, "--valid", "0.4", "--quiet"],
+        ["reshard", str(own), new, "--format", "parquet"],
+        ["merge", str(own), str(before), new, "--prefix"],
+        ["edit", str(own), "--drop", str(ids), "--quiet"],
+        ["export", str(own), new, "--to", "arrow", "--quiet"],
+        ["decode", str(own), IDS[0], "-o", str(own.parent / "0.wav")],
+        ["inspect", str(own), "--entropy"],
+    ):
+        assert main(command) == 1, command
+        (line,) = capsys.readouterr().err.splitlines()
+        named = f"recording {IDS[0]}: chunk 0 of 4 (from 0) cannot be read, at byte" in line
+        assert name in line and (named or "codecshards verify" in line), line
+        shutil.rmtree(new, ignore_errors=True)
+    assert main(["decode", str(own), "--all", "--to", new, "--workers", "0", "--quiet"]) == 3
+    assert "codecshards verify" in capsys.readouterr().err
+    with pytest.raises(ShardError, match="expand --allow-damaged"):
+        list(CodesDataset(own))
+    bare = own.parent / "bare"
+    shutil.copytree(own / "data", bare / "data")
+    assert main(["verify", str(bare)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("cannot be read, at byte") == 2 and IDS[0] in said and IDS[1] in said
+    assert main(["adopt", str(bare), "--quiet"]) == 1
+    assert f"recording {IDS[0]}: chunk 0 of 4" in capsys.readouterr().err
 
 
 def test_what_is_marked_stays_marked(own: Path, before: Path) -> None:

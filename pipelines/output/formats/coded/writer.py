@@ -63,6 +63,7 @@ class CodedFormat(ShardFormat):
 
     suffix = ".csa"
     has_settings = True
+    for_the_hub = False
 
     def __init__(
         self,
@@ -88,6 +89,14 @@ class CodedFormat(ShardFormat):
         from pipelines.output.formats.coded.reader import CodedReader
 
         return CodedReader
+
+    def usage(self, split: str) -> str:
+        return (
+            "# An archive: `datasets.load_dataset` cannot read it. In a copy of this folder:\n"
+            f"{super().usage(split)}\n\n"
+            "# As Parquet: `codecshards expand . NEW`, where there is no manifest/ after "
+            "`codecshards adopt .`"
+        )
 
     def like(self, file: IO[bytes], name: str) -> CodedFormat:
         with damage(name):
