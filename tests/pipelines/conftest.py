@@ -9,6 +9,19 @@ from typing import Any
 import pytest
 from browsers import headless_chromium
 from corpora import Maker, write_corpus
+from warm_decoders import WarmDecoders
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_decoders() -> Iterator[None]:
+    """Decoders that tests start in this process take milliseconds to start."""
+    from pipelines.corpus import child
+
+    warm = WarmDecoders()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "subprocess", warm)
+        yield
+    warm.close()
 
 
 @pytest.fixture

@@ -71,6 +71,11 @@ def child_finds_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(ROOT / "tests")]))
 
 
+@pytest.fixture(autouse=True)
+def started_as_for_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "subprocess", subprocess)
+
+
 def settings(folder: Path, timeout: float = 30.0, channels: int = 2) -> DecodeSettings:
     return DecodeSettings(TrickySource(str(folder)), 48_000, channels, timeout=timeout)
 
