@@ -83,33 +83,37 @@ class _Server:
 
     path = os.pathsep.join(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     _address: str | None = None
+    _lock = threading.Lock()
 
     @classmethod
     def address(cls) -> str:
-        if cls._address is None:
-            address = str(Path(mkdtemp(prefix="decoders-", dir="/tmp"), "socket"))
-            one = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-            server = subprocess.Popen(
-                [sys.executable, __file__, address],
-                env={**os.environ, **one, "PYTHONPATH": cls.path},
-                stdin=subprocess.PIPE,  # its end is the end of this process
-                start_new_session=True,
-            )
-            until = time.monotonic() + START_SECONDS
-            while not Path(address).exists():
-                assert server.poll() is None and time.monotonic() < until, "nothing to fork"
-                time.sleep(0.01)
-            cls._address = address
-            atexit.register(_end, server, os.getpid(), address)
-        return cls._address
+        with cls._lock:
+            cls._address = cls._address or cls._start()
+            return cls._address
+
+    @classmethod
+    def _start(cls) -> str:
+        address = str(Path(mkdtemp(prefix="decoders-", dir="/tmp"), "socket"))
+        one = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        server = subprocess.Popen(
+            [sys.executable, __file__, address],
+            env={**os.environ, **one, "PYTHONPATH": cls.path},
+            stdin=subprocess.PIPE,  # its end is the end of this process
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until = time.monotonic() + START_SECONDS
+        while not Path(address).exists():
+            assert server.poll() is None and time.monotonic() < until, "nothing to fork"
+            time.sleep(0.01)
+        atexit.register(_end, server, os.getpid())
+        return address
 
 
-def _end(server: subprocess.Popen[bytes], owner: int, address: str) -> None:
-    if os.getpid() == owner:
-        server.kill()
+def _end(server: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner and server.stdin is not None:
+        server.stdin.close()
         server.wait()
-        Path(address).unlink(missing_ok=True)
-        Path(address).parent.rmdir()
 
 
 def serve(address: str) -> None:
@@ -127,6 +131,8 @@ def serve(address: str) -> None:
             with suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:  # those that have ended
                     pass
+    Path(address).unlink()
+    Path(address).parent.rmdir()
 
 
 def attend(call: socket.socket) -> NoReturn:
@@ -167,7 +173,7 @@ def decode(environment: list[str], connection: int, errors: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)  # not the folder of tests
     for name in PRELOADED:
         import_module(name)
     gc.freeze()
