@@ -1,7 +1,7 @@
 """Silence, constants, impulses and the like against transformers' `EncodecModel.encode`, and how
 far rounding moves margins.
 
-    PYTHONPATH=.:tests python -m benchmarks.structured [--seeds 50]
+    PYTHONPATH=.:tests python -m benchmarks.structured [--seeds 50] [--first 0]
 
 A reduced checkpoint per seed, and a recording of a second of every kind with it. "Of the bound" is
 the most that rounding moved a margin, over the bound that decides whether the reference settles the
@@ -38,18 +38,22 @@ SAMPLES = 47_520
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=50, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="seed")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), exact_float32():
             for name, row in compare(
                 write_seeded(Path(folder) / "codec", size="reduced", seed=seed), seed
             ).items():
                 rows[name].append(row)
     print("# Structured signals\n")
-    print(f"    PYTHONPATH=.:tests python -m benchmarks.structured --seeds {options.seeds}\n")
+    print(
+        f"    PYTHONPATH=.:tests python -m benchmarks.structured --seeds {options.seeds} "
+        f"--first {options.first}\n"
+    )
     print(
         f"{machine()}; torch {torch.__version__}; {options.seeds} reduced checkpoints, one "
         "recording each.\n"

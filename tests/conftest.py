@@ -18,6 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Ray's workers give way to every other process (nice 15): beside busy tests, they would start for
 # minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# And the threads of their mathematics would wait for each other, as those of `one_thread` would:
+# NumPy's and PyTorch's libraries read this when they are loaded, here and in every process that is
+# started from here.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Each of the hundreds of processes that tests start would compile our modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

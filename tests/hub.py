@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 TOKEN = "hf_stand_in"
-LARGE = (".parquet", ".tar")
+LARGE = (".parquet", ".tar", ".csa")
 """endings that git keeps elsewhere"""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.output.export_audio import Blocks, load_same_codec, write_blocks
+from pipelines.output.formats.lost import Span, silenced
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.errors import OutputError, UsageError
 from tokenizer.types import Codes
@@ -37,6 +38,8 @@ class Job:
     target: Path
     temporary: Path
     """folder on the same file system"""
+    lost: tuple[Span, ...] = ()
+    """frames that are lacking"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,8 @@ def result_of(codec: Codec, job: Job) -> Result:
     codes = job.codes
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        blocks = Blocks(
-            codec.decode_stream(codes), codes.num_samples, codec.sample_rate, codec.channels
-        )
+        sound = silenced(codec.decode_stream(codes), codes, job.lost, codec.spec.layout)
+        blocks = Blocks(sound, codes.num_samples, codec.sample_rate, codec.channels)
         write_blocks(str(job.target), blocks, job.temporary / f"{uuid.uuid4().hex}.tmp")
         return job.target.stat().st_size, None
     except OSError as error:

@@ -188,7 +188,7 @@ class _Work:
                 continue
             self.ledger.claim(row.id, file)
             self._pending[row.id] = split, row, digest, self._read
-            yield Job(row.id, row.codes, self._to / file, self.ledger.temporary)
+            yield Job(row.id, row.codes, self._to / file, self.ledger.temporary, row.lost)
 
     def take(self, done: Done) -> None:
         """Note what has become of a job."""

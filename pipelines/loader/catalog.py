@@ -19,6 +19,7 @@ from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.edits import next_number
 from pipelines.output.manifest.names import DATA
+from pipelines.output.manifest.spread import overall
 from pipelines.output.plans.placing import split_name
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from tokenizer.codecs.base import CodecSpec
@@ -52,6 +53,8 @@ class Catalog:
     shards: tuple[ShardEntry, ...]
     history: tuple[int, int] = (0, 0)
     """how often it was appended to, and edited"""
+    median_scale: float | None = None
+    """of all chunks, as the commit records say; None where one does not, and of a codec without"""
 
     @property
     def rows(self) -> int:
@@ -83,6 +86,7 @@ def read_catalog(
             spec,
             _from_records(manifest, records, form, verify, cache),
             (len(manifest.generations()) - 1, next_number(storage) - 1),
+            _median_scale(records),
         )
     if not catalog.rows:
         raise UsageError(f"{root} holds no recordings")
@@ -111,6 +115,12 @@ def _of_split(manifest: Manifest, split: str | None) -> list[str]:
 
 def _records(manifest: Manifest, names: Sequence[str]) -> list[CommitRecord]:
     return in_threads(manifest.record, names)
+
+
+def _median_scale(records: Sequence[CommitRecord]) -> float | None:
+    known = [record.scales for record in records if record.rows]
+    spread = overall(known) if all(known) else None
+    return spread and spread[2]
 
 
 def _from_records(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +38,12 @@ class Crop:
     def __post_init__(self) -> None:
         if (self.seconds is None) == (self.chunks is None):
             raise UsageError("Crop: give either seconds or chunks")
-        if self.seconds is not None and not (isfinite(self.seconds) and self.seconds > 0):
-            raise UsageError(f"Crop(seconds={self.seconds}): give a number above 0")
-        if self.chunks is not None and self.chunks < 1:
-            raise UsageError(f"Crop(chunks={self.chunks}): give 1 or more")
+        if self.seconds is not None and not (
+            isinstance(self.seconds, Real) and isfinite(self.seconds) and self.seconds > 0
+        ):
+            raise UsageError(f"Crop(seconds={self.seconds!r}): give a number above 0")
+        if self.chunks is not None and not (isinstance(self.chunks, Integral) and self.chunks > 0):
+            raise UsageError(f"Crop(chunks={self.chunks!r}): give 1 or more")
 
     def units(self, spec: CodecSpec) -> int:
         """Chunks of a cut, or frames for codecs without windows."""

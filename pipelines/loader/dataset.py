@@ -158,9 +158,9 @@ class CodesDataset:
     @cached_property
     def median_scale(self) -> float | None:
         """What a chunk's scale commonly is, for `codec.decode_codes(made, scales=…)`: the median
-        over recordings from everywhere in the corpus. None for a codec without scales."""
-        found = (self._find(number) for number in spread_over(len(self)))
-        return median_of(reader.scales(row) for reader, row in found)
+        that OUT says of itself, or else of recordings all over it; None for a codec without."""
+        found = map(self._find, spread_over(len(self)))
+        return self._catalog.median_scale or median_of(of.scales(row) for of, row in found)
 
     def __len__(self) -> int:
         return self._first_rows[-1]

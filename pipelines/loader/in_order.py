@@ -12,6 +12,7 @@ from pipelines.loader.catalog import Catalog, ShardEntry, read_catalog
 from pipelines.output.bare.shards import bare_shards
 from pipelines.output.bare.shards import splits_of as by_split
 from pipelines.output.cache import ByteCache
+from pipelines.output.formats.lost import Span, lost_frames
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.rows import Rows
@@ -36,6 +37,8 @@ class CodedRow:
     shard: str
     number: int
     """of the row in its shard"""
+    lost: tuple[Span, ...] = ()
+    """frames that are lacking"""
 
 
 class InOrder:
@@ -209,4 +212,5 @@ def _read(reader: ShardReader, row: int, id: str, n_q: int, shard: str) -> Coded
         speaker=reader.field(row, "speaker"),
         shard=shard,
         number=row,
+        lost=lost_frames(reader.field(row, "meta")),
     )

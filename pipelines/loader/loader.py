@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from pipelines.loader.batching import (
 )
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
-from pipelines.loader.history import history_of, said_since
+from pipelines.loader.history import STATE_VERSION, history_of, read_state, said_since
 from pipelines.loader.patterns import EachChannel, Parallel, Pattern
 from pipelines.loader.ranks import find_rank, find_worker
 from pipelines.loader.sample import check_fields
@@ -33,7 +34,6 @@ from pipelines.loader.sequence.stream import Stream
 from pipelines.loader.sequence.turns import InTurn
 from tokenizer.errors import UsageError
 
-STATE_VERSION = 1
 Step = tuple[Batch | PackedBatch, Cursor, Cursor]
 """a batch, the cursor behind it, and that of the next one that the same process reads"""
 
@@ -100,7 +100,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         workers: int = 0,
         pin_memory: bool | None = None,
     ) -> None:
-        _check_numbers(epochs=epochs, steps=steps)
+        _check_numbers(seed, epochs=epochs, steps=steps, batch_size=batch_size)
         _check_text(fields, crop)
         mixture = data if isinstance(data, Mixture) else mix({data: 1})
         if threads is None:
@@ -182,8 +182,7 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
             UsageError: the state belongs to other data, n_q, batch size, seed or cuts; the message
                 says which.
         """
-        if state.get("version") != STATE_VERSION or "of" not in state:
-            raise UsageError("not a state of this version of CodesLoader")
+        cursor, turn, worker = read_state(state)
         before, now = state["of"], self._identity
         changed = [
             f"{name} was {before.get(name)}, is {now.get(name)}"
@@ -195,10 +194,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
                 f"the state belongs to another stream of batches: {'; '.join(changed)}"
                 f"{said_since(state, self._stream.datasets)}"
             )
-        self._cursor = Cursor(int(state["step"]), int(state["position"]), int(state["offset"]))
-        self._start_turn(int(state.get("turn", 0)))
-        worker = state.get("worker")
-        self._worker_state = None if worker is None else (int(worker[0]), int(worker[1]))
+        self._cursor, self._worker_state = cursor, worker
+        self._start_turn(turn)
         self._ended = False
 
     def set_epoch(self, epoch: int) -> None:
@@ -390,7 +387,9 @@ def _check_text(fields: Sequence[str], crop: Crop | None) -> None:
         )
 
 
-def _check_numbers(**numbers: int | None) -> None:
+def _check_numbers(seed: Any, **numbers: Any) -> None:
+    if not isinstance(seed, Integral):
+        raise UsageError(f"seed={seed!r}: give a whole number")
     for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{name}={value}: give 1 or more, or None")
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise UsageError(f"{name}={value!r}: give 1 or more, or None")

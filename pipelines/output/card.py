@@ -16,7 +16,7 @@ from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import arrow_schema
 from pipelines.output.manifest.records import Totals
 from pipelines.output.plans.placing import TRAIN
-from pipelines.output.quality.figures import spreads
+from pipelines.output.quality.figures import scale_spread, spreads
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import many
@@ -79,7 +79,9 @@ def make_card(stored: StoredRun, totals: Totals, published: Published | None = N
         f"as discrete codes of a neural audio codec{_failed(totals.failures, beside)}"
         f"{_filtered(totals.filtered, config.keep)}."
     )
-    facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(stored, published).items())
+    facts = "\n".join(
+        f"| {name} | {value} |" for name, value in _facts(stored, totals, published).items()
+    )
     return f"""---
 {front}---
 
@@ -101,7 +103,7 @@ def make_card(stored: StoredRun, totals: Totals, published: Published | None = N
 """
 
 
-def _facts(stored: StoredRun, published: Published | None) -> dict[str, str]:
+def _facts(stored: StoredRun, totals: Totals, published: Published | None) -> dict[str, str]:
     """The table of properties."""
     codec = stored.codec
     chunks = (
@@ -125,6 +127,10 @@ def _facts(stored: StoredRun, published: Published | None) -> dict[str, str]:
         "frames": f"{codec.frame_length} samples each; {chunks}",
         **said.coverage,
     }
+    loudness = scale_spread(totals.scales)
+    if loudness is not None:
+        low, median, high = loudness.words()
+        facts["scales"] = f"RMS of a chunk: median {median}, from {low} to {high}"
     if said.audit is not None:
         facts["audit"] = said.audit
     return facts | {"written by": f"codecshards {stored.version}"}
@@ -177,7 +183,7 @@ def _splits(config: TokenizeConfig, totals: Totals) -> dict[str, int]:
 def _front_matter(
     config: TokenizeConfig, totals: Totals, published: Published | None
 ) -> dict[str, Any]:
-    suffix, rows = shard_format(config.format).suffix, totals.rows
+    form, rows = shard_format(config.format), totals.rows
     splits = _splits(config, totals)
     said = published or Published()
     front: dict[str, Any] = {
@@ -186,15 +192,17 @@ def _front_matter(
         "pretty_name": "Audio codes",
         "tags": ["audio", "codec", "encodec", "codecshards"],
         "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [
-                    {"split": split, "path": f"data/{split}-*{suffix}"} for split in splits
-                ],
-            }
-        ],
     }
+    if not form.for_the_hub:
+        return front
+    front["configs"] = [
+        {
+            "config_name": "default",
+            "data_files": [
+                {"split": split, "path": f"data/{split}-*{form.suffix}"} for split in splits
+            ],
+        }
+    ]
     if config.format == "parquet":
         front["dataset_info"] = {
             "features": features_of(arrow_schema(config.measures)),

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines.output.bare.shards import bare_shards, counted_rows, without_manifest
 from pipelines.output.formats import shard_format
+from pipelines.output.formats.lost import lost_frames, silenced
 from pipelines.output.formats.parquet.unverified import UNKNOWN
-from pipelines.output.formats.schema import Row
+from pipelines.output.formats.schema import Row, encode_meta
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import Storage, open_storage
 from pipelines.system.devices import require_device
@@ -124,9 +125,9 @@ def decode_recording(
     row, spec = find_coded(out, id)
     require_place(output)
     loaded = load_same_codec(spec, codec, device, of=out)
-    sound = Blocks(
-        loaded.decode_stream(row.codes), row.codes.num_samples, loaded.sample_rate, loaded.channels
-    )
+    lost = lost_frames(encode_meta(row.meta))
+    blocks = silenced(loaded.decode_stream(row.codes), row.codes, lost, loaded.spec.layout)
+    sound = Blocks(blocks, row.codes.num_samples, loaded.sample_rate, loaded.channels)
     write_blocks(output, sound)
     return Written(row.codes.num_samples, loaded.sample_rate)
 

@@ -20,7 +20,7 @@ from pipelines.output.manifest.generations import Generation
 from pipelines.output.manifest.records import NO_ERRORS
 from pipelines.output.manifest.since import changes_since
 from pipelines.output.manifest.sums import Failures, Sums
-from pipelines.output.quality.figures import Spread, quality_table, spreads
+from pipelines.output.quality.figures import Spread, quality_table, scale_spread, spreads
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.system.words import fixed, format_duration, format_hours, many, printable
@@ -74,6 +74,9 @@ class Summary:
 
     notes: tuple[str, ...] = ()
     """what the source held that was not used, a line for each kind"""
+    scales: Spread | None = None
+    """how the scales of all chunks are spread, which are each the RMS that its samples were divided
+    by; None for codecs without, and where no record says"""
     quality: Mapping[str, Spread | None] = field(default_factory=dict)
     """how each column of quality is spread; None where it has no value"""
     generations: tuple[Generation, ...] = ()
@@ -124,6 +127,7 @@ class Summary:
             "bits_per_code": self.bits_per_code,
             "flags": dict(self.flags),
             "timings": dict(self.timings),
+            "scales": None if self.scales is None else asdict(self.scales),
             "codebooks": [asdict(use) for use in self.codebooks],
             "precision": None if self.precision is None else self.precision.to_json(),
             "audit": None if self.audit is None else dict(self.audit),
@@ -185,6 +189,7 @@ def inspect(out: str) -> Summary:
         precision=manifest.read_precision(),
         audit=last_audit(manifest),
         notes=plan.notes,
+        scales=scale_spread(sums.scales),
         quality=quality,
         generations=manifest.generations()[1:],
         edits=tuple(history(manifest.storage)),
@@ -284,6 +289,9 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
             + (f", {summary.bits_per_code:.2f} bits a code" if summary.bits_per_code else ""),
         ),
     ]
+    if summary.scales is not None:
+        low, median, high = summary.scales.words()
+        facts.append(("scales", f"RMS of a chunk: median {median}, from {low} to {high}"))
     wall = summary.timings.get("wall", 0.0)
     if wall:
         facts.append(("time", _time_line(summary.timings)))

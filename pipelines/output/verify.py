@@ -34,6 +34,8 @@ from tokenizer.codecs.base import split
 from tokenizer.errors import ManifestError, ShapeError, ShardError
 from tokenizer.types import Recording
 
+_SHOWN = 5
+"""shards that are named where many are missing"""
 Planned = Sequence[Recording] | None
 """what was planned for a shard; None where the plan is damaged"""
 
@@ -84,15 +86,11 @@ def verify(out: str) -> list[Problem]:
     except ManifestError as error:
         return [*problems, Problem(EDITS, str(error))]
     staged: dict[str, str] = {}
+    missing: list[str] = []
     fingerprints = manifest.fingerprints()
     for name, record in manifest.records_of([*fingerprints]):
         if record is None:
-            problems.append(
-                Problem(
-                    name,
-                    "not committed: the run is unfinished, run the same command again to go on",
-                )
-            )
+            missing.append(name)
             continue
         if isinstance(record, ShardError):
             problems.append(Problem(name, str(record)))
@@ -100,6 +98,7 @@ def verify(out: str) -> list[Problem]:
         if record.staged is not None:
             staged[record.staged] = name
         problems += checker.shard(name, planned.get(name), record, fingerprints[name])
+    problems += _unfinished(missing, len(fingerprints))
     plans = [place for one in generations[1:] for place in (generation_name(one.number), one.place)]
     found = strangers(storage, checker.format, [*fingerprints], staged, plans)
     return problems + [Problem(name, reason) for name, reason in found]
@@ -134,9 +133,14 @@ class _Checker:
     def _remedy(self, record: CommitRecord) -> str:
         if record.edited or record.dropped:  # done again, it would be as it was before
             return "to heal it, restore it: it was edited since it was tokenized"
-        command = (self._stored.derived or {"command": "tokenize"})["command"]
+        command = str((self._stored.derived or {"command": "tokenize"})["command"])
+        keeps = (
+            f"; `codecshards expand {self._storage.root} NEW --allow-damaged` keeps what can be "
+            "read"
+        )
         return (
             f"to heal it, delete {COMMITS}/{record.shard}.json and run the same `{command}` again"
+            + keeps * (command == "compress")
         )
 
     def _problems(self, shard: str, planned: Planned, record: CommitRecord) -> Iterator[str]:
@@ -179,9 +183,15 @@ class _Checker:
     ) -> Iterator[str]:
         stats, ids, flags, quality = ShardStats(), [], Flags(), Values()
         recordings = {recording.id: recording for recording in planned or ()}
+        said = None
         try:
             with Path(path).open("rb") as file:
-                for row in self.format.read(file, name):
+                for row in self.format.salvage(file, name):
+                    if not isinstance(row, Row):
+                        if row.message != said:  # rows that lie together are lost for one reason
+                            yield f"{name}: damaged: {row.message}"
+                        said = row.message
+                        continue
                     ids.append(row.id)
                     yield from self._row(row)
                     if row.id in recordings:
@@ -198,6 +208,8 @@ class _Checker:
         except ShardError as error:
             yield str(error)
             return
+        if said is not None:
+            return
         for what in ("rows", "frames", "chunks", "num_samples"):
             if getattr(stats, what) != getattr(record, what):
                 yield f"{getattr(stats, what)} {what}, {getattr(record, what)} were committed"
@@ -209,6 +221,8 @@ class _Checker:
         yield from flags.problems(record.flags)
         if quality.figures() != record.quality:
             yield "its columns of quality are not spread as was committed"
+        if record.scales and stats.scale_figures != record.scales:
+            yield "the scales of its chunks are not spread as was committed"
         yield from _fates(planned, ids, failed)
 
     def _row(self, row: Row) -> Iterator[str]:
@@ -259,6 +273,18 @@ def _counts(stats: ShardStats, record: CommitRecord) -> Iterator[str]:
         return
     if stats.counts is None or not np.array_equal(stats.counts, committed):
         yield "its codes do not occur as often as was committed"
+
+
+def _unfinished(missing: Sequence[str], planned: int) -> list[Problem]:
+    """The first shards that are not committed, and how many there are."""
+    found = [
+        Problem(name, "not committed: the run is unfinished, run the same command again to go on")
+        for name in missing[:_SHOWN]
+    ]
+    if len(missing) > _SHOWN:
+        more = f"{len(missing):,} of {planned:,} shards in all"
+        found.append(Problem(f"{len(missing) - _SHOWN:,} more", f"not committed: {more}"))
+    return found
 
 
 def _pending(manifest: Manifest) -> list[Problem]:

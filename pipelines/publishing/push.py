@@ -48,6 +48,8 @@ class Pushed:
     removed: list[str] = field(default_factory=list)
     card: str = ""
     """the text of README.md"""
+    shown: bool = True
+    """whether the Hub shows the rows, and `datasets` reads them"""
 
 
 def push_codes(
@@ -81,7 +83,7 @@ def push_codes(
     """
     work = _Push(out, None if whole_uris else Anonymous)
     remote = Repository(name, revision)
-    done = Pushed(remote.url)
+    done = Pushed(remote.url, shown=work.shown)
     if dry_run:
         for record in work.records:
             done.sent, done.sent_bytes = done.sent + 1, done.sent_bytes + record.bytes
@@ -135,6 +137,10 @@ class _Push:
         self.remembered = Remembered(self._storage.root, [hidden])
         self.sizes: Counter[str] = Counter()
         """bytes by split, as they are published"""
+
+    @property
+    def shown(self) -> bool:
+        return self._form.for_the_hub
 
     def split(self, record: CommitRecord) -> str:
         return record.shard.rsplit("-", 3)[0]
@@ -205,10 +211,12 @@ class _Push:
             with self._storage.open(name) as file:
                 footer = self._footer(self._form.footer(file, place))
                 file.seek(0)
+                form = self._form.like(file, place)  # an archive keeps its coder
+                file.seek(0)
                 rows = self._form.read(file, place)
                 with as_output_error(folder):
                     hidden = rows if self._hide is None else map(self._hide.row, rows)
-                    self._form.write(str(path), hidden, footer)
+                    form.write(str(path), hidden, footer)
         except FileNotFoundError as error:
             raise ShardError(f"{place}: not there: run `codecshards verify {self._out}`") from error
         return path

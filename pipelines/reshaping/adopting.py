@@ -66,9 +66,9 @@ def adopt_codes(
     like: str | None = None,
     quiet: bool = True,
 ) -> Derived:
-    """Write a manifest for a folder of Parquet files or tars of codes, so that they are verified,
-    and can be edited, split and merged. Files are read, and moved to `data/` under the names of
-    shards; their content stays as it is.
+    """Write a manifest for a folder of Parquet files, tars or archives of codes, so that they are
+    verified, and can be edited, split and merged. Files are read, and moved to `data/` under the
+    names of shards; their content stays as it is.
 
     Args:
         out: the folder.
@@ -221,6 +221,7 @@ class _Adoption:
             codebook_counts=pack_counts(stats.counts),
             footer=footer,
             groups=stats.groups,
+            scales=stats.scale_figures,
             quality=sums.quality.figures(),
         )
 

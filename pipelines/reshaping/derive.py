@@ -25,13 +25,13 @@ from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.reshaping.clock import Clock
 from pipelines.reshaping.copying import Copier, Found, Rename, Sums, Wanted, in_order, shuffled
-from pipelines.reshaping.moves import Move, Moves, Origins
-from pipelines.reshaping.parents import SALVAGED, Item, Parent
+from pipelines.reshaping.moves import Move, Moves, NothingLeftError, Origins
+from pipelines.reshaping.parents import Item, Parent, losses
 from pipelines.reshaping.sizes import ShardSize, place
 from pipelines.system.words import format_hours, many
 from pipelines.tokenizing.progress import Display
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.errors import CodecshardsError, OutputError, UsageError
+from tokenizer.errors import CodecshardsError, OutputError
 from tokenizer.types import Recording
 
 Selected = Iterator[tuple[int, Item]]
@@ -55,6 +55,8 @@ class Derived:
     """shards of each split"""
     lost: int = 0
     """recordings whose rows were damaged, and are failures now"""
+    partial: int = 0
+    """recordings that lack some of their codes, as `meta` says"""
 
 
 def _as_it_is(parent: int, row: Row, recording: Recording) -> Row:
@@ -198,7 +200,7 @@ class _Derivation:
             if task.unique is not None and (twice := moves.twice(3)):
                 raise task.unique(twice)
             if not moves.rows:
-                raise UsageError(f"{task.command}: no recording is left: nothing was written")
+                raise NothingLeftError(f"{task.command}: no recording is left: nothing was written")
             counts: dict[int, set[int]] = {}
 
             def seen(move: Move, shard: int) -> None:
@@ -280,6 +282,7 @@ class _Derivation:
             codebook_counts=pack_counts(stats.counts),
             footer=footer,
             groups=stats.groups,
+            scales=stats.scale_figures,
             quality=sums.quality.figures(),
         )
 
@@ -296,13 +299,14 @@ class _Derivation:
         totals = Totals.over(self._manifest.records())
         write_card(self.storage, self._stored, totals)
         seconds = totals.num_samples / self._task.spec.sample_rate
-        lost = self._lost()
+        lost, partial = losses(self._task.parents, self._manifest.records())
         facts = self._manifest.plan_facts()
         self._display.message(
             f"{self._task.new}: {many(totals.rows, 'recording')}, {format_hours(seconds)}, in "
             f"{many(totals.shards, 'shard')}"
             + (f"; {many(totals.failures - lost, 'failure')} carried" * (totals.failures > lost))
             + (f"; {many(lost, 'recording')} lost to damage" if lost else "")
+            + (f"; {many(partial, 'recording')} kept without damaged codes" if partial else "")
         )
         return Derived(
             self._task.new,
@@ -312,15 +316,8 @@ class _Derivation:
             totals.failures,
             dict(facts.named_splits),
             lost,
+            partial,
         )
-
-    def _lost(self) -> int:
-        """Failures that the parents do not have."""
-        if not any(one.salvage for one in self._task.parents):
-            return 0
-        carried = {id for one in self._task.parents for id, _ in one.failures()}
-        own = (one for record in self._manifest.records() for one in record.failures)
-        return sum(one.stage == SALVAGED and one.id not in carried for one in own)
 
     def _copy_precision(self) -> None:
         """How codes of `--precision fast` compare with exact ones is as true of the new folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +14,8 @@ from typing import IO, Any
 import pyarrow as pa
 
 from pipelines.output.formats import ShardFormat, shard_format
-from pipelines.output.formats.base import Lost
+from pipelines.output.formats.base import Lost, Partial
+from pipelines.output.formats.lost import CODES_LOST
 from pipelines.output.formats.schema import SCALARS, Row, make_footer, measures_in
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
@@ -29,10 +30,12 @@ from tokenizer.types import Recording
 SECONDS = "seconds"
 """a column that shards do not have: their samples over their rate"""
 
-DAMAGED: Mapping[str, Any] = {}
-"""in the place of a row's columns that are lost"""
 SALVAGED = "expand"
 """stage of the failures of rows that were lost after they had been tokenized"""
+
+
+class OtherRowsError(ShardError):
+    """A file that is whole in itself, and not what was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +54,25 @@ class Item:
 class Parent:
     """One finished output folder."""
 
-    def __init__(self, out: str, salvage: bool = False) -> None:
+    def __init__(self, out: str, salvage: bool = False, allow_damaged: bool = False) -> None:
         """
         Args:
             out: the folder.
             salvage: take of a damaged shard the rows that are whole.
+            allow_damaged: take of it all that can be read, and of a shard that cannot be read at
+                all, or is cut off, make failures.
 
         Raises:
             OutputError: not an output folder, or an unfinished one.
         """
-        self.out, self.salvage = out, salvage
+        self.out, self.salvage, self.allow_damaged = out, salvage, allow_damaged
+        self.flaws: dict[str, str] = {}
+        """by file: what was damaged of it beside its rows"""
         self._storage = open_storage(out)
         self.manifest = Manifest(self._storage)
         self.stored = self.manifest.require_config()
         self.form = shard_format(self.stored.config.format)
+        self.manifest.plan_facts()
         self.names = self.manifest.planned_names()
         missing = len(self.names) - len(self.manifest.committed_names())
         if missing:
@@ -163,26 +171,27 @@ class Parent:
         """
         record = self.manifest.record(self.names[shard])
         failed = {failure.id: failure for failure in record.failures}
-        rows = self._facts(record)
-        at = 0
+        rows = self._forgiven(record) if self.allow_damaged else self._facts(record)
+        at, facts = 0, next(rows, None)
         for recording in self.planned(shard):
             if recording.id in failed:
                 failure = failed[recording.id]
                 said = {name: getattr(failure, name) for name in failure.__slots__}
                 yield Item(None, recording, {}, said)
                 continue
-            facts = next(rows, None)
-            if facts is DAMAGED:
-                yield Item(None, recording, {}, damaged(recording, "its columns are damaged"))
-                at += 1
+            if isinstance(facts, Lost):
+                yield Item(None, recording, {}, damaged(recording, facts.message))
+            elif facts is not None and facts["id"] == recording.id:
+                yield Item(at, _as_row(recording, facts), facts)
+            elif self.allow_damaged:  # its block is gone, and with it what would be counted
+                why = self.flaws.get(self._place(record)) or "it is not in its shard"
+                yield Item(None, recording, {}, damaged(recording, why))
                 continue
-            if facts is None or facts["id"] != recording.id:
-                raise ShardError(
-                    f"{self.root}/{data_name(record.shard, self.form)}: its rows are not those "
-                    f"that were planned: run `codecshards verify {self.out}`"
-                )
-            yield Item(at, _as_row(recording, facts), facts)
-            at += 1
+            else:
+                raise self._other_rows(record)
+            at, facts = at + 1, next(rows, None)
+        if facts is not None and self.allow_damaged:
+            raise self._other_rows(record)
 
     def form_like(self) -> ShardFormat:
         """The format with the settings of its first file."""
@@ -215,11 +224,17 @@ class Parent:
         record = self.manifest.record(self.names[shard])
         if record.sha256 is None:
             return
-        with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+        with self._hint(), self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
             if hash_file(path) == record.sha256:
                 yield from self.form.read(file, self._place(record))
             else:
                 yield from self._salvaged(file, self._place(record))
+
+    def _other_rows(self, record: CommitRecord) -> OtherRowsError:
+        return OtherRowsError(
+            f"{self._place(record)}: its rows are not those that were planned: run `codecshards "
+            f"verify {self.out}`"
+        )
 
     def _salvaged(self, file: IO[bytes], place: str) -> Iterator[Row | Lost]:
         """Rows of a file that is not the one that was committed. The last waits until it is known
@@ -229,27 +244,55 @@ class Parent:
         for found in self.form.salvage(file, place):
             if last is not None:
                 yield last
-            last, lost = found, lost or isinstance(found, Lost)
-        if not lost:
-            raise ShardError(
+            lost = lost or not isinstance(found, Row)
+            last = found.row if isinstance(found, Partial) else found
+        if not lost and not self._flawed(file, place):
+            raise OtherRowsError(
                 f"{place}: damaged: not the bytes that were committed (SHA-256), and whole in "
                 "itself: restore it"
             )
         if last is not None:
             yield last
 
-    def _facts(self, record: CommitRecord) -> Iterator[Mapping[str, Any]]:
+    def _flawed(self, file: IO[bytes], place: str) -> bool:
+        """Whether a file is damaged in what can be done without."""
+        return self.allow_damaged and bool(self.form.flaws(file, place))
+
+    def _forgiven(self, record: CommitRecord) -> Iterator[Mapping[str, Any] | Lost]:
+        """`_facts`; of a shard that cannot be read those before that, or none."""
+        try:
+            yield from self._facts(record)
+        except ShardError as error:
+            self.flaws[self._place(record)] = str(error)
+
+    def _facts(self, record: CommitRecord) -> Iterator[Mapping[str, Any] | Lost]:
         if record.sha256 is None:
             return
-        with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+        with self._hint(), self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+            if self.allow_damaged and hash_file(path) != record.sha256:
+                place = self._place(record)
+                if flaws := self.form.flaws(file, place):
+                    self.flaws[place] = f"{place}: damaged: {'; '.join(flaws)}"
             names = self.form.columns(file, self._place(record)).names
             file.seek(0)
             read = self.form.salvage_columns if self.salvage else self.form.read_columns
             for facts in read(file, self._place(record), names):
-                if facts is None:
-                    yield DAMAGED
+                if isinstance(facts, Lost):
+                    yield facts
                     continue
                 yield {**facts, SECONDS: facts["num_samples"] / facts["sample_rate"]}
+
+    @contextmanager
+    def _hint(self) -> Iterator[None]:
+        """What cannot be read says that more of it can be."""
+        try:
+            yield
+        except OtherRowsError:
+            raise
+        except ShardError as error:
+            if not self.salvage or self.allow_damaged:
+                raise
+            raise ShardError(f"{error}; --allow-damaged keeps what can be read") from error
 
     @contextmanager
     def _fetched(self, record: CommitRecord, whole: bool = False) -> Iterator[str]:
@@ -267,6 +310,10 @@ class Parent:
                     continue
                 yield path
                 return
+        if self.allow_damaged and not whole and self._storage.exists(final):
+            with self._storage.fetch(final) as path:
+                yield path
+            return
         raise ShardError(
             f"{self._place(record)}: not there, or not what was committed: run `codecshards "
             f"verify {self.out}`"
@@ -287,13 +334,29 @@ def damaged(recording: Recording, message: str) -> Mapping[str, str]:
     }
 
 
-def open_parents(outs: list[str], new: str, salvage: bool = False) -> list[Parent]:
+def losses(parents: Sequence[Parent], records: Iterable[CommitRecord]) -> tuple[int, int]:
+    """Of what was made of some folders: failures that these do not have, and rows that lack codes
+    that nobody could read, now or when an archive was expanded before."""
+    if not any(one.salvage for one in parents):
+        return 0, 0
+    carried = {id for one in parents for id, _ in one.failures()}
+    lost = partial = 0
+    for record in records:
+        partial += record.flags.get(CODES_LOST, 0)
+        own = (one for one in record.failures if one.id not in carried)
+        lost += sum(one.stage == SALVAGED for one in own)
+    return lost, partial if any(one.allow_damaged for one in parents) else 0
+
+
+def open_parents(
+    outs: list[str], new: str, salvage: bool = False, allow_damaged: bool = False
+) -> list[Parent]:
     """
     Raises:
         OutputError: one is not there or unfinished.
         UsageError: two are one folder, or the new one is among them.
     """
-    parents = [Parent(out, salvage) for out in outs]
+    parents = [Parent(out, salvage, allow_damaged) for out in outs]
     roots = [parent.root for parent in parents]
     for at, root in enumerate(roots):
         if root in roots[:at]:

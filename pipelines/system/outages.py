@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from pipelines.system.places import is_chain
+
 
 class Verdict(NamedTuple):
     """What an error means."""
@@ -26,6 +28,7 @@ class Verdict(NamedTuple):
 _OUTAGE_CODES = {
     "ConditionalRequestConflict",
     "InternalError",
+    "NoSuchUpload",
     "OperationAborted",
     "RequestTimeout",
     "ServiceUnavailable",
@@ -33,6 +36,7 @@ _OUTAGE_CODES = {
     "Throttling",
     "ThrottlingException",
 }
+"""a large file's upload that the store does not know any more is begun anew, too"""
 _CREDENTIAL_CODES = {
     "ExpiredToken",
     "InvalidAccessKeyId",
@@ -94,6 +98,12 @@ def judge(error: BaseException, uri: str) -> Verdict:
     status, code = next(
         (found for cause in chain if (found := status_of(cause)) != (None, "")), (None, "")
     )
+    if isinstance(error, RecursionError):  # botocore asks where a bucket is, and is sent on again
+        return Verdict(
+            "setup",
+            f"{place}: its endpoint sends every request elsewhere: set AWS_ENDPOINT_URL (perhaps "
+            "to https://) and AWS_DEFAULT_REGION",
+        )
     if code in _CREDENTIAL_CODES:
         return Verdict(
             "setup", f"{place}: its credentials are refused ({code}: {reason}): {SETTINGS}"
@@ -188,5 +198,5 @@ def one_line(error: BaseException) -> str:
 
 def origin(uri: str) -> str:
     """The store that a URL is on: scheme and bucket or host."""
-    parts = urlsplit(uri.rsplit("::", 1)[-1])
+    parts = urlsplit(uri.rsplit("::", 1)[-1] if is_chain(uri) else uri)
     return f"{parts.scheme}://{parts.netloc}" if parts.scheme else uri

@@ -10,11 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
-from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.errors import FailureKind, RecordingError, UsageError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 """the beginning of a URL, perhaps a chained one (`simplecache::s3://…`); `Artist :: Title.mp3` is
 none"""
+_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::|.*::[A-Za-z][A-Za-z0-9+.-]*://", re.DOTALL)
 _LOCAL = ("file", "local")
 
 
@@ -32,6 +33,12 @@ def is_remote(uri: str) -> bool:
     return (scheme(uri) or "file") not in _LOCAL
 
 
+def is_chain(uri: str) -> bool:
+    """Whether a URL is of one file system in another (`simplecache::s3://…`, `zip://a::s3://…`); an
+    object's name may have such colons too."""
+    return _CHAIN.match(uri) is not None
+
+
 def local_path(name: str) -> str:
     """The local path that a name means: `file://` taken off, its escapes too unless a file is
     called so, and `~` resolved."""
@@ -41,6 +48,25 @@ def local_path(name: str) -> str:
     if name.startswith("~") and not os.path.lexists(name):
         return os.path.expanduser(name)  # noqa: PTH111  (what has no such user stays as it is)
     return name
+
+
+_HALF = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(/[^/].*|//+)", re.DOTALL)
+
+
+def require_place(name: str) -> None:
+    """Refuse what begins like a URL and leads nowhere: `s3://`, and `s3:/bucket`, which would be a
+    folder here.
+
+    Raises:
+        UsageError: it does.
+    """
+    found = _HALF.fullmatch(name)
+    if found is None or os.path.lexists(f"{found.group(1)}:"):
+        return
+    from fsspec.registry import known_implementations
+
+    if found.group(1).lower() in (*_LOCAL, *known_implementations):
+        raise UsageError(f"{name}: give {found.group(1)}:// and then a place")
 
 
 def leaves(path: str, folder: str) -> bool:

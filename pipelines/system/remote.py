@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import IO, Any, Literal, TypeVar, cast
 
 import fsspec
@@ -42,6 +43,7 @@ from pipelines.system.outages import (
     origin,
     status_of,
 )
+from pipelines.system.places import is_chain
 from tokenizer.errors import (
     CodecshardsError,
     OutputError,
@@ -222,7 +224,7 @@ def _beating(patience: float) -> Iterator[None]:
 
 
 _CALLS = frozenset(
-    {"cat_file", "cp_file", "exists", "find", "info", "ls", "pipe_file", "put_file", "rm_file", "size"}
+    "cat_file cp_file exists find info ls pipe_file put_file rm_file size".split()  # noqa: SIM905
 )
 _CONNECTIONS = 64
 """of one process to a store; botocore's own are 10"""
@@ -267,6 +269,14 @@ class RemoteFileSystem:
             if name in _LISTING and isinstance(error, MissingBucket | PermissionError):
                 raise self._blame.setup(f"{self._uri}: {_refusal(error)}") from error
             raise
+
+    def cat_whole(self, path: str) -> bytes:
+        """An object's content by one request. s3fs asks for its size before, to fetch a large one
+        in parts, and takes a listing's word for it."""
+        cat: Any = getattr(self._fs(), "_cat_file", None)
+        knows = cat is not None and "max_concurrency" in signature(cat).parameters
+        content: bytes = self._call("cat_file", path, **({"max_concurrency": 1} if knows else {}))
+        return content
 
     def remove_tagged(self, path: str, tag: str | None) -> bool:
         """Remove an object if it still has this ETag; whether it is gone by this. S3's conditional
@@ -318,7 +328,7 @@ def _refusal(error: OSError) -> str:
 def connect(uri: str, blame: Blame) -> tuple[Any, str]:
     """fsspec's `url_to_fs`, without patience."""
     options: dict[str, Any] = {}
-    if get_protocol(uri) in ("s3", "s3a") and "::" not in uri:
+    if get_protocol(uri) in ("s3", "s3a") and not is_chain(uri):
         asked = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         options["config_kwargs"] = {
             "retries": {"mode": "standard", "total_max_attempts": _CLIENT_TRIES},
@@ -326,7 +336,7 @@ def connect(uri: str, blame: Blame) -> tuple[Any, str]:
             **asked,
         }
     try:
-        fs, path = fsspec.core.url_to_fs(uri, **options)
+        fs, path = _opened(uri, options)
     except ImportError as error:
         package = "s3fs" if uri.startswith("s3") else "the package that it names"
         raise blame.setup(
@@ -335,6 +345,14 @@ def connect(uri: str, blame: Blame) -> tuple[Any, str]:
     if options:
         fs.retries = 1  # s3fs' own loop around the client's
     return fs, path
+
+
+def _opened(uri: str, options: dict[str, Any]) -> tuple[Any, str]:
+    """fsspec takes every `::` for that of a chain."""
+    if "::" not in uri or is_chain(uri):
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(uri, **options))
+    kind: Any = fsspec.get_filesystem_class(get_protocol(uri))
+    return kind(**kind._get_kwargs_from_urls(uri), **options), kind._strip_protocol(uri)
 
 
 def _in_pieces(

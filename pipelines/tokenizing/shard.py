@@ -112,6 +112,7 @@ class Shard:
             codebook_counts=pack_counts(self._stats.counts),
             footer=self._tools.settings.footer,
             groups=self._stats.groups,
+            scales=self._stats.scale_figures,
             quality=self._quality.figures(),
         )
 

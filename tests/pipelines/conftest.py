@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import decoders
 import pytest
 from browsers import headless_chromium
 from corpora import Maker, write_corpus
+from warm_decoders import WarmDecoders
 
 
-@pytest.fixture(autouse=True, scope="module")
-def forked_decoders(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Decoders that start at once; `REAL_DECODERS` in a test module has those of the program."""
+@pytest.fixture(scope="session", autouse=True)
+def warm_decoders() -> Iterator[None]:
+    """Decoders that tests start in this process take milliseconds to start."""
+    from pipelines.corpus import child
+
+    warm = WarmDecoders()
     with pytest.MonkeyPatch.context() as patch:
-        if not getattr(request.module, "REAL_DECODERS", False):
-            patch.setattr("pipelines.corpus.child.subprocess", decoders.SUBPROCESS)
+        patch.setattr(child, "subprocess", warm)
         yield
+    warm.close()
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from pipelines.auditing.judge.differences import name_differences, name_few, rem
 from pipelines.auditing.judge.evidence import Evidence
 from pipelines.auditing.judge.reencode import Comparison
 from pipelines.auditing.results import FindingName, Remark
-from pipelines.output.formats.schema import Row
+from pipelines.output.formats.lost import lost_frames
+from pipelines.output.formats.schema import Row, encode_meta
 
 OF_OTHER_SOUND = frozenset(
     {FindingName.OTHER_AUDIO, FindingName.OTHER_RESAMPLING, FindingName.OTHER_CODEC}
@@ -68,7 +69,9 @@ def _change(evidence: Evidence) -> str:
 
 
 def stuck_chunks(row: Row) -> Iterator[Remark]:
-    """Zeroed chunks, seen without encoding: one code throughout, in a chunk that is not silent."""
+    """Zeroed chunks, seen without encoding: one code throughout, in a chunk that is not silent, or
+    of which `expand --allow-damaged` says that its codes are lost."""
+    lost = lost_frames(encode_meta(row.meta))
     ends = np.cumsum(row.codes.chunk_frames.astype(np.int64))
     found = []
     for i, (end, frames) in enumerate(
@@ -76,10 +79,12 @@ def stuck_chunks(row: Row) -> Iterator[Remark]:
     ):
         codes = row.codes.codes[:, end - frames : end]
         silent = row.codes.scales is not None and bool(row.codes.scales[i] < 1e-6)
-        if frames >= 10 and not silent and bool((codes == 0).all()):
+        gone = any(first < end and end - frames < behind for first, behind in lost)
+        if frames >= 10 and (gone or not silent) and bool((codes == 0).all()):
             found.append(i)
     if found:
-        yield remark_on(FindingName.ZEROED, f"nothing but code 0 in {name_few(found)}", found)
+        why = ", where an archive was damaged (lost_codes in meta)" if lost else ""
+        yield remark_on(FindingName.ZEROED, f"nothing but code 0 in {name_few(found)}{why}", found)
 
 
 def _bandwidth(evidence: Evidence) -> Iterator[Remark]:

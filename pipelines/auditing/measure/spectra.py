@@ -35,8 +35,16 @@ def mel_power(
     spectra: NDArray[np.float32], sample_rate: int, bands: int = MEL_BANDS
 ) -> NDArray[np.float32]:
     """Power in mel bands: `[..., bins]` magnitudes to float32 `[..., bands]`."""
-    filters = mel_filters(sample_rate, (spectra.shape[-1] - 1) * 2, bands)
-    return np.square(spectra) @ filters
+    power = np.square(spectra)
+    mel = np.empty((*spectra.shape[:-1], bands), np.float32)
+    # Band by band, as a filter spans a few bins of all, and without NumPy's library of products,
+    # whose threads wait for each other for longer than such small products take.
+    for band, (first, weights) in enumerate(
+        _spans(sample_rate, (spectra.shape[-1] - 1) * 2, bands)
+    ):
+        within = power[..., first : first + len(weights)]
+        np.einsum("...b,b->...", within, weights, out=mel[..., band])
+    return mel
 
 
 def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,6 +68,16 @@ def mel_filters(sample_rate: int, window: int, bands: int) -> NDArray[np.float32
     nearest = np.abs(bins[:, None] - edges[1:-1][empty]).argmin(axis=0)
     filters[nearest, empty] = 1.0
     return filters.astype(np.float32)
+
+
+@cache
+def _spans(sample_rate: int, window: int, bands: int) -> list[tuple[int, NDArray[np.float32]]]:
+    """Of each mel filter its first bin and its weights from there."""
+    spans = []
+    for one in mel_filters(sample_rate, window, bands).T:
+        bins = np.flatnonzero(one)
+        spans.append((int(bins[0]), np.ascontiguousarray(one[bins[0] : bins[-1] + 1])))
+    return spans
 
 
 @cache

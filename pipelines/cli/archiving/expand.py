@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from pipelines.cli import EXIT_OK, EXIT_WRONG
+from pipelines.system.words import many
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("archive", metavar="ARCHIVE", help="folder of compress, which stays")
     parser.add_argument("out", metavar="OUT", help="folder or URL; run the command again to go on")
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="keep recordings without their damaged chunks (silence stands there, and meta says "
+        "where), and read what is whole of files that are cut off or have no index",
+    )
     parser.add_argument(
         "--format",
         metavar="FORMAT",
@@ -35,17 +42,27 @@ def run(given: argparse.Namespace) -> int:
     found = expand_codes(
         given.archive,
         given.out,
+        allow_damaged=given.allow_damaged,
         format=given.format,
         workers=given.workers,
         shard_hours=given.shard_hours,
         shard_mb=given.shard_mb,
         quiet=given.quiet,
     )
+    if found.partial:
+        print(
+            f"codecshards: {many(found.partial, 'recording')} of {given.out} "
+            f"{'lack' if found.partial > 1 else 'lacks'} codes that are damaged: flag codes_lost, "
+            "and lost_codes and gaps in meta",
+            file=sys.stderr,
+        )
     if not found.lost:
         return EXIT_OK
+    hint = "" if given.allow_damaged else "; --allow-damaged keeps what is whole of them"
     print(
-        f"codecshards: {found.lost} recordings of {given.archive} are damaged and were left out: "
-        f"`codecshards inspect {given.out} --failures` names recordings and chunks",
+        f"codecshards: {many(found.lost, 'recording')} of {given.archive} "
+        f"{'are' if found.lost > 1 else 'is'} damaged and left out: "
+        f"`codecshards inspect {given.out} --failures` names recordings and chunks{hint}",
         file=sys.stderr,
     )
     return EXIT_WRONG

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from pipelines.cli import EXIT_OK
 from pipelines.system.words import many
@@ -56,6 +57,12 @@ def run(given: argparse.Namespace) -> int:
         dry_run=given.dry_run,
         quiet=given.quiet,
     )
+    if not done.shown:
+        print(
+            f"note: {given.out} is an archive: CodesDataset reads it there, `datasets` and the "
+            "Hub's viewer do not; for these push what `codecshards expand` makes of it",
+            file=sys.stderr,
+        )
     size = f"{done.sent_bytes / 1e6:,.1f} MB"
     if given.dry_run:
         print(f"{done.url}: would send {many(done.sent, 'shard')}, about {size}, and this card:\n")

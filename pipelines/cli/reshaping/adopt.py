@@ -10,7 +10,9 @@ from pipelines.cli import EXIT_OK
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser this command's arguments."""
     parser.set_defaults(run=run)
-    parser.add_argument("out", metavar="OUT", help="folder of Parquet files or tars of codes")
+    parser.add_argument(
+        "out", metavar="OUT", help="folder of Parquet files, tars or archives of codes"
+    )
     parser.add_argument(
         "--codec", metavar="CODEC", help="what the codes are of, where no footer says so"
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipelines.output.bare.shards import BareShard, bare_shards, counted_rows, planned
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.parquet.unverified import one_spec
+from pipelines.output.formats.schema import Row
 from pipelines.output.plans.distinct import DistinctIds
 from pipelines.output.storage import Storage
 from tokenizer.codecs.base import CodecSpec, split
@@ -45,10 +46,15 @@ def _rows(
 ) -> Iterator[tuple[str, str]]:
     with DistinctIds() as ids:
         for shard in shards:
-            name = f"{storage.root}/{shard.place}"
+            name, said = f"{storage.root}/{shard.place}", ""
             try:
                 with storage.open(shard.place) as file:
-                    for row in shard_format(shard.format).read(file, name):
+                    for row in shard_format(shard.format).salvage(file, name):
+                        if not isinstance(row, Row):
+                            if row.message != said:  # a block is lost for one reason
+                                yield shard.file, f"{name}: damaged: {row.message}"
+                            said = row.message
+                            continue
                         ids.add(row.id, shard.file)
                         yield from (
                             (shard.file, f"{row.id}: {why}") for why in _wrong(row.codes, spec)

@@ -26,6 +26,16 @@ class Lost:
     """what is wrong, and where"""
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A row some of whose codes cannot be read: others stand in their place, and its `meta` says
+    where."""
+
+    row: Row
+    message: str
+    """what is wrong, and where"""
+
+
 class ShardFormat(ABC):
     """Stateless: rows in, bytes out, and back. The same rows give the same bytes."""
 
@@ -33,6 +43,8 @@ class ShardFormat(ABC):
     """of the files' names, with the dot"""
     has_settings: ClassVar[bool] = False
     """whether its files are written in ways of which `like` finds one again"""
+    for_the_hub: ClassVar[bool] = True
+    """whether the Hugging Face Hub shows its files, and `datasets` reads them"""
 
     @property
     @abstractmethod
@@ -59,9 +71,9 @@ class ShardFormat(ABC):
             ShardError: damage; it names the shard.
         """
 
-    def salvage(self, file: IO[bytes], name: str) -> Iterator[Row | Lost]:
+    def salvage(self, file: IO[bytes], name: str) -> Iterator[Row | Lost | Partial]:
         """Every row, in order, and what is wrong with those that are damaged: the others go on,
-        where the format allows it.
+        where the format allows it. `Partial` comes from formats that were asked for it alone.
 
         Raises:
             ShardError: damage that is not of single rows; it names the shard.
@@ -109,9 +121,14 @@ class ShardFormat(ABC):
 
     def salvage_columns(
         self, file: IO[bytes], name: str, columns: Sequence[str]
-    ) -> Iterator[Mapping[str, Any] | None]:
-        """The same, with None in the place of rows whose columns are damaged."""
+    ) -> Iterator[Mapping[str, Any] | Lost]:
+        """The same, with what is wrong in the place of rows whose columns are damaged."""
         yield from self.read_columns(file, name, columns)
+
+    def flaws(self, file: IO[bytes], name: str) -> list[str]:
+        """What is damaged in a file beside its rows, and what of it was gone around."""
+        del file, name
+        return []
 
     @abstractmethod
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:

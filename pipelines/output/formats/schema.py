@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.output.manifest.spread import figures_of
 from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.types import Codes
@@ -171,6 +172,8 @@ class ShardStats:
     num_samples: int = 0
     counts: NDArray[np.int64] | None = None
     """int64 `[n_q, codebook_size]`: how often each code occurs"""
+    scales: list[NDArray[np.float32]] = field(default_factory=list)
+    """float32 `[chunks]` of each row; of codecs without scales none"""
     recordings: list[tuple[Mapping[str, Any], int]] = field(default_factory=list)
     """meta of the first row of each, and its rows that follow each other"""
 
@@ -182,6 +185,15 @@ class ShardStats:
         for meta, rows in self.recordings:
             sizes += [rows] if meta.get("channels", rows) == rows else [1] * rows
         return tuple(sizes) if max(sizes, default=1) > 1 else ()
+
+    @property
+    def scale_figures(self) -> tuple[float, ...]:
+        """`CommitRecord.scales`: those that are finite, in as few digits as tell float32 apart."""
+        if not self.scales:
+            return ()
+        scales = np.concatenate(self.scales)
+        count, *points = figures_of(scales[np.isfinite(scales)])
+        return (count, *(float(str(np.float32(point))) for point in points))
 
     def place(self, meta: Mapping[str, Any]) -> None:
         """Note which recording the next row is of."""
@@ -199,6 +211,8 @@ class ShardStats:
         self.frames += codes.frames
         self.chunks += len(codes.chunk_frames)
         self.num_samples += codes.num_samples
+        if codes.scales is not None:
+            self.scales.append(codes.scales)
         if self.counts is None:
             self.counts = np.zeros((codes.n_q, codebook_size), np.int64)
         for level, values in enumerate(codes.codes):

@@ -18,8 +18,9 @@ failures count for nothing: the last verdict does (`Generation.retried`).
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.cuts import CUT_FROM
 from tokenizer.errors import ManifestError
 
+_FILE, _NUMBER = re.compile(r"\d{5}\.json"), re.compile(r"\d{5}")
 FIRST, APPEND, RETRY = "first", "append", "retry"
 _RECORDING = "recording"
 """key of `meta`: the recording that a row is one channel of"""
@@ -97,6 +99,19 @@ def following(before: Generation, kind: str, plan: PlanFacts, stored: StoredRun)
         Counter(before.before) + Counter(dict(before.plan.named_splits)),
         replace(stored, plan=plan).fingerprint,
     )
+
+
+def listed(files: Collection[str]) -> list[str]:
+    """The files of generations among those that lie in their folder, in order. A copy of one that
+    is there (`00001 (copy).json`) is none; of one that has gone it stands for it, to be missed."""
+    found = []
+    for file in sorted(files):
+        if not file.endswith(".json"):
+            continue
+        number = _NUMBER.search(file)
+        if _FILE.fullmatch(file) or (number and f"{number.group()}.json" not in files):
+            found.append(file)
+    return found
 
 
 def parsed(values: Mapping[str, Any], before: Generation, stored: StoredRun) -> Generation:

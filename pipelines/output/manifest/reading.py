@@ -13,6 +13,7 @@ from pipelines.output.manifest.generations import (
     RETRY,
     Generation,
     first_of,
+    listed,
     parsed,
     retried_ids,
 )
@@ -204,9 +205,7 @@ class StoredManifest:
         if stored is None or stored.plan is None:
             return ()
         found = [first_of(stored)]
-        for name in self.storage.list(GENERATIONS):
-            if not name.endswith(".json"):
-                continue
+        for name in listed(self.storage.list(GENERATIONS)):
             place = f"{GENERATIONS}/{name}"
             if place != generation_name(len(found)):
                 missing = generation_name(len(found))

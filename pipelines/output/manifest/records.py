@@ -19,6 +19,13 @@ from tokenizer.errors import FailureKind, ShardError
 
 _MANY = 1 << 14
 """counts that are packed more tightly"""
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("shard", "format", "fingerprint"), (str,)),
+    **dict.fromkeys(("rows", "frames", "chunks", "num_samples", "bytes"), (int,)),
+    **dict.fromkeys(("sha256", "staged", "codebook_counts"), (str, type(None))),
+    **dict.fromkeys(("flags", "timings", "footer", "quality"), (dict,)),
+}
+"""what a record's values are in JSON"""
 NO_ERRORS = (FailureKind.FILTERED, FailureKind.DROPPED)
 """kinds of failures that are none of a run: what somebody asked for"""
 
@@ -61,6 +68,9 @@ class CommitRecord:
     footer: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     """how the columns of quality are spread: `pipelines.output.quality.figures`"""
+    scales: tuple[float, ...] = ()
+    """how the scales of its chunks are spread, `pipelines.output.manifest.spread.Figures`; empty
+    where there are none, and in records of before"""
     groups: tuple[int, ...] = ()
     """rows of each recording, in order, where channels are rows of their own; empty where every row
     is a recording"""
@@ -116,6 +126,8 @@ class CommitRecord:
             del values["groups"]
         if not self.quality:
             del values["quality"]
+        if not self.scales:
+            del values["scales"]
         if not self.edited:
             del values["edited"]
         return seal(values)
@@ -129,14 +141,30 @@ class CommitRecord:
         """
         try:
             values = unseal(content)
+            _require_kinds(values)
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
             groups = tuple(int(rows) for rows in values.pop("groups", ()))
             edited = tuple(str(name) for name in values.pop("edited", ()))
-            return cls(failures=failures, groups=groups, edited=edited, **values)
+            scales = tuple(float(value) for value in values.pop("scales", ()))
+            return cls(failures=failures, groups=groups, edited=edited, scales=scales, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
             ) from error
+
+
+def _require_kinds(values: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: a value is of another kind than this version writes.
+    """
+    for name, kinds in _KINDS.items():
+        if name in values and type(values[name]) not in kinds:
+            raise ValueError(f"{name} is {values[name]!r}")
+    for failure in values["failures"]:
+        for name, value in failure.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name} of a failure is {value!r}")
 
 
 @dataclass(slots=True)
@@ -161,6 +189,8 @@ class Totals:
     """failures in the others"""
     measured: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
     """of shards with columns of quality: what these are, and how they are spread"""
+    scales: list[tuple[float, ...]] = field(default_factory=list)
+    """of each shard: `CommitRecord.scales`"""
     splits: Counter[str] = field(default_factory=Counter)
     """rows by split"""
 
@@ -183,6 +213,7 @@ class Totals:
         self.dropped += record.dropped
         if "quality" in record.footer:
             self.measured.append((record.footer["quality"], record.quality))
+        self.scales.append(record.scales)
         self.kinds.update(failure.kind for failure in record.failures)
         of_shard = record.errors or record.failures
         if of_shard and (not self.first or (record.errors and not failed)):

@@ -55,6 +55,8 @@ class Sums:
     flags: Counter[str] = field(default_factory=Counter)
     timings: Counter[str] = field(default_factory=Counter)
     counts: NDArray[np.int64] | None = None
+    scales: list[tuple[float, ...]] = field(default_factory=list)
+    """of each shard: `CommitRecord.scales`"""
 
     def add(self, record: CommitRecord) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Count one shard's; what it says of its columns of quality."""
@@ -67,6 +69,7 @@ class Sums:
         self.kinds.update(failure.kind for failure in record.failures)
         self.flags.update(record.flags)
         self.timings.update(record.timings)
+        self.scales.append(record.scales)
         if record.codebook_counts is not None:
             counts = unpack_counts(record.codebook_counts)
             self.counts = counts if self.counts is None else self.counts + counts

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-QUANTILES = 20
-"""steps from the lowest to the highest value that a commit record keeps"""
+from pipelines.output.manifest.spread import Figures, figures_of, overall
 
 
 class Values:
@@ -28,9 +26,8 @@ class Values:
                 column.append(value)
 
     def figures(self) -> dict[str, list[float]]:
-        """What the commit record says: column to the number of its values, then their quantiles at
-        0, 1/20 … 1."""
-        return {name: _figures(values) for name, values in self._columns.items()}
+        """What the commit record says: column to its `Figures`."""
+        return {name: figures_of(values) for name, values in self._columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +50,24 @@ class Spread:
         ]
 
 
-def _figures(values: Sequence[float]) -> list[float]:
-    if not values:
-        return [0]
-    # Values that occur, so that they stay as short as they were written.
-    at = np.linspace(0.0, 1.0, QUANTILES + 1)
-    found = np.quantile(values, at, method="inverted_cdf")
-    return [len(values), *(float(value) for value in found)]
-
-
 def spreads(
     shards: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
 ) -> dict[str, Spread | None]:
     """Each column's spread over committed shards, of each what its footer says of the columns, and
     `Values.figures`; None where no row has a value."""
-    columns: dict[str, list[Sequence[float]]] = {}
+    columns: dict[str, list[Figures]] = {}
     units: dict[str, str] = {}
     for columns_of, figures in shards:
         for name, about in columns_of.items():
             units.setdefault(name, about["unit"])
             columns.setdefault(name, []).append(figures.get(name, [0]))
     return {name: _spread(of_shards, units[name]) for name, of_shards in columns.items()}
+
+
+def scale_spread(shards: Sequence[Figures]) -> Spread | None:
+    """The spread of all chunks' scales, from each shard's `CommitRecord.scales`; None without any.
+    Records of before do not have them."""
+    return _spread(shards, "RMS")
 
 
 def quality_table(found: Mapping[str, Spread | None]) -> Table:
@@ -89,17 +83,6 @@ def quality_table(found: Mapping[str, Spread | None]) -> Table:
     return table
 
 
-def _spread(shards: Sequence[Sequence[float]], unit: str) -> Spread | None:
-    known = [figures for figures in shards if figures[0]]
-    if not known:
-        return None
-    points = np.concatenate([np.array(figures[1:]) for figures in known])
-    # The ends of a shard's range stand for half as many values as the steps between.
-    steps = np.ones(QUANTILES + 1)
-    steps[[0, -1]] = 0.5
-    weights = np.concatenate([figures[0] * steps for figures in known])
-    order = np.argsort(points, kind="stable")
-    sums = np.cumsum(weights[order])
-    median = points[order][np.searchsorted(sums, sums[-1] / 2)]
-    count = int(sum(figures[0] for figures in known))
-    return Spread(count, float(points.min()), float(median), float(points.max()), unit)
+def _spread(shards: Sequence[Figures], unit: str) -> Spread | None:
+    found = overall(shards)
+    return found and Spread(*found, unit)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pipelines.output.storage.base import Storage
 from pipelines.output.storage.local import LOCK, TEMPORARY, LocalStorage
 from pipelines.output.storage.remote import RemoteStorage
-from pipelines.system.places import is_remote, local_path
+from pipelines.system.places import is_remote, local_path, require_place
 from tokenizer.errors import UsageError
 
 __all__ = ["LOCK", "TEMPORARY", "LocalStorage", "RemoteStorage", "Storage", "open_storage"]
@@ -16,8 +16,9 @@ def open_storage(root: str) -> Storage:
     """The storage of an output folder; nothing is made or touched yet.
 
     Raises:
-        UsageError: it has no name, as of a shell's variable that is not set.
+        UsageError: it has no name, as of a shell's variable that is not set, or is half a URL.
     """
     if not root:
         raise UsageError("OUT is empty: give a folder, or what else can be written to")
+    require_place(root)
     return RemoteStorage(root) if is_remote(root) else LocalStorage(local_path(root))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from pipelines.system.outages import is_refused
 from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
 from tokenizer.errors import OutputError
 
+_BLOCK = 1 << 20
 _AT_ONCE = 64
 """requests that are under way together where many small files are read"""
 
@@ -33,16 +33,13 @@ class RemoteStorage(Storage):
             self._fs, self._base = filesystem(self.root, AS_OUTPUT)
         except ValueError as error:
             raise OutputError(f"{root} cannot be opened: {error}") from error
-        protocol = get_protocol(self.root)
-        self._is_s3 = protocol in ("s3", "s3a")
-        self._one_state, self._looked = protocol == "hf", False
+        self._one_state, self._looked = get_protocol(self.root) == "hf", False
         """whether it is a commit on the Hub: it is read, and written by `push` alone"""
 
     def read(self, name: str) -> bytes:
-        # s3fs asks for an object's size first, to fetch a large one in parts; records are small.
-        small = {"max_concurrency": 1} if self._is_s3 and name.startswith("manifest/") else {}
         with self._told("read", name):
-            content: bytes = self._fs.cat_file(self._path(name), **small)
+            self._look_again()
+            content: bytes = self._fs.cat_whole(self._path(name))
             return content
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
@@ -80,6 +77,8 @@ class RemoteStorage(Storage):
     def move(self, name: str, to: str) -> bool:
         with self._told("written", to):
             try:
+                self._look_again()
+                # Not `copy`, for which a name may be a pattern.
                 self._fs.cp_file(self._path(name), self._path(to))
             except MissingBucket:
                 raise
@@ -154,10 +153,13 @@ class RemoteStorage(Storage):
 
     @contextmanager
     def fetch(self, name: str) -> Iterator[str]:
-        with tempfile.NamedTemporaryFile(prefix="codecshards-") as copy:
+        # Without a buffer: what a full disk does not take is known before the file is closed.
+        with tempfile.NamedTemporaryFile(prefix="codecshards-", buffering=0) as copy:
             with self._told("read", name), self.open(name) as file:
-                shutil.copyfileobj(file, copy, 1 << 20)
-            copy.flush()
+                while block := memoryview(file.read(_BLOCK)):
+                    with as_output_error(copy.name):
+                        while block:
+                            block = block[copy.write(block) :]
             yield copy.name
 
     @contextmanager
@@ -174,8 +176,10 @@ class RemoteStorage(Storage):
         return self._fs, self._path(name)
 
     def _look_again(self) -> None:
-        """Others write to a store meanwhile, and clients remember listings. What lies on the Hub
-        is a commit, of which one listing is enough, and requests are counted there."""
+        """Others write to a store meanwhile, and clients remember listings: also for a read or a
+        copy, which then find nothing where an object has come since, and this writer's own where
+        the answer to its put was lost. What lies on the Hub is a commit, of which one listing is
+        enough, and requests are counted there."""
         if not self._looked:
             self._looked = self._one_state
             self._fs.invalidate_cache()

@@ -9,11 +9,12 @@ from pipelines.output.formats.coded.pool import Pool
 from pipelines.output.formats.coded.writer import CodedFormat
 from pipelines.reshaping.archiving.coders import Coder, choose_coder
 from pipelines.reshaping.derive import Derived, Task, derive
+from pipelines.reshaping.moves import NothingLeftError
 from pipelines.reshaping.parents import Parent, open_parents
 from pipelines.reshaping.sizes import ShardSize
 from pipelines.system.machine import usable_cores
 from pipelines.tokenizing.progress import open_display
-from tokenizer.errors import UsageError
+from tokenizer.errors import ShardError, UsageError
 
 CODED = "coded"
 SHARD_HOURS, SHARD_HOURS_WITH_WEIGHTS = 24.0, 240.0
@@ -81,6 +82,7 @@ def expand_codes(
     archive: str,
     out: str,
     *,
+    allow_damaged: bool = False,
     format: str | None = None,
     workers: int | None = None,
     shard_hours: float | None = None,
@@ -89,11 +91,17 @@ def expand_codes(
 ) -> Derived:
     """Make of an archive what it was made from, or go on with that: every code, scale, id and text
     as it was. A recording with a damaged chunk becomes a failure (`damaged`) that names the chunk,
-    and all others are written; `Derived.lost` counts them.
+    and all others are written; `Derived.lost` counts them. With `allow_damaged` it is kept, but for
+    such chunks: code 0 and the scale of silence stand in their place, `meta` says where
+    (`lost_codes`, and `gaps` in seconds) and has the flags `damaged` and `codes_lost`;
+    `Derived.partial` counts these rows.
 
     Args:
         archive: a folder of `compress_codes`, which stays as it is.
         out: the new one.
+        allow_damaged: keep recordings without their damaged chunks, find the blocks of a file whose
+            end or index is damaged or missing, and make failures of the recordings of a file that
+            cannot be read at all.
         format: "parquet" or "webdataset"; None is what the archive was made from.
         workers: processes that decode; None is one a core, 0 does all in this one.
         shard_hours: audio that a shard holds; None is as before `compress`.
@@ -103,9 +111,10 @@ def expand_codes(
     Raises:
         UsageError: no archive.
         OutputError: `archive` is not finished, or `out` holds something else.
-        ShardError: a file of the archive is damaged in what all of its rows need.
+        ShardError: a file of the archive is damaged in what all of its rows need, and that is not
+            allowed; or it is whole, and another one than was committed.
     """
-    (parent,) = open_parents([archive], out, salvage=True)
+    (parent,) = open_parents([archive], out, salvage=True, allow_damaged=allow_damaged)
     if parent.stored.config.format != CODED:
         raise UsageError(f"{archive} is no archive, but {parent.stored.config.format}: it is whole")
     before = (parent.stored.derived or {}).get("was", {})
@@ -122,19 +131,26 @@ def expand_codes(
     if size.hours is not None:
         config = replace(config, shard_hours=size.hours)
     with open_display(quiet) as display, Pool(_processes(workers)) as pool:
-        parent.form = CodedFormat(pool=pool)
-        return derive(
-            Task(
-                command="expand",
-                arguments=_asked(size) | {"format": form},
-                parents=[parent],
-                new=out,
-                config=config,
-                spec=parent.stored.codec,
-                size=size,
-            ),
-            display,
+        parent.form = CodedFormat(pool=pool, partial=allow_damaged)
+        task = Task(
+            command="expand",
+            arguments=_asked(size)
+            | {"format": form}
+            | ({"allow_damaged": True} if allow_damaged else {}),
+            parents=[parent],
+            new=out,
+            config=config,
+            spec=parent.stored.codec,
+            size=size,
         )
+        try:
+            made = derive(task, display)
+        except NothingLeftError as error:
+            why = next(iter(parent.flaws.values()), f"`codecshards verify {archive}` says why")
+            raise ShardError(f"{archive}: no recording can be read: {why}") from error
+        for flaw in parent.flaws.values():
+            display.message(flaw)
+        return made
 
 
 def _processes(workers: int | None) -> int:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pipelines.output.formats.lost import LOST_CODES
 from pipelines.output.formats.schema import ARROW_SCHEMA, Row, encode_meta
 from pipelines.reshaping.parents import Item, Parent
 from pipelines.reshaping.splitting import META
 from tokenizer.errors import UsageError
 
 SETTABLE = ("text", "speaker", "language")
-OURS = frozenset({"start", "end", "channel", "channels", "recording", "flags", "gaps"})
+OURS = frozenset({"start", "end", "channel", "channels", "recording", "flags", "gaps", LOST_CODES})
 """keys of `meta` that say what the codes are of"""
 
 

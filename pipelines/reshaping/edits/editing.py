@@ -310,6 +310,7 @@ class _Editor:
             flags=dict(sorted(sums.flags.items())),
             codebook_counts=pack_counts(stats.counts),
             groups=stats.groups,
+            scales=stats.scale_figures,
             quality=sums.quality.figures(),
             footer=parent.footer_of(old) if kept else old.footer,
             edited=tuple(sorted(edited)),

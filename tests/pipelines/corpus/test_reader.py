@@ -30,7 +30,6 @@ from tokenizer.errors import SourceUnavailable, UsageError
 from tokenizer.types import Recording
 
 ROOT = Path(__file__).resolve().parents[3]
-REAL_DECODERS = True  # how they die is what is tested here
 
 
 class TrickySource(Source):
@@ -70,6 +69,11 @@ class TrickySource(Source):
 def child_finds_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path(__file__).resolve().parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(ROOT / "tests")]))
+
+
+@pytest.fixture(autouse=True)
+def started_as_for_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "subprocess", subprocess)
 
 
 def settings(folder: Path, timeout: float = 30.0, channels: int = 2) -> DecodeSettings:

@@ -195,6 +195,40 @@ def test_states_of_another_stream_are_refused_by_what_changed(
         loader(music, "crops").load_state_dict({"step": 3})
 
 
+DAMAGED: dict[str, Any] = {
+    "nothing": lambda state: None,
+    "a list": lambda state: [state],
+    "no position": lambda state: {k: v for k, v in state.items() if k != "position"},
+    "words": lambda state: {**state, "step": "x"},
+    "a fraction": lambda state: {**state, "step": 1.5},
+    "below 0": lambda state: {**state, "turn": -1},
+    "half a worker": lambda state: {**state, "worker": [1]},
+    "a worker of none": lambda state: {**state, "worker": [2, 2]},
+    "of nothing": lambda state: {**state, "of": None},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_state_is_refused_in_a_line(music: CodesDataset, damage: Any) -> None:
+    one = loader(music, "crops")
+    with pytest.raises(UsageError, match="state of"):
+        one.load_state_dict(damage(one.state_dict()))
+    assert len(list(islice(one, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": "3"}, {"batch_size": 2.5}, {"epochs": 1.5}, {"steps": "4"}, {"seed": 1.5}],
+    ids=str,
+)
+def test_numbers_that_are_none_are_refused(music: CodesDataset, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        CodesLoader(music, **{"batch_size": 2, **options})
+    for name in ("seconds", "chunks"):
+        with pytest.raises(UsageError, match="give"):
+            Crop(**{name: "2"})
+
+
 def test_an_epoch_is_every_recording_once_and_a_loop_goes_on_after_the_end(
     music: CodesDataset, rows: list[Row]
 ) -> None:

@@ -25,6 +25,7 @@ from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import Plan, PlannedShard, make_plan
 from pipelines.output.storage import LocalStorage, Storage
 from pipelines.output.stored_run import StoredRun
+from pipelines.output.verify import verify
 from tokenizer.errors import ManifestError, OutputError
 from tokenizer.types import Recording
 
@@ -261,3 +262,18 @@ def test_a_missing_generation_is_no_smaller_folder(tmp_path: Path) -> None:
         Manifest(LocalStorage(str(root))).planned_names()
     with pytest.raises(OutputError):
         go_on(root)
+
+
+def test_a_copy_of_a_generation_s_file_is_a_stranger(tmp_path: Path) -> None:
+    go_on(tmp_path, SECOND, THIRD)
+    folder = tmp_path / "manifest/generations"
+    content = (folder / "00002.json").read_bytes()
+    names = ("00002 (copy).json", "Copy of 00001.json", "00001.json.json", "notes.json", "00002~")
+    for name in names:
+        (folder / name).write_bytes(content)
+    assert len(Manifest(LocalStorage(str(tmp_path))).generations()) == 3
+    found = {str(one).split(": ")[0].rsplit("/", 1)[-1] for one in verify(str(tmp_path))}
+    assert set(names) <= found
+    (folder / "00001.json").rename(folder / "old-00001.json")
+    with pytest.raises(ManifestError, match="is missing"):
+        Manifest(LocalStorage(str(tmp_path))).generations()

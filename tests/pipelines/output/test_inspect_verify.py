@@ -19,9 +19,9 @@ from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
 from pipelines.output.manifest.commits import pack_counts
 from pipelines.output.manifest.sealing import seal, unseal
-from pipelines.output.verify import verify
+from pipelines.output.verify import _unfinished, verify
 from pipelines.run import tokenize_corpus
-from tokenizer import OutputError
+from tokenizer import OutputError, ShardError
 
 HERE = RunOptions(workers=0, quiet=True)
 
@@ -133,6 +133,40 @@ def test_damage_is_found_and_named(out: Path, kind: str) -> None:
     problems = [str(problem) for problem in verify(str(out))]
     assert any(words in problem for problem in problems), problems
     assert all("\n" not in problem and problem.startswith("train-") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"frames": None},
+        {"num_samples": {}},
+        {"bytes": "x"},
+        {"footer": None},
+        {"quality": -1},
+        {"flags": []},
+        {"codebook_counts": 3},
+        {"sha256": 0},
+        {"failures": [{"id": None}]},
+        {"failures": None},
+    ],
+    ids=str,
+)
+def test_a_record_with_values_of_other_kinds_is_damaged(
+    out: Path, values: dict[str, object]
+) -> None:
+    """With a checksum that is right, as of another version or of somebody who edits."""
+    edit(record(out), **values)
+    assert any("not a commit record" in str(problem) for problem in verify(str(out)))
+    with pytest.raises(ShardError, match="not a commit record"):
+        inspect(str(out))
+
+
+def test_many_missing_shards_are_counted_and_a_few_named() -> None:
+    names = [f"train-{number:05d}-of-01000" for number in range(1000)]
+    assert [str(one).split(":")[0] for one in _unfinished(names[:5], 1000)] == names[:5]
+    found = [str(one) for one in _unfinished(names[10:], 1000)]
+    assert len(found) == 6 and found[0].startswith(names[10])
+    assert found[-1] == "985 more: not committed: 990 of 1,000 shards in all"
 
 
 def test_an_unfinished_output_says_how_to_go_on(out: Path) -> None:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from botocore.exceptions import ClientError
 from corpora import write_corpus
 from s3 import Bucket, Fault, Request, forget_clients
 from sounds import sound
@@ -142,6 +143,51 @@ def test_a_put_whose_answer_is_lost_has_succeeded(bucket: Bucket, fault: Fault) 
     assert storage.create("a", b"ours")
     assert bucket.proxy.faults == 1 and bucket.get("out/a") == b"ours"
     assert not storage.create("a", b"theirs") and bucket.get("out/a") == b"ours"
+
+
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+def test_a_put_whose_answer_is_lost_has_succeeded_beside_files_that_were_listed(
+    bucket: Bucket, fault: Fault
+) -> None:
+    """A client that remembers the listing would say that the object is not there, and so that
+    another writer's is."""
+    out = open_storage(bucket.url("out"))
+    assert out.create("manifest/edits/00001.json", b"first")
+    assert out.list("manifest/edits") == ["00001.json"]
+    seen = iter([fault])
+    bucket.proxy.rule = lambda request: next(seen, None) if request.conditional else None
+    assert out.create("manifest/edits/00002.json", b"second") and bucket.proxy.faults == 1
+
+
+def test_what_others_write_after_a_listing_is_read_and_moved(bucket: Bucket) -> None:
+    out = open_storage(bucket.url("out"))
+    out.write("manifest/staging/a", b"a")
+    assert out.list("manifest/staging") == ["a"]
+    bucket.put("out/manifest/staging/b", b"b")
+    assert out.read("manifest/staging/b") == b"b"
+    assert out.list("manifest/staging") == ["a", "b"]
+    bucket.put("out/manifest/staging/c", b"c")
+    assert out.move("manifest/staging/c", "data/c") and bucket.get("out/data/c") == b"c"
+
+
+@pytest.mark.parametrize("name", ["q?x", "[a]*", "a b+c%20d", "o#1", "ö/{b}"])
+def test_a_folder_of_any_name_is_no_pattern(bucket: Bucket, name: str) -> None:
+    bucket.put("qax/manifest/staging/a", b"another's")
+    out = open_storage(bucket.url(name))
+    assert out.create("manifest/staging/a", b"a") and out.read("manifest/staging/a") == b"a"
+    assert out.move("manifest/staging/a", "data/a") and not out.move("manifest/staging/a", "data/b")
+    assert bucket.keys(name) == [f"{name}/data/a"] and bucket.get(f"{name}/data/a") == b"a"
+    assert out.list("data") == ["a"] and out.find("data") == {"a": 1}
+
+
+def test_small_files_are_read_by_one_request_each(bucket: Bucket) -> None:
+    out = open_storage(bucket.url("out"))
+    for number in range(3):
+        out.write(f"manifest/commits/{number}.json", b"x")
+    names = [f"manifest/commits/{name}" for name in out.list("manifest/commits")]
+    before = len(bucket.proxy.seen)
+    assert list(out.read_all(names)) == [b"x"] * 3
+    assert [one.method for one in bucket.proxy.seen[before:]] == ["GET"] * 3
 
 
 def test_a_put_that_another_writer_was_before_has_failed_whatever_is_lost(bucket: Bucket) -> None:
@@ -504,7 +550,12 @@ def test_other_clients_errors_are_judged_by_their_status() -> None:
         "answer",
         "answer",
     ]
+    gone = {"Error": {"Code": "NoSuchUpload"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    missing = FileNotFoundError("as s3fs has it")
+    missing.__cause__ = ClientError(gone, "CompleteMultipartUpload")
+    assert judge(missing, "s3://b/x").kind == "outage"
     assert judge(ConnectionResetError(104, "reset"), "x://y").kind == "outage"
+    assert judge(RecursionError("too deep"), "s3://b/x").kind == "setup"
     assert judge(socket.gaierror(-2, "unknown"), "x://y") == ("outage", "unknown", False)
     assert (
         judge(PermissionError(13, "no"), "x://y").kind
@@ -605,6 +656,46 @@ def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
     assert {id.rsplit("/", 1)[-1]: row for id, row in found.items()} == {
         id.rsplit("/", 1)[-1]: row for id, row in expected.items()
     }
+
+
+ODD = ["x::y.wav", "zip::a.wav", "a b+c.wav", "50%.wav", "q?.wav", "h#.wav", "[b]*.wav", "ö.wav"]
+
+
+@pytest.mark.parametrize("size", [9, 3_000_000])
+def test_a_full_disk_for_copies_is_told_as_that(size: int, monkeypatch: Any) -> None:
+    out = open_storage("memory://full-disk")
+    out.write("a", bytes(size))
+    full = "pipelines.output.storage.remote.tempfile.NamedTemporaryFile"
+    monkeypatch.setattr(full, lambda prefix, **more: open("/dev/full", "wb", **more))  # noqa: PTH123, SIM115
+    with pytest.raises(OutputError, match="/dev/full cannot be written: No space"), out.fetch("a"):
+        pass
+
+
+@pytest.mark.parametrize("root", ["s3://", "s3:/b/out", "gs:///", "file://", "file:/x"])
+def test_half_a_url_is_no_output(root: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="and then a place"):
+        open_storage(root).write("a", b"a")
+    for name in ("a:b", "Artist: Title/x", "memory://x", f"file://{tmp_path}/o"):
+        open_storage(name).write("a", b"a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a:b", "Artist: Title", "o"}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_objects_of_any_name_are_recordings(bucket: Bucket, tmp_path: Path, listed: bool) -> None:
+    """In a folder, and in a list."""
+    soundfile.write(tmp_path / "a.wav", sound(4_000).samples.T, 48_000)
+    for name in ODD:
+        bucket.put(f"in/{name}", (tmp_path / "a.wav").read_bytes())
+    source = bucket.url("in")
+    if listed:
+        source = bucket.url("in/list.jsonl")
+        bucket.put(
+            "in/list.jsonl", "".join(json.dumps({"path": one}) + "\n" for one in ODD).encode()
+        )
+    tokenize_corpus(config(source), str(tmp_path / "out"), HERE)
+    found = rows(sorted((tmp_path / "out" / "data").glob("*")))
+    assert {id.rsplit("/", 1)[-1] for id in found} == set(ODD)
 
 
 def test_every_command_works_on_an_output_on_s3(

@@ -3,6 +3,8 @@ machine."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -19,12 +21,15 @@ from corpora import write_corpus
 from datasets import load_dataset
 from hub import TOKEN, Hub, stand_in
 from published import in_both_formats, instead_of_the_hub
+from stored_rows import by_id
 
+from codecshards import compress_codes
 from pipelines import drop_codes, push_codes
 from pipelines.cli.main import main
 from pipelines.loader.dataset import CodesDataset
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.edited_card import BEGIN, END, updated
+from pipelines.output.formats.coded.file import CodedFile
 from pipelines.output.formats.parquet.writer import ParquetFormat
 from pipelines.publishing.anonymous import Anonymous
 from pipelines.run import tokenize_corpus
@@ -121,6 +126,38 @@ def test_a_second_push_reads_no_shard_again(
     shutil.rmtree(tmp_path / "cache")
     assert push_codes(str(out), NAME, quiet=True).sent > 2 and hub.files[NAME] == before
     assert hub.files[NAME]["README.md"] == card
+
+
+def test_an_archive_is_pushed_as_one(
+    made: dict[str, Path], hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its coder, and a card that does not say that others read it; what a clone has is
+    readable, and the way back to Parquet is what the card says."""
+    out, back = tmp_path / "archive", tmp_path / "back"
+    compress_codes(str(made["parquet"]), str(out), workers=0)
+    capsys.readouterr()
+    assert main(["push", str(out), NAME, "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert "sent 1 shard" in said.out and "is an archive: CodesDataset reads it" in said.err
+    (path,) = (one for one in hub.files[NAME] if one.startswith("data/"))
+    clone = checkout(hub, tmp_path / "clone")
+    with (out / path).open("rb") as mine, (clone / path).open("rb") as theirs:
+        assert CodedFile(mine).head["coder"] == CodedFile(theirs).head["coder"]
+    assert b"secret-place" not in b"".join(hub.files[NAME].values())
+    assert "configs" not in front(hub) and "dataset_info" not in front(hub)
+    card = (clone / "README.md").read_text()
+    assert "load_dataset` cannot read it" in card and "load_dataset(" not in card
+    wanted = by_id(made["parquet"])
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    with contextlib.chdir(clone):
+        names: dict[str, Any] = {}
+        exec(snippet, names)
+        assert {row.id for row in names["codes"]} == wanted.keys()
+        assert main(["adopt", "."]) == 0 and main(["expand", ".", str(back), "--workers", "0"]) == 0
+    for id, row in by_id(back).items():
+        assert all(row[name] == wanted[id][name] for name in ("codes", "scales", "text"))
+    assert main(["push", str(out), NAME, "--quiet"]) == 0
+    assert "1 shard there already" in capsys.readouterr().out
 
 
 def test_a_branch_is_made_and_pushed_to(out: Path, hub: Hub) -> None:

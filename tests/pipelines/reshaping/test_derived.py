@@ -20,11 +20,13 @@ import soundfile
 import webdataset
 import yaml
 from listed_corpus import write_list
+from loader_data import make_rows, write_output
 from stored_rows import by_id, codes_of, stored_rows
 
 from codecshards import (
     CodesDataset,
     audit,
+    drop_codes,
     filter_codes,
     merge_codes,
     reshard_codes,
@@ -33,9 +35,12 @@ from codecshards import (
 )
 from pipelines.cli.main import main
 from pipelines.output.inspect import inspect
+from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.verify import verify
 from pipelines.reshaping import copying
 from tokenizer import OutputError, ShardError, UsageError
+from tokenizer.codecs.mulaw import describe_mulaw
+from tokenizer.errors import ManifestError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -50,6 +55,22 @@ def data_of(out: Path) -> dict[str, bytes]:
 
 def records_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(p.read_bytes()) for p in sorted((out / "manifest/commits").iterdir())]
+
+
+@pytest.mark.parametrize("plan", [None, "x"])
+def test_a_configuration_without_a_plan_is_refused_in_a_line(tmp_path: Path, plan: object) -> None:
+    out = write_output(tmp_path / "out", make_rows(3, describe_mulaw(6.0), longest=0.2))
+    place = out / "manifest/config.json"
+    place.write_bytes(seal({**unseal(place.read_bytes()), "plan": plan}))
+    for make in (
+        lambda new: filter_codes(str(out), new, where="text is null"),
+        lambda new: merge_codes([str(out), str(out)], new),
+        lambda new: reshard_codes(str(out), new),
+        lambda new: split_codes(str(out), new, valid=0.5),
+        lambda new: drop_codes(str(out), where="text is null"),
+    ):
+        with pytest.raises(ManifestError, match="names no plan"):
+            make(str(tmp_path / "new"))
 
 
 def test_filter_keeps_the_rows_that_duckdb_finds(out: Path, outs: dict[str, Path], tmp_path: Path):

@@ -8,7 +8,8 @@ captured as a CUDA graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,18 +33,10 @@ class ReferenceModules:
         """Normalised samples float32 `[rows, channels, n]` to `[rows, dim, frames]`.
 
         Raises:
-            RecordingError: the checkpoint pads in a way that so short a chunk does not allow
-                (ENCODER).
+            RecordingError: the checkpoint has layers that do not take so short a chunk (ENCODER).
         """
-        try:
+        with _refused(f"a chunk of {samples.shape[2]} samples"):
             embeddings: torch.Tensor = self.encoder(samples)
-        except RuntimeError as error:
-            if "padding" not in str(error).lower():
-                raise
-            message = (
-                f"the codec's padding does not fit a chunk of {samples.shape[2]} samples: {error}"
-            )
-            raise RecordingError(FailureKind.ENCODER, message, "encode") from error
         return embeddings
 
     def quantize(self, embeddings: torch.Tensor, n_q: int) -> torch.Tensor:
@@ -86,7 +79,32 @@ class ReferenceNetwork(ChunkNetwork):
         return results
 
     def to_samples(self, codes: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return [self._modules.decoder(self._modules.dequantize(one[:, None]))[0] for one in codes]
+        return [self._decoded(one) for one in codes]
+
+    def _decoded(self, codes: torch.Tensor) -> torch.Tensor:
+        with _refused(f"a chunk of {codes.shape[1]} frames"):
+            samples: torch.Tensor = self._modules.decoder(self._modules.dequantize(codes[:, None]))
+        return samples[0]
+
+
+_TOO_SHORT = ("padding", "more than 1 value per channel")
+"""what torch says of a signal that is too short: padding would circle more than once, or there is
+a single number to normalise"""
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """
+    Raises:
+        RecordingError: torch refuses a signal that is too short for a layer (ENCODER).
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if not any(words in str(error).lower() for words in _TOO_SHORT):
+            raise
+        message = f"the codec's layers do not take {what}: {' '.join(str(error).split())}"
+        raise RecordingError(FailureKind.ENCODER, message, "encode") from error
 
 
 Step = Callable[[torch.Tensor], torch.Tensor]

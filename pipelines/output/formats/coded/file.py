@@ -30,6 +30,7 @@ from pipelines.output.formats.coded.sections import (
     unpacked,
 )
 from pipelines.output.formats.coded.tables import Segments, unpack_rows
+from pipelines.output.formats.coded.walking import Walk
 from tokenizer.coding.base import Predictor
 from tokenizer.coding.registry import load_predictor, shipped
 from tokenizer.errors import UsageError
@@ -58,25 +59,25 @@ class Block:
 class CodedFile:
     """An open file; what it says of itself is read and checked."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], repair: bool = False) -> None:
         """
+        Args:
+            file: open, at any place.
+            repair: go around what can be done without: blocks are then found without an index.
+
         Raises:
             Damage: it is no such file, cut off, or not what was written.
         """
-        self._file = file
-        size = size_of(file)
+        self._file, self._repair = file, repair
+        self.flaws: list[str] = []
+        """what was gone around"""
+        self._size = size = size_of(file)
         file.seek(0)
         if file.read(len(MAGIC)) != MAGIC:
-            raise Damage("it does not begin as an archive does")
+            self._flawed(Damage("it does not begin as an archive does"))
         if size < len(MAGIC) + TAIL_BYTES:
             raise Damage("it is cut off")
-        try:
-            _, tail = read_section(file, TAIL, size - TAIL_BYTES, size)
-        except Damage as error:
-            raise Damage(
-                f"it has no end: it was cut off, or its end is damaged ({error})"
-            ) from error
-        (index_at,) = OFFSET.unpack(tail)
+        index_at = self._index_at()
         head, content = read_section(file, HEAD, len(MAGIC), size)
         self.head = _head(content)
         self._coder: Section | None = None
@@ -84,8 +85,7 @@ class CodedFile:
         if self.head["coder"]["inside"]:
             self._coder, _ = read_section(file, CODER, first, size)
             first = self._coder.end
-        self.index_at = index_at
-        self.blocks = self._blocks(first, index_at, size - TAIL_BYTES)
+        self.blocks = self._found(first, index_at)
 
     @property
     def footer(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class CodedFile:
         if known is not None:
             return known
         if self._coder is not None:
-            _, content = read_section(self._file, CODER, self._coder.at, self.index_at)
+            _, content = read_section(self._file, CODER, self._coder.at, self._size)
             found = load_predictor(str(said["kind"]), unpacked(content))
         else:
             try:
@@ -165,17 +165,64 @@ class CodedFile:
         """
         _, content = read_section(self._file, SEGMENTS, block.segments_at, block.data_at)
         segments = Segments.unpack(content, self.most)
-        section, _ = read_section(self._file, DATA, block.data_at, block.end)
-        if len(segments.n_q) != block.rows or int(segments.sizes.sum()) != section.size:
-            raise Damage(f"block {block.number}: its streams are not those of its rows")
+        wanted = Section(DATA, block.data_at, int(segments.sizes.sum()))
+        other = Damage(f"block {block.number}: its streams are not those of its rows")
+        if len(segments.n_q) != block.rows:
+            raise other
+        try:
+            section, _ = read_section(self._file, DATA, block.data_at, block.end)
+        except Damage as error:
+            if wanted.end != block.end:
+                raise
+            self._flawed(error)  # where its streams are is known without it
+            return segments, wanted
+        if section != wanted:
+            raise other
         return segments, section
 
     def content(self, section: Section) -> bytes:
-        """All streams of a block."""
+        """All streams of a block; of a file that was cut off, and is repaired, those that are
+        there."""
         self._file.seek(section.start)
         found = self._file.read(section.size)
-        if len(found) != section.size:
+        if len(found) != section.size and not self._repair:
             raise Damage(f"the streams at byte {section.start} are cut off")
+        return found
+
+    def _flawed(self, error: Damage) -> None:
+        """
+        Raises:
+            Damage: nothing is to be gone around.
+        """
+        if not self._repair:
+            raise error
+        if str(error) not in self.flaws:
+            self.flaws.append(str(error))
+
+    def _index_at(self) -> int | None:
+        """Where the index is; None where nothing says it and nobody needs it."""
+        size = self._size
+        try:
+            _, tail = read_section(self._file, TAIL, size - TAIL_BYTES, size)
+        except Damage as error:
+            self._flawed(Damage(f"it has no end: it was cut off, or its end is damaged ({error})"))
+            return None
+        found: int = OFFSET.unpack(tail)[0]
+        return found
+
+    def _found(self, first: int, index_at: int | None) -> list[Block]:
+        """Blocks as the index has them, or else as they lie."""
+        if index_at is not None:
+            try:
+                return self._blocks(first, index_at, self._size - TAIL_BYTES)
+            except Damage as error:
+                self._flawed(error)
+        walk = Walk(self._file, first, self._size, self.most)
+        found = [Block(number, *place) for number, place in enumerate(walk.blocks())]
+        for start, end in walk.gaps:
+            self._flawed(Damage(f"bytes {start} to {end} are no whole block"))
+        if found and found[-1].end > self._size:
+            self._flawed(Damage(f"block {found[-1].number} is cut off at byte {self._size}"))
         return found
 
     def _blocks(self, first: int, index_at: int, end: int) -> list[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,14 @@ from pipelines.output.formats.reading.base import Part, ShardIndex, ShardReader,
 from pipelines.output.formats.schema import measures_in
 from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.errors import ShardError
 
 TOGETHER = 32
 """segments of a row that are decoded together: one alone takes nearly as long"""
+_REMEDY = (
+    "`codecshards verify` names recordings and chunks, `codecshards expand --allow-damaged` keeps "
+    "what can be read"
+)
 
 
 class _Codes(Part):
@@ -33,7 +38,7 @@ class CodedReader(ShardReader):
     """Streams of one file."""
 
     def _read_index(self) -> ShardIndex:
-        with self.blob.open() as file:
+        with self._open() as file:
             found = CodedFile(file)
             tables = [found.table(block) for block in found.blocks]
             self._blocks = [found.segments(block) for block in found.blocks]
@@ -56,6 +61,13 @@ class CodedReader(ShardReader):
             np.concatenate([nothing, *(one.chunks for one in self._segments)]),
             np.concatenate([nothing, *(one.chunk_frames for one in self._segments)]),
         )
+
+    def _open(self) -> IO[bytes]:
+        """Its hash says that something is damaged; what, takes as long as decoding all of it."""
+        try:
+            return self.blob.open()
+        except ShardError as error:
+            raise ShardError(f"{error}; {_REMEDY}") from error
 
     def codes(self, row: int, start: int, stop: int, n_q: int) -> NDArray[np.uint16]:
         block = bisect_right(self._first_rows, row) - 1

@@ -5,32 +5,59 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.output.formats.base import Lost
+from pipelines.output.config import spec_from_dict
+from pipelines.output.formats.base import Lost, Partial
 from pipelines.output.formats.coded.file import Block, CodedFile, jobs_of
+from pipelines.output.formats.coded.filling import filled, marked, runs, said
 from pipelines.output.formats.coded.jobs import AT_ONCE
 from pipelines.output.formats.coded.pool import Pool
-from pipelines.output.formats.coded.sections import Damage, Section
+from pipelines.output.formats.coded.sections import Damage
 from pipelines.output.formats.coded.tables import Segments
 from pipelines.output.formats.schema import Row, row_of
+from pipelines.system.words import many
+from tokenizer.chunking import Layout
+
+HINT = "; `codecshards expand --allow-damaged` keeps the rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a block's streams are."""
+
+    streams: int
+    """the byte at which they begin"""
+    file: str
+    layout: Layout | None
+    """of the codec, to say where in time a lack is; None where rows that have one are lost"""
 
 
 class Decoded:
     """Rows of a block: begun when it is made, there when they are asked for."""
 
-    def __init__(self, file: CodedFile, block: Block, pool: Pool, only: int | None = None) -> None:
+    def __init__(
+        self,
+        file: CodedFile,
+        block: Block,
+        pool: Pool,
+        only: int | None = None,
+        partial: str | None = None,
+    ) -> None:
         """
         Args:
             file: that it is of.
             block: which one.
             pool: where streams are decoded.
             only: one row of it; None is all.
+            partial: keep rows that lack some of their codes, and write this name of the file into
+                their `meta`; None is not to.
         """
-        self._file, self._block = file, block
+        self._file, self._block, self._partial = file, block, partial
         self._error: Damage | None = None
         self._rows = range(block.rows) if only is None else range(only, only + 1)
         self._futures: list[Future[Any]] = []
@@ -41,11 +68,12 @@ class Decoded:
         except Damage as error:
             self._error = error
 
-    def __iter__(self) -> Iterator[Row | Lost]:
+    def __iter__(self) -> Iterator[Row | Lost | Partial]:
         if self._error is not None:
             yield from _all_lost(self._file, self._block, self._error)
             return
         starts = self._segments.row_starts()
+        place = Place(self._section.start, self._partial or "", self._layout())
         decoded: list[NDArray[np.uint16] | None] = []
         waiting = iter(self._futures)
         for row in self._rows:
@@ -53,7 +81,12 @@ class Decoded:
             while len(decoded) < count:
                 decoded += next(waiting).result()
             found, decoded = decoded[:count], decoded[count:]
-            yield _row(self._facts[row], self._segments, row, found, self._section)
+            yield _row(self._facts[row], self._segments, row, found, place)
+
+    def _layout(self) -> Layout | None:
+        if self._partial is None:
+            return None
+        return spec_from_dict(self._file.footer["codec"]).layout
 
     def _begin(self, file: CodedFile, pool: Pool) -> None:
         starts = self._segments.row_starts()
@@ -70,27 +103,20 @@ def _row(
     segments: Segments,
     row: int,
     found: list[NDArray[np.uint16] | None],
-    section: Section,
-) -> Row | Lost:
+    place: Place,
+) -> Row | Lost | Partial:
     id = str(facts["id"])
     bad = [at for at, codes in enumerate(found) if codes is None]
-    if bad:
-        first = int(segments.row_starts()[row]) + bad[0]
-        at = section.start + int(segments.sizes[:first].sum())
-        chunks = sorted({segments.chunk_of(row, one) for one in bad})
-        named = ", ".join(map(str, chunks[:5])) + (" …" if len(chunks) > 5 else "")
-        return Lost(
-            id,
-            f"recording {id}: chunk{'s' * (len(chunks) > 1)} {named} of "
-            f"{int(segments.chunks[row])} (from 0) cannot be read, at byte {at}",
-        )
-    codes = (
-        np.concatenate([one for one in found if one is not None], axis=1)
-        if found
-        else np.zeros((int(segments.n_q[row]), 0), np.uint16)
-    )
+    lost = runs(segments, row, place.streams, bad)
+    message = f"recording {id}: {said(lost, segments, row)}" if lost else ""
+    if lost and (len(bad) == len(found) or place.layout is None):
+        return Lost(id, message + HINT * (len(bad) < len(found)))
+    codes, scales = filled(found, segments, row, lost)
     try:
-        return row_of(facts, codes, segments.row_scales(row), segments.row_frames(row))
+        whole = row_of(facts, codes, scales, segments.row_frames(row))
+        if not lost or place.layout is None:
+            return whole
+        return Partial(marked(whole, lost, place.layout, place.file), message)
     except (KeyError, ValueError, TypeError) as error:
         return Lost(id, f"recording {id}: {error}")
 
@@ -101,4 +127,9 @@ def _all_lost(file: CodedFile, block: Block, error: Damage) -> Iterator[Lost]:
     with suppress(Damage):
         ids = file.table(block)["id"].to_pylist()
     for id in ids:
-        yield Lost(id, f"block {block.number}, with {block.rows} recordings: {error}")
+        yield Lost(id, of_block(block, error))
+
+
+def of_block(block: Block, error: Damage) -> str:
+    """What is wrong with every row of a block."""
+    return f"block {block.number}, with {many(block.rows, 'recording')}: {error}"

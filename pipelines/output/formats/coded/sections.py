@@ -141,6 +141,13 @@ def read_section(file: IO[bytes], tag: bytes, at: int, end: int) -> tuple[Sectio
     return section, content
 
 
+def frame_at(file: IO[bytes], at: int) -> tuple[bytes, int] | None:
+    """Tag and length that stand at a byte, whether they are right or not; None behind the end."""
+    file.seek(at)
+    frame = file.read(_FRAME.size)
+    return None if len(frame) < _FRAME.size else _FRAME.unpack(frame)
+
+
 def size_of(file: IO[bytes]) -> int:
     """Bytes of an open file."""
     return file.seek(0, os.SEEK_END)

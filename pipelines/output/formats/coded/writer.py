@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.output.formats.base import Lost, ShardFormat
+from pipelines.output.formats.base import Lost, Partial, ShardFormat
 from pipelines.output.formats.coded.file import OFFSET, PLACE, CodedFile
 from pipelines.output.formats.coded.jobs import (
     AT_ONCE,
@@ -26,7 +27,7 @@ from pipelines.output.formats.coded.jobs import (
     stretches,
 )
 from pipelines.output.formats.coded.pool import Pool
-from pipelines.output.formats.coded.reading import Decoded
+from pipelines.output.formats.coded.reading import Decoded, of_block
 from pipelines.output.formats.coded.sections import (
     CODER,
     DATA,
@@ -62,12 +63,14 @@ class CodedFormat(ShardFormat):
 
     suffix = ".csa"
     has_settings = True
+    for_the_hub = False
 
     def __init__(
         self,
         predictor: Predictor | None = None,
         name: str | None = None,
         pool: Pool | None = None,
+        partial: bool = False,
     ) -> None:
         """
         Args:
@@ -75,14 +78,25 @@ class CodedFormat(ShardFormat):
                 first rows of a shard.
             name: of a predictor that ships with codecshards, and so need not be in every file.
             pool: where it is done; None is here.
+            partial: have `salvage` keep rows that lack some of their codes, and go around damage to
+                what can be done without.
         """
         self.predictor, self.name, self.pool = predictor, name, pool or Pool()
+        self.partial = partial
 
     @property
     def reader(self) -> type[ShardReader]:
         from pipelines.output.formats.coded.reader import CodedReader
 
         return CodedReader
+
+    def usage(self, split: str) -> str:
+        return (
+            "# An archive: `datasets.load_dataset` cannot read it. In a copy of this folder:\n"
+            f"{super().usage(split)}\n\n"
+            "# As Parquet: `codecshards expand . NEW`, where there is no manifest/ after "
+            "`codecshards adopt .`"
+        )
 
     def like(self, file: IO[bytes], name: str) -> CodedFormat:
         with damage(name):
@@ -94,19 +108,23 @@ class CodedFormat(ShardFormat):
             _Writing(self, file, footer).all(rows)
 
     def read(self, file: IO[bytes], name: str) -> Iterator[Row]:
-        for found in self.salvage(file, name):
-            if isinstance(found, Lost):
+        for found in self._rows(file, name, partial=False):
+            if not isinstance(found, Row):
                 raise ShardError(f"{name}: damaged: {found.message}")
             yield found
 
-    def salvage(self, file: IO[bytes], name: str) -> Iterator[Row | Lost]:
+    def salvage(self, file: IO[bytes], name: str) -> Iterator[Row | Lost | Partial]:
+        return self._rows(file, name, self.partial)
+
+    def _rows(self, file: IO[bytes], name: str, partial: bool) -> Iterator[Row | Lost | Partial]:
+        said = name.rsplit("/", 1)[-1] if partial else None
         with damage(name):
-            found = CodedFile(file)
+            found = CodedFile(file, repair=partial)
             ahead = deque[Decoded]()
             if found.blocks:
                 found.require_coder()
             for block in found.blocks:
-                ahead.append(Decoded(found, block, self.pool))
+                ahead.append(Decoded(found, block, self.pool, partial=said))
                 if len(ahead) > (1 if self.pool.workers else 0):
                     yield from ahead.popleft()
             for one in ahead:
@@ -119,14 +137,14 @@ class CodedFormat(ShardFormat):
                 ids = found.table(block)["id"].to_pylist()
                 if id in ids:
                     row = next(iter(Decoded(found, block, self.pool, ids.index(id))))
-                    if isinstance(row, Lost):
+                    if not isinstance(row, Row):
                         raise ShardError(f"{name}: damaged: {row.message}")
                     return row
         return None
 
     def columns(self, file: IO[bytes], name: str) -> pa.Schema:
         with damage(name):
-            found = CodedFile(file)
+            found = CodedFile(file, repair=self.partial)
             return columns_of(list(found.footer.get("quality", ())))
 
     def read_columns(
@@ -139,15 +157,23 @@ class CodedFormat(ShardFormat):
 
     def salvage_columns(
         self, file: IO[bytes], name: str, columns: Sequence[str]
-    ) -> Iterator[Mapping[str, Any] | None]:
+    ) -> Iterator[Mapping[str, Any] | Lost]:
         with damage(name):
-            found = CodedFile(file)
+            found = CodedFile(file, repair=self.partial)
             for block in found.blocks:
                 try:
                     rows = found.table(block).select(list(columns)).to_pylist()
-                except Damage:
-                    rows = [None] * block.rows
+                except Damage as error:
+                    rows = [Lost(None, of_block(block, error))] * block.rows
                 yield from rows
+
+    def flaws(self, file: IO[bytes], name: str) -> list[str]:
+        with damage(name):
+            found = CodedFile(file, repair=True)
+            for block in found.blocks:
+                with suppress(Damage):
+                    found.segments(block)
+            return found.flaws
 
     def footer(self, file: IO[bytes], name: str) -> dict[str, Any]:
         with damage(name):

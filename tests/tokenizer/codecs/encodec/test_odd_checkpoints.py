@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def upstream(
     return torch.cat(codes, dim=1).numpy(), decoded.numpy()[:, : samples.shape[1]]
 
 
+ONE = np.array([1], np.uint16)
 COMPARED = {"chunks of few samples": 1, "chunks of no whole frames": 3, "circular": 2}
 """of five lengths, those at which upstream's own encode or decode does not raise; all five for
 every other checkpoint"""
@@ -101,7 +103,7 @@ def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
         ):  # the last chunk is short, and circles more than once
             with pytest.raises(RuntimeError):
                 upstream(oracle, waveform.samples, bandwidth, hop)
-            with pytest.raises(RecordingError, match="padding"):
+            with pytest.raises(RecordingError, match="layers do not take"):
                 codec.encode(waveform)
             continue
         found = codec.encode(waveform)
@@ -119,6 +121,40 @@ def test_odd_checkpoints_equal_upstream(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(codec.decode(found).samples, decoded, atol=3e-6, rtol=2e-5)
         np.testing.assert_allclose(blocks, decoded, atol=3e-6, rtol=2e-5)
     assert compared == COMPARED.get(name, 5)
+
+
+_WHOLE: dict[str, Any] = {"chunk_length_s": None, "overlap": None, "normalize": False}
+
+
+@pytest.mark.parametrize("pad_mode", ["circular", "replicate"])
+def test_padding_of_recordings_without_chunks(pad_mode: str, tmp_path: Path) -> None:
+    """Padding that circles takes a recording's first samples from its last: no piece has them."""
+    changes = {**_SMALL, **_WHOLE, "norm_type": "weight_norm", "pad_mode": pad_mode}
+    folder = write_seeded(tmp_path / "codec", size="reduced", changes=changes)
+    oracle: Any = EncodecModel.from_pretrained(folder).eval()
+    codec, waveform = load_codec(str(folder), bandwidth=3.6, device="cpu"), sound(150_007)
+    assert (codec.piece_length is None) == (pad_mode == "circular")
+    found = codec.encode(waveform)
+    with torch.inference_mode():
+        out = oracle.encode(torch.from_numpy(waveform.samples)[None], bandwidth=3.6)
+        decoded = oracle.decode(out.audio_codes, out.audio_scales).audio_values[0]
+    assert np.array_equal(found.codes, out.audio_codes[0, 0].numpy())
+    expected = decoded.numpy()[:, : waveform.num_samples]
+    np.testing.assert_allclose(codec.decode(found).samples, expected, atol=3e-6)
+    if pad_mode == "circular":
+        with pytest.raises(RecordingError, match="a chunk of 2 samples"):
+            codec.encode(sound(2))
+        with pytest.raises(RecordingError, match="a chunk of 1 frames"):
+            codec.decode(replace(found, codes=found.codes[:, :1], chunk_frames=ONE, num_samples=9))
+
+
+def test_a_normalisation_of_a_single_number_is_this_recording_s_failure(tmp_path: Path) -> None:
+    """A branch of a single channel, and a single frame."""
+    changes = {**_SMALL, "num_filters": 2, "pad_mode": "replicate", "compress": 2}
+    folder = write_seeded(tmp_path / "codec", size="reduced", changes=changes)
+    codec = load_codec(str(folder), bandwidth=3.6, device="cpu")
+    with pytest.raises(RecordingError, match="more than 1 value per channel"):
+        codec.encode(sound(1))
 
 
 @pytest.mark.parametrize(

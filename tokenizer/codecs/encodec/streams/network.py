@@ -32,10 +32,11 @@ core's cache"""
 
 
 def streams(config: Any) -> bool:
-    """Whether a configuration is of a codec that can go piece by piece: without chunks, and without
-    a normalisation that needs the whole recording."""
+    """Whether a configuration is of a codec that can go piece by piece: without chunks, without a
+    normalisation that needs the whole recording, and without padding that takes its beginning from
+    its end."""
     whole = config.chunk_length is None and not config.normalize
-    return whole and config.norm_type == "weight_norm"
+    return whole and config.norm_type == "weight_norm" and config.pad_mode != "circular"
 
 
 class PieceNetwork(Network):

@@ -10,7 +10,7 @@ its start (`tokenizer.codecs.encodec.streams.beginning`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -51,6 +51,9 @@ class Doubts:
     """the LSTM's states: before the first frame, and after each"""
     rms: float
     """of all frames that the encoder gives"""
+    hidden: torch.Tensor | None = None
+    """float32 `[frames, size]`: what transformers' LSTM is given, bit for bit; None where that is
+    not known"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,11 +90,18 @@ class TieBreaker:
         doubtful still."""
         stretches = [stretch for one in doubts for stretch in self._stretches(one)]
         codes: dict[int, dict[int, torch.Tensor]] = {id(one): {} for one in doubts}
-        ordered = sorted(stretches, key=lambda one: len(one.rows))
+        unknown = []
+        for one in stretches:
+            if one.doubts.hidden is None:
+                unknown.append(one)
+            else:
+                self._settle(one, one.doubts.hidden[one.lo : one.hi], codes[id(one.doubts)])
+        ordered = sorted(unknown, key=lambda one: len(one.rows))
         for _, group in groupby(ordered, key=lambda one: len(one.rows)):
             equal = list(group)
             for at in range(0, len(equal), BATCH):
-                self._settle(equal[at : at + BATCH], codes)
+                for one, frames in self._through_convolutions(equal[at : at + BATCH]):
+                    self._settle(one, frames, codes[id(one.doubts)])
         return [codes[id(one)] for one in doubts]
 
     def _stretches(self, doubts: Doubts) -> list[_Stretch]:
@@ -108,26 +118,32 @@ class TieBreaker:
             found.append(_Stretch(doubts, together, lo, hi, torch.from_numpy(rows)))
         return found
 
-    def _settle(
-        self, stretches: Sequence[_Stretch], codes: dict[int, dict[int, torch.Tensor]]
-    ) -> None:
+    def _through_convolutions(
+        self, stretches: Sequence[_Stretch]
+    ) -> Iterator[tuple[_Stretch, torch.Tensor]]:
+        """Of stretches of one length, what the LSTM is given, float32 `[frames, size]`."""
         x = torch.stack([one.rows.t() for one in stretches])
         for layer in self._before:
             x = layer(x)
-        for frames, one in zip(x, stretches, strict=True):
-            skipped = self._first.before if one.lo else 0
-            (hidden,), _ = self._lstm([frames.t()[skipped:]], [self._state(one, skipped)])
-            # As often as torch needs to see it, to round as it does the whole recording.
-            y = hidden.t()[None].repeat(LEAST_NUMBERS // hidden.numel() + 1, 1, 1)
-            for layer in self._after:
-                y = layer(y)
-            y = y[:1]
-            found = self._modules.quantize(y, self._n_q)[:, 0]
-            certain = self._certain(one, y[0].t().contiguous())
-            for frame in one.frames:
-                place = frame - one.lo - skipped
-                if certain[place]:
-                    codes[id(one.doubts)][frame] = found[:, place]
+        return zip(stretches, x.transpose(1, 2), strict=True)
+
+    def _settle(
+        self, stretch: _Stretch, frames: torch.Tensor, codes: dict[int, torch.Tensor]
+    ) -> None:
+        """Write the codes of its doubtful frames, where it decides them."""
+        skipped = self._first.before if stretch.lo else 0
+        (hidden,), _ = self._lstm([frames[skipped:]], [self._state(stretch, skipped)])
+        # As often as torch needs to see it, to round as it does the whole recording.
+        y = hidden.t()[None].repeat(LEAST_NUMBERS // hidden.numel() + 1, 1, 1)
+        for layer in self._after:
+            y = layer(y)
+        y = y[:1]
+        found = self._modules.quantize(y, self._n_q)[:, 0]
+        certain = self._certain(stretch, y[0].t().contiguous())
+        for frame in stretch.frames:
+            place = frame - stretch.lo - skipped
+            if certain[place]:
+                codes[frame] = found[:, place]
 
     def _certain(self, stretch: _Stretch, frames: torch.Tensor) -> torch.Tensor:
         """Which frames of a stretch are decided; bool."""

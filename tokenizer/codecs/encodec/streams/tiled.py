@@ -8,6 +8,8 @@ recording's whole way through its LSTM decides, and that is what all of it costs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,15 @@ import torch
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.certainty import noise, uncertain
+from tokenizer.codecs.encodec.cpu.same_sums import SameSums
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet
 from tokenizer.codecs.encodec.cpu.tiled_quantizer import TiledQuantizer
-from tokenizer.codecs.encodec.networks import check_finite
+from tokenizer.codecs.encodec.networks import UnknownLayer, check_finite
 from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.streams.beginning import Beginning
 from tokenizer.codecs.encodec.streams.lstm import SegmentedLstm
 from tokenizer.codecs.encodec.streams.network import PieceNetwork
-from tokenizer.codecs.encodec.streams.stack import Stack, make_stack
+from tokenizer.codecs.encodec.streams.stack import Stack, make_stack, parts_of
 from tokenizer.codecs.encodec.streams.ties import Doubts, TieBreaker
 from tokenizer.codecs.encodec.streams.trace import Trace
 from tokenizer.codecs.pieces import Piece, PieceCodes
@@ -39,6 +42,9 @@ class TiledPieces(PieceNetwork):
         """
         super().__init__(model, modules, n_q)
         self._quick = self._quick_stack(model.encoder, decodes=False)
+        self._same: SameSums | None = None
+        with suppress(UnknownLayer):
+            self._take_same_sums(model)
         self._quantize = TiledQuantizer(
             [layer.codebook.embed.detach() for layer in model.quantizer.layers]
         )
@@ -55,6 +61,37 @@ class TiledPieces(PieceNetwork):
         net = SeaNet(module)
         runs = (net.before, net.after)
         return make_stack(module, runs, QuickLstm(net.lstm), self._model.config, decodes=decodes)
+
+    def _take_same_sums(self, model: Any) -> None:
+        """Run convolutions with transformers' bits: of short recordings, where the LSTM is what is
+        left to differ, and of long ones.
+
+        Raises:
+            UnknownLayer: for an encoder whose sums' order is not known.
+        """
+        before, _, after = parts_of(model.encoder)
+        first, second = self._encoder.first, self._encoder.second
+        hop, window = first.taken, self._quick.first.window
+        same, after_lstm = SameSums(before, hop), SameSums(after, 1)
+        self._encoder = replace(
+            self._encoder,
+            first=replace(first, run=same.where_proven(first.run), window=window),
+            second=replace(second, run=after_lstm.where_proven(second.run), window=window),
+        )
+        quick = self._quick.first
+        self._quick = replace(self._quick, first=replace(quick, run=same.where_proven(quick.run)))
+        self._same = same
+
+    def _is_same(self, samples: int) -> bool:
+        """Whether windows have the bits that convolutions over a whole recording of so many have.
+
+        They are not summed in oneDNN's order where torch finds few numbers to sum.
+        """
+        if self._same is None or not self._same.proven:
+            return False
+        first = self._encoder.first
+        frames = -(-samples // first.taken)
+        return frames >= first.reach.least and self._beginning.decides(samples)
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         short = [i for i, piece in enumerate(pieces) if self._is_short(piece)]
@@ -87,8 +124,9 @@ class TiledPieces(PieceNetwork):
             return []
         with torch.inference_mode(), exact_float32():
             rows = [np.ascontiguousarray(samples.T) for samples in recordings]
-            begin, ends = self._quick.begin(self._channels), [True] * len(rows)
-            _, frames, traces = self._quick.advance([begin] * len(rows), rows, ends)
+            begin, ends = [self._quick.begin(self._channels)] * len(rows), [True] * len(rows)
+            held, hidden = self._quick.first.advance([one.first for one in begin], rows, ends)
+            _, frames, traces = self._quick.advance_lstm(begin, held, hidden, ends)
             joined, counts = torch.cat(frames), [len(one) for one in frames]
             check_finite(bool(torch.isfinite(joined).all()))
             sizes = torch.stack([one.square().mean().sqrt() for one in frames])
@@ -96,7 +134,13 @@ class TiledPieces(PieceNetwork):
             codes, certainty = self._quantize(joined, self.n_q, moved)
             results: list[torch.Tensor | None] = list(torch.split(codes, counts, dim=1))
             doubts = {
-                i: Doubts(torch.nonzero(one)[:, 0].tolist(), rows[i], traces[i], float(sizes[i]))
+                i: Doubts(
+                    torch.nonzero(one)[:, 0].tolist(),
+                    rows[i],
+                    traces[i],
+                    float(sizes[i]),
+                    hidden[i] if self._is_same(len(rows[i])) else None,
+                )
                 for i, one in enumerate(torch.split(uncertain(certainty), counts))
                 if bool(one.any())
             }
@@ -127,7 +171,7 @@ class TiledPieces(PieceNetwork):
         for frame, code in found.items():
             codes[:, frame] = code
         if left:
-            codes[:, left] = self._beginning(doubts.samples, left)
+            codes[:, left] = self._beginning(doubts.samples, left, doubts.hidden)
         return codes
 
 

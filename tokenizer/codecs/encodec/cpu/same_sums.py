@@ -1,0 +1,236 @@
+"""A SEANet encoder's convolutions on a CPU with transformers' results bit for bit, in the time of
+tiles.
+
+A float32 sum depends on its order, so the order is oneDNN's, which torch leaves convolutions to:
+
+    out = bias + Σ taps × 16 channels, then for every further 16 channels: out += Σ taps × these
+
+Each of these sums is what a matrix product gives in which the taps' channels lie side by side. In
+memory `[channels / 16, samples, 16]` they do, from one sample to the next too, so that a product
+takes a shifted view and nothing is copied out. Convolutions of one tap are sums from the first
+channel to the last, to which the bias is added, or, where torch has several threads, which begin
+with it.
+
+Nothing promises this order. So it is tried out once for each number of threads, and where it does
+not hold something else runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.cpu.threads import Threads
+from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
+from tokenizer.codecs.encodec.networks import UnknownLayer
+
+Run = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
+BLOCK = 16
+"""channels that oneDNN sums at a time"""
+WIDEST = 256
+"""channels up to which a product is one sum from the first to the last"""
+TILE_FLOATS = 1 << 16
+"""of a tile's input: what comes of it too stays in a core's second-level cache"""
+LEAST_ROWS = 128
+"""of a tile"""
+TRIED_FRAMES = 120
+
+
+class SameSums:
+    """Runs the layers of transformers' `EncodecEncoder` before or after its LSTM, whose weights it
+    takes. Windows go to torch's threads."""
+
+    def __init__(self, layers: Sequence[Any], hop: int) -> None:
+        """`hop` rows become a frame.
+
+        Raises:
+            UnknownLayer: a layer that this cannot run.
+        """
+        self._layers, self._hop, self._threads = layers, hop, Threads()
+        self._steps: list[_Convolution | _Residual] = []
+        elu = False
+        for layer in layers:
+            if type(layer).__name__ == "ELU":
+                elu = _plain_elu(layer)
+                continue
+            if type(layer).__name__ == "EncodecResnetBlock":
+                self._steps.append(_Residual(layer))
+            else:
+                self._steps.append(_Convolution(layer, elu))
+            elu = False
+        if elu:
+            raise UnknownLayer("an ELU behind all convolutions")
+        self._proven: dict[int, bool] = {}
+
+    def __call__(self, windows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """float32 `[n, channels]` each to `[frames, out]` each."""
+        shared = torch.get_num_threads() > 1
+        return self._threads.map(lambda rows: self._run(rows, shared), windows)
+
+    def where_proven(self, otherwise: Run) -> Run:
+        """This, or `otherwise` where the order is another one."""
+        return lambda windows: (self if self.proven else otherwise)(windows)
+
+    @torch.inference_mode()
+    def _run(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+        for step in self._steps:
+            x = step(x, shared)
+        return x
+
+    @property
+    def proven(self) -> bool:
+        """Whether transformers' modules give the same bits, with as many threads as torch has now:
+        of a signal that is tried once, but for its last frame, where torch's threads end in an
+        ELU and take another exponential for the few numbers that fill no vector."""
+        threads = torch.get_num_threads()
+        if threads not in self._proven:
+            self._proven[threads] = self._prove()
+        return self._proven[threads]
+
+    def _prove(self) -> bool:
+        generator = torch.Generator().manual_seed(0)
+        count = TRIED_FRAMES * self._hop + self._hop // 2
+        rows = 0.1 * torch.randn(count, self._steps[0].channels, generator=generator)
+        with torch.inference_mode(), exact_float32():
+            x = rows.t()[None].contiguous()
+            for layer in self._layers:
+                x = layer(x)
+            (found,) = self([rows])
+        return bool(torch.equal(found[:-1], x[0].t()[:-1]))
+
+
+class _Convolution:
+    """transformers' `EncodecConv1d` of time-major signals, or of their ELU."""
+
+    def __init__(self, module: Any, elu: bool) -> None:
+        if type(module).__name__ != "EncodecConv1d" or module.norm_type != "weight_norm":
+            raise UnknownLayer(f"a layer of the kind {type(module).__name__}")
+        geometry = ConvolutionGeometry.of(module)
+        conv = module.conv
+        self.channels, self._elu, self.geometry = int(conv.in_channels), elu, geometry
+        if conv.groups != 1 or geometry.dilation != 1 or conv.bias is None:
+            raise UnknownLayer("a convolution with groups, dilation or no bias")
+        self._bias, weight = conv.bias.detach(), conv.weight.detach()
+        self.out = int(conv.out_channels)
+        self._block = BLOCK if self.channels % BLOCK == 0 else self.channels
+        if self._block > BLOCK or self.out % BLOCK:
+            raise UnknownLayer(f"a convolution of {self.channels} channels to {self.out}")
+        blocks = weight.reshape(self.out, -1, self._block, geometry.taps).permute(1, 3, 2, 0)
+        self._products = list(blocks.reshape(len(blocks), -1, self.out).contiguous())
+
+    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+        geometry, length = self.geometry, x.shape[0]
+        frames = geometry.frames(length)
+        out = torch.empty(frames, self.out)
+        for start, stop in _tiles(frames, self.channels * geometry.stride):
+            self.tile(x, start, stop, out[start:stop])
+        return out
+
+    def tile(self, x: torch.Tensor, start: int, stop: int, out: torch.Tensor) -> None:
+        """Frames `start` to `stop`, into `out`."""
+        geometry, block = self.geometry, self._block
+        rows = (stop - 1 - start) * geometry.stride + geometry.reach
+        # An ELU of numbers that fill its vectors: it takes another exponential for what is left.
+        values = torch.empty(self.channels // block, rows + rows % 2, block)
+        self._fill(values, x, start * geometry.stride - geometry.left, rows)
+        size = (stop - start, geometry.taps * block)
+        for number, weight in enumerate(self._products):
+            taps = values.as_strided(
+                size, (geometry.stride * block, 1), number * values.shape[1] * block
+            )
+            if number == 0:
+                torch.addmm(self._bias, taps, weight, out=out)
+            else:
+                out.addmm_(taps, weight)
+
+    def _fill(self, values: torch.Tensor, x: torch.Tensor, start: int, rows: int) -> None:
+        """Rows from `start` on, or their ELU: what lies outside of the signal is padding."""
+        length, stop = x.shape[0], start + rows
+        inner, end = max(start, 0), min(stop, length)
+        there = x[inner:end].view(end - inner, -1, self._block).transpose(0, 1)
+        values[:, rows:] = 0.0
+        values[:, inner - start : end - start] = there
+        for outside in (range(start, inner), range(end, stop)):
+            for place in outside:
+                values[:, place - start] = self._outside(x, place)
+        if self._elu:
+            functional.elu_(values)
+
+    def _outside(self, x: torch.Tensor, place: int) -> torch.Tensor | float:
+        if not self.geometry.reflects:
+            return 0.0
+        source = self.geometry.mirrored(place, x.shape[0])
+        return x[source].view(-1, self._block) if 0 <= source < x.shape[0] else 0.0
+
+
+class _Product:
+    """An `EncodecConv1d` of one tap."""
+
+    def __init__(self, module: Any) -> None:
+        geometry, conv = ConvolutionGeometry.of(module), module.conv
+        if (geometry.taps, geometry.stride, conv.groups) != (1, 1, 1) or conv.bias is None:
+            raise UnknownLayer("a convolution of several taps at a residual block's end")
+        if module.norm_type != "weight_norm" or conv.in_channels > WIDEST:
+            raise UnknownLayer(f"a product of {conv.in_channels} channels")
+        self._bias, weight = conv.bias.detach(), conv.weight.detach()[:, :, 0]
+        self._weight = weight.t().contiguous()
+        self._with_bias = torch.cat([self._bias[None], self._weight])
+
+    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+        """Of float32 `[n, channels]`, or `[n, 1 + channels]` with ones in the first column: so it
+        is for `shared`."""
+        if shared:
+            return torch.mm(x, self._with_bias)
+        return torch.addmm(self._bias, x, self._weight)
+
+
+class _Residual:
+    """transformers' `EncodecResnetBlock`, tile by tile: nothing of it but its result leaves the
+    cache."""
+
+    def __init__(self, block: Any) -> None:
+        kinds = [type(layer).__name__ for layer in block.block]
+        if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
+            raise UnknownLayer(f"a residual block of {kinds}")
+        _plain_elu(block.block[2])
+        self._first = _Convolution(block.block[1], _plain_elu(block.block[0]))
+        if self._first.geometry.stride != 1:
+            raise UnknownLayer("a residual block with a stride")
+        self.channels = self._first.channels
+        self._second = _Product(block.block[3])
+        identity = isinstance(block.shortcut, torch.nn.Identity)
+        self._shortcut = None if identity else _Product(block.shortcut)
+
+    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+        out = torch.empty_like(x)
+        for start, stop in _tiles(*x.shape):
+            # As many rows as fill an ELU's vectors, whatever a row has; an ELU leaves ones as they
+            # are.
+            hidden = torch.ones(-(-(stop - start) // 32) * 32, shared + self._first.out)
+            self._first.tile(x, start, stop, hidden[: stop - start, int(shared) :])
+            functional.elu_(hidden)
+            branch = self._second(hidden[: stop - start], shared)
+            beside = x[start:stop]
+            if self._shortcut is not None:
+                padded = functional.pad(beside, (1, 0), value=1.0) if shared else beside
+                beside = self._shortcut(padded, shared)
+            torch.add(beside, branch, out=out[start:stop])
+        return out
+
+
+def _plain_elu(layer: Any) -> bool:
+    if type(layer).__name__ != "ELU" or layer.alpha != 1.0:
+        raise UnknownLayer("an activation that is no plain ELU")
+    return True
+
+
+def _tiles(rows: int, numbers: int) -> list[tuple[int, int]]:
+    """Half-open ranges of even size that cover `rows` of so many numbers."""
+    most = max(TILE_FLOATS // numbers, LEAST_ROWS)
+    count = -(-rows // most)
+    return list(pairwise(rows * i // count for i in range(count + 1)))
