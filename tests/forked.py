@@ -70,7 +70,7 @@ def _forked_command(folder: Path) -> Iterator[Path]:
     server = subprocess.Popen(
         [sys.executable, __file__, str(address)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -144,6 +144,7 @@ def run(asked: list[str], streams: list[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # not the folder of tests
     for name in PRELOADED:
         import_module(name)
     gc.freeze()

@@ -156,8 +156,11 @@ def _read(storage: Storage, number: int) -> Edit | None:
             name: CommitRecord.from_json(text.encode(), name)
             for name, text in values["records"].items()
         }
-        return Edit(number, values["of"], values["said"], records, values["before"])
-    except (ShardError, KeyError, AttributeError) as error:
+        before, said = values["before"], values["said"]
+        if not isinstance(said, dict) or {*before} != {*records}:
+            raise KeyError("before")
+        return Edit(number, values["of"], said, records, dict(before))
+    except (ShardError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise ManifestError(f"{storage.root}/{_name(number)}: damaged: {error}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from pipelines.system.outages import is_refused
 from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
 from tokenizer.errors import OutputError
 
+_BLOCK = 1 << 20
 _AT_ONCE = 64
 """requests that are under way together where many small files are read"""
 
@@ -153,10 +153,13 @@ class RemoteStorage(Storage):
 
     @contextmanager
     def fetch(self, name: str) -> Iterator[str]:
-        with tempfile.NamedTemporaryFile(prefix="codecshards-") as copy:
+        # Without a buffer: what a full disk does not take is known before the file is closed.
+        with tempfile.NamedTemporaryFile(prefix="codecshards-", buffering=0) as copy:
             with self._told("read", name), self.open(name) as file:
-                shutil.copyfileobj(file, copy, 1 << 20)
-            copy.flush()
+                while block := memoryview(file.read(_BLOCK)):
+                    with as_output_error(copy.name):
+                        while block:
+                            block = block[copy.write(block) :]
             yield copy.name
 
     @contextmanager

@@ -661,6 +661,16 @@ def test_every_kind_of_source_lies_on_s3_as_it_lies_here(
 ODD = ["x::y.wav", "zip::a.wav", "a b+c.wav", "50%.wav", "q?.wav", "h#.wav", "[b]*.wav", "ö.wav"]
 
 
+@pytest.mark.parametrize("size", [9, 3_000_000])
+def test_a_full_disk_for_copies_is_told_as_that(size: int, monkeypatch: Any) -> None:
+    out = open_storage("memory://full-disk")
+    out.write("a", bytes(size))
+    full = "pipelines.output.storage.remote.tempfile.NamedTemporaryFile"
+    monkeypatch.setattr(full, lambda prefix, **more: open("/dev/full", "wb", **more))  # noqa: PTH123, SIM115
+    with pytest.raises(OutputError, match="/dev/full cannot be written: No space"), out.fetch("a"):
+        pass
+
+
 @pytest.mark.parametrize("root", ["s3://", "s3:/b/out", "gs:///", "file://", "file:/x"])
 def test_half_a_url_is_no_output(root: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)

@@ -295,6 +295,12 @@ def test_a_damaged_edit_is_told(own: Path, tmp_path: Path):
     values = unseal(path.read_bytes())
     path.write_bytes(seal(values | {"records": {"x": "y"}, "before": {}}))
     assert any("damaged" in str(one) for one in verify(str(own)))
+    (name,) = values["shards"]
+    record = (own / f"manifest/commits/{name}.json").read_text()
+    for before in (None, "x", {}, {"y": "z"}):
+        path.write_bytes(seal(values | {"records": {name: record}, "before": before}))
+        with pytest.raises(UsageError, match=r"edits/00001\.json: damaged"):
+            drop_codes(str(own), ["004.wav"])
     path.write_bytes(path.read_bytes()[:-9])
     assert any("damaged" in str(one) for one in verify(str(own)))
     with pytest.raises(UsageError, match=r"edits/00001\.json: damaged"):
