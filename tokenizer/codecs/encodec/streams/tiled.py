@@ -1,8 +1,8 @@
 """Short recordings on a CPU, more than twice as fast as transformers encodes them: its convolutions
-tile by tile, its LSTM in segments, and its own modules where rounding could matter.
+tile by tile, its LSTM in segments, and sums in transformers' order where rounding could matter.
 
-Longer ones run on its own modules: somewhere in every few minutes there is a code that only the
-recording's whole way through its LSTM decides, and that is what all of it costs.
+Longer ones have all of their sums in that order: somewhere in every few minutes there is a code
+that only the recording's whole way through its LSTM decides, and that is what all of it costs.
 """
 
 from __future__ import annotations
