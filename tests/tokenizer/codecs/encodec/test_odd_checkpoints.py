@@ -142,6 +142,18 @@ def test_padding_of_recordings_without_chunks(pad_mode: str, tmp_path: Path) -> 
             codec.decode(replace(found, codes=found.codes[:, :1], chunk_frames=ONE, num_samples=9))
 
 
+def test_frames_of_a_few_samples_are_no_pieces(tmp_path: Path) -> None:
+    short = {"upsampling_ratios": [3, 2], "target_bandwidths": [200.0], "norm_type": "weight_norm"}
+    folder = write_seeded(tmp_path / "codec", size="reduced", changes={**_SMALL, **_WHOLE, **short})
+    oracle: Any = EncodecModel.from_pretrained(folder).eval()
+    codec, waveform = load_codec(str(folder), device="cpu"), sound(20_003)
+    with torch.inference_mode():
+        samples = torch.from_numpy(waveform.samples)[None]
+        codes = oracle.encode(samples, bandwidth=200.0).audio_codes[0, 0]
+    assert codec.piece_length is None
+    assert np.array_equal(codec.encode(waveform).codes, codes.numpy())
+
+
 def test_ties_at_the_start_of_short_recordings(tmp_path: Path) -> None:
     """A network that leaves most frames in doubt."""
     changes = {
