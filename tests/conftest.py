@@ -96,6 +96,9 @@ def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Bucket]
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             monkeypatch.setenv(name, "/dev/null")
         monkeypatch.delenv("AWS_PROFILE", raising=False)
+        # The client's own pause before its second try is up to a second.
+        backoff = "botocore.retries.standard.ExponentialBackoff.delay_amount"
+        monkeypatch.setattr(backoff, lambda self, context: 0.01)
         s3.forget_clients()
         yield fresh
         s3.forget_clients()

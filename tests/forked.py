@@ -21,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
+from warm_decoders import MODULES, WarmDecoders
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120.0
 PRELOADED = (
@@ -36,6 +38,7 @@ PRELOADED = (
     "pipelines.output.formats.parquet",
     "pipelines.output.inspect",
     "pipelines.run",
+    *MODULES,
 )
 CLIENT = """#!{python} -IS
 import os, socket, sys
@@ -67,7 +70,7 @@ def _forked_command(folder: Path) -> Iterator[Path]:
     server = subprocess.Popen(
         [sys.executable, __file__, str(address)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -127,6 +130,8 @@ def run(asked: list[str], streams: list[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(variable.split("=", 1) for variable in rest[int(count) :])
     os.chdir(folder)
+    if sys.argv[1:2] == ["tokenize"]:
+        import_module("pipelines.corpus.child").subprocess = WarmDecoders().fork_here()
     try:
         code = import_module("codecshards.__main__").main()
     except SystemExit as end:  # as argparse ends
@@ -139,6 +144,7 @@ def run(asked: list[str], streams: list[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # not the folder of tests
     for name in PRELOADED:
         import_module(name)
     gc.freeze()

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -289,22 +290,28 @@ class Bucket:
 @contextmanager
 def fresh_bucket(port: int) -> Iterator[Bucket]:
     """A new bucket behind a proxy of its own, which injects nothing yet."""
-    import boto3
-
     proxy = Proxy(port)
     proxy.start()
-    keys = {
-        "aws_access_key_id": "tests",
-        "aws_secret_access_key": "secret",
-        "region_name": "us-east-1",
-    }
-    client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys)
+    client = boto_client(port)
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)
     try:
         yield Bucket(name, client, proxy)
     finally:
         proxy.stop()
+
+
+@cache
+def boto_client(port: int) -> Any:
+    """boto3's, straight to the server; it takes longer to make than a test's own work."""
+    import boto3
+
+    keys = {
+        "aws_access_key_id": "tests",
+        "aws_secret_access_key": "secret",
+        "region_name": "us-east-1",
+    }
+    return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys)
 
 
 def forget_clients() -> None:

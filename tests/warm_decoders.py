@@ -26,7 +26,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "pipelines.corpus.reader_process"
-BESIDES = (
+MODULES = (
+    MODULE,
     "av.subtitles.stream",
     "numpy.ma",
     "pipelines.corpus.sources.folder",
@@ -36,7 +37,7 @@ BESIDES = (
     "soundfile",
     "soxr",
 )
-"""what else decoders import, once they have their settings and a recording"""
+"""with what else decoders import, once they have their settings and a recording"""
 MOST_BYTES = 1 << 20
 
 
@@ -67,6 +68,18 @@ class WarmDecoders:
         with self._asking:
             return self._fork(pass_fds[0], env)
 
+    def fork_here(self) -> WarmDecoders:
+        """Have them forked from this process as it is now: it has no threads yet, and what it has
+        imported includes `MODULES`. Returns itself."""
+        ours, theirs = _pair()
+        if os.fork() == 0:
+            ours.close()
+            serve(theirs.detach())
+            os._exit(0)
+        theirs.close()
+        self._socket = ours
+        return self
+
     def close(self) -> None:
         if self._server is not None and self._socket is not None:
             self._socket.close()
@@ -85,9 +98,7 @@ class WarmDecoders:
             os.close(tells)
 
     def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_BYTES)
+        ours, theirs = _pair()
         code = f"import sys; sys.path += [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]; "
         code += f"from warm_decoders import serve; sys.path.pop(); serve({theirs.fileno()})"
         self._server = subprocess.Popen(
@@ -99,6 +110,13 @@ class WarmDecoders:
         theirs.close()
         self._socket = ours
         return ours
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_BYTES)
+    return ours, theirs
 
 
 class Forked:
@@ -134,7 +152,7 @@ def serve(number: int) -> None:
     from codecshards.own import own_packages
 
     own_packages()
-    for name in (MODULE, *BESIDES):
+    for name in MODULES:
         import_module(name)
     gc.collect()
     gc.freeze()  # else every child would copy what its collector looks at
@@ -152,9 +170,10 @@ def serve(number: int) -> None:
             _reap(told)
         if questions not in ready:
             continue
-        question, (connection, errors, status), _, _ = socket.recv_fds(questions, MOST_BYTES, 3)
+        question, pipes, _, _ = socket.recv_fds(questions, MOST_BYTES, 3)
         if not question:
             return
+        connection, errors, status = pipes
         pid = os.fork()
         if pid == 0:
             for fd in (number, ended, wakes, status, *told.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -146,7 +146,12 @@ class RecordingAudit:
         return any(finding.severity is Severity.ERROR for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """What can be written as JSON; `series` and `page` are the record's own, not copies: a
+        recording's waveform alone is 1,600 numbers."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        own["figures"] = {name: asdict(figure) for name, figure in self.figures.items()}
+        own["findings"] = tuple(asdict(finding) for finding in self.findings)
+        return own
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RecordingAudit:

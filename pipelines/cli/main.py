@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     options = _parsed(given)
+    if arguments is None:
+        from pipelines.system.arrow import do_without_pandas
+
+        do_without_pandas()
     try:
         with outlived_readers():
             return _run(options)

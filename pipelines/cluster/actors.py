@@ -13,6 +13,7 @@ import ray
 
 from pipelines.cluster.deaths import Place, last_line, settle_down
 from pipelines.cluster.encoder import Feed, RayEncoder
+from pipelines.system.arrow import do_without_pandas
 from pipelines.system.blame import EXIT_NO_MEMORY, OUT_OF_MEMORY, lacks_memory
 from pipelines.system.remote import work_for
 from pipelines.tokenizing.encoders import clocked_encode, decode_batch, warm_up
@@ -110,6 +111,7 @@ class Runner:
         self._words, self._place = settle_down()
         keep_freed_memory()
         work_for()
+        do_without_pandas()
         self._encoder = RayEncoder(self._place.node, number, feed)
         self._worker = ShardWorker(settings, self._encoder)
         self._worker.decoder.start()

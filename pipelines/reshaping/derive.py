@@ -25,13 +25,13 @@ from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.reshaping.clock import Clock
 from pipelines.reshaping.copying import Copier, Found, Rename, Sums, Wanted, in_order, shuffled
-from pipelines.reshaping.moves import Move, Moves, Origins
+from pipelines.reshaping.moves import Move, Moves, NothingLeftError, Origins
 from pipelines.reshaping.parents import Item, Parent, losses
 from pipelines.reshaping.sizes import ShardSize, place
 from pipelines.system.words import format_hours, many
 from pipelines.tokenizing.progress import Display
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.errors import CodecshardsError, OutputError, UsageError
+from tokenizer.errors import CodecshardsError, OutputError
 from tokenizer.types import Recording
 
 Selected = Iterator[tuple[int, Item]]
@@ -200,7 +200,7 @@ class _Derivation:
             if task.unique is not None and (twice := moves.twice(3)):
                 raise task.unique(twice)
             if not moves.rows:
-                raise UsageError(f"{task.command}: no recording is left: nothing was written")
+                raise NothingLeftError(f"{task.command}: no recording is left: nothing was written")
             counts: dict[int, set[int]] = {}
 
             def seen(move: Move, shard: int) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.output.plans.rows import GROUP, RowWriter, to_recordings
+from tokenizer.errors import UsageError
 from tokenizer.types import Recording
 
 MEMORY = "300MB"
@@ -35,6 +36,10 @@ _SCHEMA = pa.schema(
         ("failure", pa.string()),
     ]
 )
+
+
+class NothingLeftError(UsageError):
+    """No row would be in the new folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.coding.base import TOTAL, Predictor
-from tokenizer.coding.kernels import STATE_BYTES, read, read_fixed, start, write
 from tokenizer.errors import ShapeError
 
 _BYTES_A_CODE = 3
 """at most: 20 bits, and what rounding takes"""
+_STATE_BYTES = 7
+"""of what the kernels have coded and not yet given away"""
 
 
 def encode(predictor: Predictor, segments: Sequence[NDArray[np.uint16]]) -> list[bytes]:
@@ -44,6 +45,10 @@ def to_bytes(intervals: NDArray[np.uint32]) -> bytes:
     Raises:
         ShapeError: an interval that is empty or not within a distribution.
     """
+    # The kernels need numba, which takes a third of a second to load, and most who open a folder
+    # of codes neither code nor decode.
+    from tokenizer.coding.kernels import write
+
     lows, widths = intervals
     ends = lows.astype(np.uint64) + widths
     if widths.size and (int(widths.min()) < 1 or int(ends.max()) > TOTAL):
@@ -80,6 +85,9 @@ class _Streams:
     """Where each of some streams is."""
 
     def __init__(self, streams: Sequence[bytes | memoryview], frames: Sequence[int]) -> None:
+        from tokenizer.coding import kernels  # as in `to_bytes`
+
+        self._kernels = kernels
         lengths = np.array([len(one) for one in streams], np.int64)
         self._data = np.frombuffer(b"".join(streams) or b"\0", np.uint8)
         self._ends = np.cumsum(lengths)
@@ -88,7 +96,7 @@ class _Streams:
         self._spans = np.full(len(streams), 1 << 56, np.uint64)
         self._broken = np.zeros(len(streams), bool)
         self._frames = np.array(frames, np.int64)
-        start(self._data, self._places, self._ends, self._codes)
+        kernels.start(self._data, self._places, self._ends, self._codes)
 
     def decoded(self, predictor: Predictor) -> list[NDArray[np.uint16] | None]:
         """All of them."""
@@ -100,7 +108,7 @@ class _Streams:
             self._in_one_go(predictor.fixed, out)
         # An encoder reads nothing twice: the decoder is ahead of its end by at most its state.
         ahead = self._places - self._ends
-        wrong = self._broken | (ahead < 0) | (ahead > STATE_BYTES)
+        wrong = self._broken | (ahead < 0) | (ahead > _STATE_BYTES)
         return [
             None if bad else np.ascontiguousarray(one[:, :count])
             for one, count, bad in zip(out, self._frames, wrong, strict=True)
@@ -108,7 +116,7 @@ class _Streams:
 
     def _in_one_go(self, fixed: Sequence[NDArray[np.uint32]], out: NDArray[np.uint16]) -> None:
         sums = [np.concatenate([[0], np.cumsum(widths, dtype=np.uint64)]) for widths in fixed]
-        read_fixed(
+        self._kernels.read_fixed(
             np.concatenate(sums).astype(np.uint32),
             np.cumsum([0, *map(len, sums)]),
             self._frames,
@@ -134,7 +142,7 @@ class _Streams:
     def _read(
         self, widths: NDArray[np.uint32], running: NDArray[np.int64], codes: NDArray[np.uint16]
     ) -> None:
-        read(
+        self._kernels.read(
             widths,
             running,
             self._data,

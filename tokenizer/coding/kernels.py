@@ -19,8 +19,6 @@ BOTTOM = np.uint64(1 << 48)
 MASK = np.uint64((1 << 56) - 1)
 BYTE, UPPER = np.uint64(8), np.uint64(48)
 ZERO, ONE = np.uint64(0), np.uint64(1)
-STATE_BYTES = 7
-"""of `low`"""
 
 
 def compiled(function: Function) -> Function:

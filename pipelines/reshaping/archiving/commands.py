@@ -9,11 +9,12 @@ from pipelines.output.formats.coded.pool import Pool
 from pipelines.output.formats.coded.writer import CodedFormat
 from pipelines.reshaping.archiving.coders import Coder, choose_coder
 from pipelines.reshaping.derive import Derived, Task, derive
+from pipelines.reshaping.moves import NothingLeftError
 from pipelines.reshaping.parents import Parent, open_parents
 from pipelines.reshaping.sizes import ShardSize
 from pipelines.system.machine import usable_cores
 from pipelines.tokenizing.progress import open_display
-from tokenizer.errors import UsageError
+from tokenizer.errors import ShardError, UsageError
 
 CODED = "coded"
 SHARD_HOURS, SHARD_HOURS_WITH_WEIGHTS = 24.0, 240.0
@@ -131,20 +132,22 @@ def expand_codes(
         config = replace(config, shard_hours=size.hours)
     with open_display(quiet) as display, Pool(_processes(workers)) as pool:
         parent.form = CodedFormat(pool=pool, partial=allow_damaged)
-        made = derive(
-            Task(
-                command="expand",
-                arguments=_asked(size)
-                | {"format": form}
-                | ({"allow_damaged": True} if allow_damaged else {}),
-                parents=[parent],
-                new=out,
-                config=config,
-                spec=parent.stored.codec,
-                size=size,
-            ),
-            display,
+        task = Task(
+            command="expand",
+            arguments=_asked(size)
+            | {"format": form}
+            | ({"allow_damaged": True} if allow_damaged else {}),
+            parents=[parent],
+            new=out,
+            config=config,
+            spec=parent.stored.codec,
+            size=size,
         )
+        try:
+            made = derive(task, display)
+        except NothingLeftError as error:
+            why = next(iter(parent.flaws.values()), f"`codecshards verify {archive}` says why")
+            raise ShardError(f"{archive}: no recording can be read: {why}") from error
         for flaw in parent.flaws.values():
             display.message(flaw)
         return made

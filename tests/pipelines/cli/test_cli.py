@@ -53,6 +53,22 @@ def test_the_whole_round(make_corpus: Maker, tmp_path: Path) -> None:
     assert broken.returncode == 1 and "missing" in broken.stdout
 
 
+def test_a_command_loads_only_what_it_uses(tmp_path: Path) -> None:
+    """Each of these takes a third of a second to load, and more, as much as all the rest."""
+    corpus = write_corpus(tmp_path / "corpus", 1, broken=False)
+    out = str(tmp_path / "out")
+    for arguments in (
+        ["tokenize", str(corpus), out, "--codec", "mulaw", "--workers", "0"],
+        ["verify", out],
+    ):
+        command = [sys.executable, "-X", "importtime", "-m", "codecshards", *arguments]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        loaded = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+        assert "pyarrow" in loaded
+        # Of pandas itself there is the line of an import that found nothing.
+        assert not loaded & {"pandas.core", "numba", "torch", "transformers", "datasets", "ray"}
+
+
 def test_all_fine_is_exit_code_0(
     make_corpus: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

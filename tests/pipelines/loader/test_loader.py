@@ -103,7 +103,7 @@ def together(loaders: list[CodesLoader], steps: int) -> list[list[tuple[Any, ...
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_resume_is_exact_at_every_step_on_any_number_of_ranks(both: Mixture, kind: str) -> None:
-    steps = 40
+    steps = 24
     whole = together([loader(both, kind)], steps)
     assert len({str(batch) for batch in whole}) == steps
     for world in (1, 2, 4):

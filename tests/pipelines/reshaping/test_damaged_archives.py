@@ -406,6 +406,19 @@ def test_a_file_that_is_cut_off(own: Path, before: Path, capsys) -> None:
     assert "it was cut off" in one.message and file_of(own).name in one.message
 
 
+def test_nothing_that_can_be_read_is_said_with_the_reason(own: Path, capsys) -> None:
+    for number in range(3):
+        flip(own, "ROWS", number)
+    for more in ([], ["--allow-damaged"]):
+        assert expand(own, *more) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no recording can be read: `codecshards verify " in line
+    flip(own, "HEAD")
+    assert expand(own, "--allow-damaged") == 1 and not (own.parent / "new").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{file_of(own).name}: damaged: section HEAD at byte 8" in line
+
+
 def test_a_codec_without_chunks_lacks_a_stretch(tmp_path: Path) -> None:
     spec = replace(SPEC, chunk_length=None, chunk_stride=None, has_scales=False)
     rows = [make_row(0, 48_000 * 20, spec), make_row(1, 48_000, spec)]

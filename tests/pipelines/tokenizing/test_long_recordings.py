@@ -15,6 +15,7 @@ import soundfile
 from lag_codec import HOP, LAG, RATE, LagCodec, as_plugin
 from stored_rows import by_id, codes_of
 
+from pipelines.cli.main import main
 from pipelines.loader.dataset import CodesDataset
 from pipelines.loader.in_order import InOrder
 from pipelines.output.config import RunOptions, TokenizeConfig
@@ -86,36 +87,34 @@ def test_what_keep_refuses_leaves_no_row(corpus: Path, tmp_path: Path, lag: None
     assert set(by_id(tmp_path / "out")) == {f"{name}.wav" for name in SECONDS} - {"d.wav"}
 
 
-def run(path: str, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+def test_the_whole_way_of_long_recordings(corpus: Path, tmp_path: Path, lag: None) -> None:
+    """Over Ray's processes, with the bytes that one process writes; tokenize, audit in passing and
+    again, verify, decode."""
+    path, out = as_plugin(tmp_path / "site"), tmp_path / "out"
+    command = [sys.executable, "-m", "codecshards", "tokenize", str(corpus), str(out)]
     ended = subprocess.run(
-        [sys.executable, "-m", "codecshards", *map(str, arguments)],
+        [*command, "--codec", "lag", "--workers", "1", "--audit", "1.0"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == code, ended.stderr
-    return ended
-
-
-def test_the_whole_way_of_long_recordings(corpus: Path, tmp_path: Path, lag: None) -> None:
-    """Over Ray's processes, with the bytes that one process writes; tokenize, audit in passing and
-    again, verify, decode."""
-    path, out = as_plugin(tmp_path / "site"), tmp_path / "out"
-    run(path, "tokenize", corpus, out, "--codec", "lag", "--workers", 1, "--audit", "1.0")
+    assert ended.returncode == 0, ended.stderr
     check(corpus, out)
     options = RunOptions(workers=0, quiet=True)
     tokenize_corpus(TokenizeConfig(str(corpus), codec="lag"), str(tmp_path / "here"), options)
     for file in (out / "data").iterdir():
         assert file.read_bytes() == (tmp_path / "here" / "data" / file.name).read_bytes()
     passing = json.loads((out / "audit" / "report.json").read_text())
-    run(path, "verify", out)
-    run(path, "audit", out, "--all", "--reencode", "--metrics", "si-snr", "--workers", "0")
+    assert main(["verify", str(out)]) == 0
+    audit = ["audit", str(out), "--all", "--reencode", "--metrics", "si-snr", "--workers", "0"]
+    assert main(audit) == 0
     report = json.loads((out / "audit" / "report.json").read_text())
     assert report["passed"] is True and passing["passed"] is True
     codec, expected = LagCodec(), truth(corpus)
-    run(path, "decode", out, "--all", "--to", tmp_path / "all", "--workers", "0")
+    to = str(tmp_path / "all")
+    assert main(["decode", str(out), "--all", "--to", to, "--workers", "0"]) == 0
     for id, codes in expected.items():
         (want,) = codec.decode_chunks([ChunkCodes(codes, None)])
         (file,) = (tmp_path / "all").glob(f"{id[0]}*")

@@ -51,6 +51,12 @@ ODD: dict[str, tuple[dict[str, Any], bool]] = {
 """settings, and whether the faster networks compute them"""
 
 
+@pytest.fixture(autouse=True)
+def short_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codebooks of 64 entries need no twenty seconds to be drawn from."""
+    monkeypatch.setattr("tokenizer.codecs.encodec.seeded._SECONDS", 2)
+
+
 def upstream(
     oracle: Any, samples: np.ndarray, bandwidth: float, hop: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.cpu.kernels import spread
 from tokenizer.codecs.encodec.cpu.threads import Threads
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
@@ -34,11 +35,11 @@ BLOCK = 16
 """channels that oneDNN sums at a time"""
 WIDEST = 256
 """channels up to which a product is one sum from the first to the last"""
-TILE_FLOATS = 1 << 16
-"""of a tile's input: what comes of it too stays in a core's second-level cache"""
+TILE_FLOATS = 1 << 17
+"""of a tile's input: with what comes of it, about half of a core's second-level cache"""
 LEAST_ROWS = 128
 """of a tile"""
-TRIED_FRAMES = 120
+TRIED_FRAMES = 80
 
 
 class SameSums:
@@ -70,7 +71,8 @@ class SameSums:
     def __call__(self, windows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[n, channels]` each to `[frames, out]` each."""
         shared = torch.get_num_threads() > 1
-        return self._threads.map(lambda rows: self._run(rows, shared), windows)
+        # Shared by torch's threads, an ELU would take another exponential where they meet.
+        return self._threads.map(lambda rows: self._run(rows, shared), windows, alone=True)
 
     def where_proven(self, otherwise: Run) -> Run:
         """This, or `otherwise` where the order is another one."""
@@ -115,8 +117,10 @@ class _Convolution:
         self.channels, self._elu, self.geometry = int(conv.in_channels), elu, geometry
         if conv.groups != 1 or geometry.dilation != 1 or conv.bias is None:
             raise UnknownLayer("a convolution with groups, dilation or no bias")
-        self._bias, weight = conv.bias.detach(), conv.weight.detach()
+        weight = conv.weight.detach()
         self.out = int(conv.out_channels)
+        self._numbers = max(self.channels * geometry.stride, self.out)
+        self.bias = _rows(conv.bias, _tile_rows(self._numbers))
         self._block = BLOCK if self.channels % BLOCK == 0 else self.channels
         if self._block > BLOCK or self.out % BLOCK:
             raise UnknownLayer(f"a convolution of {self.channels} channels to {self.out}")
@@ -127,12 +131,13 @@ class _Convolution:
         geometry, length = self.geometry, x.shape[0]
         frames = geometry.frames(length)
         out = torch.empty(frames, self.out)
-        for start, stop in _tiles(frames, self.channels * geometry.stride):
+        for start, stop in _tiles(frames, self._numbers):
+            out[start:stop] = self.bias[: stop - start]
             self.tile(x, start, stop, out[start:stop])
         return out
 
     def tile(self, x: torch.Tensor, start: int, stop: int, out: torch.Tensor) -> None:
-        """Frames `start` to `stop`, into `out`."""
+        """Frames `start` to `stop`, added to `out`, which holds the bias."""
         geometry, block = self.geometry, self._block
         rows = (stop - 1 - start) * geometry.stride + geometry.reach
         # An ELU of numbers that fill its vectors: it takes another exponential for what is left.
@@ -143,18 +148,14 @@ class _Convolution:
             taps = values.as_strided(
                 size, (geometry.stride * block, 1), number * values.shape[1] * block
             )
-            if number == 0:
-                torch.addmm(self._bias, taps, weight, out=out)
-            else:
-                out.addmm_(taps, weight)
+            out.addmm_(taps, weight)
 
     def _fill(self, values: torch.Tensor, x: torch.Tensor, start: int, rows: int) -> None:
         """Rows from `start` on, or their ELU: what lies outside of the signal is padding."""
         length, stop = x.shape[0], start + rows
         inner, end = max(start, 0), min(stop, length)
-        there = x[inner:end].view(end - inner, -1, self._block).transpose(0, 1)
         values[:, rows:] = 0.0
-        values[:, inner - start : end - start] = there
+        spread(x[inner:end].numpy(), values[:, inner - start : end - start].numpy())
         for outside in (range(start, inner), range(end, stop)):
             for place in outside:
                 values[:, place - start] = self._outside(x, place)
@@ -177,16 +178,17 @@ class _Product:
             raise UnknownLayer("a convolution of several taps at a residual block's end")
         if module.norm_type != "weight_norm" or conv.in_channels > WIDEST:
             raise UnknownLayer(f"a product of {conv.in_channels} channels")
-        self._bias, weight = conv.bias.detach(), conv.weight.detach()[:, :, 0]
-        self._weight = weight.t().contiguous()
-        self._with_bias = torch.cat([self._bias[None], self._weight])
+        self._weight = conv.weight.detach()[:, :, 0].t().contiguous()
+        self._with_bias = torch.cat([conv.bias.detach()[None], self._weight])
+        self._bias = _rows(conv.bias, _tile_rows(min(conv.in_channels, conv.out_channels)))
 
-    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, shared: bool, out: torch.Tensor) -> None:
         """Of float32 `[n, channels]`, or `[n, 1 + channels]` with ones in the first column: so it
         is for `shared`."""
         if shared:
-            return torch.mm(x, self._with_bias)
-        return torch.addmm(self._bias, x, self._weight)
+            torch.mm(x, self._with_bias, out=out)
+        else:
+            torch.addmm(self._bias[: len(x)], x, self._weight, out=out)
 
 
 class _Residual:
@@ -208,19 +210,24 @@ class _Residual:
 
     def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
         out = torch.empty_like(x)
-        for start, stop in _tiles(*x.shape):
-            # As many rows as fill an ELU's vectors, whatever a row has; an ELU leaves ones as they
-            # are.
-            hidden = torch.ones(-(-(stop - start) // 32) * 32, shared + self._first.out)
-            self._first.tile(x, start, stop, hidden[: stop - start, int(shared) :])
+        with_ones = torch.cat([torch.ones(len(self._first.bias), 1), self._first.bias], dim=1)
+        begin = with_ones if shared else self._first.bias
+        for start, stop in _tiles(len(x), self.channels):
+            count, target = stop - start, out[start:stop]
+            # As many rows as fill an ELU's vectors, whatever a row has; it leaves ones as they are.
+            hidden = begin[: -(-count // 32) * 32].clone()
+            self._first.tile(x, start, stop, hidden[:count, int(shared) :])
             functional.elu_(hidden)
-            branch = self._second(hidden[: stop - start], shared)
-            beside = x[start:stop]
-            if self._shortcut is not None:
-                padded = functional.pad(beside, (1, 0), value=1.0) if shared else beside
-                beside = self._shortcut(padded, shared)
-            torch.add(beside, branch, out=out[start:stop])
+            self._second(hidden[:count], shared, target)
+            target.add_(self._beside(x[start:stop], shared))
         return out
+
+    def _beside(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+        if self._shortcut is None:
+            return x
+        result = torch.empty_like(x)
+        self._shortcut(functional.pad(x, (1, 0), value=1.0) if shared else x, shared, result)
+        return result
 
 
 def _plain_elu(layer: Any) -> bool:
@@ -231,6 +238,15 @@ def _plain_elu(layer: Any) -> bool:
 
 def _tiles(rows: int, numbers: int) -> list[tuple[int, int]]:
     """Half-open ranges of even size that cover `rows` of so many numbers."""
-    most = max(TILE_FLOATS // numbers, LEAST_ROWS)
-    count = -(-rows // most)
+    count = -(-rows // _tile_rows(numbers))
     return list(pairwise(rows * i // count for i in range(count + 1)))
+
+
+def _tile_rows(numbers: int) -> int:
+    """Most rows of a tile: whole vectors of an ELU."""
+    return max(TILE_FLOATS // numbers // 32 * 32, LEAST_ROWS)
+
+
+def _rows(bias: torch.Tensor, rows: int) -> torch.Tensor:
+    """In memory over and over: to repeat a row when it is wanted is slow."""
+    return bias.detach().expand(rows, -1).contiguous()

@@ -18,9 +18,14 @@ class Threads:
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
 
-    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """The result for each item, in order; without threads where there is one of either."""
-        if min(torch.get_num_threads(), len(items)) < 2:
+    def map(
+        self, work: Callable[[Item], Result], items: Sequence[Item], alone: bool = False
+    ) -> list[Result]:
+        """The result for each item, in order; without threads where there is one of either.
+
+        With `alone`, torch computes with one thread also where there is one item.
+        """
+        if torch.get_num_threads() < 2 or len(items) < 2 - alone:
             return [work(item) for item in items]
         if self._pool is None:
             # In each of its threads torch computes with that one.

@@ -33,23 +33,14 @@ class Beginning:
             return True
         return self._causal and usual(self._before, samples)
 
-    def __call__(
-        self, rows: Rows, frames: Sequence[int], hidden: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, rows: Rows, frames: Sequence[int]) -> torch.Tensor:
         """Codes int64 `[n_q, frames]` of some frames, in order, of a recording float32
-        `[n, channels]`; `hidden` as in `tokenizer.codecs.encodec.streams.ties.Doubts`."""
+        `[n, channels]`."""
         first, second = self._stack.first, self._stack.second
         looks = first.reach.after + second.reach.after
         count = max(frames[-1] + 1 + looks, first.reach.least, second.reach.least)
         begin = self._stack.begin(rows.shape[1])
-        if hidden is None:
-            _, (embeddings,), _ = self._stack.advance(
-                [begin], [rows[: count * first.taken]], [True]
-            )
-        else:
-            _, (embeddings,), _ = self._stack.advance_lstm(
-                [begin], [begin.first], [hidden[:count]], [True]
-            )
+        _, (embeddings,), _ = self._stack.advance([begin], [rows[: count * first.taken]], [True])
         # A product of few rows would be rounded in another way.
         start = max(min(frames[0], len(embeddings) - LEAST_FRAMES), 0)
         there = embeddings[start:].t()[None].contiguous()

@@ -70,16 +70,6 @@ class Stack:
             was given, after those that were remembered.
         """
         firsts, frames = self.first.advance([state.first for state in states], new, last)
-        return self.advance_lstm(states, firsts, frames, last)
-
-    def advance_lstm(
-        self,
-        states: Sequence[StackState],
-        firsts: Sequence[Held],
-        frames: Sequence[torch.Tensor],
-        last: Sequence[bool],
-    ) -> tuple[list[StackState], list[torch.Tensor], list[Trace]]:
-        """The same from the LSTM on: `firsts` and `frames` are what the first convolutions give."""
         hidden = [np.zeros((0, self.lstm.size), np.float32) for _ in states]
         traces = [state.trace for state in states]
         some = [i for i, one in enumerate(frames) if len(one)]

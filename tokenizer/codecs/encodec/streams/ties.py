@@ -22,7 +22,7 @@ from tokenizer.codecs.encodec.quantizer import half_squares, quantize
 from tokenizer.codecs.encodec.reference import ReferenceModules, static_step
 from tokenizer.codecs.encodec.streams.reach import LEAST_FRAMES, LEAST_NUMBERS
 from tokenizer.codecs.encodec.streams.stack import ReferenceLstm, Stack, parts_of
-from tokenizer.codecs.encodec.streams.stage import Rows
+from tokenizer.codecs.encodec.streams.stage import Rows, Run
 from tokenizer.codecs.encodec.streams.trace import Trace
 
 WARM = 15
@@ -51,9 +51,8 @@ class Doubts:
     """the LSTM's states: before the first frame, and after each"""
     rms: float
     """of all frames that the encoder gives"""
-    hidden: torch.Tensor | None = None
-    """float32 `[frames, size]`: what transformers' LSTM is given, bit for bit; None where that is
-    not known"""
+    same: bool = False
+    """whether `tokenizer.codecs.encodec.cpu.same_sums` has the bits of its convolutions"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,13 +67,22 @@ class _Stretch:
 class TieBreaker:
     """Runs transformers' own encoder on stretches."""
 
-    def __init__(self, model: Any, modules: ReferenceModules, stack: Stack, n_q: int) -> None:
-        """`stack` is that of the faster network."""
+    def __init__(
+        self,
+        model: Any,
+        modules: ReferenceModules,
+        stack: Stack,
+        n_q: int,
+        same: Run | None = None,
+    ) -> None:
+        """`stack` is that of the faster network; `same` runs `Doubts.same` through its layers
+        before the LSTM."""
         before, lstm, after = parts_of(model.encoder)
         self._before = [static_step(layer) for layer in before]
         self._after = [static_step(layer) for layer in after]
         self._books = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
         self._halves = [half_squares(book) for book in self._books]
+        self._same = same
         self._lstm, self._modules, self._n_q = ReferenceLstm(lstm), modules, n_q
         self._first, self._second, self._hop = (
             stack.first.reach,
@@ -90,12 +98,12 @@ class TieBreaker:
         doubtful still."""
         stretches = [stretch for one in doubts for stretch in self._stretches(one)]
         codes: dict[int, dict[int, torch.Tensor]] = {id(one): {} for one in doubts}
-        unknown = []
-        for one in stretches:
-            if one.doubts.hidden is None:
-                unknown.append(one)
-            else:
-                self._settle(one, one.doubts.hidden[one.lo : one.hi], codes[id(one.doubts)])
+        same = [one for one in stretches if one.doubts.same]
+        if same and self._same is not None:
+            hidden = self._same([one.rows for one in same])
+            for one, frames in zip(same, hidden, strict=True):
+                self._settle(one, frames, codes[id(one.doubts)])
+        unknown = [one for one in stretches if not one.doubts.same]
         ordered = sorted(unknown, key=lambda one: len(one.rows))
         for _, group in groupby(ordered, key=lambda one: len(one.rows)):
             equal = list(group)

@@ -48,7 +48,7 @@ class TiledPieces(PieceNetwork):
         self._quantize = TiledQuantizer(
             [layer.codebook.embed.detach() for layer in model.quantizer.layers]
         )
-        self._ties = TieBreaker(model, modules, self._quick, n_q)
+        self._ties = TieBreaker(model, modules, self._quick, n_q, self._same)
         self._beginning = Beginning(model, modules, self._encoder, n_q)
         self.settled = 0
         """frames so far that a stretch has decided; `repeated` counts recordings that were run from
@@ -63,8 +63,8 @@ class TiledPieces(PieceNetwork):
         return make_stack(module, runs, QuickLstm(net.lstm), self._model.config, decodes=decodes)
 
     def _take_same_sums(self, model: Any) -> None:
-        """Run convolutions with transformers' bits: of short recordings, where the LSTM is what is
-        left to differ, and of long ones.
+        """Run convolutions with transformers' bits where they are run: of long recordings, and of
+        short ones around and before near ties.
 
         Raises:
             UnknownLayer: for an encoder whose sums' order is not known.
@@ -78,8 +78,6 @@ class TiledPieces(PieceNetwork):
             first=replace(first, run=same.where_proven(first.run), window=window),
             second=replace(second, run=after_lstm.where_proven(second.run), window=window),
         )
-        quick = self._quick.first
-        self._quick = replace(self._quick, first=replace(quick, run=same.where_proven(quick.run)))
         self._same = same
 
     def _is_same(self, samples: int) -> bool:
@@ -124,9 +122,8 @@ class TiledPieces(PieceNetwork):
             return []
         with torch.inference_mode(), exact_float32():
             rows = [np.ascontiguousarray(samples.T) for samples in recordings]
-            begin, ends = [self._quick.begin(self._channels)] * len(rows), [True] * len(rows)
-            held, hidden = self._quick.first.advance([one.first for one in begin], rows, ends)
-            _, frames, traces = self._quick.advance_lstm(begin, held, hidden, ends)
+            begin, ends = self._quick.begin(self._channels), [True] * len(rows)
+            _, frames, traces = self._quick.advance([begin] * len(rows), rows, ends)
             joined, counts = torch.cat(frames), [len(one) for one in frames]
             check_finite(bool(torch.isfinite(joined).all()))
             sizes = torch.stack([one.square().mean().sqrt() for one in frames])
@@ -139,7 +136,7 @@ class TiledPieces(PieceNetwork):
                     rows[i],
                     traces[i],
                     float(sizes[i]),
-                    hidden[i] if self._is_same(len(rows[i])) else None,
+                    self._is_same(len(rows[i])),
                 )
                 for i, one in enumerate(torch.split(uncertain(certainty), counts))
                 if bool(one.any())
@@ -171,7 +168,7 @@ class TiledPieces(PieceNetwork):
         for frame, code in found.items():
             codes[:, frame] = code
         if left:
-            codes[:, left] = self._beginning(doubts.samples, left, doubts.hidden)
+            codes[:, left] = self._beginning(doubts.samples, left)
         return codes
 
 
