@@ -148,6 +148,42 @@ def test_padding_of_recordings_without_chunks(pad_mode: str, tmp_path: Path) -> 
             codec.decode(replace(found, codes=found.codes[:, :1], chunk_frames=ONE, num_samples=9))
 
 
+def test_frames_of_a_few_samples_are_no_pieces(tmp_path: Path) -> None:
+    short = {"upsampling_ratios": [3, 2], "target_bandwidths": [200.0], "norm_type": "weight_norm"}
+    folder = write_seeded(tmp_path / "codec", size="reduced", changes={**_SMALL, **_WHOLE, **short})
+    oracle: Any = EncodecModel.from_pretrained(folder).eval()
+    codec, waveform = load_codec(str(folder), device="cpu"), sound(20_003)
+    with torch.inference_mode():
+        samples = torch.from_numpy(waveform.samples)[None]
+        codes = oracle.encode(samples, bandwidth=200.0).audio_codes[0, 0]
+    assert codec.piece_length is None
+    assert np.array_equal(codec.encode(waveform).codes, codes.numpy())
+
+
+def test_ties_at_the_start_of_short_recordings(tmp_path: Path) -> None:
+    """A network that leaves most frames in doubt."""
+    changes = {
+        **_WHOLE,
+        "audio_channels": 1,
+        "norm_type": "weight_norm",
+        "pad_mode": "constant",
+        "num_residual_layers": 3,
+        "hidden_size": 10,
+        "use_causal_conv": True,
+        "trim_right_ratio": 0.5,
+        "target_bandwidths": [7.5],
+    }
+    folder = write_seeded(tmp_path / "codec", size="reduced", seed=8004, changes=changes)
+    oracle: Any = EncodecModel.from_pretrained(folder).eval()
+    codec = load_codec(str(folder), device="cpu")
+    for number in range(10):
+        waveform = sound(320 * (9 + 4 * number) + 7 * (number % 2), 1, seed=number)
+        with torch.inference_mode():
+            samples = torch.from_numpy(waveform.samples)[None]
+            codes = oracle.encode(samples, bandwidth=7.5).audio_codes[0, 0]
+        assert np.array_equal(codec.encode(waveform).codes, codes.numpy())
+
+
 def test_a_normalisation_of_a_single_number_is_this_recording_s_failure(tmp_path: Path) -> None:
     """A branch of a single channel, and a single frame."""
     changes = {**_SMALL, "num_filters": 2, "pad_mode": "replicate", "compress": 2}

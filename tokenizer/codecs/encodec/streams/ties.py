@@ -154,9 +154,8 @@ class TieBreaker:
                 codes[frame] = found[:, place]
 
     def _certain(self, stretch: _Stretch, frames: torch.Tensor) -> torch.Tensor:
-        """Which frames of a stretch are decided; bool."""
-        if not stretch.lo:  # it is the recording's start, and nothing about it differs
-            return torch.ones(len(frames), dtype=torch.bool)
+        """Which frames of a stretch are decided; bool. At a recording's start its LSTM begins as
+        the recording's does, and still a stretch, among others or shorter, is rounded otherwise."""
         share = NEARER if frames.shape[1] >= WIDE else NARROW_NEARER
         moved = share * noise(frames, stretch.doubts.rms)
         _, certainty = quantize(frames, self._books, self._halves, moved)
