@@ -5,9 +5,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Many tests wait for processes that they start: three at once keep two cores busy. The longest files lie in the middle and must not
+# Many tests wait for processes that they start: four at once keep two cores busy. The longest files lie in the middle and must not
 # be begun last, as they would be in an order by their number of tests.
-AT_ONCE ?= 3
+AT_ONCE ?= 4
 READY := $(VENV)/.ready
 
 .PHONY: setup demo test lint clean
