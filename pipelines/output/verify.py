@@ -15,7 +15,7 @@ from pipelines.output.bare.shards import without_manifest
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.schema import Row, ShardStats
 from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
-from pipelines.output.manifest.edits import EDITS
+from pipelines.output.manifest.edits import EDITS, damaged
 from pipelines.output.manifest.names import (
     COMMITS,
     CONFIG,
@@ -85,6 +85,7 @@ def verify(out: str) -> list[Problem]:
         problems += _pending(manifest)
     except ManifestError as error:
         return [*problems, Problem(EDITS, str(error))]
+    problems += [Problem(*found) for found in damaged(storage)]
     staged: dict[str, str] = {}
     missing: list[str] = []
     fingerprints = manifest.fingerprints()

@@ -97,6 +97,17 @@ def history(storage: Storage) -> list[dict[str, Any]]:
     return [_unsealed(storage, _name(number)) for number in sorted(_numbers(storage)[0])]
 
 
+def damaged(storage: Storage) -> list[tuple[str, str]]:
+    """Files of edits that are not as they were written, each with what is wrong with it."""
+    found = []
+    for name in sorted(filter(is_edit, storage.list(EDITS))):
+        try:
+            _unsealed(storage, f"{EDITS}/{name}")
+        except ManifestError as error:
+            found.append((f"{EDITS}/{name}", str(error)))
+    return found
+
+
 def described(values: Mapping[str, Any]) -> str:
     """One entry of `history`, for people."""
     said = values.get("said", {})

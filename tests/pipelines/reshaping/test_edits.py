@@ -307,6 +307,17 @@ def test_a_damaged_edit_is_told(own: Path, tmp_path: Path):
         drop_codes(str(own), ["004.wav"])
 
 
+def test_what_stays_of_an_edit_is_verified(own: Path):
+    drop_codes(str(own), ["003.wav"])
+    for name in ("00001.json", "00001.done.json"):
+        path = own / "manifest/edits" / name
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"1", b"2", 1))
+        assert [one.shard for one in verify(str(own))] == [f"manifest/edits/{name}"]
+        path.write_bytes(content)
+    assert verify(str(own)) == []
+
+
 def test_a_folder_on_an_object_store_is_edited(outs: dict[str, Path], tmp_path: Path):
     fs = fsspec.filesystem("memory")
     for path in outs["webdataset"].rglob("*"):
