@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,16 +128,21 @@ def as_stored(row: Row) -> dict[str, Any]:
     }
 
 
+def wrong_bytes(content: bytes, step: int) -> Iterator[tuple[str, bytes]]:
+    """The file with one bit changed in every so many bytes, and the section that it is in."""
+    places = sections(content)
+    for at in range(0, len(content), step):
+        wrong = bytearray(content)
+        wrong[at] ^= 1 << at % 8
+        yield next(name for name, start, end in places if start <= at < end), bytes(wrong)
+
+
 def test_no_wrong_byte_passes_unsaid(archive: Path, before: Path) -> None:
     """What is given is equal, or marked, or lost by name: for a wrong byte at any place."""
     content, wanted = file_of(archive).read_bytes(), stored_rows(before)
-    places = sections(content)
     seen: dict[str, set[str]] = {}
-    for at in range(0, len(content), 11):
-        tag = next(name for name, start, end in places if start <= at < end)
-        wrong = bytearray(content)
-        wrong[at] ^= 1 << at % 8
-        file = io.BytesIO(bytes(wrong))
+    for tag, wrong in wrong_bytes(content, 11):
+        file = io.BytesIO(wrong)
         form = CodedFormat(partial=True)
         try:
             found = list(form.salvage(file, "folder/x.csa"))
@@ -173,14 +179,10 @@ def test_two_wrong_bytes_pass_no_better(archive: Path, before: Path) -> None:
     """Without the index, blocks are found by what else is damaged."""
     content = file_of(archive).read_bytes()[:-24]
     wanted = {row["id"]: row for row in stored_rows(before)}
-    places = sections(content)
     given: dict[str, set[int]] = {}
-    for at in range(0, len(content), 23):
-        tag = next(name for name, start, end in places if start <= at < end)
-        wrong = bytearray(content)
-        wrong[at] ^= 1 << at % 8
+    for tag, wrong in wrong_bytes(content, 23):
         try:
-            found = list(CodedFormat(partial=True).salvage(io.BytesIO(bytes(wrong)), "x"))
+            found = list(CodedFormat(partial=True).salvage(io.BytesIO(wrong), "x"))
         except ShardError:
             assert tag in ("HEAD", "CODR")
             continue

@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.cpu.threads import Threads
+from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
@@ -49,7 +49,7 @@ class SegmentedSeaNet:
             UnknownLayer: a layer that this cannot run.
         """
         self._module, self._hop, self._threads = module, hop, Threads()
-        self._proven: dict[int, bool] = {}
+        self._proven = PerThreads(self._prove)
         self._steps = [_step(layer) for layer in module.layers]
         self._reach, step = 0, 1
         for one in self._steps:
@@ -76,10 +76,7 @@ class SegmentedSeaNet:
         Some positions may differ where torch's threads meet in an ELU: there it takes the C
         library's exponential, and not its own, for a few numbers.
         """
-        threads = torch.get_num_threads()
-        if threads not in self._proven:
-            self._proven[threads] = self._prove()
-        return self._proven[threads]
+        return self._proven()
 
     def _prove(self) -> bool:
         generator = torch.Generator().manual_seed(0)

@@ -143,7 +143,7 @@ def test_segments_have_the_codes_of_the_whole_where_rounding_differs(
     """A reduced checkpoint is too narrow to be added in one order; what is computed is the same."""
     codec = load_codec(str(folder), n_q=4, device="cpu")
     assert isinstance(codec, MimiCodec) and isinstance(codec._network, SegmentedMimi)
-    codec._network._segmented._proven = {torch.get_num_threads(): True}
+    codec._network._segmented._proven = lambda: True
     for length in (1, 30_001, 70_000, BLOCK + 100_001):
         found = codec.encode_pieces([Piece(samples(length))])[0].codes
         different = np.mean(found != truth(model, samples(length))[:4])

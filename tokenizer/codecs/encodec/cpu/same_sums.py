@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.kernels import spread
-from tokenizer.codecs.encodec.cpu.threads import Threads
+from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
@@ -66,7 +66,7 @@ class SameSums:
             elu = False
         if elu:
             raise UnknownLayer("an ELU behind all convolutions")
-        self._proven: dict[int, bool] = {}
+        self._proven = PerThreads(self._prove)
 
     def __call__(self, windows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[n, channels]` each to `[frames, out]` each."""
@@ -89,10 +89,7 @@ class SameSums:
         """Whether transformers' modules give the same bits, with as many threads as torch has now:
         of a signal that is tried once, but for its last frame, where torch's threads end in an
         ELU and take another exponential for the few numbers that fill no vector."""
-        threads = torch.get_num_threads()
-        if threads not in self._proven:
-            self._proven[threads] = self._prove()
-        return self._proven[threads]
+        return self._proven()
 
     def _prove(self) -> bool:
         generator = torch.Generator().manual_seed(0)

@@ -33,3 +33,16 @@ class Threads:
                 torch.get_num_threads(), "codec", lambda: torch.set_num_threads(1)
             )
         return list(self._pool.map(work, items))
+
+
+class PerThreads:
+    """An answer that depends on how many threads torch has; found once for each number of them."""
+
+    def __init__(self, find: Callable[[], bool]) -> None:
+        self._find, self._found = find, dict[int, bool]()
+
+    def __call__(self) -> bool:
+        threads = torch.get_num_threads()
+        if threads not in self._found:
+            self._found[threads] = self._find()
+        return self._found[threads]
