@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.mimi.network import MimiNetwork, decoder_looks_back
-from tokenizer.codecs.mimi.segments import Known, SegmentedSeaNet
-from tokenizer.codecs.mimi.summed import SummedSeaNet
+from tokenizer.codecs.mimi.segments import LEAST, Known, SegmentedSeaNet
 
 
 class SegmentedMimi(MimiNetwork):
@@ -27,10 +27,17 @@ class SegmentedMimi(MimiNetwork):
         """
         super().__init__(model, n_q)
         self._segmented = SegmentedSeaNet(self._seanet, self._hop)
-        self._summed: SummedSeaNet | None = None
-        with suppress(UnknownLayer):  # too narrow, most often
-            self._summed = SummedSeaNet(self._seanet, self._hop)
         self._tiled: Any = None
+
+    @cached_property
+    def _summed(self) -> SegmentedSeaNet | None:
+        """None where a layer is too narrow for it."""
+        # Its kernels need numba, which takes a second to load, and who decodes does without.
+        from tokenizer.codecs.mimi.summed import SummedSeaNet
+
+        with suppress(UnknownLayer):
+            return SummedSeaNet(self._seanet, self._hop)
+        return None
 
     def _embed(self, known: Sequence[Known]) -> list[torch.Tensor]:
         ways = [self._way(*one) for one in known]
@@ -43,16 +50,17 @@ class SegmentedMimi(MimiNetwork):
 
     def _way(self, samples: torch.Tensor, skipped: int) -> SegmentedSeaNet | None:
         """The fastest that has transformers' bits; None are its own modules."""
-        summed, segmented = self._summed, self._segmented
+        segmented = self._segmented
         if not skipped and not segmented.usual(samples.shape[1]):
             return None
-        if summed is not None and summed.fits(samples, skipped) and summed.proven:
-            return summed
+        if samples.shape[1] >= (skipped + LEAST) * self._hop:
+            summed = self._summed
+            if summed is not None and summed.proven:
+                return summed
         return segmented if segmented.proven else None
 
     def _sound(self, positions: torch.Tensor) -> torch.Tensor:
         if self._tiled is None:
-            # Its kernels need numba, which takes a second to load.
             from tokenizer.codecs.mimi.tiled import TiledDecoder
 
             back = decoder_looks_back(self._decoder_seanet)

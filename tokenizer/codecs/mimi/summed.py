@@ -15,7 +15,7 @@ import torch
 
 from tokenizer.codecs.encodec.cpu.same_sums import SameSums
 from tokenizer.codecs.encodec.networks import UnknownLayer
-from tokenizer.codecs.mimi.segments import LEAST, Known, SegmentedSeaNet
+from tokenizer.codecs.mimi.segments import Known, SegmentedSeaNet
 
 
 class SummedSeaNet(SegmentedSeaNet):
@@ -42,10 +42,6 @@ class SummedSeaNet(SegmentedSeaNet):
             torch.cat([next(parts) for _ in self._cut(samples, skipped)], dim=1)
             for samples, skipped in known
         ]
-
-    def fits(self, samples: torch.Tensor, skipped: int) -> bool:
-        """Whether what is asked for is long enough."""
-        return samples.shape[1] >= (skipped + LEAST) * self._hop
 
     def _window(self, samples: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """float32 `[n, channels]`: a segment, and before it what its outputs are made of. What is
