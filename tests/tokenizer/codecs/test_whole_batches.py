@@ -55,8 +55,10 @@ class Pair:
         self.family, self.n_q, self.device = family, FAMILIES[family], device
         self.model = loaded(family, folder, device)
         self._extract = DacFeatureExtractor.from_pretrained(folder) if family == "dac" else None
-        self.codec: Codec = load_codec(str(folder), n_q=self.n_q, device=device)
-        if device == "cpu":
+        # Without what is faster on a CPU, which takes a second to load.
+        here = device == "cpu"
+        self.codec: Codec = load_codec(str(folder), n_q=self.n_q, device=device, reference=here)
+        if here:
             self.batches = self._installed(self.codec)
 
     def _installed(self, codec: Any) -> WholeBatches:
@@ -68,7 +70,7 @@ class Pair:
         limit = round(SECONDS * codec.spec.frame_rate) * codec.spec.frame_length
         codec.piece_length = limit
         if isinstance(codec, DacCodec):
-            codec._longest_whole, codec._settles = limit, False
+            codec._longest_whole = limit
         codec._batches = self.made(self.model, ROWS)
         found: WholeBatches = codec._batches
         return found
