@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.loader.batching import Segment
-from pipelines.loader.patterns import Pattern
+from pipelines.loader.patterns import EachChannel, Interleaved, Pattern
 from pipelines.loader.sample import Sample
 from pipelines.loader.sequence.stream import Pick, Stream
 from tokenizer.errors import UsageError
@@ -200,3 +200,18 @@ def _pad_scales(samples: Sequence[Sample]) -> torch.Tensor | None:
     for row, sample in zip(scales, samples, strict=True):
         row[..., : len(sample.chunk_frames)] = sample.scales
     return torch.from_numpy(scales)
+
+
+def of_channels(pattern: Pattern, channels: int) -> Pattern:
+    """A pattern for recordings of so many channels, codes `[channels * n_q, frames]`.
+
+    Raises:
+        UsageError: it is one for another number of channels.
+    """
+    if isinstance(pattern, EachChannel):
+        if pattern.channels != channels:
+            raise UsageError(f"{pattern}: the data set has channels={channels}")
+        return pattern
+    if isinstance(pattern, Interleaved):
+        return replace(pattern, channels=channels)
+    return pattern if pattern.flat else EachChannel(pattern, channels)

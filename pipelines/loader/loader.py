@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from pipelines.loader.batch import Batch, Collator, PackedBatch
+from pipelines.loader.batch import Batch, Collator, PackedBatch, of_channels
 from pipelines.loader.batching import (
     BucketPlanner,
     Buckets,
@@ -26,7 +26,7 @@ from pipelines.loader.batching import (
 from pipelines.loader.crop import Crop
 from pipelines.loader.dataset import CodesDataset
 from pipelines.loader.history import STATE_VERSION, history_of, read_state, said_since
-from pipelines.loader.patterns import EachChannel, Parallel, Pattern
+from pipelines.loader.patterns import Parallel, Pattern
 from pipelines.loader.ranks import find_rank, find_worker
 from pipelines.loader.sample import check_fields
 from pipelines.loader.sequence.mixing import Mixture, mix
@@ -114,8 +114,8 @@ class CodesLoader(IterableDataset[Batch | PackedBatch]):
         if pattern is None:  # padding is no code, however large the codebook
             pattern = Parallel(max(Parallel().pad, *stream.sizes))
         given = pattern
-        if stream.channels is not None and not pattern.flat:
-            pattern = EachChannel(pattern, stream.channels)
+        if stream.channels is not None:
+            pattern = of_channels(pattern, stream.channels)
         pattern.check_sizes(stream.sizes)
         self._planner = _planner(stream, batch_size, batching, pattern, seed)
         width = batching.tokens if isinstance(batching, Pack) else None

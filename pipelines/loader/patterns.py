@@ -227,7 +227,8 @@ class Interleaved(Pattern):
         rows     a  b0 b1  c0 c1 c2 c3
         steps    a  b0 c0 c1  b1 c2 c3
 
-    which is the order of Orpheus and of others that flatten SNAC.
+    which is the order of Orpheus and of others that flatten SNAC. With several channels a frame has
+    those of the first, then of the next, at places of their own.
     """
 
     flat: ClassVar[bool] = True
@@ -239,24 +240,30 @@ class Interleaved(Pattern):
     """ "places": the code at place `p` of a frame is token `p * codebook_size + c`, as Orpheus has
     them; "levels": `level * codebook_size + c`; "none": codes as they are"""
     pad: int = -1
+    channels: int = field(default=1, repr=False)
+    """for recordings whose channels come together; the loader gives it those of its data set"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "repeats", tuple(self.repeats))
-        if self.offsets not in ("places", "levels", "none"):
-            raise UsageError(
-                f"Interleaved(offsets={self.offsets!r}): choose places, levels or none"
-            )
-        depth_first(self.repeats)
+        if self.offsets not in ("places", "levels", "none") or self.channels < 1:
+            raise UsageError(f"{self}: choose places, levels or none, and 1 or more channels")
+        _ = self._order
 
     @property
     def n_q(self) -> int:
         """Rows of codes that it takes."""
-        return sum(self.repeats)
+        return sum(self.repeats) * self.channels
+
+    @property
+    def _order(self) -> list[int]:
+        """Row at each place of a frame."""
+        return depth_first(self.repeats, self.channels)
 
     def check(self, n_q: int, codebook_size: int) -> None:
         if n_q != self.n_q:
             raise UsageError(
-                f"Interleaved(repeats={self.repeats}): that is {self.n_q} rows of codes, not {n_q}"
+                f"Interleaved(repeats={self.repeats}, channels={self.channels}): that is "
+                f"{self.n_q} rows of codes, not {n_q}"
             )
         _require_room("Interleaved", [self.codebook_size] * n_q, [codebook_size] * n_q)
         highest = int(self._first_tokens().max()) + self.codebook_size
@@ -269,14 +276,14 @@ class Interleaved(Pattern):
         if self.offsets == "places":
             return np.arange(self.n_q) * self.codebook_size
         levels = np.repeat(np.arange(len(self.repeats)), self.repeats)
-        return levels[depth_first(self.repeats)] * self.codebook_size
+        return np.tile(levels[depth_first(self.repeats)], self.channels) * self.codebook_size
 
     def steps(self, n_q: int, frames: int) -> int:
         return n_q * frames
 
     def write(self, codes: Ints, tokens: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
         place = tokens[: codes.size].reshape(codes.shape[1], len(codes)).T
-        np.add(codes[depth_first(self.repeats)], self._first_tokens()[:, None], out=place)
+        np.add(codes[self._order], self._first_tokens()[:, None], out=place)
         mask[: codes.size] = True
 
     def invert(self, tokens: Ints, n_q: int | None = None) -> NDArray[np.uint16]:
@@ -285,7 +292,7 @@ class Interleaved(Pattern):
         frames = len(tokens) // self.n_q
         grid = tokens[: frames * self.n_q].astype(np.int64).reshape(frames, self.n_q).T
         codes = np.empty_like(grid)
-        codes[depth_first(self.repeats)] = grid - self._first_tokens()[:, None]
+        codes[self._order] = grid - self._first_tokens()[:, None]
         return _in_codebooks(codes, [self.codebook_size] * self.n_q)
 
 

@@ -23,6 +23,7 @@ from pipelines import (
     Delay,
     EachChannel,
     Flatten,
+    Interleaved,
     Pack,
     Parallel,
     mix,
@@ -169,6 +170,22 @@ def test_flattened_codes_have_an_offset_for_each_channel(pairs: CodesDataset) ->
     assert np.array_equal(tokens[:4], pairs[0].codes[:, 0] + 1024 * np.arange(4))
 
 
+@pytest.mark.parametrize("offsets", ["places", "levels", "none"])
+def test_interleaved_codes_are_those_of_one_channel_after_the_other(
+    pairs: CodesDataset, offsets: str
+) -> None:
+    pattern = Interleaved((1, 1), 1024, offsets)
+    batch = next(iter(CodesLoader(pairs, 1, pattern=pattern, shuffle="none", threads=0)))
+    found = batch.codes[0][batch.mask[0]].numpy().reshape(-1, 4)
+    sample = pairs[0]
+    first = {"places": [0, 1, 2, 3], "levels": [0, 1, 0, 1], "none": [0] * 4}[offsets]
+    for place, (channel, level) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        expected = sample.channels[channel].codes[level] + 1024 * first[place]
+        assert np.array_equal(found[:, place], expected)
+    both = Interleaved((1, 1), 1024, offsets, channels=2)
+    assert np.array_equal(both.invert(found.ravel()), sample.codes)
+
+
 def test_what_does_not_fit_is_told(out: Path, pairs: CodesDataset) -> None:
     with pytest.raises(UsageError, match="channels=1: give 2 or more"):
         CodesDataset(out, channels=1)
@@ -178,6 +195,11 @@ def test_what_does_not_fit_is_told(out: Path, pairs: CodesDataset) -> None:
         CodesLoader(mix({pairs: 1, CodesDataset(out, n_q=2): 1}), 2)
     with pytest.raises(UsageError, match="keeps codebooks apart"):
         EachChannel(Flatten(), 2)
+    with pytest.raises(UsageError, match="the data set has channels=2"):
+        CodesLoader(pairs, 2, pattern=EachChannel(Delay(), 3))
+    with pytest.raises(UsageError, match=r"Interleaved\(repeats=\(1, 2, 4\), channels=2\).*not 4"):
+        CodesLoader(pairs, 2, pattern=Interleaved())
+    CodesLoader(pairs, 2, pattern=EachChannel(Delay(), 2))
     with pytest.raises(ShapeError, match="2 channels"):
         EachChannel(Delay(), 2).invert(np.zeros((3, 9), np.int64))
 

@@ -206,6 +206,7 @@ def test_interleaving_that_does_not_fit_is_refused() -> None:
         lambda: Interleaved(()),
         lambda: Interleaved((0, 1)),
         lambda: Interleaved(offsets="bars"),
+        lambda: Interleaved(channels=0),
         lambda: Interleaved().check(3, 4096),
         lambda: Interleaved().check(7, 4097),
         lambda: Interleaved(pad=7 * 4096 - 1).check(7, 4096),

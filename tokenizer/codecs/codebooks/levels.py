@@ -8,9 +8,9 @@ from itertools import accumulate, pairwise
 from tokenizer.errors import UsageError
 
 
-def depth_first(repeats: Sequence[int]) -> list[int]:
+def depth_first(repeats: Sequence[int], signals: int = 1) -> list[int]:
     """Rows, which are in the order of levels, as a frame's codes come in time: every code before
-    the finer ones of its stretch.
+    the finer ones of its stretch; of several signals, all rows of one and then of the next.
 
     Raises:
         UsageError: a level's codes do not share out evenly among those of the level before.
@@ -32,4 +32,4 @@ def depth_first(repeats: Sequence[int]) -> list[int]:
 
     for number in range(repeats[0]):
         visit(0, number)
-    return order
+    return [first + row for first in range(0, signals * len(order), len(order)) for row in order]

@@ -1,16 +1,20 @@
 """The same networks on a CPU, with the SEANets, which take four fifths of the time, done otherwise:
-the encoder's in segments (`tokenizer.codecs.mimi.segments`), bit for bit the same; the decoder's,
-of which so much is not asked, tile by tile (`tokenizer.codecs.encodec.cpu.tiles`)."""
+the encoder's as matrix products (`tokenizer.codecs.mimi.summed`), or, where these do not fit, in
+segments (`tokenizer.codecs.mimi.segments`), bit for bit the same; the decoder's, of which so much
+is not asked, tile by tile (`tokenizer.codecs.encodec.cpu.tiles`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.mimi.network import MimiNetwork, decoder_looks_back
-from tokenizer.codecs.mimi.segments import Known, SegmentedSeaNet
+from tokenizer.codecs.mimi.segments import LEAST, Known, SegmentedSeaNet
 
 
 class SegmentedMimi(MimiNetwork):
@@ -25,20 +29,38 @@ class SegmentedMimi(MimiNetwork):
         self._segmented = SegmentedSeaNet(self._seanet, self._hop)
         self._tiled: Any = None
 
+    @cached_property
+    def _summed(self) -> SegmentedSeaNet | None:
+        """None where a layer is too narrow for it."""
+        # Its kernels need numba, which takes a second to load, and who decodes does without.
+        from tokenizer.codecs.mimi.summed import SummedSeaNet
+
+        with suppress(UnknownLayer):
+            return SummedSeaNet(self._seanet, self._hop)
+        return None
+
     def _embed(self, known: Sequence[Known]) -> list[torch.Tensor]:
-        network = self._segmented
-        if not network.proven:
-            return super()._embed(known)
-        usual = [bool(skipped) or network.usual(samples.shape[1]) for samples, skipped in known]
-        found = iter(network([one for one, fits in zip(known, usual, strict=True) if fits]))
-        return [
-            next(found) if fits else super(SegmentedMimi, self)._embed([one])[0]
-            for one, fits in zip(known, usual, strict=True)
-        ]
+        ways = [self._way(*one) for one in known]
+        found: dict[int, torch.Tensor] = {}
+        for way in dict.fromkeys(ways):
+            own = [i for i, other in enumerate(ways) if other is way]
+            embed = way or super()._embed
+            found.update(zip(own, embed([known[i] for i in own]), strict=True))
+        return [found[i] for i in range(len(known))]
+
+    def _way(self, samples: torch.Tensor, skipped: int) -> SegmentedSeaNet | None:
+        """The fastest that has transformers' bits; None are its own modules."""
+        segmented = self._segmented
+        if not skipped and not segmented.usual(samples.shape[1]):
+            return None
+        if samples.shape[1] >= (skipped + LEAST) * self._hop:
+            summed = self._summed
+            if summed is not None and summed.proven:
+                return summed
+        return segmented if segmented.proven else None
 
     def _sound(self, positions: torch.Tensor) -> torch.Tensor:
         if self._tiled is None:
-            # Its kernels need numba, which takes a second to load.
             from tokenizer.codecs.mimi.tiled import TiledDecoder
 
             back = decoder_looks_back(self._decoder_seanet)
