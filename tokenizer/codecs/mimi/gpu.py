@@ -20,7 +20,7 @@ from tokenizer.codecs.encodec.gpu.fused import inside
 from tokenizer.codecs.encodec.gpu.masked import Convolution, Residual, Step, plain
 from tokenizer.codecs.encodec.gpu.whole import AloneWork, RowsWork, WholeBatches
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
-from tokenizer.codecs.mimi.layers import as_encodec, residual_of
+from tokenizer.codecs.mimi.segments import as_encodec, residual_of
 from tokenizer.codecs.mimi.transformer import WindowedTransformer
 
 FRAME_NOISE, ROW_NOISE = 2e-5, 5e-6
