@@ -233,6 +233,19 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
             assert results[0].shape[:2] == (pair.n_q, shape.rows)
 
 
+def test_a_device_that_is_no_cpu_gets_batches_unless_the_reference_is_asked_for(
+    pair: Pair, folder: tuple[str, Path]
+) -> None:
+    kind: Any = type(pair.codec)
+    for reference in (False, True):
+        codec = kind(folder[1], pair.codec.spec, "meta", reference)
+        if isinstance(codec, EncodecCodec):
+            assert isinstance(codec._network, BatchedPieces) is not reference
+            assert isinstance(codec._pieces, BatchedPieces) is not reference
+        else:
+            assert (codec._batches is None) is reference
+
+
 def test_a_static_seanet_is_bit_for_bit_mimis(folders: Callable[[str], Path]) -> None:
     module = MimiModel.from_pretrained(folders("mimi")).eval().encoder.encoder_seanet
     static = StaticSeaNet(module)
