@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.roofline import CARDS, DESIGNS, Counted, count
+from benchmarks.roofline import CARDS, DESIGNS, Counted, count, count_rows
 from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.gpu.graphs import Shape
+from tokenizer.codecs.encodec.gpu.pieces import EncodeRows
 
 WIDTH, ROWS = 4_800, 4
 
@@ -49,3 +50,12 @@ def test_each_design_moves_less_than_the_one_before(counted: dict[str, Counted])
     for card in CARDS:
         ceilings = [counted[design].times_real(card, tensor_cores=False) for design in DESIGNS]
         assert ceilings == sorted(ceilings)
+
+
+def test_an_lstms_operations_are_those_of_its_weights(mono: Path) -> None:
+    """Of a codec without chunks, in masked rows: two for every weight and frame."""
+    model = load_encodec(str(mono), torch.device("cpu")).to("meta")
+    found = count_rows(EncodeRows(model, 2), Shape(3, 3_200, masked=True), 0.4)
+    (lstm,) = (one.lstm for one in model.encoder.layers if type(one).__name__ == "EncodecLSTM")
+    weights = sum(one.numel() for one in lstm.parameters() if one.dim() == 2)
+    assert found.steps["LSTM"].operations == 2.0 * weights * 3 * 10
