@@ -22,6 +22,7 @@ from tokenizer import Codec, RecordingError, load_codec
 from tokenizer.codecs.dac import gpu as dac_gpu
 from tokenizer.codecs.dac.codec import DacCodec
 from tokenizer.codecs.encodec import certainty
+from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu import graphs, whole
 from tokenizer.codecs.encodec.gpu.graphs import Shape
@@ -102,9 +103,12 @@ class Pair:
         impulse[:, hop] = 0.7
         return [*signals, flat, flat + 0.5, impulse]
 
-    @torch.inference_mode()
     def truth(self, samples: Samples) -> Codes:
         """transformers' codes of a recording alone."""
+        with torch.inference_mode(), exact_float32():
+            return self._truth(samples)
+
+    def _truth(self, samples: Samples) -> Codes:
         there = torch.from_numpy(samples)[None].to(self.device)
         if self._extract is not None:
             rate = self.model.config.sampling_rate
