@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from pipelines.cluster.deaths import Place, how_it_died, is_alive, last_line
-from pipelines.system.blame import DeathKind
+from pipelines.system.blame import DeathKind, memory_kills
 from pipelines.tokenizing.progress import Display
 from tokenizer.errors import CodecshardsError, UsageError
 
@@ -55,6 +55,7 @@ class Team:
         self._started = 0
         self._false_starts: Counter[DeathKind] = Counter()
         """since a member was ready, by what they died of"""
+        self._memory_kills = memory_kills()
         self._looked = 0.0
 
     @property
@@ -103,8 +104,16 @@ class Team:
         if member.ready:
             self._false_starts.clear()
         elif member.place is None or is_alive(member.place.node):
-            self._count(how_it_started(member.place, error), error)
+            self._count(self._how_it_started(member.place, error), error)
         self._add()
+
+    def _how_it_started(self, place: Place | None, error: BaseException) -> DeathKind:
+        """What a process died of before it was ready. One that has not said where it is yet leaves
+        no last words, but this machine's kernel counts whom it ends for lack of memory."""
+        before, self._memory_kills = self._memory_kills, memory_kills()
+        if place is None and self._memory_kills > before:
+            return DeathKind.MEMORY
+        return how_it_started(place, error)
 
     def _count(self, death: DeathKind, error: BaseException) -> None:
         """Take in that a member died before it was ready."""

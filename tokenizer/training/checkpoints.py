@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tokenizer.errors import OutputError
+from tokenizer.sealed import sealed, unsealed
 from tokenizer.training.presets import TrainConfig
 
 CONFIG, STATE, CHECKPOINT = "config.json", "state.safetensors", "checkpoint"
@@ -45,26 +46,6 @@ class TrainState:
     tensors: Mapping[str, torch.Tensor]
     numbers: Mapping[str, Any]
     """JSON values: the balancers, seconds of training"""
-
-
-def sealed(values: Mapping[str, Any]) -> bytes:
-    """A JSON object with a checksum of what it holds."""
-    return json.dumps({**values, _CHECKSUM: _checksum(values)}, indent=1).encode()
-
-
-def unsealed(content: bytes) -> dict[str, Any]:
-    """The inverse of `sealed`; also of an object without a checksum, as they were before.
-
-    Raises:
-        ValueError: it is no JSON object, or not what was written.
-    """
-    values = json.loads(content)
-    if not isinstance(values, dict):
-        raise ValueError("not a JSON object")
-    said = values.pop(_CHECKSUM, None)
-    if said is not None and said != _checksum(values):
-        raise ValueError("its checksum does not match")
-    return values
 
 
 def read_config(run_dir: Path) -> TrainConfig | None:
@@ -199,10 +180,6 @@ def under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
         for name, tensor in tensors.items()
         if name.startswith(prefix + ".")
     }
-
-
-def _checksum(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _checksum_of_state(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:

@@ -18,6 +18,8 @@ from tokenizer.errors import SourceError
 
 _OUTPUT = ("manifest/config.json", "manifest/plan.parquet")
 """files by which an output folder of `tokenize` is known"""
+_CLIPS = "audit/media"
+"""where an audit of an output folder puts the clips that people listen to"""
 _OF_SYSTEMS = ("__MACOSX",)
 """folders that hold a system's own files, which may be called like audio"""
 _EXAMPLES = 3
@@ -44,6 +46,8 @@ class Listing:
     looked into"""
     outputs: list[str] = field(default_factory=list)
     """folders that `tokenize` wrote"""
+    audited: bool = False
+    """the folder is one itself, and has been audited: the audit's clips are no recordings"""
 
     def notes(self) -> Iterator[str]:
         """A line for each kind of thing that was left out."""
@@ -53,6 +57,8 @@ class Listing:
                 f"{counted(self.hidden, 'hidden file or folder', 'hidden files and folders')} (a "
                 "leading dot)"
             )
+        if self.audited:
+            yield f"left out: {_CLIPS}, as SOURCE is an output folder of codecshards, too"
         if self.outputs:
             yield (
                 f"left out: {counted(self.outputs, 'output folder', 'output folders')} of "
@@ -114,8 +120,13 @@ def _walk_local(folder: str, listing: Listing, follow_links: bool) -> Iterator[t
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if prefix and any(os.path.isfile(os.path.join(root, name)) for name in _OUTPUT):  # noqa: PTH113, PTH118
-            listing.outputs.append(inside)
+        if any(os.path.isfile(os.path.join(root, name)) for name in _OUTPUT):  # noqa: PTH113, PTH118
+            if prefix:
+                listing.outputs.append(inside)
+                folders.clear()
+                continue
+            listing.audited = os.path.isdir(os.path.join(root, _CLIPS))  # noqa: PTH112, PTH118
+        if listing.audited and inside == _CLIPS:
             folders.clear()
             continue
         listing.hidden += [f"{prefix}{name}" for name in folders if is_hidden(name)]
@@ -166,8 +177,11 @@ def _walk_remote(spec: str, listing: Listing) -> Iterator[tuple[str, Entry]]:
         if name.endswith(f"/{mark}")
     }
     listing.outputs += sorted(outputs)
+    if any(mark in found for mark in _OUTPUT):
+        listing.audited = any(name.startswith(f"{_CLIPS}/") for name in found)
+    left_out = (*outputs, *[_CLIPS] * listing.audited)
     for name, info in found.items():
-        if any(name.startswith(f"{output}/") for output in outputs):
+        if any(name.startswith(f"{output}/") for output in left_out):
             continue
         parts = name.split("/")
         if any(is_hidden(part) for part in parts):

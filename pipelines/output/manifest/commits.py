@@ -249,16 +249,21 @@ class Manifest(StoredManifest):
 
     def tidy(self, run: str | None = None) -> None:
         """Remove what belongs to runs that are over, or to `run`, and to no record: staged files,
-        and the runs' leases."""
+        the parts of those that a killed process did not upload to their end, and the runs'
+        leases."""
         over: dict[str, bool] = {} if run is None else {run: True}
-        for name in self.storage.list(STAGING):
+
+        def left(name: str) -> bool:
             of = run_of(name)
-            if of is None:
-                continue
-            if of not in over:
+            if of is not None and of not in over:
                 over[of] = is_over(self.storage, of)
-            if over[of] and not self._is_recorded(name):
-                self.storage.remove(f"{STAGING}/{name}")
+            return of is not None and over[of] and not self._is_recorded(name)
+
+        for name in filter(left, self.storage.list(STAGING)):
+            self.storage.remove(f"{STAGING}/{name}")
+        for name, upload in self.storage.uploads(STAGING):
+            if left(name):
+                self.storage.abort(f"{STAGING}/{name}", upload)
         for name in half_written(self.storage):
             self.storage.remove(name)
         remove_dead(self.storage)

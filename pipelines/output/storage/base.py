@@ -83,6 +83,16 @@ class Storage(ABC):
         del folder, silent
         return []
 
+    def uploads(self, folder: str) -> Sequence[tuple[str, str]]:
+        """Names in a folder under which an upload in parts has begun and not ended, and what
+        `abort` needs to know of each. None where the store has none or does not list them."""
+        del folder
+        return []
+
+    def abort(self, name: str, upload: str) -> None:
+        """Throw away the parts of an upload; a store that refuses keeps them."""
+        del name, upload
+
     @abstractmethod
     def size(self, name: str) -> int: ...
 

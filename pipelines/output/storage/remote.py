@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +35,7 @@ class RemoteStorage(Storage):
             raise OutputError(f"{root} cannot be opened: {error}") from error
         self._one_state, self._looked = get_protocol(self.root) == "hf", False
         """whether it is a commit on the Hub: it is read, and written by `push` alone"""
+        self._is_s3 = get_protocol(self.root) in ("s3", "s3a")
 
     def read(self, name: str) -> bytes:
         with self._told("read", name):
@@ -139,6 +140,28 @@ class RemoteStorage(Storage):
                 str(path)[len(root) + 1 :]: int(entry.get("size") or 0)
                 for path, entry in sorted(found.items())
             }
+
+    def uploads(self, folder: str) -> Sequence[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        # Not every store lists them, nor to everyone: what stays is no fault of a run.
+        with suppress(Exception):
+            bucket, prefix, _ = self._fs.split_path(self._path(folder) + "/")
+            asked = {"Bucket": bucket, "Prefix": prefix}
+            more = self._is_s3
+            while more:
+                answer = self._fs.call_s3("list_multipart_uploads", **asked)
+                for one in answer.get("Uploads", ()):
+                    if one["Key"].startswith(prefix):
+                        found.append((one["Key"][len(prefix) :], one["UploadId"]))
+                more = bool(answer.get("IsTruncated"))
+                asked["KeyMarker"] = answer.get("NextKeyMarker", "")
+                asked["UploadIdMarker"] = answer.get("NextUploadIdMarker", "")
+        return found
+
+    def abort(self, name: str, upload: str) -> None:
+        with suppress(Exception):
+            bucket, key, _ = self._fs.split_path(self._path(name))
+            self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
 
     def size(self, name: str) -> int:
         with self._told("read", name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -126,3 +127,27 @@ def test_those_that_are_killed_from_outside_as_they_start_are_started_again(
     assert [member.number for member in team.ready] == [30]
     made_wrongly = RayActorError(actor_init_failed=True)
     assert teams.how_it_started(None, made_wrongly) is DeathKind.CRASHED
+
+
+def test_a_lack_of_memory_while_they_start_is_told_after_a_few_tries(
+    stage: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a process that had not begun yet says nothing of how it died."""
+    kills = count()
+    monkeypatch.setattr(teams, "memory_kills", lambda: next(kills))
+    stage.dying = DeathKind.LOST
+    actors = [Actor(stage) for _ in range(40)]
+    for actor in actors:
+        actor.where = Gone()
+    team = Team("an encoder", lambda number: actors[number])
+    team.resize(1)
+    with pytest.raises(UsageError, match="5 times in a row as it started"):
+        for _ in range(20):
+            team.look()
+
+
+class Gone:
+    """A method of an actor that is dead."""
+
+    def remote(self) -> Answer:
+        return Answer(RayActorError())

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import threading
+import uuid
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ import codecshards
 from pipelines.auditing.run import audit
 from pipelines.cli.main import main
 from pipelines.corpus.sources import open_source
+from pipelines.corpus.sources.base import Source
 from pipelines.corpus.tables.hints import parse_hints
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect
@@ -336,6 +338,38 @@ def test_files_that_lie_in_out_are_no_part_of_several(tmp_path: Path) -> None:
     source = open_source(config.source)
     assert len(list(source.scan())) == COUNT + 1
     assert any("1 output folder" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "memory"])
+def test_the_clips_of_an_audit_are_no_recordings_where_source_is_out(
+    tmp_path: Path, remote: bool
+) -> None:
+    """Neither beside a corpus, nor in place of one; a corpus may have a folder of that name."""
+    folder = Path(WRITERS["folder"](tmp_path))
+    (folder / "audit").mkdir()
+    next(folder.rglob("*.wav")).rename(folder / "audit" / "mine.wav")
+
+    def listed() -> Source:
+        if not remote:
+            return open_source(str(folder))
+        place = f"/{tmp_path.name}{uuid.uuid4().hex}"
+        fsspec.filesystem("memory").put(str(folder), place, recursive=True)
+        return open_source(f"memory:/{place}")
+
+    ids = {one.id for one in listed().scan()}
+    assert "audit/mine.wav" in ids and len(ids) == COUNT
+    tokenize_corpus(TokenizeConfig(str(folder), codec="mulaw"), str(folder), HERE)
+    clips = folder / "audit" / "media" / "x"
+    clips.mkdir(parents=True)
+    for name in ("source.flac", "6kbps.flac"):
+        soundfile.write(clips / name, [0.0] * 99, 16_000)
+    source = listed()
+    assert {one.id for one in source.scan()} == ids
+    assert any("left out: audit/media" in note for note in source.notes)
+    for id in ids:
+        (folder / id).unlink()
+    with pytest.raises(SourceError, match="an output folder of codecshards, not a corpus"):
+        listed()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from pipelines.corpus.sources import open_source
 from pipelines.corpus.sources.base import open_file
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect
+from pipelines.output.manifest.leases import Lease
 from pipelines.output.storage import open_storage
 from pipelines.output.verify import verify
 from pipelines.run import tokenize_corpus
@@ -821,6 +822,44 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(
     tokenize_corpus(config(str(corpus)), bucket.url("out"), HERE)
     assert stored_rows(bucket, "out") == expected and verify(bucket.url("out")) == []
     assert bucket.keys("out/manifest/staging/") == []
+
+
+def test_parts_that_killed_runs_have_uploaded_are_thrown_away(
+    bucket: Bucket, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not those of a run that is alive, and nobody else's; where the store does not say what
+    there is, they stay. More than one page of them."""
+    living, dead, shard = "a" * 12, "b" * 12, "train-00000-of-00001"
+    staging = "codes/out/manifest/staging"
+    storage = open_storage(bucket.url("codes/out"))
+    lease = Lease(storage, living, while_there="manifest/config.json")
+    lease._write()
+    mine = [f"{staging}/{shard}.{dead}.{number:032x}.parquet" for number in range(5)]
+    others = [
+        f"{staging}/{shard}.{living}.{1:032x}.parquet",
+        f"{staging}/{shard}.parquet",
+        f"codes/out2/manifest/staging/{shard}.{dead}.{0:032x}.parquet",
+        "codes/out/data/somebody",
+    ]
+    for key in mine + others:
+        upload = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)["UploadId"]
+        bucket.client.upload_part(
+            Bucket=bucket.name, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 100
+        )
+
+    def there() -> list[str]:
+        found = bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
+        return sorted(one["Key"] for one in found)
+
+    bucket.proxy.rule = lambda request: (
+        Fault(403, "AccessDenied") if "uploads" in request.path.partition("?")[2] else None
+    )
+    tokenize_corpus(config(str(corpus)), bucket.url("codes/out"), HERE)
+    assert there() == sorted(mine + others)
+    bucket.proxy.rule = lambda request: None
+    tokenize_corpus(config(str(corpus)), bucket.url("codes/out"), HERE)
+    assert there() == sorted(others)
+    assert verify(bucket.url("codes/out")) == []
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))

@@ -109,6 +109,7 @@ def test_a_pack_exists_once_it_is_whole(tmp_path: Path) -> None:
 def test_another_version_is_refused(tmp_path: Path) -> None:
     make_pack(tmp_path / "pack", {"music/a": tone(500, 1)})
     index = json.loads((tmp_path / "pack" / INDEX).read_text())
+    del index["checksum"]
     (tmp_path / "pack" / INDEX).write_text(json.dumps({**index, "version": 99}))
     with pytest.raises(SourceError, match="version 99"):
         Pack(tmp_path / "pack")
@@ -242,3 +243,22 @@ def test_speech_is_left_out_without_the_program(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert synthesis.speech(np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["sealed", "from before checksums"])
+@pytest.mark.parametrize(
+    ("name", "other"), [("sample_rate", "sbmple_rate"), ('"rms"', '"rmq"'), ("[", "")]
+)
+def test_a_damaged_index_is_one_line(
+    pack_folder: Path, tmp_path: Path, old: bool, name: str, other: str
+) -> None:
+    index = json.loads((pack_folder / INDEX).read_text())
+    if old:
+        del index["checksum"]
+    (tmp_path / AUDIO).symlink_to(pack_folder / AUDIO)
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    assert len(Pack(tmp_path).recordings) == 8
+    (tmp_path / INDEX).write_text(json.dumps(index).replace(name, other, 1))
+    with pytest.raises(SourceError, match=f"its {INDEX} cannot be read") as caught:
+        Pack(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -29,15 +29,14 @@ from tokenizer.coding.transformer.network import Network
 from tokenizer.coding.transformer.predictor import TransformerPredictor
 from tokenizer.coding.transformer.quantize import quantized
 from tokenizer.errors import OutputError, UsageError
+from tokenizer.sealed import sealed, unsealed
 from tokenizer.training.checkpoints import (
     CONFIG,
     TrainState,
     optimizer_tensors,
     read_state,
     restore_optimizer,
-    sealed,
     under,
-    unsealed,
     write_state,
 )
 from tokenizer.training.logs import Logs

@@ -9,7 +9,6 @@ and a clipped copy of them would teach the model to clip.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.errors import OutputError, RecordingError, ShapeError, SourceError
+from tokenizer.sealed import sealed, unsealed
 
 AUDIO, INDEX = "audio.i16", "index.json"
 VERSION = 1
@@ -58,11 +58,14 @@ class Pack:
         """
         self.folder = Path(folder)
         index = _read_index(self.folder)
-        self.sample_rate = int(index["sample_rate"])
-        self.channels = int(index["channels"])
-        self.made_from: dict[str, Any] = index["made_from"]
-        """what the maker of the pack said about it"""
-        self.recordings = tuple(PackedRecording(**row) for row in index["recordings"])
+        try:
+            self.sample_rate = int(index["sample_rate"])
+            self.channels = int(index["channels"])
+            self.made_from: dict[str, Any] = index["made_from"]
+            """what the maker of the pack said about it"""
+            self.recordings = tuple(PackedRecording(**row) for row in index["recordings"])
+        except (KeyError, TypeError, ValueError) as error:  # of a pack from before checksums
+            raise _damaged(self.folder, error) from error
         total = sum(recording.num_samples for recording in self.recordings)
         path = self.folder / AUDIO
         if not path.is_file() or path.stat().st_size != total * self.channels * 2:
@@ -190,8 +193,8 @@ class PackWriter:
             "recordings": rows,
         }
         temporary = self.folder / (INDEX + ".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(index, file, indent=1)
+        with temporary.open("wb") as file:
+            file.write(sealed(index))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.folder / INDEX)
@@ -199,7 +202,7 @@ class PackWriter:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = unsealed((folder / INDEX).read_bytes())
         version = index["version"]
         index.setdefault("made_from", {})
     except FileNotFoundError as error:
@@ -208,10 +211,17 @@ def _read_index(folder: Path) -> dict[str, Any]:
             "RUN_DIR`"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"pack {folder}: its {INDEX} cannot be read: {error}") from error
+        raise _damaged(folder, error) from error
     if version != VERSION:
         raise SourceError(
             f"pack {folder}: version {version!r}, this is codecshards for version {VERSION}; make "
             "the pack again"
         )
     return index
+
+
+def _damaged(folder: Path, error: Exception) -> SourceError:
+    return SourceError(
+        f"pack {folder}: its {INDEX} cannot be read ({error}); remove it, and the pack is made "
+        "again"
+    )
