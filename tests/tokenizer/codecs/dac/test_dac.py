@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.base import Codec
+from tokenizer.codecs.dac.codec import DacCodec
 from tokenizer.codecs.dac.kernels import snake
 from tokenizer.codecs.dac.seeded import write_seeded_dac
 from tokenizer.codecs.pieces import CodedPiece, Piece
@@ -94,6 +95,28 @@ def test_codes_are_of_every_level_and_many_entries(pair: Any) -> None:
     codec, truth, _ = pair
     codes = truth(sound(200 * codec.spec.frame_length))
     assert min(len(np.unique(level)) for level in codes) > 40
+
+
+def test_32_codebooks_at_24_khz(seeded: Callable[[str], Path]) -> None:
+    from transformers import DacFeatureExtractor, DacModel
+
+    folder = seeded("24khz")
+    model = DacModel.from_pretrained(folder).eval()
+    extract = DacFeatureExtractor.from_pretrained(folder)
+    codec = load_codec(str(folder), device="cpu")
+    assert isinstance(codec, DacCodec)
+    samples = sound(70 * 320 + 7)
+    with torch.inference_mode():
+        inputs = extract(samples[0], sampling_rate=24_000, return_tensors="pt")["input_values"]
+        expected = model.encode(inputs).audio_codes
+        audio = model.decode(audio_codes=expected).audio_values.numpy()
+    assert expected.shape == (1, 32, 71)
+    rng = np.random.default_rng(0)
+    for sizes in (lambda: 1 << 20, lambda: int(rng.integers(1, 9_000))):
+        assert np.array_equal(in_pieces(codec, samples, sizes), expected[0])
+    codes = expected[0].numpy().astype(np.uint16)
+    found = codec.decode_pieces([CodedPiece(codes)])[0].samples
+    np.testing.assert_allclose(found[:, : audio.shape[1]], audio, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("most", [1, 700, 30_000])
