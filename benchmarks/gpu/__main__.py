@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(repeatable.digest(bench, options.digest))
             return 0
         said = [*(arguments if arguments is not None else sys.argv[1:])]
-        everything(bench, said, folder)
+        everything(bench, said, folder, options.only)
     return 0
 
 
@@ -64,6 +65,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="a small codec and little of everything")
     parser.add_argument("--output", default=str(RESULTS), help="- for none (default: %(default)s)")
     parser.add_argument("--checkpoint", type=Path, help="a folder (default: seeded weights)")
+    parser.add_argument("--only", help="parts whose title has this in it (default: all)")
     parser.add_argument("--digest", choices=("exact", "fast"), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -75,12 +77,12 @@ def seeded(folder: Path, size: str) -> None:
     write_seeded(folder, size=size)
 
 
-def everything(bench: Bench, arguments: list[str], folder: Path) -> None:
+def everything(bench: Bench, arguments: list[str], folder: Path, only: str | None = None) -> None:
     """All parts, in the order in which they are worth most."""
     import torch
     import transformers
 
-    from benchmarks.gpu import correctness, inside, repeatable, speed
+    from benchmarks.gpu import correctness, inside, others, repeatable, speed
 
     line = bench.report.line
     line("# On a GPU\n\n    PYTHONPATH=.:tests python -m benchmarks.gpu " + " ".join(arguments))
@@ -101,9 +103,12 @@ def everything(bench: Bench, arguments: list[str], folder: Path) -> None:
         ("Kernels", lambda: inside.kernels(bench)),
         ("Feeding", lambda: inside.feed(bench)),
         ("Two runs", lambda: repeatable.run(bench, passed)),
+        *((name, partial(others.run, bench, name)) for name in others.KINDS),
         ("Tests that need a GPU", lambda: repeatable.tests(bench)),
     ]
     for title, action in parts:
+        if only is not None and only.lower() not in title.lower():
+            continue
         if bench.left() < 5:
             line(f"\n## {title}\n\nNot begun: the time was up.")
             continue

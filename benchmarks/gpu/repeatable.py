@@ -61,6 +61,7 @@ def tests(bench: Bench) -> None:
     folder = ROOT / "tests" / "tokenizer" / "codecs" / "encodec"
     command = [sys.executable, "-m", "pytest", "-q", "-k", "gpu", "-p", "no:cacheprovider"]
     command += [str(folder / name) for name in _TESTS]
+    command.append(str(folder.parent / "test_whole_batches.py"))
     try:
         done = subprocess.run(
             command,

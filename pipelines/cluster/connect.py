@@ -71,7 +71,10 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
         UsageError: no cluster answers at `address`, it lacks the GPUs asked for, or it fails in the
             block.
     """
-    with private_folder() if address is None else nullcontext() as folder:
+    with (
+        _without_the_raylet_s_words(),
+        private_folder() if address is None else nullcontext() as folder,
+    ):
         try:
             with (
                 kept_signals()
@@ -107,6 +110,19 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
             ray.shutdown()
             if watch is not None:
                 watch.close()
+
+
+@contextmanager
+def _without_the_raylet_s_words() -> Iterator[None]:
+    """Ray prints what its daemons say of a dead process, a thousand characters on standard output,
+    though its logs are not asked for. What it means for the run is told in our words."""
+    module, name = ray._private.worker, "print_to_stdstream"
+    before = getattr(module, name, None)
+    setattr(module, name, lambda *given, **more: None)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _watch_head(address: str | None) -> HeadWatch | None:

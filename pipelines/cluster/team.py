@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,12 +14,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from pipelines.cluster.deaths import Place, is_alive, last_line
+from pipelines.cluster.deaths import Place, how_it_died, is_alive, last_line
+from pipelines.system.blame import DeathKind
 from pipelines.tokenizing.progress import Display
 from tokenizer.errors import CodecshardsError, UsageError
 
-STARTS = 5
-"""times in a row that a process may die before it has begun"""
+STARTS = {DeathKind.CRASHED: 5, DeathKind.MEMORY: 5, DeathKind.KILLED: 33, DeathKind.LOST: 33}
+"""times in a row that processes may die so before one is ready; who is killed from outside may be
+killed again"""
 LOOK_SECONDS = 2.0
 """between looks at whether members are there"""
 SAY_SECONDS = 30.0
@@ -50,7 +53,8 @@ class Team:
         self.members: list[Member] = []
         self._new = new
         self._started = 0
-        self._false_starts = 0
+        self._false_starts: Counter[DeathKind] = Counter()
+        """since a member was ready, by what they died of"""
         self._looked = 0.0
 
     @property
@@ -97,16 +101,21 @@ class Team:
         self.members.remove(member)
         require_package(error)
         if member.ready:
-            self._false_starts = 0
+            self._false_starts.clear()
         elif member.place is None or is_alive(member.place.node):
-            self._false_starts += 1
-        if self._false_starts >= STARTS:
+            self._count(how_it_started(member.place, error), error)
+        self._add()
+
+    def _count(self, death: DeathKind, error: BaseException) -> None:
+        """Take in that a member died before it was ready."""
+        self._false_starts[death] += 1
+        times = self._false_starts[death]
+        if times >= STARTS.get(death, times + 1):
             raise UsageError(
-                f"{self.what} died {STARTS} times in a row as it started ({last_line(error)}): if "
+                f"{self.what} died {times} times in a row as it started ({last_line(error)}): if "
                 "memory is short, "
                 "take fewer with --workers, as each holds a codec; then run the same command again"
             )
-        self._add()
 
     def renew(self, member: Member) -> None:
         """End a member, and have a fresh one in its place."""
@@ -134,7 +143,7 @@ class Team:
             return False
         if not member.ready:
             member.ready = True
-            self._false_starts = 0
+            self._false_starts.clear()
             return True
         return False
 
@@ -169,6 +178,14 @@ def what_is_lacking(teams: Sequence[Team], resource: str) -> str:
         "free"
     )
     return f"waiting for a place for {' and '.join(team.what for team in unplaced)}: {held} …"
+
+
+def how_it_started(place: Place | None, error: BaseException) -> DeathKind:
+    """What a process died of before it was ready. An error of its own that is raised as it is made
+    is a crash: whoever takes its place would raise it too."""
+    if getattr(error, "actor_init_failed", False):
+        return DeathKind.CRASHED
+    return how_it_died(place, error).kind
 
 
 def require_package(error: BaseException) -> None:

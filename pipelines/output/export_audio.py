@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -208,12 +209,31 @@ def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> N
                 # libsndfile crashes when it is given a minute or more of Vorbis at once.
                 for start in range(0, block.shape[1], sound.sample_rate):
                     file.write(block[:, start : start + sound.sample_rate].T)
+        if form == "WAV":
+            _forget_when(temporary)
         temporary.replace(target)
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         raise OutputError(f"{output} cannot be written: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _forget_when(path: Path) -> None:
+    """Take the time of day out of a WAV's PEAK chunk, where libsndfile puts it: the same codes make
+    the same file whenever they are decoded."""
+    with path.open("r+b") as file:
+        at = 12
+        while (head := _read_at(file, at, 8))[:4] not in (b"data", b""):
+            if head[:4] == b"PEAK":  # version, then the time, uint32
+                file.seek(at + 12)
+                file.write(bytes(4))
+            at += 8 + int.from_bytes(head[4:], "little")
+
+
+def _read_at(file: IO[bytes], at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
 
 
 def require_place(output: str) -> None:

@@ -3,6 +3,8 @@ wrong."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import numpy as np
 from pipelines.output.bare.checking import problems_of_bare
 from pipelines.output.bare.shards import without_manifest
 from pipelines.output.formats import ShardFormat, shard_format
-from pipelines.output.formats.schema import Row, ShardStats
+from pipelines.output.formats.schema import Row, ShardStats, make_footer
 from pipelines.output.manifest.commits import CommitRecord, Manifest, unpack_counts
 from pipelines.output.manifest.edits import EDITS, damaged
 from pipelines.output.manifest.names import (
@@ -22,16 +24,19 @@ from pipelines.output.manifest.names import (
     DATA,
     GENERATIONS,
     PRECISION,
+    STAGING,
     generation_name,
     hash_file,
+    run_of,
 )
+from pipelines.output.manifest.records import EDITABLE, TIMINGS, Failure
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import PlannedShard
 from pipelines.output.quality.figures import Values
 from pipelines.output.storage import Storage, open_storage
 from pipelines.output.stored_run import StoredRun
 from tokenizer.codecs.base import split
-from tokenizer.errors import ManifestError, ShapeError, ShardError
+from tokenizer.errors import FailureKind, ManifestError, ShapeError, ShardError
 from tokenizer.types import Recording
 
 _SHOWN = 5
@@ -150,6 +155,7 @@ class _Checker:
                 f"its commit record says {record.format}, the configuration "
                 f"{self._stored.config.format}"
             )
+        yield from self._own_words(planned, record)
         name = self._manifest.place_of(record, self.format)
         failed = [failure.id for failure in record.failures]
         if record.sha256 is None:
@@ -163,6 +169,10 @@ class _Checker:
                     record.num_samples,
                     record.bytes,
                     record.flags,
+                    record.staged,
+                    record.codebook_counts,
+                    record.scales,
+                    record.groups,
                 )
             ):
                 yield "its record counts rows, and says that there is no file"
@@ -178,6 +188,28 @@ class _Checker:
                 yield from self._content(planned, record, name, path, failed)
         except FileNotFoundError:
             yield f"its file is missing: {name}"
+
+    def _own_words(self, planned: Planned, record: CommitRecord) -> Iterator[str]:
+        """What a record says that is in no shard: how it came about, and its failures."""
+        waiting = (record.staged or "").rpartition("/")
+        if record.staged is not None and not (
+            waiting[0] == STAGING
+            and run_of(waiting[2]) is not None
+            and waiting[2].startswith(f"{record.shard}.")
+            and waiting[2].endswith(self.format.suffix)
+        ):
+            yield f"its record names {record.staged!r} for its staged file, which is none of it"
+        wanted = {*TIMINGS} if self._stored.derived is None else {*record.timings} and {*TIMINGS}
+        if {*record.timings} != wanted or not all(map(_is_time, record.timings.values())):
+            yield "its timings are not those of a run"
+        said = json.loads(json.dumps(make_footer(self._spec, "")["codec"]))
+        if record.footer.get("codec") != said:
+            yield "its record's footer is of another codec than the configuration"
+        if {*record.edited} - {*EDITABLE}:
+            yield f"its record says that {', '.join(record.edited)} was edited, which cannot be"
+        recordings = {recording.id: recording for recording in planned or ()}
+        for failure in record.failures:
+            yield from _failure(failure, recordings.get(failure.id), record.edited)
 
     def _content(
         self, planned: Planned, record: CommitRecord, name: str, path: str, failed: list[str]
@@ -317,6 +349,22 @@ def _carried(row: Row, recording: Recording, edited: Collection[str]) -> Iterato
         planned_at = getattr(recording, name)
         if planned_at is not None and row.meta.get(name) != planned_at:
             yield f"{row.id}: {name} is not the planned one"
+
+
+def _failure(
+    failure: Failure, recording: Recording | None, edited: Collection[str]
+) -> Iterator[str]:
+    """What is wrong with a recorded failure."""
+    if failure.kind not in FailureKind.__members__.values():
+        yield f"{failure.id}: {failure.kind!r} is no kind of failure"
+    if not failure.message or not failure.stage:
+        yield f"{failure.id}: its failure does not say what is wrong, and where it was noticed"
+    if recording and failure.source_uri != recording.uri and "source_uri" not in edited:
+        yield f"{failure.id}: source_uri of its failure is not the planned one"
+
+
+def _is_time(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
 
 
 def _fates(planned: Planned, rows: list[str], failed: list[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.corpus.tables.word_times import OUTSIDE, beyond, without_words
 from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
+from pipelines.output.manifest.records import TIMINGS
 from pipelines.output.plans.placing import estimated
 from pipelines.output.quality.figures import Values
 from pipelines.output.quality.keep import Keep
@@ -36,8 +37,6 @@ HELD_CHUNKS = 32
 EnCodec's"""
 HELD_BYTES = 12 << 20
 """the same of pieces"""
-TIMINGS = ("wall", "decode", "decode_wait", "encode", "encode_wait", "write")
-"""fields of `ShardProgress` that a commit record keeps"""
 
 
 @dataclass(frozen=True, slots=True)

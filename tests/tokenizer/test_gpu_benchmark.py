@@ -21,6 +21,10 @@ PARTS = [
     "Kernels",
     "Feeding",
     "Two runs",
+    "EnCodec 24 kHz",
+    "EnCodec 32 kHz",
+    "Mimi",
+    "DAC 44.1 kHz",
     "Tests that need a GPU",
 ]
 

@@ -9,11 +9,14 @@
     RUN_DIR/tensorboard/         the same as curves
 
 Batches, bandwidths and every other draw are functions of (seed, step), so no random state needs to
-be kept.
+be kept. Configuration and state carry a SHA-256 of what they hold, and the state one of the logs: a
+flipped byte would train on from wrong numbers without a word. Files from before have none.
 """
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
 import json
 import os
 import shutil
@@ -30,6 +33,7 @@ from tokenizer.errors import OutputError
 from tokenizer.training.presets import TrainConfig
 
 CONFIG, STATE, CHECKPOINT = "config.json", "state.safetensors", "checkpoint"
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +47,26 @@ class TrainState:
     """JSON values: the balancers, seconds of training"""
 
 
+def sealed(values: Mapping[str, Any]) -> bytes:
+    """A JSON object with a checksum of what it holds."""
+    return json.dumps({**values, _CHECKSUM: _checksum(values)}, indent=1).encode()
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The inverse of `sealed`; also of an object without a checksum, as they were before.
+
+    Raises:
+        ValueError: it is no JSON object, or not what was written.
+    """
+    values = json.loads(content)
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    said = values.pop(_CHECKSUM, None)
+    if said is not None and said != _checksum(values):
+        raise ValueError("its checksum does not match")
+    return values
+
+
 def read_config(run_dir: Path) -> TrainConfig | None:
     """The configuration of a run folder; None if it has none yet.
 
@@ -50,7 +74,7 @@ def read_config(run_dir: Path) -> TrainConfig | None:
         OutputError: it cannot be read.
     """
     try:
-        return TrainConfig.from_dict(json.loads((run_dir / CONFIG).read_text(encoding="utf-8")))
+        return TrainConfig.from_dict(unsealed((run_dir / CONFIG).read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -66,7 +90,7 @@ def write_config(run_dir: Path, config: TrainConfig) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         temporary = run_dir / (CONFIG + ".tmp")
-        temporary.write_text(json.dumps(config.to_dict(), indent=1), encoding="utf-8")
+        temporary.write_bytes(sealed(config.to_dict()))
         _publish(temporary, run_dir / CONFIG)
     except OSError as error:
         raise OutputError(f"run {run_dir} cannot be written: {error.strerror}") from error
@@ -75,8 +99,9 @@ def write_config(run_dir: Path, config: TrainConfig) -> None:
 def write_state(run_dir: Path, state: TrainState) -> None:
     """Replace the folder's state by another, in one rename."""
     temporary = run_dir / (STATE + ".tmp")
-    metadata = {"step": str(state.step), "numbers": json.dumps(state.numbers)}
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.tensors.items()}
+    metadata = {"step": str(state.step), "numbers": json.dumps(state.numbers)}
+    metadata[_CHECKSUM] = _checksum_of_state(metadata, tensors)
     try:
         save_file(tensors, temporary, metadata)
         _publish(temporary, run_dir / STATE)
@@ -97,16 +122,23 @@ def read_state(run_dir: Path) -> TrainState | None:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        said = metadata.pop(_CHECKSUM, None)
+        if said is not None and said != _checksum_of_state(metadata, tensors):
+            raise ValueError("its checksum does not match")
         return TrainState(int(metadata["step"]), tensors, json.loads(metadata["numbers"]))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"run {run_dir}: its {STATE} is damaged ({error}); remove it to start again"
         ) from error
 
 
-def write_checkpoint(run_dir: Path, model: Any) -> None:
-    """Replace the folder's checkpoint. A kill between the two renames leaves none; the next start
-    makes it again."""
+def write_checkpoint(run_dir: Path, model: Any) -> bool:
+    """Replace the folder's checkpoint, unless it is the same. A kill between the two renames leaves
+    none; the next start makes it again.
+
+    Returns:
+        Whether there was one that held something else.
+    """
     fresh, old, target = (
         run_dir / (CHECKPOINT + ".tmp"),
         run_dir / (CHECKPOINT + ".old"),
@@ -116,12 +148,16 @@ def write_checkpoint(run_dir: Path, model: Any) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         save_model(fresh, model)
-        if target.exists():
+        other = target.exists() and not _holds(target, fresh)
+        if other:
             target.replace(old)
-        fresh.replace(target)
+        if not target.exists():
+            fresh.replace(target)
     except OSError as error:
         raise OutputError(f"run {run_dir} cannot be written: {error.strerror}") from error
-    shutil.rmtree(old, ignore_errors=True)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return other
 
 
 def save_model(folder: Path, model: Any) -> None:
@@ -163,6 +199,25 @@ def under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
         for name, tensor in tensors.items()
         if name.startswith(prefix + ".")
     }
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _checksum_of_state(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Over names, types, shapes and content."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _holds(folder: Path, fresh: Path) -> bool:
+    """Whether a folder has every file of another, byte for byte."""
+    names = [path.name for path in fresh.iterdir()]
+    return len(filecmp.cmpfiles(folder, fresh, names, shallow=False)[0]) == len(names)
 
 
 def _publish(temporary: Path, target: Path) -> None:

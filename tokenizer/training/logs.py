@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,21 @@ LOSSES, EVALUATIONS, CURVES = "losses.jsonl", "evaluations.jsonl", "tensorboard"
 class Logs:
     """The logs of one run folder, cut back to the step that the run resumes from."""
 
-    def __init__(self, run_dir: Path, step: int, *, tensorboard: bool = True) -> None:
-        """Open; lines of `step` and later ones are of work that is done again, and go."""
+    def __init__(
+        self,
+        run_dir: Path,
+        step: int,
+        *,
+        tensorboard: bool = True,
+        marks: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """Open; lines of `step` and later ones are of work that is done again, and go. `marks` is
+        what `flush` said when the state of that step was saved."""
+        self._run_dir = run_dir
+        self.changed = [
+            name for name, mark in (marks or {}).items() if not _is(run_dir / name, mark)
+        ]
+        """logs that do not hold any more what they held then"""
         for name in (LOSSES, EVALUATIONS):
             _cut(run_dir / name, step)
         self._losses = (run_dir / LOSSES).open("a", encoding="utf-8")
@@ -35,12 +49,13 @@ class Logs:
             for name in ("si_snr", "mel"):
                 self._curves.add_scalar(f"held_out/{name}/{row['bandwidth']:g}", row[name], step)
 
-    def flush(self) -> None:
-        """Everything so far is in the files."""
+    def flush(self) -> dict[str, tuple[int, str]]:
+        """Everything so far is in the files: how long they are, and their SHA-256."""
         self._losses.flush()
         self._evaluations.flush()
         if self._curves is not None:
             self._curves.flush()
+        return {name: _mark(self._run_dir / name) for name in (LOSSES, EVALUATIONS)}
 
     def close(self) -> None:
         """Flush and close."""
@@ -71,15 +86,28 @@ def _cut(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
             if json.loads(line)["step"] < step:
-                kept.append(line + "\n")
+                kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
             continue
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.write_bytes(b"".join(kept))
     temporary.replace(path)
+
+
+def _mark(path: Path, size: int | None = None) -> tuple[int, str]:
+    """Length and SHA-256 of a file, or of as much of its beginning."""
+    content = path.read_bytes()[:size]
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def _is(path: Path, mark: Sequence[Any]) -> bool:
+    try:
+        return _mark(path, int(mark[0])) == tuple(mark)
+    except OSError:
+        return False
 
 
 def _open_curves(folder: Path, step: int) -> Any:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.errors import OutputError, UsageError
 from tokenizer.training import checkpoints
+from tokenizer.training.checkpoints import TrainState
 from tokenizer.training.data.draws import DataOptions, Mixer, batches
 from tokenizer.training.data.pack import Pack
 from tokenizer.training.evaluate import evaluate, held_out_seconds
@@ -171,12 +172,27 @@ class _Run:
         if state is not None:
             self._trainer.restore(state)
             self._first, self._before = state.step, float(state.numbers["seconds"])
-            if workers.first and not (run_dir / checkpoints.CHECKPOINT).exists():
-                checkpoints.write_checkpoint(run_dir, model)
-        self._logs = (
-            Logs(run_dir, self._first, tensorboard=sitting.tensorboard) if workers.first else None
-        )
+        self._logs = self._open_logs(state) if workers.first else None
         self._began = self._saved = time.monotonic()
+
+    def _open_logs(self, state: TrainState | None) -> Logs:
+        """The logs, and beside them the checkpoint as the state has it."""
+        if state is None:
+            return Logs(self._run_dir, 0, tensorboard=self._sitting.tensorboard)
+        if checkpoints.write_checkpoint(self._run_dir, self._trainer.model):
+            self._say(
+                f"{self._run_dir / checkpoints.CHECKPOINT} is not the model of step {state.step} "
+                "(damaged, or the run was killed before it was written): made again from "
+                f"{checkpoints.STATE}"
+            )
+        marks, tensorboard = state.numbers.get("logs"), self._sitting.tensorboard
+        logs = Logs(self._run_dir, state.step, tensorboard=tensorboard, marks=marks)
+        for name in logs.changed:
+            self._say(
+                f"{self._run_dir / name} is not what it was when step {state.step} was saved: "
+                "lines that can be read are kept"
+            )
+        return logs
 
     def go(self) -> Outcome:
         preset, step, reason = self._config.preset, self._first, "done"
@@ -242,9 +258,9 @@ class _Run:
     def _save(self, done: int) -> None:
         if self._logs is not None:
             # Losses first: a state without its losses could not be told from an undisturbed run's.
-            self._logs.flush()
+            marks = self._logs.flush()
             seconds = self._before + time.monotonic() - self._began
-            checkpoints.write_state(self._run_dir, self._trainer.state(done, seconds))
+            checkpoints.write_state(self._run_dir, self._trainer.state(done, seconds, marks))
             checkpoints.write_checkpoint(self._run_dir, self._trainer.model)
         self._saved = time.monotonic()
 

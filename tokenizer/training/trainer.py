@@ -194,8 +194,9 @@ class Trainer:
         _learn(self._judge, rate)
         return float(loss.detach())
 
-    def state(self, step: int, seconds: float) -> TrainState:
-        """This moment, after `step` steps and `seconds` of training."""
+    def state(self, step: int, seconds: float, logs: Mapping[str, Any]) -> TrainState:
+        """This moment, after `step` steps and `seconds` of training, with what `Logs.flush` says of
+        the logs."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {
             f"discriminator.{name}": tensor
@@ -208,7 +209,12 @@ class Trainer:
         return TrainState(
             step,
             tensors,
-            {"balancers": balancers, "seconds": seconds, "rescaled": self.quantizer.rescaled},
+            {
+                "balancers": balancers,
+                "seconds": seconds,
+                "rescaled": self.quantizer.rescaled,
+                "logs": logs,
+            },
         )
 
     def restore(self, state: TrainState) -> None:

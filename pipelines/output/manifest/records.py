@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.output.manifest.sealing import seal, unseal
+from pipelines.output.manifest.spread import is_figures
 from tokenizer.errors import FailureKind, ShardError
 
 _MANY = 1 << 14
@@ -26,6 +27,12 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("flags", "timings", "footer", "quality"), (dict,)),
 }
 """what a record's values are in JSON"""
+TIMINGS = ("wall", "decode", "decode_wait", "encode", "encode_wait", "write")
+"""names of `CommitRecord.timings`"""
+EDITABLE = ("text", "speaker", "language")
+"""columns that an edit may change"""
+_LEFT_OUT = ("groups", "quality", "scales", "edited")
+"""what a record has only where there is something, as those of before had none"""
 NO_ERRORS = (FailureKind.FILTERED, FailureKind.DROPPED)
 """kinds of failures that are none of a run: what somebody asked for"""
 
@@ -62,7 +69,7 @@ class CommitRecord:
     flags: Mapping[str, int] = field(default_factory=dict)
     """recordings by flag"""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """seconds: those that `pipelines.tokenizing.shard.TIMINGS` names"""
+    """seconds, of each of `TIMINGS`; none where nothing was encoded"""
     codebook_counts: str | None = None
     """how often each code occurs: `pack_counts`"""
     footer: Mapping[str, Any] = field(default_factory=dict)
@@ -75,7 +82,7 @@ class CommitRecord:
     """rows of each recording, in order, where channels are rows of their own; empty where every row
     is a recording"""
     edited: tuple[str, ...] = ()
-    """columns that are not as planned any more"""
+    """columns that are not as planned any more, of `EDITABLE`"""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -122,14 +129,9 @@ class CommitRecord:
 
     def to_json(self) -> builtins.bytes:
         values = asdict(self)
-        if not self.groups:  # as records were before there were any
-            del values["groups"]
-        if not self.quality:
-            del values["quality"]
-        if not self.scales:
-            del values["scales"]
-        if not self.edited:
-            del values["edited"]
+        for name in _LEFT_OUT:
+            if not values[name]:
+                del values[name]
         return seal(values)
 
     @classmethod
@@ -159,8 +161,13 @@ def _require_kinds(values: Mapping[str, Any]) -> None:
         ValueError: a value is of another kind than this version writes.
     """
     for name, kinds in _KINDS.items():
+        if name not in values and name not in _LEFT_OUT:
+            raise ValueError(f"it lacks {name}")
         if name in values and type(values[name]) not in kinds:
             raise ValueError(f"{name} is {values[name]!r}")
+    for name, figures in {**values.get("quality", {}), "scales": values.get("scales", ())}.items():
+        if not is_figures(figures):
+            raise ValueError(f"{name} is no spread of values")
     for failure in values["failures"]:
         for name, value in failure.items():
             if not isinstance(value, str):

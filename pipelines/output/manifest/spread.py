@@ -24,6 +24,13 @@ def figures_of(values: Sequence[float] | NDArray[np.float32]) -> list[float]:
     return [len(values), *(float(value) for value in found)]
 
 
+def is_figures(value: object) -> bool:
+    """Whether a value from JSON is what `figures_of` gives, or nothing."""
+    if not isinstance(value, list | tuple) or not all(type(one) in (int, float) for one in value):
+        return False
+    return not value or list(value) == [0] or (len(value) == QUANTILES + 2 and value[0] > 0)
+
+
 def overall(shards: Sequence[Figures]) -> tuple[int, float, float, float] | None:
     """Number, lowest, median and highest of all shards' values; None without any. The median is
     exact for one shard, and nearly so for several."""

@@ -10,11 +10,12 @@ from typing import Any
 
 from pipelines.output.formats.lost import LOST_CODES
 from pipelines.output.formats.schema import ARROW_SCHEMA, Row, encode_meta
+from pipelines.output.manifest.records import EDITABLE
 from pipelines.reshaping.parents import Item, Parent
 from pipelines.reshaping.splitting import META
 from tokenizer.errors import UsageError
 
-SETTABLE = ("text", "speaker", "language")
+SETTABLE = EDITABLE
 OURS = frozenset({"start", "end", "channel", "channels", "recording", "flags", "gaps", LOST_CODES})
 """keys of `meta` that say what the codes are of"""
 

@@ -51,3 +51,19 @@ def test_other_addresses_are_asked_once(refusals: list[str]) -> None:
     ):
         pass
     assert len(refusals) == 1
+
+
+def test_what_ray_s_daemons_say_stays_out_of_the_output(
+    refusals: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It prints it though its logs are not asked for; once it is left, it is as it was."""
+    worker = connecting.ray._private.worker
+    message = {"lines": ["A worker died"], "pid": "raylet", "is_err": False}
+    monkeypatch.setattr(connecting, "_watch_head", lambda address: None)
+    monkeypatch.setattr(connecting, "_cluster", lambda *given: None)
+    monkeypatch.setattr(connecting.ray, "shutdown", lambda: None)
+    with connecting.connect("ray://head:10001", None, None):
+        worker.print_to_stdstream(message, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    worker.print_to_stdstream({**message, "lines": ["another"]}, ignore_prefix=False)
+    assert "another" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError
 from pipelines.cluster import team as teams
 from pipelines.cluster.deaths import Place
 from pipelines.cluster.team import Team, require_package
+from pipelines.system.blame import Death, DeathKind
 from tokenizer.errors import UsageError
 
 
@@ -30,6 +31,7 @@ class Answers:
     def __init__(self) -> None:
         self.open: set[Any] = set()
         self.killed: list[Any] = []
+        self.dying = DeathKind.CRASHED
 
     def wait(self, refs: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
         return [ref for ref in refs if ref not in self.open], []
@@ -73,6 +75,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Answers:
         monkeypatch.setattr(teams.ray, name, getattr(answers, name))
     monkeypatch.setattr(teams, "LOOK_SECONDS", -1.0)
     monkeypatch.setattr(teams, "is_alive", lambda node: True)
+    monkeypatch.setattr(
+        teams, "how_it_died", lambda place, error: Death(answers.dying, "some death")
+    )
     return answers
 
 
@@ -104,3 +109,20 @@ def test_a_dead_actor_is_replaced_and_one_that_never_starts_ends_the_run(stage: 
     with pytest.raises(UsageError, match="5 times in a row as it started"):
         for _ in range(20):
             team.look()
+
+
+def test_those_that_are_killed_from_outside_as_they_start_are_started_again(
+    stage: Answers,
+) -> None:
+    """As many times as kills may be taken for bad luck; an error of their own is none."""
+    actors = [Actor(stage) for _ in range(40)]
+    for actor in actors[:30]:
+        actor.died = RayActorError()
+    stage.dying = DeathKind.KILLED
+    team = Team("an encoder", lambda number: actors[number])
+    team.resize(1)
+    for _ in range(35):
+        team.look()
+    assert [member.number for member in team.ready] == [30]
+    made_wrongly = RayActorError(actor_init_failed=True)
+    assert teams.how_it_started(None, made_wrongly) is DeathKind.CRASHED

@@ -25,7 +25,7 @@ from pipelines.decoding.job import Loading
 from pipelines.decoding.ledger import Ledger
 from pipelines.decoding.many import decode_many
 from pipelines.output.config import RunOptions, TokenizeConfig
-from pipelines.output.export_audio import decode_recording
+from pipelines.output.export_audio import Blocks, decode_recording, write_blocks
 from pipelines.output.formats.schema import Row
 from pipelines.run import tokenize_corpus
 from tokenizer.codecs.encodec.seeded import write_seeded
@@ -140,6 +140,17 @@ def test_a_second_run_does_what_is_missing_or_other(
     assert (third.decoded, third.already, third.stale) == (1, 7, 1)
     assert soundfile.info(to / table(to)[0]["file"]).frames == 9_000
     assert {one["text"] for one in table(to)[1:]} == {"corrected"}
+
+
+def test_the_time_of_day_is_in_no_file(tmp_path: Path) -> None:
+    """libsndfile puts it into the header of float WAVs: two decodes of the same codes differed."""
+    samples, path = sound(5_000).samples, tmp_path / "a.wav"
+    write_blocks(str(path), Blocks(iter([samples]), samples.shape[1], 48_000, 2))
+    content = path.read_bytes()
+    at = content.index(b"PEAK")
+    assert content[at + 12 : at + 16] == bytes(4) and at < content.index(b"data")
+    found, rate = soundfile.read(path, dtype="float32")
+    assert rate == 48_000 and np.array_equal(found.T, samples)
 
 
 def test_files_follow_names_that_other_ids_change(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from rich.console import Console
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
-from pipelines.output.manifest.commits import pack_counts
+from pipelines.output.manifest.commits import CommitRecord, pack_counts
 from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.verify import _unfinished, verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, ShardError
+from tokenizer.errors import UsageError
 
 HERE = RunOptions(workers=0, quiet=True)
 
@@ -263,9 +265,95 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no counts": (lambda out: edit(record(out), codebook_counts=None), "how often"),
     "garbled counts": (lambda out: edit(record(out), codebook_counts="4:x"), "cannot be read"),
     "format": (lambda out: edit(record(out), format="csv"), "says csv"),
+    "another shard's staged file": (
+        lambda out: edit(record(out), staged=said(record(out, 1))["staged"]),
+        "staged file, which is none of it",
+    ),
+    "no staged file's name": (lambda out: edit(record(out), staged=""), "none of it"),
+    "no timings": (lambda out: edit(record(out), timings={}), "timings"),
+    "one timing less": (
+        lambda out: edit(record(out), timings=without(said(record(out))["timings"], "write")),
+        "timings",
+    ),
+    "a timing below zero": (
+        lambda out: edit(record(out), timings={**said(record(out))["timings"], "wall": -1.0}),
+        "timings",
+    ),
+    "another codec's footer": (
+        lambda out: edit(
+            failing(out), footer={**said(failing(out))["footer"], "codec": {"codec": "dac"}}
+        ),
+        "another codec",
+    ),
+    "an edit of no column": (lambda out: edit(record(out), edited=["id"]), "cannot be"),
+    "no kind of failure": (lambda out: refail(out, kind="odd"), "'odd' is no kind"),
+    "no failure's message": (lambda out: refail(out, message=""), "does not say what is wrong"),
+    "another failure's source": (
+        lambda out: refail(out, source_uri="x"),
+        "source_uri of its failure",
+    ),
+    "scales that are none": (lambda out: edit(record(out), scales=[3, 1.0]), "no spread"),
+    "quality that is none": (lambda out: edit(record(out), quality={"x": [1, 2]}), "no spread"),
     "configuration": (lambda out: edit_text(out / "manifest" / "config.json"), "checksum"),
     "plan": (lambda out: edit_plan(out), "not the plan"),
 }
+
+
+def said(path: Path) -> dict:
+    return unseal(path.read_bytes())
+
+
+def without(values: dict, name: str) -> dict:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def failing(out: Path) -> Path:
+    """The record with a failure."""
+    (found,) = [path for path in (out / "manifest" / "commits").iterdir() if said(path)["failures"]]
+    return found
+
+
+def refail(out: Path, **values: object) -> None:
+    path = failing(out)
+    (failure,) = said(path)["failures"]
+    edit(path, failures=[{**failure, **values}])
+
+
+OF_LATER = ("scales", "groups", "quality", "edited")
+"""what records did not always have"""
+
+
+@pytest.mark.parametrize("name", sorted({*CommitRecord.__dataclass_fields__} - {*OF_LATER}))
+def test_a_record_that_lacks_something_is_told(out: Path, name: str) -> None:
+    record(out).write_bytes(seal(without(said(record(out)), name)))
+    assert any("not a commit record" in str(problem) for problem in verify(str(out)))
+
+
+def test_a_shard_without_rows_has_nothing_to_say_of_them(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for number in range(2):
+        (tmp_path / "corpus" / f"{number}.wav").write_bytes(b"no audio")
+    config = TokenizeConfig(str(tmp_path / "corpus"), codec="mulaw")
+    out = tmp_path / "out"
+    with suppress(UsageError):
+        tokenize_corpus(config, str(out), HERE)
+    assert verify(str(out)) == []
+    whole = record(out).read_bytes()
+    for values in (
+        {
+            "staged": "manifest/staging/"
+            + "train-00000-of-00001.0123456789ab."
+            + 32 * "0"
+            + ".parquet"
+        },
+        {"codebook_counts": pack_counts(np.ones((4, 1024), np.int64))},
+        {"scales": [1, *[1.0] * 21]},
+        {"groups": [2]},
+        {"rows": 1},
+    ):
+        edit(record(out), **values)
+        assert any("there is no file" in str(problem) for problem in verify(str(out))), values
+        record(out).write_bytes(whole)
 
 
 def edit_text(path: Path) -> None:

@@ -353,7 +353,7 @@ inner = t.Trainer.step
 def step(self, number, batch):
     report = inner(self, number, batch)
     if number == 3:
-        state = {name: tensor.clone() for name, tensor in self.state(4, 0.0).tensors.items()}
+        state = {name: tensor.clone() for name, tensor in self.state(4, 0.0, {}).tensors.items()}
         save_file(state, f"{places}/rank{self.workers.rank}.safetensors")
     return report
 t.Trainer.step = step

@@ -7,24 +7,36 @@ bit for bit, but for lengths for which its convolutions are blocked otherwise. S
 is short enough to be looked at as a whole has its near ties settled: on a stretch about each, by
 transformers' own encoder at several lengths, and where these disagree on the whole recording. How
 long a recording will be is not known while it comes: longer ones keep the codes of the steps.
+
+On a GPU recordings of a few seconds share batches (`tokenizer.codecs.dac.gpu`), and transformers'
+own modules encode those of up to 30 s, each alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.dac.network import DacNetwork, Grid, Ran, Run
+from tokenizer.codecs.dac.gpu import whole_recordings
+from tokenizer.codecs.dac.network import (
+    STEP_FRAMES,
+    STEP_ON_A_GPU,
+    DacNetwork,
+    Grid,
+    Ran,
+    Run,
+)
 from tokenizer.codecs.dac.reference import Reference
 from tokenizer.codecs.dac.tracks import Track
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.threads import Threads
+from tokenizer.codecs.encodec.gpu.whole import WholeBatches
 from tokenizer.codecs.flow.piecewise import PiecewiseCodec
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.weights import load_pretrained
@@ -59,11 +71,24 @@ class DacCodec(PiecewiseCodec):
         on_cpu = self._place.type == "cpu"
         self._network = DacNetwork(model, spec.n_q, fused=on_cpu and not reference)
         self._reference = Reference(model, spec.n_q, self._network.encoder.field)
-        # On a GPU convolutions round otherwise altogether: there is nothing to compare with.
+        # On a GPU convolutions of a step round otherwise than those of a recording altogether: what
+        # is short enough runs whole.
         self._by_reference, self._settles = reference, on_cpu and not reference
-        self._encoder = Grid(self._network.encoder, spec.frame_length, 1)
-        self._decoder = Grid(self._network.decoder, 1, spec.frame_length)
+        self._batches = None if on_cpu or reference else self._open_batches(model)
+        step = STEP_FRAMES if on_cpu else STEP_ON_A_GPU
+        self._encoder = Grid(self._network.encoder, spec.frame_length, 1, step)
+        self._decoder = Grid(self._network.decoder, 1, spec.frame_length, step)
         self._threads = Threads()
+
+    def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> WholeBatches:
+        return whole_recordings(
+            model,
+            self.spec.n_q,
+            rate=self.spec.sample_rate,
+            longest=self._longest_whole,
+            hop=self.spec.frame_length,
+            rows=rows,
+        )
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         for piece in pieces:
@@ -75,7 +100,9 @@ class DacCodec(PiecewiseCodec):
             ]
             whole = [track for track in tracks if self._is_whole(track)]
             longer = [track for track in tracks if self._is_longer(track)]
-            if self._by_reference:
+            if self._batches is not None:
+                self._run_batches(self._batches, whole)
+            elif self._by_reference:
                 for track in whole:
                     track.outputs.append(self._reference.encode(track.signal))
             else:
@@ -109,6 +136,12 @@ class DacCodec(PiecewiseCodec):
     def _is_longer(self, track: Track) -> bool:
         """Whether it is known to be longer than that."""
         return track.begun or track.length > self._longest_whole
+
+    def _run_batches(self, batches: WholeBatches, tracks: Sequence[Track]) -> None:
+        found = batches.encode([track.held for track in tracks])
+        for track, codes in zip(tracks, found, strict=True):
+            track.outputs.append(torch.from_numpy(codes.astype(np.int64)).to(self._place))
+        self.settled = batches.repeated
 
     def _run(
         self, work: Callable[[Run], Ran], tracks: Sequence[Track], doubt: bool = False

@@ -21,6 +21,8 @@ from tokenizer.errors import FailureKind, RecordingError
 STEP_FRAMES = 64
 """frames of a step: what the widest layers hold of it stays in the shared cache, and weights are
 laid out anew for each"""
+STEP_ON_A_GPU = 512
+"""likewise, where every step costs hundreds of launches"""
 _PROBE = 1 << 14
 """frames, more than any network reaches"""
 
@@ -115,6 +117,8 @@ class Grid:
     """positions of the input that make a frame"""
     out: int
     """positions of the output that a frame gives"""
+    step: int = STEP_FRAMES
+    """frames of a step"""
 
     def runs(
         self, signal: torch.Tensor, tails: Sequence[Tail] | None, ends: Sequence[int], parts: int

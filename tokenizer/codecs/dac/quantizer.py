@@ -35,15 +35,20 @@ class Quantizer:
         self._levels = list(levels)
         self._gains = [level.in_proj.weight.norm() / level.codebook_dim**0.5 for level in levels]
 
-    def __call__(self, frames: torch.Tensor, doubt: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Quantize frames, float32 `[dim, n]`.
+    def __call__(
+        self, frames: torch.Tensor, doubt: bool, sizes: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Quantize frames, float32 `[dim, n]`, of one recording, or of several with their sizes, as
+        `sizes_of` gives them, `[n]`.
 
         Returns:
             Codes, int64 `[n_q, n]`, and with `doubt` the certainty of each frame, float32 `[n]`:
             that of its least certain level, below 1 where rounding could have decided it.
         """
         residual, codes = frames[None], []
-        moved = _sizes(frames) * NOISE if doubt else frames[0]
+        moved = frames[0]
+        if doubt:
+            moved = (_sizes(frames) if sizes is None else sizes) * NOISE
         certainty = torch.full((frames.shape[1],), torch.inf, device=frames.device)
         for level, gain in zip(self._levels, self._gains, strict=True):
             latents = level.in_proj(residual)
@@ -69,6 +74,13 @@ def _sizes(frames: torch.Tensor) -> torch.Tensor:
     """RMS of each frame, of dim by n, and a share of all of them."""
     squares = frames.square().mean(0)
     return squares.sqrt() + QUIET * squares.mean().sqrt()
+
+
+def sizes_of(squares: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """The same of several recordings, float32 `[rows, n]`, from each frame's mean square, with
+    zeros beyond a row's frames, and the numbers of these, int64 `[rows]`."""
+    whole = squares.sum(1, keepdim=True) / frames[:, None]
+    return squares.sqrt() + QUIET * whole.sqrt()
 
 
 def _certainty(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.dac.layers import Tail
-from tokenizer.codecs.dac.network import STEP_FRAMES, Grid, Ran, Run, steps_of
+from tokenizer.codecs.dac.network import Grid, Ran, Run, steps_of
 
 MOST_STEPS = 16
 """of a run: what a longer piece becomes is computed run by run"""
@@ -45,6 +45,8 @@ class Track:
         missing = -held.shape[1] % grid.hop
         if last and missing:
             held = np.pad(held, ((0, 0), (0, missing)))
+        self.held = held
+        """on the host: what waits, whole hops where the recording ends"""
         self.signal = torch.from_numpy(held).to(device)
         self.last, self._grid, self._device = last, grid, device
         self._tails = None if state is None or state.tails is None else _there(state.tails, device)
@@ -60,7 +62,7 @@ class Track:
     def runs(self, parts: int, doubt: bool = False) -> list[Run]:
         """The next ones, up to `parts` to be computed side by side; none when there is nothing
         left that can be computed yet."""
-        ends = steps_of(self.length, STEP_FRAMES * self._grid.hop, self.last)
+        ends = steps_of(self.length, self._grid.step * self._grid.hop, self.last)
         ends = ends[: MOST_STEPS * parts]
         runs = self._grid.runs(self.signal[:, self._done :], self._tails, ends, parts)
         if runs:

@@ -21,6 +21,7 @@ from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
+from tokenizer.codecs.encodec.gpu.pieces import BatchedPieces
 from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
 from tokenizer.codecs.encodec.proven import unproven
@@ -115,6 +116,8 @@ def open_network(
                 return TiledNetwork(model, modules, spec.n_q)
             if spec.chunk_length is not None:
                 return BatchedNetwork(model, modules, spec.n_q, spec.precision)
+            if streams(model.config):
+                return BatchedPieces(model, modules, spec.n_q)
     return ReferenceNetwork(model, modules, spec.n_q, spec.precision)
 
 

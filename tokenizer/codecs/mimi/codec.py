@@ -3,7 +3,8 @@
 The truth is `MimiModel.encode` on one recording alone, unpadded. A recording is computed in blocks
 of some ten seconds that begin at multiples of that, however it is handed over: samples wait until
 their block is complete. So the same recording in other pieces has the same codes, bit for bit, and
-one that is no longer than a block is encoded as a whole.
+one that is no longer than a block is encoded as a whole; on a GPU together with others
+(`tokenizer.codecs.mimi.gpu`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 
 from tokenizer.chunking import in_groups
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.devices import batch_chunks
+from tokenizer.codecs.devices import batch_chunks, device_kind
 from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.gpu.whole import WholeBatches
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.flow.piecewise import PiecewiseCodec
 from tokenizer.codecs.mimi.fast import SegmentedMimi
+from tokenizer.codecs.mimi.gpu import whole_recordings
 from tokenizer.codecs.mimi.network import Block, CodedBlock, MimiNetwork
 from tokenizer.codecs.mimi.states import DecoderState, EncoderState, Floats, Passed
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
@@ -45,6 +48,19 @@ class MimiCodec(PiecewiseCodec):
         self.piece_length = round(BLOCK_SECONDS * spec.frame_rate) * spec.frame_length
         model = load_pretrained(MimiModel, folder, torch.device(device))
         self._network = open_network(model, spec.n_q, reference)
+        self._batches: WholeBatches | None = None
+        if device_kind(device) != "cpu" and not reference:
+            with suppress(UnknownLayer):  # an architecture that only transformers runs
+                self._batches = self._open_batches(model)
+
+    def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> WholeBatches:
+        return whole_recordings(
+            model,
+            self.spec.n_q,
+            longest=self._block_length,
+            hop=self.spec.frame_length,
+            rows=rows,
+        )
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         tracks = [_Track(self._checked(piece), self._block_length) for piece in pieces]
@@ -65,9 +81,20 @@ class MimiCodec(PiecewiseCodec):
 
     def _encode(self, tracks: Sequence[_Track]) -> None:
         """One block of each."""
-        found = self._network.encode([track.block() for track in tracks])
-        for track, coded in zip(tracks, found, strict=True):
-            track.take(coded)
+        blocks = [track.block() for track in tracks]
+        whole = [i for i, one in enumerate(blocks) if self._is_whole(one)]
+        if self._batches is not None and whole:
+            codes = self._batches.encode([blocks[i].samples for i in whole])
+            for i, found in zip(whole, codes, strict=True):
+                tracks[i].take(CodedBlock(torch.from_numpy(found.astype(np.int64)), None))
+        left = [i for i in range(len(blocks)) if self._batches is None or i not in whole]
+        coded = self._network.encode([blocks[i] for i in left])
+        for i, one in zip(left, coded, strict=True):
+            tracks[i].take(one)
+
+    @staticmethod
+    def _is_whole(block: Block) -> bool:
+        return block.passed is None and block.last
 
     def _decode(self, piece: CodedPiece) -> PieceSamples:
         state: DecoderState | None = piece.state

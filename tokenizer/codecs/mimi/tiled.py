@@ -3,8 +3,7 @@ the time, and the same but for rounding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +18,7 @@ from tokenizer.codecs.encodec.cpu.tiles import (
     plain,
 )
 from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.mimi.layers import AsEncodec, as_encodec, residual_of
 
 SEGMENT = 120
 """positions that it runs over at a time: segments go to torch's threads, and each computes again
@@ -74,38 +74,15 @@ class TiledDecoder:
         return whole
 
 
-@dataclass(frozen=True, slots=True)
-class _AsEncodec:
-    """A convolution of Mimi's as one of EnCodec's without a normalisation, of which it differs in
-    nothing else that is looked at."""
-
-    conv: Any
-    causal: bool
-    pad_mode: str = "constant"
-    trim_right_ratio: float = 1.0
-    norm_type: str = "none"
-    norm: Any = None
-
-
-def _convolution(layer: Any) -> Convolution:
-    _require(layer, "MimiConv1d")
-    return Convolution(_AsEncodec(layer.conv, bool(layer.causal), layer.pad_mode))
-
-
-def _require(layer: Any, kind: str) -> None:
-    if type(layer).__name__ != kind:
-        raise UnknownLayer(f"a layer of the kind {type(layer).__name__}")
-
-
 def _step(layer: Any, elu: bool) -> Step:
     kind = type(layer).__name__
     if kind == "MimiResnetBlock":
         return _Residual(layer)
     if kind == "MimiConvTranspose1d":
-        like = _AsEncodec(layer.conv, bool(layer.causal), trim_right_ratio=layer.trim_right_ratio)
+        like = AsEncodec(layer.conv, bool(layer.causal), trim_right_ratio=layer.trim_right_ratio)
         transposed = TransposedConvolution(like)
         return lambda signal, space: transposed(signal, elu, space)
-    convolution = _convolution(layer)
+    convolution = Convolution(as_encodec(layer))
     return lambda signal, space: convolution(signal, elu, space)
 
 
@@ -113,13 +90,9 @@ class _Residual:
     """transformers' `MimiResnetBlock`."""
 
     def __init__(self, block: Any) -> None:
-        layers: Sequence[Any] = block.block
-        kinds = [type(layer).__name__ for layer in layers]
-        if kinds != ["ELU", "MimiConv1d", "ELU", "MimiConv1d"]:
-            raise UnknownLayer(f"a residual block of {kinds}")
-        self._first, self._second = _convolution(layers[1]), _convolution(layers[3])
-        identity = isinstance(block.shortcut, torch.nn.Identity)
-        self._shortcut = None if identity else _convolution(block.shortcut)
+        first, second, shortcut = residual_of(block)
+        self._first, self._second = Convolution(first), Convolution(second)
+        self._shortcut = None if shortcut is None else Convolution(shortcut)
 
     def __call__(self, signal: Signal, space: Workspace) -> Signal:
         hidden = self._first(signal, True, space)

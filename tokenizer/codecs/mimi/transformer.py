@@ -78,6 +78,17 @@ class WindowedTransformer:
             )
         return hidden[0], window.attended(count) if remember else None
 
+    def rows(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Recordings from their beginnings, float32 `[rows, positions, dim]`, to the same shape; of
+        those, what follows a row's own end is nothing."""
+        count, device = hidden.shape[1], hidden.device
+        embeddings = self._rotary(hidden, torch.arange(count, device=device)[None])
+        # As transformers does it: without a mask an attention may run another kernel.
+        mask = None if count <= self._window else self._mask(count, 0, device)
+        for layer in self._layers:
+            hidden = layer(hidden, attention_mask=mask, position_embeddings=embeddings)
+        return hidden
+
     def _mask(self, count: int, held: int, device: torch.device) -> torch.Tensor:
         """bool `[1, 1, count, held + count]`: what each new position sees."""
         new = torch.arange(held, held + count, device=device)[:, None]

@@ -9,7 +9,6 @@ RUN/evaluations.jsonl    a line an evaluation: bits a code by level, by the inte
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -36,7 +35,9 @@ from tokenizer.training.checkpoints import (
     optimizer_tensors,
     read_state,
     restore_optimizer,
+    sealed,
     under,
+    unsealed,
     write_state,
 )
 from tokenizer.training.logs import Logs
@@ -108,7 +109,7 @@ def settle(config: CoderConfig, run_dir: Path) -> None:
     path = run_dir / CONFIG
     try:
         if path.exists():
-            stored = CoderConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            stored = CoderConfig.from_dict(unsealed(path.read_bytes()))
             found = stored.differences(config)
             if found:
                 raise OutputError(
@@ -116,7 +117,7 @@ def settle(config: CoderConfig, run_dir: Path) -> None:
                     "another folder"
                 )
         run_dir.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(config.to_dict(), indent=1).encode())
+        _replace(path, sealed(config.to_dict()))
     except (OSError, ValueError) as error:
         raise OutputError(f"run {run_dir}: its {CONFIG} cannot be used: {error}") from error
 

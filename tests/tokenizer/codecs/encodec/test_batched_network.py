@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cards import CPU, NothingIsReadBack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import sound
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import EncodecModel
 
 from tokenizer import Codec, RecordingError, load_codec
@@ -27,7 +26,6 @@ from tokenizer.codecs.encodec.gpu.batches import ROWS
 from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work
 from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
 
-CPU = torch.device("cpu")
 LENGTHS = [48_000, 1, 2, 319, 320, 321, 480, 4_001, 47_999, 48_000, 24_001, 700]
 
 
@@ -168,31 +166,6 @@ def test_a_scale_of_none_is_one(network: BatchedNetwork) -> None:
     codes = coded()[0].codes
     one, other = network.decode([ChunkCodes(codes, None), ChunkCodes(codes, 1.0)])
     assert np.array_equal(one, other)
-
-
-class NothingIsReadBack(TorchDispatchMode):
-    """Refuses operations that look at values, which a GPU would be waited for, and which no graph
-    can hold."""
-
-    FORBIDDEN = (
-        "_local_scalar_dense",
-        "nonzero",
-        "lift_fresh",
-        "masked_select",
-        "repeat_interleave",
-        "unique",
-        "is_nonzero",
-    )
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        assert not any(word in name for word in self.FORBIDDEN), name
-        if "index" in name:
-            places = [one for one in args if isinstance(one, list)]
-            assert all(one is None or one.dtype != torch.bool for some in places for one in some), (
-                name
-            )
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -23,7 +23,7 @@ from tokenizer.codecs.encodec.streams.tiled import TiledPieces
 from tokenizer.codecs.pieces import Piece
 
 CHANGES = {"num_filters": 32, "hidden_size": 16, "upsampling_ratios": [4, 2, 2]}
-HOP, KBPS = 16, 24.0
+HOP, KBPS = 16, {"24khz": 24.0, "32khz": 88.0}
 Samples = NDArray[np.float32]
 
 
@@ -104,7 +104,7 @@ def test_another_order_runs_something_else(
     [
         {"num_filters": 4},
         {"num_residual_layers": 2},
-        {"num_filters": 64, "upsampling_ratios": [2, 2, 2, 2]},
+        {"num_filters": 128, "upsampling_ratios": [2, 2, 2, 2]},
         {"norm_type": "time_group_norm"},
     ],
 )
@@ -114,19 +114,31 @@ def test_what_has_no_known_order_is_refused(changes: dict[str, Any]) -> None:
         SameSums(before, 320)
 
 
+@pytest.fixture(scope="module", params=list(KBPS))
+def model(request: pytest.FixtureRequest) -> str:
+    """One that looks ahead, and one that does not."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("codec") / "wide"
-    return write_seeded(place, model="24khz", changes=CHANGES)
+    bandwidths = {"target_bandwidths": [KBPS[model]]} if model == "32khz" else {}
+    return write_seeded(place, model=model, changes=CHANGES | bandwidths)
 
 
 @pytest.fixture(scope="module")
-def codec(folder: Path) -> Codec:
-    return load_codec(str(folder), bandwidth=KBPS, device="cpu")
+def kbps(model: str) -> float:
+    return KBPS[model]
+
+
+@pytest.fixture(scope="module")
+def codec(folder: Path, kbps: float) -> Codec:
+    return load_codec(str(folder), bandwidth=kbps, device="cpu")
 
 
 def test_codes_are_those_of_one_shot(
-    folder: Path, codec: Codec, threads: int, monkeypatch: pytest.MonkeyPatch
+    folder: Path, codec: Codec, kbps: float, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Short, with every frame in doubt, and in pieces."""
     network = codec._network  # type: ignore[attr-defined]
@@ -134,13 +146,37 @@ def test_codes_are_those_of_one_shot(
     upstream: Any = EncodecModel.from_pretrained(folder).eval()  # type: ignore[no-untyped-call]
     samples = noise(300 * HOP + 5, 3)
     with torch.inference_mode():
-        found = upstream.encode(torch.from_numpy(samples)[None], bandwidth=KBPS)
+        found = upstream.encode(torch.from_numpy(samples)[None], bandwidth=kbps)
     expected = found.audio_codes[0, 0].numpy()
     cut = 200 * HOP + 3
     begun = codec.encode_pieces([Piece(samples[:, :cut], None, False)])[0]
     ended = codec.encode_pieces([Piece(samples[:, cut:], begun.state)])[0]
     assert np.array_equal(np.concatenate([begun.codes, ended.codes], axis=1), expected)
+    assert np.array_equal(codec.encode_chunks([samples])[0].codes, expected)
+    monkeypatch.setattr(TiledPieces, "_is_exact", lambda self, samples: False)
+    assert np.array_equal(codec.encode_chunks([samples])[0].codes, expected)
     monkeypatch.setattr(
         "tokenizer.codecs.encodec.streams.tiled.uncertain", lambda certainty: certainty < 30.0
     )
     assert np.array_equal(codec.encode_chunks([samples])[0].codes, expected)
+
+
+def test_recordings_side_by_side_and_a_last_piece_of_one_frame(
+    folder: Path, codec: Codec, kbps: float, threads: int
+) -> None:
+    """Their LSTM is shared, and none is left in doubt."""
+    upstream: Any = EncodecModel.from_pretrained(folder).eval()  # type: ignore[no-untyped-call]
+    lengths = [1, 200, 40 * HOP, 41 * HOP + 1, *range(90 * HOP, 98 * HOP, HOP + 3), 300 * HOP + 1]
+    recordings = [noise(length, length) for length in lengths]
+    expected = []
+    with torch.inference_mode():
+        for samples in recordings:
+            found = upstream.encode(torch.from_numpy(samples)[None], bandwidth=kbps)
+            expected.append(found.audio_codes[0, 0].numpy())
+    for samples, codes, theirs in zip(
+        recordings, codec.encode_chunks(recordings), expected, strict=True
+    ):
+        assert np.array_equal(codes.codes, theirs), samples.shape
+    begun = codec.encode_pieces([Piece(recordings[-1][:, : 300 * HOP], None, False)])[0]
+    ended = codec.encode_pieces([Piece(recordings[-1][:, 300 * HOP :], begun.state)])[0]
+    assert np.array_equal(np.concatenate([begun.codes, ended.codes], axis=1), expected[-1])

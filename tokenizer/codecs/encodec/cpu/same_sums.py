@@ -7,9 +7,9 @@ A float32 sum depends on its order, so the order is oneDNN's, which torch leaves
 
 Each of these sums is what a matrix product gives in which the taps' channels lie side by side. In
 memory `[channels / 16, samples, 16]` they do, from one sample to the next too, so that a product
-takes a shifted view and nothing is copied out. Convolutions of one tap are sums from the first
-channel to the last, to which the bias is added, or, where torch has several threads, which begin
-with it.
+takes rows that overlap and nothing is copied out. Convolutions of one tap are sums over 256
+channels, of which the bias is added to the first, or, where torch has several threads, the first
+begins with it.
 
 Nothing promises this order. So it is tried out once for each number of threads, and where it does
 not hold something else runs.
@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.kernels import spread
+from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, Panels
 from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
@@ -34,7 +35,7 @@ Run = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 BLOCK = 16
 """channels that oneDNN sums at a time"""
 WIDEST = 256
-"""channels up to which a product is one sum from the first to the last"""
+"""channels that it sums at a time where there is one tap"""
 TILE_FLOATS = 1 << 17
 """of a tile's input: with what comes of it, about half of a core's second-level cache"""
 LEAST_ROWS = 128
@@ -117,35 +118,35 @@ class _Convolution:
         weight = conv.weight.detach()
         self.out = int(conv.out_channels)
         self._numbers = max(self.channels * geometry.stride, self.out)
-        self.bias = _rows(conv.bias, _tile_rows(self._numbers))
         self._block = BLOCK if self.channels % BLOCK == 0 else self.channels
         if self._block > BLOCK or self.out % BLOCK:
             raise UnknownLayer(f"a convolution of {self.channels} channels to {self.out}")
         blocks = weight.reshape(self.out, -1, self._block, geometry.taps).permute(1, 3, 2, 0)
-        self._products = list(blocks.reshape(len(blocks), -1, self.out).contiguous())
+        # The first sum has the bias.
+        self._products = [
+            Panels(one, conv.bias) for one in blocks.reshape(len(blocks), -1, self.out)
+        ]
 
     def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
         geometry, length = self.geometry, x.shape[0]
         frames = geometry.frames(length)
         out = torch.empty(frames, self.out)
         for start, stop in _tiles(frames, self._numbers):
-            out[start:stop] = self.bias[: stop - start]
             self.tile(x, start, stop, out[start:stop])
         return out
 
     def tile(self, x: torch.Tensor, start: int, stop: int, out: torch.Tensor) -> None:
-        """Frames `start` to `stop`, added to `out`, which holds the bias."""
+        """Frames `start` to `stop`."""
         geometry, block = self.geometry, self._block
         rows = (stop - 1 - start) * geometry.stride + geometry.reach
         # An ELU of numbers that fill its vectors: it takes another exponential for what is left.
         values = torch.empty(self.channels // block, rows + rows % 2, block)
         self._fill(values, x, start * geometry.stride - geometry.left, rows)
-        size = (stop - start, geometry.taps * block)
-        for number, weight in enumerate(self._products):
-            taps = values.as_strided(
-                size, (geometry.stride * block, 1), number * values.shape[1] * block
-            )
-            out.addmm_(taps, weight)
+        flat, target = values.view(len(values), -1).numpy(), out.numpy()
+        how = END
+        for numbers, product in zip(flat, self._products, strict=True):
+            product.multiply(numbers, geometry.stride * block, target, how)
+            how = ADD
 
     def _fill(self, values: torch.Tensor, x: torch.Tensor, start: int, rows: int) -> None:
         """Rows from `start` on, or their ELU: what lies outside of the signal is padding."""
@@ -173,19 +174,18 @@ class _Product:
         geometry, conv = ConvolutionGeometry.of(module), module.conv
         if (geometry.taps, geometry.stride, conv.groups) != (1, 1, 1) or conv.bias is None:
             raise UnknownLayer("a convolution of several taps at a residual block's end")
-        if module.norm_type != "weight_norm" or conv.in_channels > WIDEST:
-            raise UnknownLayer(f"a product of {conv.in_channels} channels")
-        self._weight = conv.weight.detach()[:, :, 0].t().contiguous()
-        self._with_bias = torch.cat([conv.bias.detach()[None], self._weight])
-        self._bias = _rows(conv.bias, _tile_rows(min(conv.in_channels, conv.out_channels)))
+        if module.norm_type != "weight_norm":
+            raise UnknownLayer(f"a product of the kind {module.norm_type}")
+        weight = conv.weight.detach()[:, :, 0].t()
+        self.parts = [Panels(part, conv.bias) for part in weight.split(WIDEST)]
 
-    def __call__(self, x: torch.Tensor, shared: bool, out: torch.Tensor) -> None:
-        """Of float32 `[n, channels]`, or `[n, 1 + channels]` with ones in the first column: so it
-        is for `shared`."""
-        if shared:
-            torch.mm(x, self._with_bias, out=out)
-        else:
-            torch.addmm(self._bias[: len(x)], x, self._weight, out=out)
+    def __call__(self, x: torch.Tensor, shared: bool, out: torch.Tensor, how: int = 0) -> None:
+        """Of float32 `[n, channels]`, into `out`, or with `ADD` added to it."""
+        how += BEGIN if shared else END
+        numbers, target = x.reshape(-1).numpy(), out.numpy()
+        for number, part in enumerate(self.parts):
+            part.multiply(numbers[number * WIDEST :], x.shape[1], target, how)
+            how = ADD
 
 
 class _Residual:
@@ -202,29 +202,23 @@ class _Residual:
             raise UnknownLayer("a residual block with a stride")
         self.channels = self._first.channels
         self._second = _Product(block.block[3])
+        if len(self._second.parts) > 1:  # their sum would have to be known before it is added
+            raise UnknownLayer(f"a residual block of {self.channels} channels")
         identity = isinstance(block.shortcut, torch.nn.Identity)
         self._shortcut = None if identity else _Product(block.shortcut)
 
     def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
-        out = torch.empty_like(x)
-        with_ones = torch.cat([torch.ones(len(self._first.bias), 1), self._first.bias], dim=1)
-        begin = with_ones if shared else self._first.bias
+        out = torch.empty_like(x) if self._shortcut else x.clone()
         for start, stop in _tiles(len(x), self.channels):
             count, target = stop - start, out[start:stop]
-            # As many rows as fill an ELU's vectors, whatever a row has; it leaves ones as they are.
-            hidden = begin[: -(-count // 32) * 32].clone()
-            self._first.tile(x, start, stop, hidden[:count, int(shared) :])
+            # As many rows as fill an ELU's vectors, whatever a row has.
+            hidden = torch.zeros(count + -count % 32, self._first.out)
+            self._first.tile(x, start, stop, hidden[:count])
             functional.elu_(hidden)
-            self._second(hidden[:count], shared, target)
-            target.add_(self._beside(x[start:stop], shared))
+            if self._shortcut is not None:
+                self._shortcut(x[start:stop], shared, target)
+            self._second(hidden[:count], shared, target, ADD)
         return out
-
-    def _beside(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
-        if self._shortcut is None:
-            return x
-        result = torch.empty_like(x)
-        self._shortcut(functional.pad(x, (1, 0), value=1.0) if shared else x, shared, result)
-        return result
 
 
 def _plain_elu(layer: Any) -> bool:
@@ -242,8 +236,3 @@ def _tiles(rows: int, numbers: int) -> list[tuple[int, int]]:
 def _tile_rows(numbers: int) -> int:
     """Most rows of a tile: whole vectors of an ELU."""
     return max(TILE_FLOATS // numbers // 32 * 32, LEAST_ROWS)
-
-
-def _rows(bias: torch.Tensor, rows: int) -> torch.Tensor:
-    """In memory over and over: to repeat a row when it is wanted is slow."""
-    return bias.detach().expand(rows, -1).contiguous()

@@ -34,13 +34,12 @@ from tokenizer.codecs.encodec.gpu.batches import (
 )
 from tokenizer.codecs.encodec.gpu.fused import Fused, inside
 from tokenizer.codecs.encodec.gpu.graphs import (
-    EagerRunner,
-    GraphRunner,
     Layout,
     Runner,
     Shape,
     Work,
     fill,
+    open_runner,
 )
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
 from tokenizer.codecs.encodec.networks import Network, check_finite
@@ -165,9 +164,7 @@ class BatchedNetwork(Network):
         return rows_that_fit(torch.cuda.mem_get_info(self._device)[0], self._width)
 
     def _runner(self, work: Work, precision: str, largest: Shape, lanes: int) -> Runner:
-        if self._device.type == "cpu":
-            return EagerRunner(work, precision)
-        return GraphRunner(work, precision, self._device, largest, lanes)
+        return open_runner(work, precision, self._device, largest, lanes)
 
 
 def alone(chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[Batch]:

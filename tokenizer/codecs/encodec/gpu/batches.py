@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -32,10 +32,12 @@ Plan = Callable[[Sequence[Any], tuple[int, ...]], Iterable[Batch]]
 Results = tuple[NDArray[Any], ...]
 
 
-def rows_that_fit(free_bytes: int, width: int) -> tuple[int, ...]:
+def rows_that_fit(
+    free_bytes: int, width: int, bytes_per_sample: int = BYTES_PER_SAMPLE
+) -> tuple[int, ...]:
     """Those of `ROWS` whose batches leave half of a device's free memory alone; at least the
     fewest."""
-    most = free_bytes // 2 // (BYTES_PER_SAMPLE * width)
+    most = free_bytes // 2 // (bytes_per_sample * width)
     return tuple(rows for rows in ROWS if rows <= most) or ROWS[:1]
 
 
@@ -49,12 +51,18 @@ def batches(lengths: Sequence[int], width: int, rows: Sequence[int]) -> list[Bat
         rows: numbers of rows that a batch may have, rising.
     """
     full = [i for i, length in enumerate(lengths) if length == width]
-    shorter: dict[int, list[int]] = {-(-width // part): [] for part in PARTS}
-    for i, length in enumerate(lengths):
-        if length < width:
-            shorter[next(wide for wide in shorter if length <= wide)].append(i)
+    shorter = {i: length for i, length in enumerate(lengths) if length < width}
     found = filled(full, Shape(1, width), rows)
-    for wide, indices in reversed(_merged(shorter).items()):
+    return found + by_width(shorter, [-(-width // part) for part in PARTS], rows)
+
+
+def by_width(lengths: Mapping[int, int], widths: Sequence[int], rows: Sequence[int]) -> list[Batch]:
+    """Masked batches for what has these lengths, by index; of a few widths, which rise."""
+    groups: dict[int, list[int]] = {wide: [] for wide in widths}
+    for i, length in lengths.items():
+        groups[next(wide for wide in widths if length <= wide)].append(i)
+    found: list[Batch] = []
+    for wide, indices in reversed(_merged(groups).items()):
         found += filled(indices, Shape(1, wide, masked=True), rows)
     return found
 

@@ -254,6 +254,15 @@ class GraphRunner(Runner):
         return _Graph(graph, results)
 
 
+def open_runner(
+    work: Work, precision: str, device: torch.device, largest: Shape, lanes: int = 1
+) -> Runner:
+    """The one for a device, as `GraphRunner`."""
+    if device.type == "cpu":
+        return EagerRunner(work, precision)
+    return GraphRunner(work, precision, device, largest, lanes)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Graph:
     """Captured work with what it writes; it reads its lane's inputs."""

@@ -143,7 +143,7 @@ def _step(kind: str, layer: Any, elu: bool, channels_last: bool, fused: Fused | 
     if kind == "EncodecConv1d":
         return Convolution(layer, elu, channels_last, fused)
     if kind == "EncodecResnetBlock":
-        return _Residual(layer, channels_last, fused)
+        return Residual.of(layer, channels_last, fused)
     if kind == "EncodecLSTM":
         return _Recurrence(layer.lstm)
     raise UnknownLayer(f"a layer of the kind {kind}")
@@ -308,21 +308,30 @@ def moments(y: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor
     return mean, (variance + rest.square()) * (y.shape[1] * y.shape[2]) / count
 
 
-class _Residual:
+class Residual:
     """Two convolutions beside a shortcut, which is a convolution too or the input itself."""
 
-    def __init__(self, block: Any, channels_last: bool, fused: Fused | None) -> None:
+    def __init__(
+        self,
+        first: Convolution,
+        second: Convolution,
+        shortcut: Convolution | None,
+        fused: Fused | None = None,
+    ) -> None:
+        """`first` and `second` with an ELU before them; None: the input itself is added."""
+        self._first, self._second, self._shortcut = first, second, shortcut
+        self._fused = fused
+
+    @classmethod
+    def of(cls, block: Any, channels_last: bool, fused: Fused | None) -> Residual:
+        """Of transformers' `EncodecResnetBlock`."""
         kinds = [type(layer).__name__ for layer in block.block]
         if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
             raise UnknownLayer(f"a residual block of {kinds}")
-        self._first, self._second = (
-            Convolution(block.block[i], True, channels_last, fused) for i in (1, 3)
-        )
+        first, second = (Convolution(block.block[i], True, channels_last, fused) for i in (1, 3))
         identity = isinstance(block.shortcut, torch.nn.Identity)
-        self._shortcut = (
-            None if identity else Convolution(block.shortcut, False, channels_last, fused)
-        )
-        self._fused = fused
+        shortcut = None if identity else Convolution(block.shortcut, False, channels_last, fused)
+        return cls(first, second, shortcut, fused)
 
     def __call__(self, signal: Signal) -> Signal:
         x = plain(signal.whole(fused=self._fused), signal.lengths)

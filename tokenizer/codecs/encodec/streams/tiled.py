@@ -1,8 +1,9 @@
-"""Short recordings on a CPU, more than twice as fast as transformers encodes them: its convolutions
-tile by tile, its LSTM in segments, and sums in transformers' order where rounding could matter.
+"""Recordings on a CPU, more than twice as fast as transformers encodes them.
 
-Longer ones have all of their sums in that order: somewhere in every few minutes there is a code
-that only the recording's whole way through its LSTM decides, and that is what all of it costs.
+Where the order of transformers' sums is known, all of them are in that order, in convolutions and
+in an LSTM that recordings share, and no code is in doubt. Elsewhere long recordings go through
+transformers' own convolutions, on windows; and short ones through tiles and an LSTM in segments, in
+any order, and what rounding could decide is found again in transformers'.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.certainty import noise, uncertain
@@ -25,10 +27,15 @@ from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.streams.beginning import Beginning
 from tokenizer.codecs.encodec.streams.lstm import SegmentedLstm
 from tokenizer.codecs.encodec.streams.network import PieceNetwork
+from tokenizer.codecs.encodec.streams.reach import usual
+from tokenizer.codecs.encodec.streams.same_lstm import SameLstm
 from tokenizer.codecs.encodec.streams.stack import Stack, make_stack, parts_of
 from tokenizer.codecs.encodec.streams.ties import Doubts, TieBreaker
 from tokenizer.codecs.encodec.streams.trace import Trace
 from tokenizer.codecs.pieces import Piece, PieceCodes
+
+ENDS = 2
+"""last frames in which that is felt, beside those that look ahead"""
 
 
 class TiledPieces(PieceNetwork):
@@ -43,7 +50,10 @@ class TiledPieces(PieceNetwork):
         super().__init__(model, modules, n_q)
         self._quick = self._quick_stack(model.encoder, decodes=False)
         self._same: SameSums | None = None
+        self._lstm: SameLstm | None = None
         with suppress(UnknownLayer):
+            self._lstm = SameLstm(parts_of(model.encoder)[1])
+            self._encoder = replace(self._encoder, lstm=self._lstm)
             self._take_same_sums(model)
         self._quantize = TiledQuantizer(
             [layer.codebook.embed.detach() for layer in model.quantizer.layers]
@@ -63,16 +73,15 @@ class TiledPieces(PieceNetwork):
         return make_stack(module, runs, QuickLstm(net.lstm), self._model.config, decodes=decodes)
 
     def _take_same_sums(self, model: Any) -> None:
-        """Run convolutions with transformers' bits where they are run: of long recordings, and of
-        short ones around and before near ties.
+        """Run convolutions in oneDNN's order where transformers' bits are asked for.
 
         Raises:
             UnknownLayer: for an encoder whose sums' order is not known.
         """
-        before, _, after = parts_of(model.encoder)
+        self._before, _, after = parts_of(model.encoder)
         first, second = self._encoder.first, self._encoder.second
         hop, window = first.taken, self._quick.first.window
-        same, after_lstm = SameSums(before, hop), SameSums(after, 1)
+        same, after_lstm = SameSums(self._before, hop), SameSums(after, 1)
         self._encoder = replace(
             self._encoder,
             first=replace(first, run=same.where_proven(first.run), window=window),
@@ -88,8 +97,14 @@ class TiledPieces(PieceNetwork):
         if self._same is None or not self._same.proven:
             return False
         first = self._encoder.first
-        frames = -(-samples // first.taken)
-        return frames >= first.reach.least and self._beginning.decides(samples)
+        alone = torch.get_num_threads() == 1
+        return -(-samples // first.taken) >= first.reach.least and (
+            alone or usual(self._before, samples)
+        )
+
+    def _is_exact(self, samples: int) -> bool:
+        """Whether a recording of so many samples leaves nothing to doubt but its end."""
+        return self._lstm is not None and self._lstm.proven and self._is_same(samples)
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
         short = [i for i, piece in enumerate(pieces) if self._is_short(piece)]
@@ -105,6 +120,20 @@ class TiledPieces(PieceNetwork):
         results.update(zip(left, super().encode_pieces([pieces[i] for i in left]), strict=True))
         return [results[i] for i in range(len(pieces))]
 
+    def _codes(self, piece: Piece, frames: torch.Tensor) -> NDArray[np.uint16]:
+        several = torch.get_num_threads() > 1
+        if several and self._is_whole(piece) and self._end_is_doubtful(frames):
+            self.repeated += 1
+            return self._whole(piece).codes
+        return super()._codes(piece, frames)
+
+    def _end_is_doubtful(self, frames: torch.Tensor) -> bool:
+        """Whether another last bit could change a code at the end, where several threads of torch's
+        take another exponential for the few numbers that fill no vector."""
+        end = frames[-ENDS - self._encoder.second.reach.after :]
+        moved = noise(end, frames.square().mean().sqrt().repeat(len(end)))
+        return bool(uncertain(self._quantize(end, self.n_q, moved)[1]).any())
+
     def _whole(self, piece: Piece) -> PieceCodes:
         with torch.inference_mode(), exact_float32():
             embeddings = self._modules.embed(torch.from_numpy(piece.samples)[None])
@@ -113,6 +142,10 @@ class TiledPieces(PieceNetwork):
         return PieceCodes(found.numpy().astype(np.uint16), None)
 
     def _is_short(self, piece: Piece) -> bool:
+        """Whether it is a whole recording to be tried in any order of sums first."""
+        return self._is_whole(piece) and not self._is_exact(piece.samples.shape[1])
+
+    def _is_whole(self, piece: Piece) -> bool:
         whole = piece.last and piece.state is None
         return whole and 0 < piece.samples.shape[1] <= self.piece_length
 

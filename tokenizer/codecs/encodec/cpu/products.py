@@ -1,0 +1,285 @@
+"""Matrix products in which every sum goes from the first number to the last, as oneDNN's do.
+
+BLAS promises no order of a sum, and keeps to this one only for short rows; and torch copies a
+matrix whose rows overlap, as those of a convolution's taps do, before it hands it over. Here a
+block of the result stays in registers for the whole of its sums, one fused multiply-add after the
+other, and rows may lie anywhere.
+
+The blocks are written in LLVM's own vectors: numba has none, and would not keep sums in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding
+import torch
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tokenizer.codecs.encodec.cpu.kernels import Floats, compiled
+from tokenizer.codecs.encodec.networks import UnknownLayer
+
+_code: Any = cgutils
+LANES = 16
+"""numbers of a vector: one of AVX-512's, or several of a smaller machine's"""
+ADD, END, BEGIN = 1, 2, 4
+"""how a product is written, added up: to what is in its place, instead of over it; and where its
+bias comes in, at the end of a sum or at its beginning"""
+
+
+def _has(feature: str) -> bool:
+    features: Any = llvmlite.binding.get_host_cpu_features()
+    return bool(features.get(feature, False))
+
+
+WIDTHS = (64, 32, 16) if _has("avx512f") else (16,)
+"""columns of a panel: with as many rows as are taken at once, most of a machine's registers"""
+FUSES = _has("fma") or not llvmlite.binding.get_default_triple().startswith(("x86_64", "i"))
+"""whether the processor multiplies and adds in one step"""
+
+
+@intrinsic
+def _fused(_: Any, factor: Any, other: Any, term: Any) -> Any:
+    """For numba: `factor * other + term`, rounded once."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = ir.FloatType()
+        kind = ir.FunctionType(number, [number] * 3)
+        return builder.call(
+            _code.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), values
+        )
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+fused: Any = _fused
+
+
+class Panels:
+    """A product's right side, laid out in the order in which it is read."""
+
+    def __init__(self, matrix: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        """Of float32 `[count, columns]`, and a bias float32 `[columns]`.
+
+        Raises:
+            UnknownLayer: its columns do not fill vectors, or the processor has no fused
+                multiply-add.
+        """
+        self.count, self.columns = matrix.shape
+        if self.columns % LANES or not self.count or not FUSES:
+            raise UnknownLayer(f"a product of {self.columns} columns")
+        self._width = next(width for width in WIDTHS if self.columns % width == 0)
+        panels = matrix.detach().reshape(self.count, -1, self._width).transpose(0, 1)
+        self._numbers: Floats = panels.contiguous().numpy().reshape(-1)
+        there = torch.zeros(self.columns) if bias is None else bias.detach()
+        self._bias: Floats = there.contiguous().numpy()
+
+    def multiply(self, left: Floats, step: int, out: Floats, how: int = 0) -> None:
+        """
+        Args:
+            left: float32 `[n]`: row `i` is the `count` numbers from `i * step` on.
+            step: see there.
+            out: float32 `[rows, columns]`, written.
+            how: `ADD`, `END` or `BEGIN`, or a sum of them.
+
+        Raises:
+            ValueError: `left` ends before the last row does.
+        """
+        rows = len(out)
+        if rows and (rows - 1) * step + self.count > len(left):
+            raise ValueError(f"{len(left)} numbers are not {rows} rows {step} apart")
+        _multiply(left, step, self._numbers, self._bias, self._width, self.count, out, how)
+
+
+def _columns(vectors: int, heights: Sequence[int]) -> Any:
+    """A function for numba: so many vectors of all rows, as many rows at once as `heights` has
+    first, of what is left as many as it has next, and so on."""
+
+    @intrinsic
+    def run(
+        _: Any,
+        left: Any,
+        step: Any,
+        right: Any,
+        right_at: Any,
+        bias: Any,
+        count: Any,
+        out: Any,
+        out_at: Any,
+        out_step: Any,
+        rows: Any,
+        how: Any,
+    ) -> Any:
+        place = types.intp
+        takes = (left, place, right, place, bias, place, out, place, place, place, place)
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            given = list(values)
+            for i in (0, 2, 4, 6):
+                array = context.make_array(signature.args[i])(context, builder, values[i])
+                given[i] = array.data
+            _write_rows(builder, vectors, heights, *given)
+            return context.get_dummy_value()
+
+        return types.void(*takes), generate
+
+    return run
+
+
+def _write_rows(
+    builder: Any,
+    vectors: int,
+    heights: Sequence[int],
+    left: Any,
+    step: Any,
+    right: Any,
+    right_at: Any,
+    bias: Any,
+    count: Any,
+    out: Any,
+    out_at: Any,
+    out_step: Any,
+    rows: Any,
+    how: Any,
+) -> None:
+    """A loop for each height."""
+    place = count.type
+    row = _code.alloca_once_value(builder, place(0))
+    for height in heights:
+        block = _Block(builder, height, vectors, count, how)
+        test, body, after = (builder.append_basic_block(name) for name in ("test", "body", "after"))
+        builder.branch(test)
+        builder.position_at_end(test)
+        done = builder.load(row)
+        fits = builder.icmp_signed("<=", builder.add(done, place(height)), rows)
+        builder.cbranch(fits, body, after)
+        builder.position_at_end(body)
+        target = builder.add(out_at, builder.mul(done, out_step))
+        block.write(
+            (builder.gep(left, [builder.mul(done, step)]), step),
+            builder.gep(right, [right_at]),
+            builder.gep(bias, [out_at]),
+            (builder.gep(out, [target]), out_step),
+        )
+        builder.store(builder.add(done, place(height)), row)
+        builder.branch(test)
+        builder.position_at_end(after)
+
+
+class _Block:
+    """Instructions for `rows` rows and `vectors` vectors of a product."""
+
+    def __init__(self, builder: Any, rows: int, vectors: int, count: Any, how: Any) -> None:
+        self._builder, self._rows, self._vectors = builder, range(rows), range(vectors)
+        self._count, self._how, self._place = count, how, count.type
+        self._vector = ir.VectorType(ir.FloatType(), LANES)
+        kind = ir.FunctionType(self._vector, [self._vector] * 3)
+        self._fused = _code.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
+
+    def write(self, left: Any, right: Any, bias: Any, out: Any) -> None:
+        """`left` and `out` are the place of the first row and the step to the next."""
+        builder = self._builder
+        rows, outs = self._starts(*left), self._starts(*out)
+        targets = [[self._pointer(start, LANES * v) for v in self._vectors] for start in outs]
+        zero = ir.Constant(self._vector, [0.0] * LANES)
+        biases = [self._load(self._pointer(bias, LANES * v)) for v in self._vectors]
+        first = [builder.select(self._is(BEGIN), one, zero) for one in biases]
+        sums = self._summed(rows, right, [first for _ in self._rows])
+        ends, adds = self._is(END), self._is(ADD)
+        for row, found in zip(targets, sums, strict=True):
+            for one, other, total in zip(row, biases, found, strict=True):
+                with_bias = builder.select(ends, builder.fadd(other, total), total)
+                more = builder.fadd(self._load(one), with_bias)
+                builder.store(builder.select(adds, more, with_bias), one).align = 4
+
+    def _is(self, what: int) -> Any:
+        builder = self._builder
+        there = builder.and_(self._how, self._place(what))
+        return builder.icmp_signed("!=", there, self._place(0))
+
+    def _summed(self, rows: Any, right: Any, begun: Any) -> Any:
+        """The loop over what is summed, which is one term at least."""
+        builder, place, before = self._builder, self._place, self._builder.block
+        loop, done = (builder.append_basic_block(name) for name in ("terms", "summed"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        term = builder.phi(place)
+        sums = [[builder.phi(self._vector) for _ in self._vectors] for _ in self._rows]
+        line = builder.gep(right, [builder.mul(term, place(LANES * len(self._vectors)))])
+        factors = [self._load(self._pointer(line, LANES * v)) for v in self._vectors]
+        found = []
+        for row, ours in zip(rows, sums, strict=True):
+            number = self._everywhere(builder.load(builder.gep(row, [term])))
+            found.append(
+                [
+                    builder.call(self._fused, [number, factor, total])
+                    for factor, total in zip(factors, ours, strict=True)
+                ]
+            )
+        after = builder.add(term, place(1))
+        for phi, first, next_one in [
+            (term, place(0), after),
+            *(
+                three
+                for rows_of in zip(sums, begun, found, strict=True)
+                for three in zip(*rows_of, strict=True)
+            ),
+        ]:
+            phi.add_incoming(first, before)
+            phi.add_incoming(next_one, loop)
+        builder.cbranch(builder.icmp_signed("<", after, self._count), loop, done)
+        builder.position_at_end(done)
+        return found
+
+    def _starts(self, first: Any, step: Any) -> list[Any]:
+        builder = self._builder
+        return [builder.gep(first, [builder.mul(step, self._place(row))]) for row in self._rows]
+
+    def _pointer(self, start: Any, at: int) -> Any:
+        builder = self._builder
+        return builder.bitcast(builder.gep(start, [self._place(at)]), self._vector.as_pointer())
+
+    def _load(self, pointer: Any) -> Any:
+        vector = self._builder.load(pointer)
+        vector.align = 4
+        return vector
+
+    def _everywhere(self, number: Any) -> Any:
+        """A vector of one number."""
+        empty, whole = ir.Constant(self._vector, ir.Undefined), ir.IntType(32)
+        first = self._builder.insert_element(empty, number, whole(0))
+        lanes = ir.Constant(ir.VectorType(whole, LANES), [0] * LANES)
+        return self._builder.shuffle_vector(first, empty, lanes)
+
+
+_four, _two, _one = _columns(4, (6, 3, 2, 1)), _columns(2, (12, 4, 1)), _columns(1, (16, 6, 1))
+_few = _columns(1, (6, 2, 1))
+
+
+@compiled
+def _multiply(
+    left: Floats,
+    step: int,
+    right: Floats,
+    bias: Floats,
+    width: int,
+    count: int,
+    out: Floats,
+    how: int,
+) -> None:
+    rows, columns = out.shape
+    flat = out.reshape(-1)
+    for first in range(0, columns, width):
+        panel = first * count
+        if width == 64:
+            _four(left, step, right, panel, bias, count, flat, first, columns, rows, how)
+        elif width == 32:
+            _two(left, step, right, panel, bias, count, flat, first, columns, rows, how)
+        elif len(WIDTHS) > 1:
+            _one(left, step, right, panel, bias, count, flat, first, columns, rows, how)
+        else:
+            _few(left, step, right, panel, bias, count, flat, first, columns, rows, how)

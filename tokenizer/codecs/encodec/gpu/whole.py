@@ -1,0 +1,190 @@
+"""Whole recordings, as codecs without chunks see them, in batches of fixed shapes: of any such
+codec whose encoder can be run over rows that are each masked to their own length.
+
+    10 s   ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+    7.9 s  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁·····   zeros after every layer
+    8.3 s  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁····
+
+A batch's width is the next of a few, and its rows are of a few numbers, so that its shape comes
+again and is captured as a CUDA graph. A recording with a code that rounding could have decided is
+encoded again alone, by transformers' own operations on the same device: what it has then are
+transformers' codes, whatever they are. So are those that are so long that one fills the device, and
+all of them where most would be settled anyway: with many codebooks the last ones quantize little
+more than rounding.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tokenizer.chunking import frames_of
+from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.gpu import graphs
+from tokenizer.codecs.encodec.gpu.batches import (
+    BYTES_PER_SAMPLE,
+    Batch,
+    Batcher,
+    Plan,
+    by_width,
+    rows_that_fit,
+)
+from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
+from tokenizer.codecs.encodec.networks import check_finite
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
+"""of the longest recording in a batch: widths of batches"""
+ROWS_ON_A_CPU = (1, 2, 4, 8)
+LANES = 8
+"""recordings that are encoded alone at the same time: each leaves most of a GPU idle, above all in
+an LSTM"""
+SEEN, MOSTLY = 64, 0.75
+"""recordings after which, and share of them settled from which on, batches are a detour"""
+Samples = NDArray[np.float32]
+Coded = NDArray[np.uint16]
+
+
+class WholeBatches:
+    """Recordings up to a length to codes. Threads may share it."""
+
+    def __init__(
+        self,
+        together: RowsWork,
+        alone: AloneWork,
+        device: torch.device,
+        *,
+        longest: int,
+        hop: int,
+        batched: int | None = None,
+        rows: tuple[int, ...] | None = None,
+        bytes_per_sample: int = BYTES_PER_SAMPLE,
+    ) -> None:
+        """
+        Args:
+            together: what encodes a batch.
+            alone: transformers' operations on a recording.
+            device: of both.
+            longest: samples of the longest recording that is taken.
+            hop: samples of a frame.
+            batched: samples of the longest one that is worth a batch; None: of any.
+            rows: that a batch may have, rising; None: as many as the device has memory for.
+            bytes_per_sample: of its memory, that a sample of a row takes.
+        """
+        self._together, self._alone, self._device = together, alone, device
+        self.longest, self._hop = longest, hop
+        self._batched = min(batched or longest, longest)
+        self._widths = sorted(
+            {max(frames_of(int(self._batched * one), hop), 1) * hop for one in SHARES}
+        )
+        self._rows, self._bytes_per_sample = rows, bytes_per_sample
+        self._batchers: dict[Work, Batcher] = {}
+        self._lock = Lock()
+        self.seen = self.repeated = 0
+        """recordings so far that were in a batch, and of these that were encoded again, alone"""
+
+    def encode(self, recordings: Sequence[Samples]) -> list[Coded]:
+        """float32 `[channels, n]` each, `1 <= n <= longest`, to uint16 `[n_q, frames]`.
+
+        Raises:
+            RecordingError: an encoder's output is not finite (ENCODER).
+        """
+        results: dict[int, Coded] = {}
+        short = [i for i, one in enumerate(recordings) if one.shape[1] <= self._batched]
+        if self._is_detour():
+            short = []
+        batches = self._batcher(self._together, self._plan)
+        for places, (codes, finite, near) in batches.run([recordings[i] for i in short]):
+            check_finite(bool(finite[: len(places)].all()))
+            indices = [short[place] for place in places]
+            for row, i in enumerate(indices):
+                frames = frames_of(recordings[i].shape[1], self._hop)
+                results[i] = codes[:, row, :frames].astype(np.uint16)
+            again = [i for row, i in enumerate(indices) if near[row]]
+            self._encode_alone(again, recordings, results)
+            with self._lock:
+                self.seen, self.repeated = self.seen + len(indices), self.repeated + len(again)
+        left = [i for i in range(len(recordings)) if i not in results]
+        self._encode_alone(left, recordings, results)
+        return [results[i] for i in range(len(recordings))]
+
+    def _encode_alone(
+        self, wanted: Sequence[int], recordings: Sequence[Samples], results: dict[int, Coded]
+    ) -> None:
+        """Beside the batches that are under way."""
+        if not wanted:
+            return
+        lanes = self._batcher(self._alone, one_by_one, LANES)
+        for places, (codes, finite) in lanes.run([recordings[i] for i in wanted]):
+            check_finite(bool(finite.all()))
+            results.update((wanted[place], codes[:, 0].astype(np.uint16)) for place in places)
+
+    def _is_detour(self) -> bool:
+        with self._lock:
+            return self.seen >= SEEN and self.repeated > MOSTLY * self.seen
+
+    def _batcher(self, work: Work, plan: Plan, lanes: int = 1) -> Batcher:
+        """Made when it is first needed, so that what is never done takes no memory."""
+        with arithmetic("exact"):  # no other thread captures meanwhile
+            if work not in self._batchers:
+                rows = (self._rows or self._that_fit()) if lanes == 1 else (1,)
+                width = self._widths[-1] if lanes == 1 else self.longest
+                largest = Shape(rows[-1], width, masked=lanes == 1)
+                runner = graphs.open_runner(work, "exact", self._device, largest, lanes)
+                self._batchers[work] = Batcher(runner, plan, rows)
+            return self._batchers[work]
+
+    def _that_fit(self) -> tuple[int, ...]:
+        if self._device.type == "cpu":
+            return ROWS_ON_A_CPU
+        free = torch.cuda.mem_get_info(self._device)[0]
+        return rows_that_fit(free, self._widths[-1], self._bytes_per_sample)
+
+    def _plan(self, recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:
+        lengths = {i: one.shape[1] for i, one in enumerate(recordings)}
+        return by_width(lengths, self._widths, rows)
+
+
+def one_by_one(recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:
+    """A batch for each, of its own length."""
+    return [(Shape(1, one.shape[1]), [i]) for i, one in enumerate(recordings)]
+
+
+class RowsWork(Work):
+    """Rows of samples and their lengths to codes."""
+
+    channels = 1
+
+    def layout(self, shape: Shape) -> Layout:
+        samples = ((shape.rows, self.channels, shape.width), torch.float32)
+        return [samples, ((shape.rows,), torch.int64)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Samples]) -> None:
+        fill(inputs[0], inputs[1], items)
+
+    @abstractmethod
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[rows, channels, width]` and int64 `[rows]` to int32 codes
+        `[n_q, rows, frames]` and, for each row, whether the encoder's output is finite and whether
+        rounding could have decided one of its codes."""
+
+
+class AloneWork(Work):
+    """One recording to transformers' codes."""
+
+    channels = 1
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.rows, self.channels, shape.width), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Samples]) -> None:
+        inputs[0][0].copy_(torch.from_numpy(items[0]))
+
+    @abstractmethod
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[1, channels, n]` to int32 codes `[n_q, 1, frames]`, and whether the encoder's
+        output is finite."""
