@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from tokenizer.codecs.base import Codec
 from tokenizer.codecs.dac.codec import DacCodec
 from tokenizer.codecs.dac.kernels import snake
+from tokenizer.codecs.dac.layers import Whole
+from tokenizer.codecs.dac.network import Ran, _through
 from tokenizer.codecs.dac.seeded import write_seeded_dac
+from tokenizer.codecs.dac.tracks import Track
 from tokenizer.codecs.pieces import CodedPiece, Piece
 from tokenizer.codecs.registry import describe_codec, load_codec
 from tokenizer.errors import CodecLoadError, RecordingError, ShapeError
@@ -162,6 +165,32 @@ def test_steps_that_threads_share_have_the_same_codes(pair: Any, threads: int) -
         assert np.array_equal(codec.encode_pieces([Piece(samples)])[0].codes, truth(samples))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_of_a_narrow_network_add_up_as_the_whole_does(pair: Any, threads: int) -> None:
+    """torch leaves a convolution to oneDNN by how many numbers it has, and by its threads."""
+    codec, _truth, model = pair
+    network, frames, before = codec._network.encoder, 701, torch.get_num_threads()
+    samples = sound(frames * codec.spec.frame_length)
+    signal = torch.from_numpy(samples)
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            whole = model.encoder(signal[None])[0]
+            torch.set_num_threads(1)  # as each of several runs is computed
+            track = Track(codec._encoder, samples, None, True, torch.device("cpu"))
+            parts = []
+            while runs := track.runs(1, whole=Whole(signal.shape[1], threads)):
+                found, tails = _through(network, runs[0])
+                track.take([Ran(found, found, tails)])
+                parts.append(found)
+    finally:
+        torch.set_num_threads(before)
+    found = torch.cat(parts, dim=1)
+    assert found.shape == whole.shape
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
+    assert (found == whole).all(0).float().mean() > 0.9
 
 
 def test_a_frame_in_doubt_is_settled_by_transformers(pair: Any, monkeypatch: Any) -> None:
