@@ -29,7 +29,7 @@ from torch.utils.flop_counter import flop_registry
 from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.gpu.batched import EncodeWork
 from tokenizer.codecs.encodec.gpu.fused import Fused
-from tokenizer.codecs.encodec.gpu.graphs import Shape
+from tokenizer.codecs.encodec.gpu.graphs import Shape, Work
 from tokenizer.codecs.encodec.gpu.masked import Convolution
 from tokenizer.codecs.encodec.seeded import write_seeded
 
@@ -219,6 +219,60 @@ def count(model: Any, shape: Shape, seconds: float, design: str) -> Counted:
     return counted
 
 
+def count_rows(work: Work, shape: Shape, seconds: float) -> Counted:
+    """What a batch of any work costs as it is."""
+    counted = Counted(seconds)
+    inputs = [torch.empty(dims, dtype=dtype, device="meta") for dims, dtype in work.layout(shape)]
+    with torch.inference_mode(), Counting(counted):
+        work(*inputs)
+    return counted
+
+
+def others() -> Iterator[tuple[str, Work, Shape, float]]:
+    """Of each codec without chunks: its name, its work, a batch of 10 s clips (of DAC 4 s), and the
+    seconds of audio in it. No weights are needed for shapes."""
+    from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiConfig, MimiModel
+
+    from tokenizer.codecs.dac import gpu as dac
+    from tokenizer.codecs.dac.seeded import MODELS as DACS
+    from tokenizer.codecs.encodec.gpu.pieces import EncodeRows
+    from tokenizer.codecs.encodec.seeded import MODELS
+    from tokenizer.codecs.mimi import gpu as mimi
+
+    with torch.device("meta"):
+        for name, n_q in (("24khz", 8), ("32khz", 4)):
+            model: Any = EncodecModel(EncodecConfig(**MODELS[name]))
+            rate = model.config.sampling_rate
+            label = f"EnCodec {name}, {n_q} codebooks"
+            yield label, EncodeRows(model, n_q), Shape(32, 10 * rate, True), 320.0
+        model = MimiModel(MimiConfig())
+        yield "Mimi, 8 codebooks", mimi.EncodeRows(model, 8), Shape(32, 240_000, True), 320.0
+        model = DacModel(DacConfig(**DACS["44khz"]))
+        width, hop = 4 * 44_100 // 512 * 512, 512
+        yield (
+            "DAC 44khz, 9 codebooks",
+            dac.EncodeRows(model, 9, hop),
+            Shape(64, width, True),
+            64 * width / 44_100,
+        )
+
+
+def print_others(details: dict[str, Counted]) -> None:
+    """Their table; what was counted is added to `details`."""
+    cards = " | ".join(f"{card.name} exact" for card in CARDS)
+    print(
+        "\nCodecs without chunks, as they are: whole clips of 10 s (DAC: of 4 s) in masked rows.\n"
+    )
+    print(f"| codec | rows | MB a second | GFLOP a second | kernels | {cards} |")
+    print("|" + "---|" * (5 + len(CARDS)))
+    for name, work, shape, seconds in others():
+        found = details[name] = count_rows(work, shape, seconds)
+        calls = sum(one.calls for one in found.steps.values())
+        ceilings = " | ".join(f"{found.times_real(card, False):,.0f}" for card in CARDS)
+        facts = f"{shape.rows} | {found.megabytes():,.0f} | {found.gigaflop():.2f} | {calls}"
+        print(f"| {name} | {facts} | {ceilings} |")
+
+
 DESIGNS = ("as it is", "fused between convolutions", "a kernel a convolution")
 
 
@@ -259,6 +313,7 @@ def main() -> int:
             ]
             facts = f"{found.megabytes():,.0f} | {found.gigaflop():.2f} | {calls}"
             print(f"| {what} | {design} | {facts} | {' | '.join(ceilings)} |")
+    print_others(details)
     print("\nTimes real time at most. By kind of step, for a second of audio:\n")
     print("| batch and design | step | kernels | MB | GFLOP |\n|---|---|---|---|---|")
     for name, found in details.items():

@@ -3,6 +3,7 @@ written as it grows."""
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,8 @@ class Bench:
     def forget(self, *keep: object) -> None:
         """Free what networks hold on the card, but for the models."""
         self._kept = {key: value for key, value in self._kept.items() if "model" in str(key)}
+        # A network and what fills its batches know each other.
+        gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()
 

@@ -22,6 +22,7 @@ from tokenizer import Codec, RecordingError, load_codec
 from tokenizer.codecs.dac import gpu as dac_gpu
 from tokenizer.codecs.dac.codec import DacCodec
 from tokenizer.codecs.encodec import certainty
+from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu import graphs, whole
 from tokenizer.codecs.encodec.gpu.graphs import Shape
@@ -55,8 +56,10 @@ class Pair:
         self.family, self.n_q, self.device = family, FAMILIES[family], device
         self.model = loaded(family, folder, device)
         self._extract = DacFeatureExtractor.from_pretrained(folder) if family == "dac" else None
-        self.codec: Codec = load_codec(str(folder), n_q=self.n_q, device=device)
-        if device == "cpu":
+        # Without what is faster on a CPU, which takes a second to load.
+        here = device == "cpu"
+        self.codec: Codec = load_codec(str(folder), n_q=self.n_q, device=device, reference=here)
+        if here:
             self.batches = self._installed(self.codec)
 
     def _installed(self, codec: Any) -> WholeBatches:
@@ -68,7 +71,7 @@ class Pair:
         limit = round(SECONDS * codec.spec.frame_rate) * codec.spec.frame_length
         codec.piece_length = limit
         if isinstance(codec, DacCodec):
-            codec._longest_whole, codec._settles = limit, False
+            codec._longest_whole = limit
         codec._batches = self.made(self.model, ROWS)
         found: WholeBatches = codec._batches
         return found
@@ -100,9 +103,12 @@ class Pair:
         impulse[:, hop] = 0.7
         return [*signals, flat, flat + 0.5, impulse]
 
-    @torch.inference_mode()
     def truth(self, samples: Samples) -> Codes:
         """transformers' codes of a recording alone."""
+        with torch.inference_mode(), exact_float32():
+            return self._truth(samples)
+
+    def _truth(self, samples: Samples) -> Codes:
         there = torch.from_numpy(samples)[None].to(self.device)
         if self._extract is not None:
             rate = self.model.config.sampling_rate
@@ -229,6 +235,19 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
                 results = work(*inputs)
             assert all(result.device.type == "meta" for result in results)
             assert results[0].shape[:2] == (pair.n_q, shape.rows)
+
+
+def test_a_device_that_is_no_cpu_gets_batches_unless_the_reference_is_asked_for(
+    pair: Pair, folder: tuple[str, Path]
+) -> None:
+    kind: Any = type(pair.codec)
+    for reference in (False, True):
+        codec = kind(folder[1], pair.codec.spec, "meta", reference)
+        if isinstance(codec, EncodecCodec):
+            assert isinstance(codec._network, BatchedPieces) is not reference
+            assert isinstance(codec._pieces, BatchedPieces) is not reference
+        else:
+            assert (codec._batches is None) is reference
 
 
 def test_a_static_seanet_is_bit_for_bit_mimis(folders: Callable[[str], Path]) -> None:

@@ -23,6 +23,7 @@ import torch
 
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.dac.gpu import whole_recordings
+from tokenizer.codecs.dac.layers import Whole
 from tokenizer.codecs.dac.network import (
     STEP_FRAMES,
     STEP_ON_A_GPU,
@@ -106,8 +107,8 @@ class DacCodec(PiecewiseCodec):
                 for track in whole:
                     track.outputs.append(self._reference.encode(track.signal))
             else:
-                self._run(self._network.encode, whole, self._settles)
-            self._run(self._network.encode, longer)
+                self._run(self._network.encode, whole, self._settles, encodes=True)
+            self._run(self._network.encode, longer, encodes=True)
             for track in whole if self._settles else []:
                 self._settle(track)
             return [self._coded(track) for track in tracks]
@@ -143,15 +144,29 @@ class DacCodec(PiecewiseCodec):
             track.outputs.append(torch.from_numpy(codes.astype(np.int64)).to(self._place))
         self.settled = batches.repeated
 
+    def _whole(self, track: Track, threads: int) -> Whole:
+        """What transformers would be given, as far as it matters: the same however it is cut."""
+        ended = track.last and not track.begun
+        length = track.signal.shape[1] if ended else self._longest_whole
+        return Whole(min(length, self._longest_whole), threads)
+
     def _run(
-        self, work: Callable[[Run], Ran], tracks: Sequence[Track], doubt: bool = False
+        self,
+        work: Callable[[Run], Ran],
+        tracks: Sequence[Track],
+        doubt: bool = False,
+        encodes: bool = False,
     ) -> None:
         """All runs of all tracks, side by side where there are several of torch's threads."""
         threads = torch.get_num_threads() if self._place.type == "cpu" else 1
+        exact = encodes and self._place.type == "cpu"
         active = list(tracks)
         while active:
             parts = max(1, threads // len(active))
-            runs = [track.runs(parts, doubt) for track in active]
+            runs = [
+                track.runs(parts, doubt, self._whole(track, threads) if exact else None)
+                for track in active
+            ]
             active = [track for track, own in zip(active, runs, strict=True) if own]
             runs = [own for own in runs if own]
             ran = self._shared(work, [run for own in runs for run in own])

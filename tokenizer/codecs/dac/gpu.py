@@ -19,8 +19,6 @@ from tokenizer.codecs.encodec.gpu.whole import AloneWork, RowsWork, WholeBatches
 
 BATCHED_SECONDS = 4
 """recordings up to this length share batches: alone, a longer one fills a card by itself"""
-BYTES_PER_SAMPLE = 3072
-"""of a GPU's memory, for a sample of a row: some twelve tensors of 64 channels at the full rate"""
 CERTAIN = 1.0
 """certainty from which on a code is beyond doubt"""
 
@@ -43,7 +41,7 @@ def whole_recordings(
         hop=hop,
         batched=BATCHED_SECONDS * rate // hop * hop,
         rows=rows,
-        bytes_per_sample=BYTES_PER_SAMPLE,
+        channels=int(model.config.encoder_hidden_size),
     )
 
 

@@ -7,11 +7,16 @@ handed out and in; None before the first step.
 
     tail ─┐
     x ────┴▶ Snake ─▶ convolution ─▶ what is decided;  new tail
+
+torch leaves convolutions of many numbers to oneDNN, and computes others itself, where sums are in
+another order: those of few numbers, and with one thread those of one tap. Over a step there may be
+few where the whole recording has many; so each is computed as the whole would be (`Whole`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -23,14 +28,41 @@ Tail = Any
 """a tensor `[channels, n]`, or a tuple of tails, or None"""
 
 
+FEW = 20_480
+"""numbers up to which torch computes a convolution itself"""
+ODD = 512
+"""oneDNN adds up a convolution of one tap in another order where it has a multiple of so many"""
+_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What transformers' own layer is given where a step of it is computed here."""
+
+    length: int
+    """inputs; of a recording that has not ended, those that it has at least"""
+    threads: int
+    """of torch"""
+
+    def after(self, layer: Layer) -> Whole:
+        """Of the next layer."""
+        length = self.length
+        for one in layer.numbers:
+            if isinstance(one, Convolution):
+                length = (length + 2 * one.padding - one.reach) // one.stride + 1
+        return Whole(length, self.threads)
+
+
 class Layer(Protocol):
     """A part of the network, in order."""
 
     numbers: list[Convolution | Transposed]
 
-    def __call__(self, x: torch.Tensor, tail: Tail, last: bool) -> tuple[torch.Tensor, Tail]:
+    def __call__(
+        self, x: torch.Tensor, tail: Tail, last: bool, whole: Whole | None = None
+    ) -> tuple[torch.Tensor, Tail]:
         """The next float32 `[channels, n]`, and whether they are the last, to the outputs that are
-        decided, and the new tail."""
+        decided, and the new tail; with `whole`, in the order in which that is computed."""
 
 
 class Snake:
@@ -61,8 +93,10 @@ class Convolved:
         self._geometry = Convolution.of(conv)
         self.numbers: list[Convolution | Transposed] = [self._geometry]
 
-    def __call__(self, x: torch.Tensor, tail: Tail, last: bool) -> tuple[torch.Tensor, Tail]:
-        numbers, conv = self._geometry, self._conv
+    def __call__(
+        self, x: torch.Tensor, tail: Tail, last: bool, whole: Whole | None = None
+    ) -> tuple[torch.Tensor, Tail]:
+        numbers = self._geometry
         if tail is None:
             tail = x.new_zeros(x.shape[0], numbers.padding)
         before, count = tail.shape[1], x.shape[1]
@@ -75,12 +109,33 @@ class Convolved:
             self._snake.into(x, held, before)
         out = max(0, (held.shape[1] - numbers.reach) // numbers.stride + 1)
         if not out:
-            return x.new_empty(conv.out_channels, 0), held
+            return x.new_empty(self._conv.out_channels, 0), held
         read = held[None, :, : (out - 1) * numbers.stride + numbers.reach]
-        y = functional.conv1d(
-            read, conv.weight, conv.bias, numbers.stride, dilation=numbers.dilation
+        y = self._convolved(read, whole)
+        return y[0, :, :out], held[:, out * numbers.stride :].clone()
+
+    def _convolved(self, x: torch.Tensor, whole: Whole | None) -> torch.Tensor:
+        numbers, conv = self._geometry, self._conv
+        if whole is None or not _ONEDNN or not self._many(x.shape[1] * whole.length, whole.threads):
+            return functional.conv1d(
+                x, conv.weight, conv.bias, numbers.stride, dilation=numbers.dilation
+            )
+        if self._plain and x.shape[2] % ODD == 0:
+            x = functional.pad(x, (0, 1))
+        stride, dilation = [1, numbers.stride], [1, numbers.dilation]
+        weight = conv.weight[:, :, None]
+        y = torch.mkldnn_convolution(
+            x[:, :, None], weight, conv.bias, [0, 0], stride, dilation, conv.groups
         )
-        return y[0], held[:, out * numbers.stride :].clone()
+        return y[:, :, 0]
+
+    @property
+    def _plain(self) -> bool:
+        return self._geometry.taps == self._geometry.stride == 1
+
+    def _many(self, numbers: int, threads: int) -> bool:
+        """Whether torch leaves it to oneDNN."""
+        return numbers > FEW and not (self._plain and threads == 1)
 
 
 class Upsampled:
@@ -91,7 +146,9 @@ class Upsampled:
         self._geometry = Transposed.of(conv)
         self.numbers: list[Convolution | Transposed] = [self._geometry]
 
-    def __call__(self, x: torch.Tensor, tail: Tail, last: bool) -> tuple[torch.Tensor, Tail]:
+    def __call__(
+        self, x: torch.Tensor, tail: Tail, last: bool, whole: Whole | None = None
+    ) -> tuple[torch.Tensor, Tail]:
         numbers, conv = self._geometry, self._conv
         before = 0 if tail is None else tail.shape[1]
         held = x.new_empty(x.shape[0], before + x.shape[1])
@@ -113,10 +170,12 @@ class Residual:
         self._narrow = Convolved(Snake(unit.snake2, fused), unit.conv2)
         self.numbers: list[Convolution | Transposed] = self._wide.numbers
 
-    def __call__(self, x: torch.Tensor, tail: Tail, last: bool) -> tuple[torch.Tensor, Tail]:
+    def __call__(
+        self, x: torch.Tensor, tail: Tail, last: bool, whole: Whole | None = None
+    ) -> tuple[torch.Tensor, Tail]:
         reached, waiting = (None, x[:, :0]) if tail is None else tail
-        branch, reached = self._wide(x, reached, last)
-        branch, _ = self._narrow(branch, None, last)
+        branch, reached = self._wide(x, reached, last, whole)
+        branch, _ = self._narrow(branch, None, last, whole)
         old = waiting.shape[1]
         count = branch.shape[1]
         branch[:, :old] += waiting[:, :count]
@@ -136,13 +195,18 @@ class Chain:
         self.field = Field([one for layer in layers for one in layer.numbers])
 
     def __call__(
-        self, x: torch.Tensor, tails: Sequence[Tail] | None, last: bool
+        self,
+        x: torch.Tensor,
+        tails: Sequence[Tail] | None,
+        last: bool,
+        whole: Whole | None = None,
     ) -> tuple[torch.Tensor, list[Tail]]:
         """As a layer's, with a tail of each."""
         left = []
         for layer, tail in zip(self._layers, tails or [None] * len(self._layers), strict=True):
-            x, new = layer(x, tail, last)
+            x, new = layer(x, tail, last, whole)
             left.append(new)
+            whole = whole and whole.after(layer)
         return x, left
 
 

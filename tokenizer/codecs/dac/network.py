@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tokenizer.codecs.dac.layers import Chain, Tail, decoder_chain, encoder_chain
+from tokenizer.codecs.dac.layers import Chain, Tail, Whole, decoder_chain, encoder_chain
 from tokenizer.codecs.dac.quantizer import Quantizer
 from tokenizer.errors import FailureKind, RecordingError
 
@@ -42,6 +42,8 @@ class Run:
     """the recording ends with it"""
     doubt: bool = False
     """whether the certainty of codes is wanted"""
+    whole: Whole | None = None
+    """the recording, where its bits are wanted"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _through(chain: Chain, run: Run) -> tuple[torch.Tensor, Sequence[Tail]]:
     tails, parts, at, drop = run.tails, [], 0, run.drop
     for stop in run.steps:
         last = run.last and stop == run.steps[-1]
-        found, tails = chain(run.signal[:, at:stop], tails, last)
+        found, tails = chain(run.signal[:, at:stop], tails, last, run.whole)
         parts.append(found[:, drop:])
         drop = max(0, drop - found.shape[1])
         at = stop

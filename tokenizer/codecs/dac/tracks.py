@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.codecs.dac.layers import Tail
+from tokenizer.codecs.dac.layers import Tail, Whole
 from tokenizer.codecs.dac.network import Grid, Ran, Run, steps_of
 
 MOST_STEPS = 16
@@ -59,7 +59,7 @@ class Track:
         """Of what waits."""
         return self.signal.shape[1] - self._done
 
-    def runs(self, parts: int, doubt: bool = False) -> list[Run]:
+    def runs(self, parts: int, doubt: bool = False, whole: Whole | None = None) -> list[Run]:
         """The next ones, up to `parts` to be computed side by side; none when there is nothing
         left that can be computed yet."""
         ends = steps_of(self.length, self._grid.step * self._grid.hop, self.last)
@@ -67,7 +67,7 @@ class Track:
         runs = self._grid.runs(self.signal[:, self._done :], self._tails, ends, parts)
         if runs:
             final = self.last and ends[-1] == self.length
-            runs = [replace(run, doubt=doubt) for run in runs]
+            runs = [replace(run, doubt=doubt, whole=whole) for run in runs]
             runs[-1] = replace(runs[-1], last=final)
             self._done += ends[-1]
         return runs

@@ -20,11 +20,9 @@ from tokenizer.codecs.encodec.gpu.fused import inside
 from tokenizer.codecs.encodec.gpu.masked import Convolution, Residual, Step, plain
 from tokenizer.codecs.encodec.gpu.whole import AloneWork, RowsWork, WholeBatches
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
-from tokenizer.codecs.mimi.layers import as_encodec, residual_of
+from tokenizer.codecs.mimi.segments import as_encodec, residual_of
 from tokenizer.codecs.mimi.transformer import WindowedTransformer
 
-BYTES_PER_SAMPLE = 3072
-"""of a GPU's memory, for a sample of a row: some twelve tensors of 64 channels at the full rate"""
 FRAME_NOISE, ROW_NOISE = 2e-5, 5e-6
 """how far rounding may move a frame: of its own RMS, and of its recording's"""
 
@@ -44,7 +42,7 @@ def whole_recordings(
         longest=longest,
         hop=hop,
         rows=rows,
-        bytes_per_sample=BYTES_PER_SAMPLE,
+        channels=int(model.config.num_filters),
     )
 
 

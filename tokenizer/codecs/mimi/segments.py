@@ -213,3 +213,49 @@ def _step(layer: Any) -> _Step:
     if type(layer).__name__ == "MimiResnetBlock":
         return _Residual(layer)
     return _Convolution(layer)
+
+
+@dataclass(frozen=True, slots=True)
+class AsEncodec:
+    """A convolution of Mimi's as one of EnCodec's without a normalisation, of which it differs in
+    nothing else that is looked at."""
+
+    conv: Any
+    causal: bool
+    pad_mode: str = "constant"
+    trim_right_ratio: float = 1.0
+    norm_type: str = "none"
+    norm: Any = None
+
+
+def as_encodec(layer: Any) -> AsEncodec:
+    """
+    Raises:
+        UnknownLayer: not a `MimiConv1d`.
+    """
+    _require(layer, "MimiConv1d")
+    return AsEncodec(layer.conv, bool(layer.causal), layer.pad_mode)
+
+
+def residual_of(block: Any) -> tuple[AsEncodec, AsEncodec, AsEncodec | None]:
+    """Of transformers' `MimiResnetBlock`: two convolutions, an ELU before each, and what lies
+    beside them; None: nothing but the input.
+
+    Raises:
+        UnknownLayer: other layers than these.
+    """
+    layers = list(block.block)
+    kinds = [type(layer).__name__ for layer in layers]
+    if kinds != ["ELU", "MimiConv1d", "ELU", "MimiConv1d"]:
+        raise UnknownLayer(f"a residual block of {kinds}")
+    shortcut = type(block.shortcut).__name__ != "Identity" and as_encodec(block.shortcut)
+    return as_encodec(layers[1]), as_encodec(layers[3]), shortcut or None
+
+
+def _require(layer: Any, kind: str) -> None:
+    """
+    Raises:
+        UnknownLayer: a layer of another kind.
+    """
+    if type(layer).__name__ != kind:
+        raise UnknownLayer(f"a layer of the kind {type(layer).__name__}")

@@ -18,7 +18,7 @@ from tokenizer.codecs.encodec.cpu.tiles import (
     plain,
 )
 from tokenizer.codecs.encodec.networks import UnknownLayer
-from tokenizer.codecs.mimi.layers import AsEncodec, as_encodec, residual_of
+from tokenizer.codecs.mimi.segments import AsEncodec, as_encodec, residual_of
 
 SEGMENT = 120
 """positions that it runs over at a time: segments go to torch's threads, and each computes again

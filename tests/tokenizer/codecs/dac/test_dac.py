@@ -15,8 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.base import Codec
+from tokenizer.codecs.dac.codec import DacCodec
 from tokenizer.codecs.dac.kernels import snake
+from tokenizer.codecs.dac.layers import Whole
+from tokenizer.codecs.dac.network import Ran, _through
 from tokenizer.codecs.dac.seeded import write_seeded_dac
+from tokenizer.codecs.dac.tracks import Track
 from tokenizer.codecs.pieces import CodedPiece, Piece
 from tokenizer.codecs.registry import describe_codec, load_codec
 from tokenizer.errors import CodecLoadError, RecordingError, ShapeError
@@ -96,6 +100,28 @@ def test_codes_are_of_every_level_and_many_entries(pair: Any) -> None:
     assert min(len(np.unique(level)) for level in codes) > 40
 
 
+def test_32_codebooks_at_24_khz(seeded: Callable[[str], Path]) -> None:
+    from transformers import DacFeatureExtractor, DacModel
+
+    folder = seeded("24khz")
+    model = DacModel.from_pretrained(folder).eval()
+    extract = DacFeatureExtractor.from_pretrained(folder)
+    codec = load_codec(str(folder), device="cpu")
+    assert isinstance(codec, DacCodec)
+    samples = sound(70 * 320 + 7)
+    with torch.inference_mode():
+        inputs = extract(samples[0], sampling_rate=24_000, return_tensors="pt")["input_values"]
+        expected = model.encode(inputs).audio_codes
+        audio = model.decode(audio_codes=expected).audio_values.numpy()
+    assert expected.shape == (1, 32, 71)
+    rng = np.random.default_rng(0)
+    for sizes in (lambda: 1 << 20, lambda: int(rng.integers(1, 9_000))):
+        assert np.array_equal(in_pieces(codec, samples, sizes), expected[0])
+    codes = expected[0].numpy().astype(np.uint16)
+    found = codec.decode_pieces([CodedPiece(codes)])[0].samples
+    np.testing.assert_allclose(found[:, : audio.shape[1]], audio, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("most", [1, 700, 30_000])
 def test_any_pieces_have_the_codes_of_the_whole(pair: Any, most: int) -> None:
     codec, truth, _ = pair
@@ -139,6 +165,32 @@ def test_steps_that_threads_share_have_the_same_codes(pair: Any, threads: int) -
         assert np.array_equal(codec.encode_pieces([Piece(samples)])[0].codes, truth(samples))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_of_a_narrow_network_add_up_as_the_whole_does(pair: Any, threads: int) -> None:
+    """torch leaves a convolution to oneDNN by how many numbers it has, and by its threads."""
+    codec, _truth, model = pair
+    network, frames, before = codec._network.encoder, 701, torch.get_num_threads()
+    samples = sound(frames * codec.spec.frame_length)
+    signal = torch.from_numpy(samples)
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            whole = model.encoder(signal[None])[0]
+            torch.set_num_threads(1)  # as each of several runs is computed
+            track = Track(codec._encoder, samples, None, True, torch.device("cpu"))
+            parts = []
+            while runs := track.runs(1, whole=Whole(signal.shape[1], threads)):
+                found, tails = _through(network, runs[0])
+                track.take([Ran(found, found, tails)])
+                parts.append(found)
+    finally:
+        torch.set_num_threads(before)
+    found = torch.cat(parts, dim=1)
+    assert found.shape == whole.shape
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
+    assert (found == whole).all(0).float().mean() > 0.9
 
 
 def test_a_frame_in_doubt_is_settled_by_transformers(pair: Any, monkeypatch: Any) -> None:

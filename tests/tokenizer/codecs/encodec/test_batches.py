@@ -98,6 +98,7 @@ def test_a_smaller_device_has_smaller_batches() -> None:
     assert rows_that_fit(80 << 30, 48_000) == ROWS
     assert rows_that_fit(12 << 30, 48_000) == ROWS[:4]
     assert rows_that_fit(0, 48_000) == ROWS[:1]
+    assert rows_that_fit(80 << 30, 480_000, 3072) == ROWS[:2]
 
 
 def test_tensors_in_a_buffer_are_aligned_and_apart() -> None:

@@ -26,9 +26,9 @@ from tokenizer.codecs.encodec.networks import UnknownLayer
 _code: Any = cgutils
 LANES = 16
 """numbers of a vector: one of AVX-512's, or several of a smaller machine's"""
-ADD, END, BEGIN = 1, 2, 4
-"""how a product is written, added up: to what is in its place, instead of over it; and where its
-bias comes in, at the end of a sum or at its beginning"""
+ADD, GO_ON, END, BEGIN = 1, 2, 4, 8
+"""how a product is written, added up: finished sums are added to what is in its place, or go on
+with it, instead of being written over it; its bias comes in at the end, or at the beginning"""
 
 
 def _has(feature: str) -> bool:
@@ -84,7 +84,7 @@ class Panels:
             left: float32 `[n]`: row `i` is the `count` numbers from `i * step` on.
             step: see there.
             out: float32 `[rows, columns]`, written.
-            how: `ADD`, `END` or `BEGIN`, or a sum of them.
+            how: `ADD` or `GO_ON`, `END` or `BEGIN`, a sum of two, or 0.
 
         Raises:
             ValueError: `left` ends before the last row does.
@@ -187,8 +187,16 @@ class _Block:
         targets = [[self._pointer(start, LANES * v) for v in self._vectors] for start in outs]
         zero = ir.Constant(self._vector, [0.0] * LANES)
         biases = [self._load(self._pointer(bias, LANES * v)) for v in self._vectors]
-        first = [builder.select(self._is(BEGIN), one, zero) for one in biases]
-        sums = self._summed(rows, right, [first for _ in self._rows])
+        begins, goes_on = self._is(BEGIN), self._is(GO_ON)
+        first = [builder.select(begins, one, zero) for one in biases]
+        begun = [
+            [
+                builder.select(goes_on, self._load(one), other)
+                for one, other in zip(row, first, strict=True)
+            ]
+            for row in targets
+        ]
+        sums = self._summed(rows, right, begun)
         ends, adds = self._is(END), self._is(ADD)
         for row, found in zip(targets, sums, strict=True):
             for one, other, total in zip(row, biases, found, strict=True):

@@ -1,46 +1,78 @@
 """A SEANet encoder's convolutions on a CPU with transformers' results bit for bit, in the time of
 tiles.
 
-A float32 sum depends on its order, so the order is oneDNN's, which torch leaves convolutions to:
+A float32 sum depends on its order, so the order is oneDNN's, which torch leaves convolutions to.
+With AVX-512 it is
 
     out = bias + Σ taps × 16 channels, then for every further 16 channels: out += Σ taps × these
 
-Each of these sums is what a matrix product gives in which the taps' channels lie side by side. In
-memory `[channels / 16, samples, 16]` they do, from one sample to the next too, so that a product
-takes rows that overlap and nothing is copied out. Convolutions of one tap are sums over 256
-channels, of which the bias is added to the first, or, where torch has several threads, the first
-begins with it.
+and with AVX2 a single sum that begins with the bias, over the taps of 8 channels, then of the next.
+Each is what matrix products give in which the taps' channels lie side by side. In memory
+`[channels / 16, samples, 16]` they do, from one sample to the next too, so that a product takes
+rows that overlap and nothing is copied out. Convolutions of one tap, which torch gives to MKL where
+it has one thread, are there sums over 256 channels, of which the bias is added to the first; where
+it has several they are oneDNN's, which begins with the bias, and goes as far with AVX-512, and half
+as far with AVX2.
 
-Nothing promises this order. So it is tried out once for each number of threads, and where it does
-not hold something else runs.
+Nothing promises these orders. So they are tried out once for each number of threads, and where
+none holds something else runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.kernels import spread
-from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, Panels
+from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, GO_ON, LANES, Panels
 from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 Run = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
-BLOCK = 16
-"""channels that oneDNN sums at a time"""
+
+
+class Step(Protocol):
+    """A layer of time-major signals."""
+
+    channels: int
+
+    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
+        """float32 `[n, channels]`; with `shared` as several threads of torch's would."""
+
+
 WIDEST = 256
-"""channels that it sums at a time where there is one tap"""
+"""channels that MKL sums at a time"""
 TILE_FLOATS = 1 << 17
 """of a tile's input: with what comes of it, about half of a core's second-level cache"""
 LEAST_ROWS = 128
 """of a tile"""
-TRIED_FRAMES = 80
+TRIED_FRAMES, TRIED_ROWS = 80, 25_000
+"""at least; torch gives fewer numbers to MKL"""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Of a convolution's sums."""
+
+    block: int
+    """channels whose taps are summed at a time"""
+    first: int
+    """what the first of these sums does with the bias, and with what is in its place"""
+    then: int
+    """likewise the others"""
+    widest: int
+    """channels that are summed at a time where there is one tap"""
+
+
+ORDERS = (Order(16, END, ADD, 256), Order(8, BEGIN, GO_ON, 128))
+"""with AVX-512, and with AVX2"""
 
 
 class SameSums:
@@ -54,34 +86,27 @@ class SameSums:
             UnknownLayer: a layer that this cannot run.
         """
         self._layers, self._hop, self._threads = layers, hop, Threads()
-        self._steps: list[_Convolution | _Residual] = []
-        elu = False
-        for layer in layers:
-            if type(layer).__name__ == "ELU":
-                elu = _plain_elu(layer)
-                continue
-            if type(layer).__name__ == "EncodecResnetBlock":
-                self._steps.append(_Residual(layer))
-            else:
-                self._steps.append(_Convolution(layer, elu))
-            elu = False
-        if elu:
-            raise UnknownLayer("an ELU behind all convolutions")
-        self._proven = PerThreads(self._prove)
+        self._first = _steps_of(layers, ORDERS[0])
+        self._proven = PerThreads(self._find)
 
     def __call__(self, windows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[n, channels]` each to `[frames, out]` each."""
+        return self._run_all(windows, self._proven() or self._first)
+
+    def _run_all(
+        self, windows: Sequence[torch.Tensor], steps: Sequence[Step]
+    ) -> list[torch.Tensor]:
         shared = torch.get_num_threads() > 1
         # Shared by torch's threads, an ELU would take another exponential where they meet.
-        return self._threads.map(lambda rows: self._run(rows, shared), windows, alone=True)
+        return self._threads.map(lambda rows: self._run(rows, shared, steps), windows, alone=True)
 
     def where_proven(self, otherwise: Run) -> Run:
         """This, or `otherwise` where the order is another one."""
         return lambda windows: (self if self.proven else otherwise)(windows)
 
     @torch.inference_mode()
-    def _run(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
-        for step in self._steps:
+    def _run(self, x: torch.Tensor, shared: bool, steps: Sequence[Step]) -> torch.Tensor:
+        for step in steps:
             x = step(x, shared)
         return x
 
@@ -90,24 +115,51 @@ class SameSums:
         """Whether transformers' modules give the same bits, with as many threads as torch has now:
         of a signal that is tried once, but for its last frame, where torch's threads end in an
         ELU and take another exponential for the few numbers that fill no vector."""
-        return self._proven()
+        return self._proven() is not None
 
-    def _prove(self) -> bool:
+    def _find(self) -> Sequence[Step] | None:
+        """The layers in the order that is this machine's."""
         generator = torch.Generator().manual_seed(0)
-        count = TRIED_FRAMES * self._hop + self._hop // 2
-        rows = 0.1 * torch.randn(count, self._steps[0].channels, generator=generator)
+        frames = max(TRIED_FRAMES, TRIED_ROWS // (self._first[0].channels * self._hop))
+        count = frames * self._hop + self._hop // 2
+        rows = 0.1 * torch.randn(count, self._first[0].channels, generator=generator)
         with torch.inference_mode(), exact_float32():
             x = rows.t()[None].contiguous()
             for layer in self._layers:
                 x = layer(x)
-            (found,) = self([rows])
-        return bool(torch.equal(found[:-1], x[0].t()[:-1]))
+            for order in ORDERS:
+                steps = self._first if order is ORDERS[0] else _steps_of(self._layers, order)
+                (found,) = self._run_all([rows], steps)
+                if torch.equal(found[:-1], x[0].t()[:-1]):
+                    return steps
+        return None
+
+
+def _steps_of(layers: Sequence[Any], order: Order) -> list[Step]:
+    """
+    Raises:
+        UnknownLayer: a layer that this cannot run.
+    """
+    steps: list[Step] = []
+    elu = False
+    for layer in layers:
+        if type(layer).__name__ == "ELU":
+            elu = _plain_elu(layer)
+            continue
+        if type(layer).__name__ == "EncodecResnetBlock":
+            steps.append(_Residual(layer, order))
+        else:
+            steps.append(_Convolution(layer, elu, order))
+        elu = False
+    if elu:
+        raise UnknownLayer("an ELU behind all convolutions")
+    return steps
 
 
 class _Convolution:
     """transformers' `EncodecConv1d` of time-major signals, or of their ELU."""
 
-    def __init__(self, module: Any, elu: bool) -> None:
+    def __init__(self, module: Any, elu: bool, order: Order) -> None:
         if type(module).__name__ != "EncodecConv1d" or module.norm_type != "weight_norm":
             raise UnknownLayer(f"a layer of the kind {type(module).__name__}")
         geometry = ConvolutionGeometry.of(module)
@@ -118,8 +170,8 @@ class _Convolution:
         weight = conv.weight.detach()
         self.out = int(conv.out_channels)
         self._numbers = max(self.channels * geometry.stride, self.out)
-        self._block = BLOCK if self.channels % BLOCK == 0 else self.channels
-        if self._block > BLOCK or self.out % BLOCK:
+        self._order, self._block = order, order.block if self.channels > 1 else 1
+        if self.channels % self._block or self.out % LANES:
             raise UnknownLayer(f"a convolution of {self.channels} channels to {self.out}")
         blocks = weight.reshape(self.out, -1, self._block, geometry.taps).permute(1, 3, 2, 0)
         # The first sum has the bias.
@@ -143,10 +195,10 @@ class _Convolution:
         values = torch.empty(self.channels // block, rows + rows % 2, block)
         self._fill(values, x, start * geometry.stride - geometry.left, rows)
         flat, target = values.view(len(values), -1).numpy(), out.numpy()
-        how = END
+        how = self._order.first
         for numbers, product in zip(flat, self._products, strict=True):
             product.multiply(numbers, geometry.stride * block, target, how)
-            how = ADD
+            how = self._order.then
 
     def _fill(self, values: torch.Tensor, x: torch.Tensor, start: int, rows: int) -> None:
         """Rows from `start` on, or their ELU: what lies outside of the signal is padding."""
@@ -170,42 +222,48 @@ class _Convolution:
 class _Product:
     """An `EncodecConv1d` of one tap."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, order: Order) -> None:
         geometry, conv = ConvolutionGeometry.of(module), module.conv
         if (geometry.taps, geometry.stride, conv.groups) != (1, 1, 1) or conv.bias is None:
             raise UnknownLayer("a convolution of several taps at a residual block's end")
         if module.norm_type != "weight_norm":
             raise UnknownLayer(f"a product of the kind {module.norm_type}")
         weight = conv.weight.detach()[:, :, 0].t()
-        self.parts = [Panels(part, conv.bias) for part in weight.split(WIDEST)]
+        self._parts = [Panels(part, conv.bias) for part in weight.split(WIDEST)]
+        self._shared = self._parts
+        if order.widest < min(WIDEST, len(weight)):
+            self._shared = [Panels(part, conv.bias) for part in weight.split(order.widest)]
 
-    def __call__(self, x: torch.Tensor, shared: bool, out: torch.Tensor, how: int = 0) -> None:
-        """Of float32 `[n, channels]`, into `out`, or with `ADD` added to it."""
-        how += BEGIN if shared else END
-        numbers, target = x.reshape(-1).numpy(), out.numpy()
-        for number, part in enumerate(self.parts):
-            part.multiply(numbers[number * WIDEST :], x.shape[1], target, how)
-            how = ADD
+    def __call__(self, x: torch.Tensor, shared: bool, out: torch.Tensor, adds: bool) -> None:
+        """Of float32 `[n, channels]`, into `out` or added to it."""
+        parts = self._shared if shared else self._parts
+        apart = adds and len(parts) > 1  # their sum has to be known before it is added
+        numbers, target = x.reshape(-1).numpy(), (torch.empty_like(out) if apart else out).numpy()
+        how = (BEGIN if shared else END) + (ADD if adds and not apart else 0)
+        start = 0
+        for part in parts:
+            part.multiply(numbers[start:], x.shape[1], target, how)
+            start, how = start + part.count, ADD
+        if apart:
+            out += torch.from_numpy(target)
 
 
 class _Residual:
     """transformers' `EncodecResnetBlock`, tile by tile: nothing of it but its result leaves the
     cache."""
 
-    def __init__(self, block: Any) -> None:
+    def __init__(self, block: Any, order: Order) -> None:
         kinds = [type(layer).__name__ for layer in block.block]
         if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
             raise UnknownLayer(f"a residual block of {kinds}")
         _plain_elu(block.block[2])
-        self._first = _Convolution(block.block[1], _plain_elu(block.block[0]))
+        self._first = _Convolution(block.block[1], _plain_elu(block.block[0]), order)
         if self._first.geometry.stride != 1:
             raise UnknownLayer("a residual block with a stride")
         self.channels = self._first.channels
-        self._second = _Product(block.block[3])
-        if len(self._second.parts) > 1:  # their sum would have to be known before it is added
-            raise UnknownLayer(f"a residual block of {self.channels} channels")
+        self._second = _Product(block.block[3], order)
         identity = isinstance(block.shortcut, torch.nn.Identity)
-        self._shortcut = None if identity else _Product(block.shortcut)
+        self._shortcut = None if identity else _Product(block.shortcut, order)
 
     def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
         out = torch.empty_like(x) if self._shortcut else x.clone()
@@ -216,8 +274,8 @@ class _Residual:
             self._first.tile(x, start, stop, hidden[:count])
             functional.elu_(hidden)
             if self._shortcut is not None:
-                self._shortcut(x[start:stop], shared, target)
-            self._second(hidden[:count], shared, target, ADD)
+                self._shortcut(x[start:stop], shared, target, adds=False)
+            self._second(hidden[:count], shared, target, adds=True)
         return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -35,13 +35,13 @@ class Threads:
         return list(self._pool.map(work, items))
 
 
-class PerThreads:
+class PerThreads(Generic[Result]):
     """An answer that depends on how many threads torch has; found once for each number of them."""
 
-    def __init__(self, find: Callable[[], bool]) -> None:
-        self._find, self._found = find, dict[int, bool]()
+    def __init__(self, find: Callable[[], Result]) -> None:
+        self._find, self._found = find, dict[int, Result]()
 
-    def __call__(self) -> bool:
+    def __call__(self) -> Result:
         threads = torch.get_num_threads()
         if threads not in self._found:
             self._found[threads] = self._find()

@@ -54,6 +54,7 @@ class BatchedPieces(PieceNetwork):
             longest=self.piece_length,
             hop=int(model.config.hop_length),
             rows=rows,
+            channels=int(model.config.num_filters),
         )
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:

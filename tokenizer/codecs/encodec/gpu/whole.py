@@ -27,7 +27,6 @@ from tokenizer.chunking import frames_of
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.gpu import graphs
 from tokenizer.codecs.encodec.gpu.batches import (
-    BYTES_PER_SAMPLE,
     Batch,
     Batcher,
     Plan,
@@ -45,6 +44,8 @@ LANES = 8
 an LSTM"""
 SEEN, MOSTLY = 64, 0.75
 """recordings after which, and share of them settled from which on, batches are a detour"""
+TENSORS = 12
+"""of the widest layer, float32, that a sample of a row takes in a GPU's memory"""
 Samples = NDArray[np.float32]
 Coded = NDArray[np.uint16]
 
@@ -62,7 +63,7 @@ class WholeBatches:
         hop: int,
         batched: int | None = None,
         rows: tuple[int, ...] | None = None,
-        bytes_per_sample: int = BYTES_PER_SAMPLE,
+        channels: int,
     ) -> None:
         """
         Args:
@@ -73,7 +74,7 @@ class WholeBatches:
             hop: samples of a frame.
             batched: samples of the longest one that is worth a batch; None: of any.
             rows: that a batch may have, rising; None: as many as the device has memory for.
-            bytes_per_sample: of its memory, that a sample of a row takes.
+            channels: of the layers at the full rate, which decide what memory a row takes.
         """
         self._together, self._alone, self._device = together, alone, device
         self.longest, self._hop = longest, hop
@@ -81,7 +82,7 @@ class WholeBatches:
         self._widths = sorted(
             {max(frames_of(int(self._batched * one), hop), 1) * hop for one in SHARES}
         )
-        self._rows, self._bytes_per_sample = rows, bytes_per_sample
+        self._rows, self._channels = rows, channels
         self._batchers: dict[Work, Batcher] = {}
         self._lock = Lock()
         self.seen = self.repeated = 0
@@ -95,12 +96,19 @@ class WholeBatches:
         """
         results: dict[int, Coded] = {}
         short = [i for i, one in enumerate(recordings) if one.shape[1] <= self._batched]
-        if self._is_detour():
-            short = []
+        if short and not self._is_detour():
+            self._encode_together(short, recordings, results)
+        left = [i for i in range(len(recordings)) if i not in results]
+        self._encode_alone(left, recordings, results)
+        return [results[i] for i in range(len(recordings))]
+
+    def _encode_together(
+        self, wanted: Sequence[int], recordings: Sequence[Samples], results: dict[int, Coded]
+    ) -> None:
         batches = self._batcher(self._together, self._plan)
-        for places, (codes, finite, near) in batches.run([recordings[i] for i in short]):
+        for places, (codes, finite, near) in batches.run([recordings[i] for i in wanted]):
             check_finite(bool(finite[: len(places)].all()))
-            indices = [short[place] for place in places]
+            indices = [wanted[place] for place in places]
             for row, i in enumerate(indices):
                 frames = frames_of(recordings[i].shape[1], self._hop)
                 results[i] = codes[:, row, :frames].astype(np.uint16)
@@ -108,9 +116,6 @@ class WholeBatches:
             self._encode_alone(again, recordings, results)
             with self._lock:
                 self.seen, self.repeated = self.seen + len(indices), self.repeated + len(again)
-        left = [i for i in range(len(recordings)) if i not in results]
-        self._encode_alone(left, recordings, results)
-        return [results[i] for i in range(len(recordings))]
 
     def _encode_alone(
         self, wanted: Sequence[int], recordings: Sequence[Samples], results: dict[int, Coded]
@@ -142,7 +147,7 @@ class WholeBatches:
         if self._device.type == "cpu":
             return ROWS_ON_A_CPU
         free = torch.cuda.mem_get_info(self._device)[0]
-        return rows_that_fit(free, self._widths[-1], self._bytes_per_sample)
+        return rows_that_fit(free, self._widths[-1], TENSORS * 4 * self._channels)
 
     def _plan(self, recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:
         lengths = {i: one.shape[1] for i, one in enumerate(recordings)}
