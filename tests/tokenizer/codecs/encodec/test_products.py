@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.encodec.cpu import products
-from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, Panels
+from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, GO_ON, Panels
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 Floats = NDArray[np.float32]
@@ -63,6 +63,28 @@ def test_panels_of_any_width_give_the_same(
     monkeypatch.setattr(products, "WIDTHS", widths)
     Panels(right).multiply(left.reshape(-1), 30, found)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("how", "then"), [(END, ADD), (BEGIN, GO_ON), (ADD, ADD)])
+def test_a_sum_in_parts(how: int, then: int) -> None:
+    """The last shorter, and apart from each other as a signal's channels are."""
+    right, bias, lefts = floats(50, 64), floats(64), [floats(11, n) for n in (20, 20, 10)]
+    numbers, there = np.zeros(3 * 400, np.float32), floats(11, 64)
+    for part, left in enumerate(lefts):
+        for row, one in enumerate(left):
+            numbers[400 * part + 30 * row :][: len(one)] = one
+    none, expected, start = np.zeros(64, np.float32), there, 0
+    for left in lefts:
+        weights, start = right[start : start + left.shape[1]], start + left.shape[1]
+        if how == BEGIN:
+            expected = one_by_one(left, weights, bias if start == 20 else expected)
+        else:
+            total = one_by_one(left, weights, none)
+            expected = bias + total if how == END and start == 20 else expected + total
+    out = there.copy()
+    panels = Panels(torch.from_numpy(right), torch.from_numpy(bias), part=20)
+    panels.multiply(numbers, 30, out, how, then, apart=400)
+    assert (out == expected).mean() > 0.999 and not panels.is_one_sum
 
 
 def test_what_is_not_a_number_comes_through() -> None:

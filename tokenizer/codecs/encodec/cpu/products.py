@@ -62,8 +62,11 @@ fused: Any = _fused
 class Panels:
     """A product's right side, laid out in the order in which it is read."""
 
-    def __init__(self, matrix: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        """Of float32 `[count, columns]`, and a bias float32 `[columns]`.
+    def __init__(
+        self, matrix: torch.Tensor, bias: torch.Tensor | None = None, part: int | None = None
+    ) -> None:
+        """Of float32 `[count, columns]`, and a bias float32 `[columns]`; with `part`, so many terms
+        are a sum of their own.
 
         Raises:
             UnknownLayer: its columns do not fill vectors, or the processor has no fused
@@ -72,27 +75,48 @@ class Panels:
         self.count, self.columns = matrix.shape
         if self.columns % LANES or not self.count or not FUSES:
             raise UnknownLayer(f"a product of {self.columns} columns")
+        self._part = part or self.count
         self._width = next(width for width in WIDTHS if self.columns % width == 0)
-        panels = matrix.detach().reshape(self.count, -1, self._width).transpose(0, 1)
-        self._numbers: Floats = panels.contiguous().numpy().reshape(-1)
+        parts = [
+            one.reshape(len(one), -1, self._width).transpose(0, 1).reshape(-1)
+            for one in matrix.detach().split(self._part)
+        ]
+        self._numbers: Floats = torch.cat(parts).numpy()
         there = torch.zeros(self.columns) if bias is None else bias.detach()
         self._bias: Floats = there.contiguous().numpy()
 
-    def multiply(self, left: Floats, step: int, out: Floats, how: int = 0) -> None:
+    @property
+    def is_one_sum(self) -> bool:
+        return self._part >= self.count
+
+    def multiply(
+        self,
+        left: Floats,
+        step: int,
+        out: Floats,
+        how: int = 0,
+        then: int = ADD,
+        apart: int | None = None,
+    ) -> None:
         """
         Args:
-            left: float32 `[n]`: row `i` is the `count` numbers from `i * step` on.
+            left: float32 `[n]`: row `i` of part `k` is its terms from `i * step + k * apart` on.
             step: see there.
             out: float32 `[rows, columns]`, written.
             how: `ADD` or `GO_ON`, `END` or `BEGIN`, a sum of two, or 0.
+            then: likewise for the parts after the first.
+            apart: see `left`; by default parts follow each other.
 
         Raises:
             ValueError: `left` ends before the last row does.
         """
-        rows = len(out)
-        if rows and (rows - 1) * step + self.count > len(left):
+        rows, apart = len(out), self._part if apart is None else apart
+        last = (self.count - 1) // self._part
+        end = (rows - 1) * step + last * apart + self.count - last * self._part
+        if rows and end > len(left):
             raise ValueError(f"{len(left)} numbers are not {rows} rows {step} apart")
-        _multiply(left, step, self._numbers, self._bias, self._width, self.count, out, how)
+        shape = (self._width, self._part, self.count)
+        _multiply(left, step, apart, self._numbers, self._bias, shape, out, how, then)
 
 
 def _columns(vectors: int, heights: Sequence[int]) -> Any:
@@ -272,22 +296,27 @@ _few = _columns(1, (6, 2, 1))
 def _multiply(
     left: Floats,
     step: int,
+    apart: int,
     right: Floats,
     bias: Floats,
-    width: int,
-    count: int,
+    shape: tuple[int, int, int],
     out: Floats,
     how: int,
+    then: int,
 ) -> None:
     rows, columns = out.shape
     flat = out.reshape(-1)
-    for first in range(0, columns, width):
-        panel = first * count
-        if width == 64:
-            _four(left, step, right, panel, bias, count, flat, first, columns, rows, how)
-        elif width == 32:
-            _two(left, step, right, panel, bias, count, flat, first, columns, rows, how)
-        elif len(WIDTHS) > 1:
-            _one(left, step, right, panel, bias, count, flat, first, columns, rows, how)
-        else:
-            _few(left, step, right, panel, bias, count, flat, first, columns, rows, how)
+    width, part, total = shape
+    for begin in range(0, total, part):
+        ours, count = left[begin // part * apart :], min(part, total - begin)
+        for first in range(0, columns, width):
+            panel = begin * columns + first * count
+            if width == 64:
+                _four(ours, step, right, panel, bias, count, flat, first, columns, rows, how)
+            elif width == 32:
+                _two(ours, step, right, panel, bias, count, flat, first, columns, rows, how)
+            elif len(WIDTHS) > 1:
+                _one(ours, step, right, panel, bias, count, flat, first, columns, rows, how)
+            else:
+                _few(ours, step, right, panel, bias, count, flat, first, columns, rows, how)
+        how = then

@@ -32,6 +32,7 @@ from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.kernels import spread
 from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, GO_ON, LANES, Panels
 from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
+from tokenizer.codecs.encodec.cpu.tiles import Workspace
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
@@ -43,8 +44,9 @@ class Step(Protocol):
 
     channels: int
 
-    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
-        """float32 `[n, channels]`; with `shared` as several threads of torch's would."""
+    def __call__(self, x: torch.Tensor, shared: bool, space: Workspace) -> torch.Tensor:
+        """float32 `[n, channels]` to what is taken from `space`; with `shared` as several threads
+        of torch's would."""
 
 
 WIDEST = 256
@@ -88,6 +90,7 @@ class SameSums:
         self._layers, self._hop, self._threads = layers, hop, Threads()
         self._first = _steps_of(layers, ORDERS[0])
         self._proven = PerThreads(self._find)
+        self._spaces: list[Workspace] = []
 
     def __call__(self, windows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """float32 `[n, channels]` each to `[frames, out]` each."""
@@ -106,9 +109,15 @@ class SameSums:
 
     @torch.inference_mode()
     def _run(self, x: torch.Tensor, shared: bool, steps: Sequence[Step]) -> torch.Tensor:
+        space = self._spaces.pop() if self._spaces else Workspace()
         for step in steps:
-            x = step(x, shared)
-        return x
+            result = step(x, shared, space)
+            space.give_back(x)
+            x = result
+        result = x.clone()
+        space.give_back(x)
+        self._spaces.append(space)
+        return result
 
     @property
     def proven(self) -> bool:
@@ -174,31 +183,35 @@ class _Convolution:
         if self.channels % self._block or self.out % LANES:
             raise UnknownLayer(f"a convolution of {self.channels} channels to {self.out}")
         blocks = weight.reshape(self.out, -1, self._block, geometry.taps).permute(1, 3, 2, 0)
-        # The first sum has the bias.
-        self._products = [
-            Panels(one, conv.bias) for one in blocks.reshape(len(blocks), -1, self.out)
-        ]
+        matrix = blocks.reshape(-1, self.out)
+        self._product = Panels(matrix, conv.bias, self._block * geometry.taps)
 
-    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
-        geometry, length = self.geometry, x.shape[0]
-        frames = geometry.frames(length)
-        out = torch.empty(frames, self.out)
+    def __call__(self, x: torch.Tensor, shared: bool, space: Workspace) -> torch.Tensor:
+        frames = self.geometry.frames(x.shape[0])
+        out = space.take(frames, self.out)
         for start, stop in _tiles(frames, self._numbers):
-            self.tile(x, start, stop, out[start:stop])
+            self.tile(x, start, stop, out[start:stop], space)
         return out
 
-    def tile(self, x: torch.Tensor, start: int, stop: int, out: torch.Tensor) -> None:
+    def tile(
+        self, x: torch.Tensor, start: int, stop: int, out: torch.Tensor, space: Workspace
+    ) -> None:
         """Frames `start` to `stop`."""
         geometry, block = self.geometry, self._block
         rows = (stop - 1 - start) * geometry.stride + geometry.reach
         # An ELU of numbers that fill its vectors: it takes another exponential for what is left.
-        values = torch.empty(self.channels // block, rows + rows % 2, block)
+        blocks, wide = self.channels // block, rows + rows % 2
+        values = space.take(blocks * wide, block).view(blocks, wide, block)
         self._fill(values, x, start * geometry.stride - geometry.left, rows)
-        flat, target = values.view(len(values), -1).numpy(), out.numpy()
-        how = self._order.first
-        for numbers, product in zip(flat, self._products, strict=True):
-            product.multiply(numbers, geometry.stride * block, target, how)
-            how = self._order.then
+        self._product.multiply(
+            values.view(-1).numpy(),
+            geometry.stride * block,
+            out.numpy(),
+            self._order.first,
+            self._order.then,
+            wide * block,
+        )
+        space.give_back(values)
 
     def _fill(self, values: torch.Tensor, x: torch.Tensor, start: int, rows: int) -> None:
         """Rows from `start` on, or their ELU: what lies outside of the signal is padding."""
@@ -229,23 +242,20 @@ class _Product:
         if module.norm_type != "weight_norm":
             raise UnknownLayer(f"a product of the kind {module.norm_type}")
         weight = conv.weight.detach()[:, :, 0].t()
-        self._parts = [Panels(part, conv.bias) for part in weight.split(WIDEST)]
-        self._shared = self._parts
-        if order.widest < min(WIDEST, len(weight)):
-            self._shared = [Panels(part, conv.bias) for part in weight.split(order.widest)]
+        self._alone = self._shared = Panels(weight, conv.bias, WIDEST)
+        if order.widest < WIDEST:
+            self._shared = Panels(weight, conv.bias, order.widest)
 
     def __call__(self, x: torch.Tensor, shared: bool, out: torch.Tensor, adds: bool) -> None:
         """Of float32 `[n, channels]`, into `out` or added to it."""
-        parts = self._shared if shared else self._parts
-        apart = adds and len(parts) > 1  # their sum has to be known before it is added
-        numbers, target = x.reshape(-1).numpy(), (torch.empty_like(out) if apart else out).numpy()
-        how = (BEGIN if shared else END) + (ADD if adds and not apart else 0)
-        start = 0
-        for part in parts:
-            part.multiply(numbers[start:], x.shape[1], target, how)
-            start, how = start + part.count, ADD
-        if apart:
-            out += torch.from_numpy(target)
+        product = self._shared if shared else self._alone
+        if adds and not product.is_one_sum:  # all of it has to be known before it is added
+            result = torch.empty_like(out)
+            self(x, shared, result, adds=False)
+            out += result
+            return
+        how = (BEGIN if shared else END) + (ADD if adds else 0)
+        product.multiply(x.reshape(-1).numpy(), x.shape[1], out.numpy(), how)
 
 
 class _Residual:
@@ -265,17 +275,21 @@ class _Residual:
         identity = isinstance(block.shortcut, torch.nn.Identity)
         self._shortcut = None if identity else _Product(block.shortcut, order)
 
-    def __call__(self, x: torch.Tensor, shared: bool) -> torch.Tensor:
-        out = torch.empty_like(x) if self._shortcut else x.clone()
+    def __call__(self, x: torch.Tensor, shared: bool, space: Workspace) -> torch.Tensor:
+        out = space.take(len(x), self.channels)
+        if self._shortcut is None:
+            out.copy_(x)
         for start, stop in _tiles(len(x), self.channels):
             count, target = stop - start, out[start:stop]
             # As many rows as fill an ELU's vectors, whatever a row has.
-            hidden = torch.zeros(count + -count % 32, self._first.out)
-            self._first.tile(x, start, stop, hidden[:count])
+            hidden = space.take(count + -count % 32, self._first.out)
+            hidden[count:] = 0.0
+            self._first.tile(x, start, stop, hidden[:count], space)
             functional.elu_(hidden)
             if self._shortcut is not None:
                 self._shortcut(x[start:stop], shared, target, adds=False)
             self._second(hidden[:count], shared, target, adds=True)
+            space.give_back(hidden)
         return out
 
 

@@ -165,6 +165,8 @@ class _Run:
         )
         """of each layer, as it is now"""
         self._joint = _Joint([], self._cells)
+        rows = BLOCK * x.shape[1]
+        self._gates = [np.empty((rows, 4 * self._size), np.float32) for _ in layers]
 
     def __call__(self) -> Floats:
         """The last layer's outputs, float32 `[steps, rows, size]`, where a row has steps."""
@@ -193,7 +195,7 @@ class _Run:
         stop = min(start + BLOCK, self._steps)
         rows = self._there[start] if start < stop else 0
         block = np.ascontiguousarray(self._values[start:stop, :rows])
-        gates = np.empty((len(block) * rows, 4 * self._size), np.float32)
+        gates = self._gates[i][: len(block) * rows]
         self._layers[i].enter.multiply(block.reshape(-1), self._size, gates)
         return gates.reshape(len(block), rows, 4 * self._size)
 
