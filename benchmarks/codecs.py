@@ -37,9 +37,8 @@ from tokenizer.codecs.encodec.seeded import synthetic_audio, write_seeded
 from tokenizer.codecs.mimi.seeded import write_seeded_mimi
 from tokenizer.errors import RecordingError
 
-CLIPS = 6
-"""recordings of a length up to `SHORT`; one of a longer"""
 SHORT = 60.0
+"""seconds; of a longer length there is one recording"""
 EDGE_SECONDS = 1
 """of a part's end, whose codes are not those of the longer recording"""
 Oracle = Callable[[NDArray[np.float32]], NDArray[np.int64]]
@@ -120,6 +119,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--family", required=True, choices=FAMILIES)
     parser.add_argument("--seconds", type=float, action="append", help="10 and 600 by default")
+    parser.add_argument(
+        "--clips", type=int, default=6, help="recordings of a short length (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of short recordings; of others one")
     parser.add_argument("--audio", help="a folder of recordings, joined, instead of synthetic ones")
     parser.add_argument(
@@ -137,7 +139,8 @@ def main() -> int:
         heading(options, codec)
         for seconds in options.seconds or (10.0, 600.0):
             rounds = options.rounds if seconds <= SHORT else 1
-            waveforms = recordings(codec, seconds, options.audio)
+            clips = options.clips if seconds <= SHORT else 1
+            waveforms = recordings(codec, seconds, clips, options.audio)
             compare(codec, oracle, waveforms, rounds, int(options.whole * codec.sample_rate))
     return 0
 
@@ -159,9 +162,9 @@ def heading(options: argparse.Namespace, codec: Codec) -> None:
     print("| codes compared | different |\n|---|---|---|---|---|---|---|---|", flush=True)
 
 
-def recordings(codec: Codec, seconds: float, folder: str | None) -> list[Waveform]:
+def recordings(codec: Codec, seconds: float, count: int, folder: str | None) -> list[Waveform]:
     """Of that length each, and of a number that is no whole frame."""
-    count, rate = CLIPS if seconds <= SHORT else 1, codec.sample_rate
+    rate = codec.sample_rate
     length = int(seconds * rate) + 17
     if folder is None:
         torch.manual_seed(7)
