@@ -79,7 +79,7 @@ class Panels:
         self._width = next(width for width in WIDTHS if self.columns % width == 0)
         parts = [
             one.reshape(len(one), -1, self._width).transpose(0, 1).reshape(-1)
-            for one in matrix.detach().split(self._part)
+            for one in torch.split(matrix.detach(), self._part)
         ]
         self._numbers: Floats = torch.cat(parts).numpy()
         there = torch.zeros(self.columns) if bias is None else bias.detach()
