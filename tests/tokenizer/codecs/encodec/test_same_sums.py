@@ -25,8 +25,13 @@ from tokenizer.codecs.encodec.streams.stack import parts_of
 from tokenizer.codecs.encodec.streams.tiled import TiledPieces
 from tokenizer.codecs.pieces import Piece
 
-CHANGES = {"num_filters": 32, "hidden_size": 16, "upsampling_ratios": [4, 2, 2]}
-HOP, KBPS = 16, {"24khz": 24.0, "32khz": 88.0}
+CHANGES = {
+    "num_filters": 32,
+    "hidden_size": 16,
+    "upsampling_ratios": [4, 2, 2],
+    "codebook_size": 256,
+}
+HOP, KBPS = 16, {"24khz": 24.0, "32khz": 64.0}
 Samples = NDArray[np.float32]
 
 
@@ -101,7 +106,7 @@ from tokenizer.codecs.encodec.cpu.same_sums import ORDERS, SameSums
 from tokenizer.codecs.encodec.streams.same_lstm import SameLstm
 from tokenizer.codecs.encodec.streams.stack import parts_of
 torch.manual_seed(0)
-model = EncodecModel(EncodecConfig(upsampling_ratios=[2, 2, 2, 2])).eval()
+model = EncodecModel(EncodecConfig(upsampling_ratios=[4, 2, 2])).eval()
 before, lstm, after = parts_of(model.encoder)
 for threads in (1, 2):
     torch.set_num_threads(threads)
