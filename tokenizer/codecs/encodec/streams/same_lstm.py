@@ -201,6 +201,8 @@ class _Run:
 
     def _step(self, times: Sequence[int], gates: Sequence[Floats]) -> None:
         counts = [self._there[time] if time < self._steps else 0 for time in times]
+        if not any(counts):
+            return
         if counts != self._joint.counts:
             self._joint.end()
             self._joint = _Joint(counts, self._cells)
