@@ -17,12 +17,12 @@ from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row, ShardStats, counted, make_footer
 from pipelines.output.manifest.commits import CommitRecord
 from pipelines.output.manifest.names import COMMITS, CONFIG, DATA, hash_file
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import LocalStorage
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.mulaw import describe_mulaw
+from tokenizer.sealing import seal, unseal
 from tokenizer.types import Codes
 
 VERSION = "benchmark"

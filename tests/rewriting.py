@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.names import hash_file
-from pipelines.output.manifest.sealing import seal, unseal
+from tokenizer.sealing import seal, unseal
 from tokenizer.types import Codes
 
 

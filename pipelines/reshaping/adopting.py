@@ -24,7 +24,6 @@ from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import CommitRecord, Manifest, pack_counts
 from pipelines.output.manifest.names import CONFIG, DATA, hash_stored, record_name, staged_plan_name
 from pipelines.output.manifest.records import Totals
-from pipelines.output.manifest.sealing import seal
 from pipelines.output.plan import Plan, shard_names, write_plan
 from pipelines.output.plans.distinct import DistinctIds
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
@@ -37,6 +36,7 @@ from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import describe_codec
 from tokenizer.codecs.base import CodecSpec, split
 from tokenizer.errors import OutputError, ShapeError, ShardError, UsageError
+from tokenizer.sealing import seal
 from tokenizer.types import Recording
 
 ADOPTED = "(adopted)"

@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tokenizer.errors import OutputError
-from tokenizer.sealed import sealed, unsealed
+from tokenizer.sealing import seal, unseal
 from tokenizer.training.presets import TrainConfig
 
 CONFIG, STATE, CHECKPOINT = "config.json", "state.safetensors", "checkpoint"
@@ -55,7 +55,7 @@ def read_config(run_dir: Path) -> TrainConfig | None:
         OutputError: it cannot be read.
     """
     try:
-        return TrainConfig.from_dict(unsealed((run_dir / CONFIG).read_bytes()))
+        return TrainConfig.from_dict(unseal((run_dir / CONFIG).read_bytes(), required=False))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -71,7 +71,7 @@ def write_config(run_dir: Path, config: TrainConfig) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         temporary = run_dir / (CONFIG + ".tmp")
-        temporary.write_bytes(sealed(config.to_dict()))
+        temporary.write_bytes(seal(config.to_dict()))
         _publish(temporary, run_dir / CONFIG)
     except OSError as error:
         raise OutputError(f"run {run_dir} cannot be written: {error.strerror}") from error

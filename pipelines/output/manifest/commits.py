@@ -33,7 +33,7 @@ again too, once a run; its record gives way to the new one only if that is bette
     OUT/manifest/precision.json   with --precision fast: how a sample of the codes compares with
                                   exact ones
 
-Every JSON file ends with its own checksum (`pipelines.output.manifest.sealing`), and config.json
+Every JSON file ends with its own checksum (`tokenizer.sealing`), and config.json
 has that of the plan. Every reader compares them. A folder from before there were checksums is
 refused in one line.
 """
@@ -70,11 +70,11 @@ from pipelines.output.manifest.records import (
     pack_counts,
     unpack_counts,
 )
-from pipelines.output.manifest.sealing import seal
 from pipelines.output.plan import Plan
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ManifestError, OutputError, ShardError
+from tokenizer.sealing import seal
 
 __all__ = ["CommitRecord", "Failure", "Manifest", "pack_counts", "unpack_counts"]
 

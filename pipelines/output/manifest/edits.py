@@ -21,10 +21,10 @@ from typing import Any
 
 from pipelines.output.manifest.names import MANIFEST, record_name
 from pipelines.output.manifest.records import CommitRecord
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import Storage
 from pipelines.system.words import many
 from tokenizer.errors import ManifestError, ShardError
+from tokenizer.sealing import seal, unseal
 
 EDITS = f"{MANIFEST}/edits"
 _BEGUN = re.compile(r"(\d{5})\.json")

@@ -25,11 +25,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.output.manifest.names import plan_name
-from pipelines.output.manifest.sealing import seal
 from pipelines.output.plan import Plan, shard_names
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.cuts import CUT_FROM
 from tokenizer.errors import ManifestError
+from tokenizer.sealing import seal
 
 _FILE, _NUMBER = re.compile(r"\d{5}\.json"), re.compile(r"\d{5}")
 FIRST, APPEND, RETRY = "first", "append", "retry"

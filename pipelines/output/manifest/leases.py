@@ -22,9 +22,9 @@ from threading import Event, Thread
 from types import TracebackType
 
 from pipelines.output.manifest.names import MANIFEST, run_of
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import Storage
 from tokenizer.errors import OutputError
+from tokenizer.sealing import seal, unseal
 
 RUNS = "manifest/runs"
 BEAT_SECONDS = 20.0

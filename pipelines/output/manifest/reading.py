@@ -29,13 +29,13 @@ from pipelines.output.manifest.names import (
     staged_plan_name,
 )
 from pipelines.output.manifest.records import CommitRecord
-from pipelines.output.manifest.sealing import unseal
 from pipelines.output.plan import Plan
 from pipelines.output.plans.together import Part, Plans
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ManifestError, OutputError, ShardError
+from tokenizer.sealing import unseal
 
 LOOK_SECONDS = 1.0
 """for which it is taken as known whether an edit is being carried out"""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.manifest.spread import is_figures
 from tokenizer.errors import FailureKind, ShardError
+from tokenizer.sealing import seal, unseal
 
 _MANY = 1 << 14
 """counts that are packed more tightly"""

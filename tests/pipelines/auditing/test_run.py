@@ -38,13 +38,13 @@ from pipelines.output.formats.schema import Row
 from pipelines.output.inspect import inspect
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import hash_file
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
 from tokenizer import UsageError, read_audio
 from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.mulaw import MuLawCodec
 from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.sealing import seal, unseal
 from tokenizer.types import Codes
 
 QUIET = AuditOptions(all=True, quiet=True)

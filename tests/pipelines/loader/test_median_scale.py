@@ -12,11 +12,11 @@ from stored_rows import stored_rows
 from pipelines.loader.dataset import CodesDataset
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.verify import verify
 from pipelines.reshaping.commands import filter_codes
 from pipelines.run import tokenize_corpus
 from tokenizer import load_codec
+from tokenizer.sealing import seal, unseal
 
 
 @pytest.mark.parametrize("format", ["parquet", "webdataset"])

@@ -14,10 +14,10 @@ from pipelines.output.config import (
     TokenizeConfig,
     with_device,
 )
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError
+from tokenizer.sealing import seal, unseal
 
 SPEC = CodecSpec("c", None, "abc", 6.0, 4, 1024, 48000, 2, 320, 48000, 47520, True)
 CONFIG = TokenizeConfig(source="/music", split="train")

@@ -19,11 +19,11 @@ from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
 from pipelines.output.manifest.commits import CommitRecord, pack_counts
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.verify import _unfinished, verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, ShardError
 from tokenizer.errors import UsageError
+from tokenizer.sealing import seal, unseal
 
 HERE = RunOptions(workers=0, quiet=True)
 

@@ -38,7 +38,6 @@ from pipelines.output.manifest.names import (
     hash_stored,
     staged_name,
 )
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.manifest.strangers import strangers
 from pipelines.output.plan import make_plan
 from pipelines.output.storage import LocalStorage, Storage, open_storage
@@ -46,6 +45,7 @@ from pipelines.output.stored_run import StoredRun
 from tokenizer import OutputError, ShardError
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ManifestError
+from tokenizer.sealing import seal, unseal
 from tokenizer.types import Recording
 
 PARQUET = shard_format("parquet")

@@ -35,12 +35,12 @@ from codecshards import (
 )
 from pipelines.cli.main import main
 from pipelines.output.inspect import inspect
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.verify import verify
 from pipelines.reshaping import copying
 from tokenizer import OutputError, ShardError, UsageError
 from tokenizer.codecs.mulaw import describe_mulaw
 from tokenizer.errors import ManifestError
+from tokenizer.sealing import seal, unseal
 
 ROOT = Path(__file__).resolve().parents[3]
 

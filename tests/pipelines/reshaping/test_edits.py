@@ -28,11 +28,11 @@ from codecshards import (
 )
 from pipelines.cli.main import main
 from pipelines.output.inspect import inspect
-from pipelines.output.manifest.sealing import seal, unseal
 from pipelines.output.rows import Rows
 from pipelines.output.storage import LocalStorage
 from pipelines.output.verify import verify
 from tokenizer import ShardError, UsageError
+from tokenizer.sealing import seal, unseal
 
 GONE = ["003.wav", "010.wav", "bad.wav"]
 

@@ -15,13 +15,13 @@ from pipelines import run
 from pipelines.cli.main import main
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect, render
-from pipelines.output.manifest.sealing import unseal
 from pipelines.run import tokenize_corpus
 from pipelines.tokenizing.jobs import CodecSettings
 from tokenizer import Codec, OutputError, UsageError
 from tokenizer.codecs import describe_codec
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.seeded import write_seeded
+from tokenizer.sealing import unseal
 
 HERE = RunOptions(workers=0, quiet=True)
 

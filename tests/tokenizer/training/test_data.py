@@ -252,13 +252,15 @@ def test_speech_is_left_out_without_the_program(
 def test_a_damaged_index_is_one_line(
     pack_folder: Path, tmp_path: Path, old: bool, name: str, other: str
 ) -> None:
-    index = json.loads((pack_folder / INDEX).read_text())
+    text = (pack_folder / INDEX).read_text()
     if old:
+        index = json.loads(text)
         del index["checksum"]
+        text = json.dumps(index)
     (tmp_path / AUDIO).symlink_to(pack_folder / AUDIO)
-    (tmp_path / INDEX).write_text(json.dumps(index))
+    (tmp_path / INDEX).write_text(text)
     assert len(Pack(tmp_path).recordings) == 8
-    (tmp_path / INDEX).write_text(json.dumps(index).replace(name, other, 1))
+    (tmp_path / INDEX).write_text(text.replace(name, other, 1))
     with pytest.raises(SourceError, match=f"its {INDEX} cannot be read") as caught:
         Pack(tmp_path)
     assert "\n" not in str(caught.value)

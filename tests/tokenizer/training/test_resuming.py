@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from killing import killed_at
 from safetensors.torch import load_file
 from test_runs import SITTING, same_run
 
@@ -63,35 +62,7 @@ def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Killer:
-    """Ends its own process before its nth step or change of a file."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def before(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        def killing(*given: Any, **more: Any) -> Any:
-            self.left -= 1
-            if not self.left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return work(*given, **more)
-
-        return killing
-
-
-def killed_at(moment: int, work: Callable[[], Any]) -> bool:
-    """Whether a process that is killed at its nth moment did not come to its end."""
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        try:
-            killer = Killer(moment)
-            for owner, name in ((Trainer, "step"), (checkpoints, "save_file"), (Path, "replace")):
-                setattr(owner, name, killer.before(getattr(owner, name)))
-            work()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+MOMENTS = [(Trainer, "step"), (checkpoints, "save_file"), (Path, "replace")]
 
 
 def test_fine_tuning_that_is_killed_again_and_again_ends_as_if_it_was_not(
@@ -101,7 +72,7 @@ def test_fine_tuning_that_is_killed_again_and_again_ends_as_if_it_was_not(
     it and its checkpoint, and between a checkpoint's two renames."""
     folder, reached = tmp_path / "run", []
     for moment in (1, 3, 7, 8, 8, 8, 3):
-        assert killed_at(moment, lambda: run(folder))
+        assert killed_at(moment, lambda: run(folder), MOMENTS)
         state = read_state(folder)
         reached.append(state.step if state is not None else 0)
     assert reached == [0, 0, 0, 2, 2, 4, 4]

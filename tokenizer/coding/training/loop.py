@@ -29,7 +29,7 @@ from tokenizer.coding.transformer.network import Network
 from tokenizer.coding.transformer.predictor import TransformerPredictor
 from tokenizer.coding.transformer.quantize import quantized
 from tokenizer.errors import OutputError, UsageError
-from tokenizer.sealed import sealed, unsealed
+from tokenizer.sealing import seal, unseal
 from tokenizer.training.checkpoints import (
     CONFIG,
     TrainState,
@@ -108,7 +108,7 @@ def settle(config: CoderConfig, run_dir: Path) -> None:
     path = run_dir / CONFIG
     try:
         if path.exists():
-            stored = CoderConfig.from_dict(unsealed(path.read_bytes()))
+            stored = CoderConfig.from_dict(unseal(path.read_bytes(), required=False))
             found = stored.differences(config)
             if found:
                 raise OutputError(
@@ -116,7 +116,7 @@ def settle(config: CoderConfig, run_dir: Path) -> None:
                     "another folder"
                 )
         run_dir.mkdir(parents=True, exist_ok=True)
-        _replace(path, sealed(config.to_dict()))
+        _replace(path, seal(config.to_dict()))
     except (OSError, ValueError) as error:
         raise OutputError(f"run {run_dir}: its {CONFIG} cannot be used: {error}") from error
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.errors import OutputError, RecordingError, ShapeError, SourceError
-from tokenizer.sealed import sealed, unsealed
+from tokenizer.sealing import seal, unseal
 
 AUDIO, INDEX = "audio.i16", "index.json"
 VERSION = 1
@@ -194,7 +194,7 @@ class PackWriter:
         }
         temporary = self.folder / (INDEX + ".tmp")
         with temporary.open("wb") as file:
-            file.write(sealed(index))
+            file.write(seal(index))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.folder / INDEX)
@@ -202,7 +202,7 @@ class PackWriter:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        index = unsealed((folder / INDEX).read_bytes())
+        index = unseal((folder / INDEX).read_bytes(), required=False)
         version = index["version"]
         index.setdefault("made_from", {})
     except FileNotFoundError as error:

@@ -244,8 +244,8 @@
     }
     const hours = Object.entries(corpus.source_hours);
     if (hours.length) {
-      const all = hours.map(([rate, value]) => ({label: rate, value, tip: `${rate} Hz: ${short(value)} h`}));
-      add("hours", "hours by source rate", Plots.bars("hours by source rate", all, {across: "Hz", up: "hours"}));
+      const all = hours.map(([rate, value]) => ({label: rate / 1000, value, tip: `${rate} Hz: ${short(value)} h`}));
+      add("hours", "hours by source rate", Plots.bars("hours by source rate", all, {across: "kHz", up: "hours"}));
     }
   }
 

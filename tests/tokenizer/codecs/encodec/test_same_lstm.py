@@ -14,14 +14,6 @@ from tokenizer.codecs.encodec.streams.same_lstm import SameLstm
 from tokenizer.codecs.encodec.streams.trace import Trace
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield int(request.param)
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def inference() -> Iterator[None]:
     """Torch takes other kernels where it might be asked for gradients."""

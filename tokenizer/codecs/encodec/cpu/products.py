@@ -11,7 +11,7 @@ The blocks are written in LLVM's own vectors: numba has none, and would not keep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding
 import torch
@@ -142,11 +142,12 @@ def _columns(vectors: int, heights: Sequence[int]) -> Any:
         takes = (left, place, right, place, bias, place, out, place, place, place, place)
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            given = list(values)
-            for i in (0, 2, 4, 6):
-                array = context.make_array(signature.args[i])(context, builder, values[i])
-                given[i] = array.data
-            _write_rows(builder, vectors, heights, *given)
+            given = _Given(*values)
+            arrays = dict(zip(_Given._fields, signature.args, strict=True))
+            for name in ("left", "right", "bias", "out"):
+                array = context.make_array(arrays[name])(context, builder, getattr(given, name))
+                given = given._replace(**{name: array.data})
+            _write_rows(builder, vectors, heights, given)
             return context.get_dummy_value()
 
         return types.void(*takes), generate
@@ -154,40 +155,41 @@ def _columns(vectors: int, heights: Sequence[int]) -> Any:
     return run
 
 
-def _write_rows(
-    builder: Any,
-    vectors: int,
-    heights: Sequence[int],
-    left: Any,
-    step: Any,
-    right: Any,
-    right_at: Any,
-    bias: Any,
-    count: Any,
-    out: Any,
-    out_at: Any,
-    out_step: Any,
-    rows: Any,
-    how: Any,
-) -> None:
+class _Given(NamedTuple):
+    """What the function takes, as LLVM's values; arrays by the place of their first number."""
+
+    left: Any
+    step: Any
+    right: Any
+    right_at: Any
+    bias: Any
+    count: Any
+    out: Any
+    out_at: Any
+    out_step: Any
+    rows: Any
+    how: Any
+
+
+def _write_rows(builder: Any, vectors: int, heights: Sequence[int], given: _Given) -> None:
     """A loop for each height."""
-    place = count.type
+    place = given.count.type
     row = _code.alloca_once_value(builder, place(0))
     for height in heights:
-        block = _Block(builder, height, vectors, count, how)
+        block = _Block(builder, height, vectors, given.count, given.how)
         test, body, after = (builder.append_basic_block(name) for name in ("test", "body", "after"))
         builder.branch(test)
         builder.position_at_end(test)
         done = builder.load(row)
-        fits = builder.icmp_signed("<=", builder.add(done, place(height)), rows)
+        fits = builder.icmp_signed("<=", builder.add(done, place(height)), given.rows)
         builder.cbranch(fits, body, after)
         builder.position_at_end(body)
-        target = builder.add(out_at, builder.mul(done, out_step))
+        target = builder.add(given.out_at, builder.mul(done, given.out_step))
         block.write(
-            (builder.gep(left, [builder.mul(done, step)]), step),
-            builder.gep(right, [right_at]),
-            builder.gep(bias, [out_at]),
-            (builder.gep(out, [target]), out_step),
+            (builder.gep(given.left, [builder.mul(done, given.step)]), given.step),
+            builder.gep(given.right, [given.right_at]),
+            builder.gep(given.bias, [given.out_at]),
+            (builder.gep(given.out, [target]), given.out_step),
         )
         builder.store(builder.add(done, place(height)), row)
         builder.branch(test)

@@ -1,5 +1,5 @@
-"""A SEANet encoder's convolutions on a CPU with transformers' results bit for bit, in the time of
-tiles.
+"""The convolutions of a SEANet encoder, EnCodec's or Mimi's, on a CPU with transformers' results
+bit for bit, in the time of tiles.
 
 A float32 sum depends on its order, so the order is oneDNN's, which torch leaves convolutions to.
 With AVX-512 it is
@@ -36,6 +36,9 @@ from tokenizer.codecs.encodec.cpu.tiles import Workspace
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
+CONVOLUTIONS = ("EncodecConv1d", "MimiConv1d")
+RESIDUALS = ("EncodecResnetBlock", "MimiResnetBlock")
+"""transformers' classes, which differ in nothing but their names"""
 Run = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
@@ -78,8 +81,8 @@ ORDERS = (Order(16, END, ADD, 256), Order(8, BEGIN, GO_ON, 128))
 
 
 class SameSums:
-    """Runs the layers of transformers' `EncodecEncoder` before or after its LSTM, whose weights it
-    takes. Windows go to torch's threads."""
+    """Runs the layers of transformers' `EncodecEncoder` before or after its LSTM, or of its
+    `MimiEncoder`, whose weights it takes. Windows go to torch's threads."""
 
     def __init__(self, layers: Sequence[Any], hop: int) -> None:
         """`hop` rows become a frame.
@@ -155,7 +158,7 @@ def _steps_of(layers: Sequence[Any], order: Order) -> list[Step]:
         if type(layer).__name__ == "ELU":
             elu = _plain_elu(layer)
             continue
-        if type(layer).__name__ == "EncodecResnetBlock":
+        if type(layer).__name__ in RESIDUALS:
             steps.append(_Residual(layer, order))
         else:
             steps.append(_Convolution(layer, elu, order))
@@ -166,13 +169,10 @@ def _steps_of(layers: Sequence[Any], order: Order) -> list[Step]:
 
 
 class _Convolution:
-    """transformers' `EncodecConv1d` of time-major signals, or of their ELU."""
+    """One of `CONVOLUTIONS`, of time-major signals or of their ELU."""
 
     def __init__(self, module: Any, elu: bool, order: Order) -> None:
-        if type(module).__name__ != "EncodecConv1d" or module.norm_type != "weight_norm":
-            raise UnknownLayer(f"a layer of the kind {type(module).__name__}")
-        geometry = ConvolutionGeometry.of(module)
-        conv = module.conv
+        geometry, conv = _convolution(module)
         self.channels, self._elu, self.geometry = int(conv.in_channels), elu, geometry
         if conv.groups != 1 or geometry.dilation != 1 or conv.bias is None:
             raise UnknownLayer("a convolution with groups, dilation or no bias")
@@ -233,14 +233,12 @@ class _Convolution:
 
 
 class _Product:
-    """An `EncodecConv1d` of one tap."""
+    """One of `CONVOLUTIONS`, of one tap."""
 
     def __init__(self, module: Any, order: Order) -> None:
-        geometry, conv = ConvolutionGeometry.of(module), module.conv
+        geometry, conv = _convolution(module)
         if (geometry.taps, geometry.stride, conv.groups) != (1, 1, 1) or conv.bias is None:
             raise UnknownLayer("a convolution of several taps at a residual block's end")
-        if module.norm_type != "weight_norm":
-            raise UnknownLayer(f"a product of the kind {module.norm_type}")
         weight = conv.weight.detach()[:, :, 0].t()
         self._alone = self._shared = Panels(weight, conv.bias, WIDEST)
         if order.widest < WIDEST:
@@ -259,13 +257,12 @@ class _Product:
 
 
 class _Residual:
-    """transformers' `EncodecResnetBlock`, tile by tile: nothing of it but its result leaves the
+    """One of `RESIDUALS`, tile by tile: nothing of it but its result leaves the
     cache."""
 
     def __init__(self, block: Any, order: Order) -> None:
-        kinds = [type(layer).__name__ for layer in block.block]
-        if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
-            raise UnknownLayer(f"a residual block of {kinds}")
+        if len(block.block) != 4:
+            raise UnknownLayer(f"a residual block of {len(block.block)} layers")
         _plain_elu(block.block[2])
         self._first = _Convolution(block.block[1], _plain_elu(block.block[0]), order)
         if self._first.geometry.stride != 1:
@@ -291,6 +288,16 @@ class _Residual:
             self._second(hidden[:count], shared, target, adds=True)
             space.give_back(hidden)
         return out
+
+
+def _convolution(module: Any) -> tuple[ConvolutionGeometry, Any]:
+    """Its geometry, and torch's own."""
+    norm = getattr(module, "norm_type", "weight_norm")  # Mimi's have none
+    if type(module).__name__ not in CONVOLUTIONS or norm != "weight_norm":
+        raise UnknownLayer(f"a layer of the kind {type(module).__name__}")
+    if module.pad_mode not in ("constant", "reflect"):
+        raise UnknownLayer(f"a convolution that pads by {module.pad_mode}")
+    return ConvolutionGeometry.of(module), module.conv
 
 
 def _plain_elu(layer: Any) -> bool:

@@ -2,8 +2,8 @@
 before it.
 
 A flipped byte, a cut, an edit by hand and a file that was only half written all end in the same
-answer. There is no way to take a sealed file for one from before there were seals: without a seal
-that fits, a file is refused.
+answer. Where a seal is required, a file is refused without one that fits; where files from before
+there were seals are to be read too, one that has none at all is taken as it is.
 """
 
 from __future__ import annotations
@@ -26,19 +26,26 @@ def seal(values: Mapping[str, Any], *, sort_keys: bool = False) -> bytes:
     return body + f',\n "checksum": "{_digest(body)}"\n}}\n'.encode()
 
 
-def unseal(content: bytes) -> dict[str, Any]:
-    """The inverse of `seal`.
+def unseal(content: bytes, *, required: bool = True) -> dict[str, Any]:
+    """The inverse of `seal`; without `required` also of an object that has no checksum.
 
     Raises:
         ValueError: the content is not, byte for byte, what `seal` made.
     """
     found = _SEAL.search(content)
     if found is None:
-        raise ValueError("it does not end with its checksum")
+        values = {} if required else _object(content)
+        if required or "checksum" in values:
+            raise ValueError("it does not end with its checksum")
+        return values
     body = content[: found.start()]
     if _digest(body) != found.group(1).decode():
         raise ValueError("its checksum does not match")
-    values = json.loads(body + _END)
+    return _object(body + _END)
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    values = json.loads(content)
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     return values
