@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,25 @@ from tokenizer import RecordingError, read_audio
 from tokenizer.audio.containers.ogg import checksum
 
 RATE = 48_000
+
+
+class Files(Mapping[str, bytes]):
+    """Contents by name, each made when it is first asked for: every process of a test run imports
+    every test, and runs few of them."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], bytes]]) -> None:
+        self._makers, self._made = makers, dict[str, bytes]()
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def noise(seconds: float, channels: int = 2, rate: int = RATE, seed: int = 0) -> np.ndarray:

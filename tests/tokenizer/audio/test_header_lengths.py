@@ -5,43 +5,50 @@ from __future__ import annotations
 import io
 import random
 import struct
+from collections import ChainMap
 
 import av
 import pytest
 
-from tests.audio_files import by_ffmpeg, by_soundfile, noise, pages, spoiled, wav
+from tests.audio_files import Files, by_ffmpeg, by_soundfile, noise, pages, spoiled, wav
 from tokenizer.audio.containers.glance import Glance
 from tokenizer.audio.containers.lengths import length_of
 
 SOUND = noise(1.37)
-MADE = {
-    "wav": wav(SOUND),
-    "wav, streamed": wav(SOUND, 0xFFFFFFFF),
-    "rf64": by_soundfile(SOUND, "RF64", "PCM_16"),
-    "w64": by_soundfile(SOUND, "W64", "PCM_24"),
-    "aiff": by_soundfile(SOUND, "AIFF", "PCM_16"),
-    "au": by_soundfile(SOUND, "AU", "PCM_16"),
-    "caf": by_soundfile(SOUND, "CAF", "PCM_16"),
-    "flac": by_soundfile(SOUND, "FLAC", "PCM_16"),
-    "vorbis": by_soundfile(SOUND, "OGG", "VORBIS"),
-    "opus": by_ffmpeg("ogg", ("libopus", SOUND)),
-    "flac in ogg": by_ffmpeg("ogg", ("flac", SOUND)),
-    "mp3": by_ffmpeg("mp3", ("libmp3lame", SOUND)),
-    "wavpack": by_ffmpeg("wv", ("wavpack", SOUND)),
-    "tta": by_ffmpeg("tta", ("tta", SOUND)),
-}
-NEAR = {
-    "mp3 without counts": by_ffmpeg("mp3", ("libmp3lame", SOUND), options={"write_xing": "0"}),
-    "adts": by_ffmpeg("adts", ("aac", SOUND)),
-    "ac3": by_ffmpeg("ac3", ("ac3", SOUND)),
-    "m4a": by_ffmpeg("ipod", ("aac", SOUND)),
-    "mov": by_ffmpeg("mov", ("pcm_s16le", SOUND)),
-    "mka": by_ffmpeg("matroska", ("flac", SOUND)),
-    "webm, with a picture": by_ffmpeg("webm", ("libopus", SOUND), video_seconds=1.2),
-    "wma": by_ffmpeg("asf", ("wmav2", SOUND)),
-    "avi": by_ffmpeg("avi", ("mp3", SOUND), video_seconds=1.2),
-    "adpcm": by_ffmpeg("wav", ("adpcm_ms", SOUND)),
-}
+MADE = Files(
+    {
+        "wav": lambda: wav(SOUND),
+        "wav, streamed": lambda: wav(SOUND, 0xFFFFFFFF),
+        "rf64": lambda: by_soundfile(SOUND, "RF64", "PCM_16"),
+        "w64": lambda: by_soundfile(SOUND, "W64", "PCM_24"),
+        "aiff": lambda: by_soundfile(SOUND, "AIFF", "PCM_16"),
+        "au": lambda: by_soundfile(SOUND, "AU", "PCM_16"),
+        "caf": lambda: by_soundfile(SOUND, "CAF", "PCM_16"),
+        "flac": lambda: by_soundfile(SOUND, "FLAC", "PCM_16"),
+        "vorbis": lambda: by_soundfile(SOUND, "OGG", "VORBIS"),
+        "opus": lambda: by_ffmpeg("ogg", ("libopus", SOUND)),
+        "flac in ogg": lambda: by_ffmpeg("ogg", ("flac", SOUND)),
+        "mp3": lambda: by_ffmpeg("mp3", ("libmp3lame", SOUND)),
+        "wavpack": lambda: by_ffmpeg("wv", ("wavpack", SOUND)),
+        "tta": lambda: by_ffmpeg("tta", ("tta", SOUND)),
+    }
+)
+NEAR = Files(
+    {
+        "mp3 without counts": lambda: by_ffmpeg(
+            "mp3", ("libmp3lame", SOUND), options={"write_xing": "0"}
+        ),
+        "adts": lambda: by_ffmpeg("adts", ("aac", SOUND)),
+        "ac3": lambda: by_ffmpeg("ac3", ("ac3", SOUND)),
+        "m4a": lambda: by_ffmpeg("ipod", ("aac", SOUND)),
+        "mov": lambda: by_ffmpeg("mov", ("pcm_s16le", SOUND)),
+        "mka": lambda: by_ffmpeg("matroska", ("flac", SOUND)),
+        "webm, with a picture": lambda: by_ffmpeg("webm", ("libopus", SOUND), video_seconds=1.2),
+        "wma": lambda: by_ffmpeg("asf", ("wmav2", SOUND)),
+        "avi": lambda: by_ffmpeg("avi", ("mp3", SOUND), video_seconds=1.2),
+        "adpcm": lambda: by_ffmpeg("wav", ("adpcm_ms", SOUND)),
+    }
+)
 
 
 def decoded(content: bytes) -> float:
@@ -115,7 +122,7 @@ def test_bytes_that_mean_harm_cost_a_bounded_number_of_looks() -> None:
 
 @pytest.mark.parametrize("name", [*MADE, *NEAR])
 def test_no_damage_raises(name: str) -> None:
-    content, rng = (MADE | NEAR)[name], random.Random(name)
+    content, rng = ChainMap(MADE, NEAR)[name], random.Random(name)
     for _ in range(150):
         broken = spoiled(content, rng.randrange(1, 9), rng.random() ** 3)
         length_of(
@@ -128,6 +135,6 @@ def test_no_damage_raises(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mp3", "flac", "vorbis", "m4a", "wav"])
 def test_a_few_looks_do_for_what_is_far_away(name: str) -> None:
-    content = (MADE | NEAR)[name]
+    content = ChainMap(MADE, NEAR)[name]
     far = Glance(lambda start, stop: content[start:stop], len(content), block=1 << 16, most=4)
     assert length_of(far) == length_of(io.BytesIO(content))

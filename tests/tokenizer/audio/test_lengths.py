@@ -9,7 +9,7 @@ import struct
 import av
 import numpy as np
 import pytest
-from audio_files import RATE, by_ffmpeg, by_soundfile, joined, noise, pages, spoiled, wav
+from audio_files import RATE, Files, by_ffmpeg, by_soundfile, joined, noise, pages, spoiled, wav
 
 from tokenizer import RecordingError, read_audio
 from tokenizer.audio import stream_audio
@@ -151,6 +151,15 @@ def vorbis(seconds: float, seed: int = 0) -> bytes:
     return by_soundfile(noise(seconds, seed=seed), "OGG", "VORBIS")
 
 
+LONG = Files(
+    {
+        "opus": lambda: opus(6.0),
+        "vorbis": lambda: vorbis(6.0),
+        "live": lambda: opus(6.0, "20000"),
+    }
+)
+
+
 def test_the_checksum_is_that_of_the_format() -> None:
     """Bit by bit, as RFC 3533 has it."""
     for page in pages(opus(0.5)):
@@ -164,9 +173,9 @@ def test_the_checksum_is_that_of_the_format() -> None:
         assert register == checksum(bytes(page)) == struct.unpack("<I", page[22:26])[0]
 
 
-@pytest.mark.parametrize("content", [opus(3.6), vorbis(3.6)], ids=["opus", "vorbis"])
-def test_ogg_without_a_mark_at_its_end_is_a_row_when_its_last_page_is_whole(content: bytes) -> None:
-    parts = pages(content)
+@pytest.mark.parametrize("make", [opus, vorbis])
+def test_ogg_without_a_mark_at_its_end_is_a_row_when_its_last_page_is_whole(make) -> None:  # type: ignore[no-untyped-def]
+    parts = pages(make(3.6))
     parts[-1][5] &= ~4
     endless = joined(parts)
     assert abs(report(endless).source_samples - 3.6 * RATE) <= 1_024
@@ -174,13 +183,12 @@ def test_ogg_without_a_mark_at_its_end_is_a_row_when_its_last_page_is_whole(cont
     assert refusal(endless[: len(endless) * 6 // 10]) == "truncated"
 
 
-@pytest.mark.parametrize(
-    "content", [opus(6.0), vorbis(6.0), opus(6.0, "20000")], ids=["opus", "vorbis", "live"]
-)
+@pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("at", [0.3, 0.5, 0.8])
 def test_pages_that_are_damaged_in_the_middle_are_said_and_can_be_kept(
-    content: bytes, at: float
+    name: str, at: float
 ) -> None:
+    content = LONG[name]
     rotten = spoiled(content, 900, at)
     assert refusal(rotten) == "damaged"
     whole, kept = read_audio(io.BytesIO(content)), report(rotten, allow_damaged=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audio_files import by_ffmpeg, by_soundfile, noise, spoiled, wav
+from audio_files import Files, by_ffmpeg, by_soundfile, noise, spoiled, wav
 
 from tokenizer import RecordingError, read_audio
 from tokenizer.audio.containers.frames import FrameIndex
@@ -21,18 +21,25 @@ from tokenizer.audio.stream import stream_audio
 
 SECONDS = 10.0
 SOUND = noise(SECONDS)
-MP3 = by_ffmpeg("mp3", ("libmp3lame", SOUND))
-FILES = {
-    "mp3": MP3,
-    "m4a": by_ffmpeg("mp4", ("aac", SOUND)),
-    "opus": by_ffmpeg("ogg", ("libopus", SOUND)),
-    "mka": by_ffmpeg("matroska", ("aac", SOUND)),
-    "flac": by_soundfile(SOUND, "FLAC"),
-    "ogg": by_soundfile(SOUND, "OGG", "VORBIS"),
-    "wav": wav(SOUND),
-    "aiff": by_soundfile(SOUND, "AIFF", "PCM_24"),
-}
-LOW = by_ffmpeg("mp3", ("libmp3lame", noise(SECONDS, 1, 24_000)), rate=24_000)
+FILES = Files(
+    {
+        "mp3": lambda: by_ffmpeg("mp3", ("libmp3lame", SOUND)),
+        "m4a": lambda: by_ffmpeg("mp4", ("aac", SOUND)),
+        "opus": lambda: by_ffmpeg("ogg", ("libopus", SOUND)),
+        "mka": lambda: by_ffmpeg("matroska", ("aac", SOUND)),
+        "flac": lambda: by_soundfile(SOUND, "FLAC"),
+        "ogg": lambda: by_soundfile(SOUND, "OGG", "VORBIS"),
+        "wav": lambda: wav(SOUND),
+        "aiff": lambda: by_soundfile(SOUND, "AIFF", "PCM_24"),
+    }
+)
+JUMPED = Files(
+    {
+        "stereo": lambda: FILES["mp3"],
+        "low": lambda: by_ffmpeg("mp3", ("libmp3lame", noise(SECONDS, 1, 24_000)), rate=24_000),
+        "joined": lambda: 2 * FILES["mp3"],
+    }
+)
 
 
 def spans(count: int, seed: int, seconds: float = SECONDS) -> list[tuple[float, float | None]]:
@@ -70,12 +77,12 @@ def test_a_file_that_is_open_for_many_gives_each_what_it_gets_alone(
         many.close()
 
 
-@pytest.mark.parametrize("content", [MP3, LOW, MP3 + MP3], ids=["stereo", "low", "joined"])
+@pytest.mark.parametrize("name", JUMPED)
 def test_mp3_from_the_middle_is_that_of_the_whole(
-    content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.mp3"
-    path.write_bytes(content)
+    path.write_bytes(JUMPED[name])
     whole = read_audio(path, allow_damaged=True)
     rate, seconds = whole.sample_rate, whole.seconds
     monkeypatch.setattr("tokenizer.audio.readers.opening.SEEK_SECONDS", 0.2)
@@ -91,7 +98,7 @@ def test_mp3_from_the_middle_is_that_of_the_whole(
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg here")
 def test_a_jump_hears_what_ffmpeg_hears(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
-    path.write_bytes(MP3)
+    path.write_bytes(FILES["mp3"])
     command = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-f", "f32le", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     whole = np.frombuffer(raw, "<f4").reshape(-1, 2).T
@@ -109,7 +116,7 @@ def test_late_segments_of_an_mp3_are_not_decoded_up_to(monkeypatch: pytest.Monke
         return real(self, packet)  # type: ignore[arg-type]
 
     monkeypatch.setattr(jumping.PyAVReader, "_decode", counted)
-    many = SharedFile(io.BytesIO(MP3), "x")
+    many = SharedFile(io.BytesIO(FILES["mp3"]), "x")
     for start in (6.0, 8.5, 7.0):
         list(stream_audio(many, start=start, end=start + 1.0))
     assert 0 < decoded < 300  # of 417
@@ -193,18 +200,19 @@ def test_an_error_of_the_machine_ends_with_the_segment_that_met_it(
 
 
 def test_frames_are_found_as_far_as_they_follow_each_other() -> None:
-    file = io.BytesIO(MP3)
+    content = FILES["mp3"]
+    file = io.BytesIO(content)
     first = after_id3(file)
     size = 384  # of each frame at 128 kbps and 48 kHz
-    index = FrameIndex(first, MP3[first : first + 4])
+    index = FrameIndex(first, content[first : first + 4])
     begin = index.place(file, 300)
     assert begin is not None
     number, byte = begin
     assert number <= 290 and byte == first + number * size
-    assert index.count(file, len(MP3)) == (len(MP3) - first) // size
-    broken = MP3[: first + 200 * size] + b"junk" + MP3[first + 200 * size :]
-    index = FrameIndex(first, MP3[first : first + 4])
+    assert index.count(file, len(content)) == (len(content) - first) // size
+    broken = content[: first + 200 * size] + b"junk" + content[first + 200 * size :]
+    index = FrameIndex(first, content[first : first + 4])
     assert index.place(io.BytesIO(broken), 150) == (index.place(file, 150))
-    assert FrameIndex(first, MP3[first : first + 4]).place(io.BytesIO(broken), 250) is None
+    assert FrameIndex(first, content[first : first + 4]).place(io.BytesIO(broken), 250) is None
     with pytest.raises(ValueError, match="MPEG"):
         FrameIndex(0, b"RIFF")
