@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,17 @@ import s3
 from needs import lacking
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = (
+    "pipelines/cluster",
+    "tokenizer/training",
+    "tokenizer/test_gpu_benchmark.py",
+    "tokenizer/codecs",
+    "pipelines/output/test_stores.py",
+)
+"""files and folders of tests that take long: begun last, they would keep one process busy when the
+others have nothing left to do"""
+
+gc.disable()  # until all tests are imported, as nothing is garbage that early
 
 # Ray's workers give way to every other process (nice 15): beside busy tests, they would start for
 # minutes.
@@ -23,6 +35,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # started from here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test asks for two threads, one that waits for the other sleeps: beside busy processes, it
+# would keep a processor from what it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Each of the hundreds of processes that tests start would compile our modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,6 +46,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, else in the order of their files."""
+    ranks = {place: rank for rank, place in enumerate(LONGEST)}
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT / "tests")
+        places = [path.as_posix(), *(parent.as_posix() for parent in path.parents)]
+        return min((ranks[place] for place in places if place in ranks), default=len(ranks))
+
+    items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: not to be looked through again at every full collection."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # libraries count what is left at a process's end
 
 
 @pytest.fixture(autouse=True)
