@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,46 @@ def test_a_recording_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     pack = Pack(tmp_path / "pack")
     assert [r.id for r in pack.recordings] == ["music/a", "music/b"]
     assert np.abs(pack.read(pack.recordings[1], 0, RATE) - tone(700, 1, 0.2)).max() < 1e-4
+
+
+def test_a_byte_that_is_not_what_was_written_is_told_where_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks of 1,000 bytes, recordings that end within one, and one that failed in between."""
+    for module in ("pack", "sums"):
+        monkeypatch.setattr(f"tokenizer.training.data.{module}.BLOCK", 1_000)
+    rng = np.random.default_rng(0)
+    lengths, folder = (1, 77, 2_000, 401), tmp_path / "pack"
+    sounds = [0.3 * rng.standard_normal((2, length)).astype(np.float32) for length in lengths]
+
+    def failing(sound: np.ndarray) -> Iterator[np.ndarray]:
+        yield sound
+        raise RecordingError(FailureKind.DAMAGED, "half.mp3: damaged")
+
+    with PackWriter(folder, RATE, 2) as writer:
+        for number, sound in enumerate(sounds):
+            writer.add(str(number), "music", np.array_split(sound, 3, axis=1))
+            with pytest.raises(RecordingError):
+                writer.add("half", "music", failing(sound))
+    whole = (folder / AUDIO).read_bytes()
+    assert json.loads((folder / INDEX).read_text())["checksums"] == [
+        zlib.crc32(whole[at : at + 1_000]) for at in range(0, len(whole), 1_000)
+    ]
+    for at in (0, 5, 999, 1_000, *rng.integers(0, len(whole), 20), len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << int(at) % 8
+        (folder / AUDIO).write_bytes(flipped)
+        pack = Pack(folder)
+        for recording, sound in zip(pack.recordings, sounds, strict=True):
+            for _ in range(2):
+                try:
+                    read = pack.read(recording, 0, recording.num_samples)
+                    assert np.abs(read - sound).max() < 1e-4
+                except SourceError as error:
+                    assert f"behind byte {at // 1_000 * 1_000:,};" in str(error)
+        with pytest.raises(SourceError, match="damaged behind byte"):
+            for recording in pack.recordings:
+                pack.read(recording, 0, recording.num_samples)
 
 
 def test_a_pack_exists_once_it_is_whole(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A pack: a corpus decoded once, so that training steps read memory instead of decoding files.
 
     PACK/audio.i16     int16, little-endian, `[samples, channels]`, one recording after the other
-    PACK/index.json    rate, channels, a row for each recording; a pack without it does not exist
+    PACK/index.json    rate, channels, a row for each recording, checksums of the audio by blocks; a
+                       pack without it does not exist
 
 Samples are stored at half scale (32,767 is 2.0): lossy formats decode to values beyond full scale,
 and a clipped copy of them would teach the model to clip.
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from tokenizer.errors import OutputError, RecordingError, ShapeError, SourceError
 from tokenizer.sealing import seal, unseal
+from tokenizer.training.data.sums import BLOCK, BlockSums, CheckedBlocks
 
 AUDIO, INDEX = "audio.i16", "index.json"
 VERSION = 1
@@ -76,6 +78,7 @@ class Pack:
         if not total:
             raise SourceError(f"pack {folder}: no audio in it")
         self._samples = np.memmap(path, dtype="<i2", mode="r", shape=(total, self.channels))
+        self._blocks = self._checked(index.get("checksums"))
 
     def seconds(self, *, held_out: bool) -> float:
         """Audio that is held out, or trained on."""
@@ -88,6 +91,7 @@ class Pack:
 
         Raises:
             ShapeError: they are not all within the recording.
+            SourceError: the file is not what was written there.
         """
         if start < 0 or count < 0 or start + count > recording.num_samples:
             raise ShapeError(
@@ -95,8 +99,28 @@ class Pack:
                 f"{recording.num_samples}"
             )
         at = recording.start + start
+        self._check(at, at + count)
         stored = self._samples[at : at + count].T
         return np.ascontiguousarray(stored, np.float32) * np.float32(FULL_SCALE / 32767)
+
+    def _checked(self, sums: Any) -> CheckedBlocks | None:
+        """Packs from before checksums have none."""
+        if sums is None:
+            return None
+        if len(sums) != -(-self._samples.nbytes // BLOCK):
+            raise _damaged(self.folder, ValueError("it has not a checksum for each block"))
+        return CheckedBlocks(self._samples.reshape(-1).view(np.uint8), sums)
+
+    def _check(self, begin: int, end: int) -> None:
+        if self._blocks is None:
+            return
+        frame = self.channels * 2
+        wrong = self._blocks.wrong(begin * frame, end * frame)
+        if wrong is not None:
+            raise SourceError(
+                f"pack {self.folder}: {AUDIO} is damaged behind byte {wrong:,}; remove the pack, "
+                "and it is made again"
+            )
 
 
 class PackWriter:
@@ -130,6 +154,7 @@ class PackWriter:
             raise OutputError(f"pack {folder} cannot be written: {error.strerror}") from error
         self._sample_rate, self._channels = sample_rate, channels
         self._rows: list[PackedRecording] = []
+        self._sums = BlockSums()
         self._written = 0
 
     def __enter__(self) -> PackWriter:
@@ -154,23 +179,24 @@ class PackWriter:
         if kind not in KINDS:
             raise ShapeError(f"{name}: kind {kind!r} is none of {', '.join(KINDS)}")
         count, energy, peak = 0, 0.0, 0.0
+        place = self._sums.place()
         try:
             for block in blocks:
                 if block.ndim != 2 or block.shape[0] != self._channels:
                     raise ShapeError(
                         f"{name}: a block must be [{self._channels}, n], not {list(block.shape)}"
                     )
-                self._file.write(
-                    np.clip(np.rint(block.T * (32767 / FULL_SCALE)), -32767, 32767)
-                    .astype("<i2")
-                    .tobytes()
-                )
+                stored = np.clip(np.rint(block.T * (32767 / FULL_SCALE)), -32767, 32767)
+                content = stored.astype("<i2").tobytes()
+                self._file.write(content)
+                self._sums.add(content)
                 count += block.shape[1]
                 energy += float(np.square(block, dtype=np.float64).sum())
                 peak = max(peak, float(np.abs(block).max(initial=0.0)))
         except RecordingError:
             self._file.seek(self._written * self._channels * 2)
             self._file.truncate()
+            self._sums.back(place)
             raise
         if count:
             rms = (energy / (count * self._channels)) ** 0.5
@@ -190,6 +216,7 @@ class PackWriter:
             "sample_rate": self._sample_rate,
             "channels": self._channels,
             "made_from": self._made_from,
+            "checksums": self._sums.values(),
             "recordings": rows,
         }
         temporary = self.folder / (INDEX + ".tmp")
