@@ -1,16 +1,17 @@
 """Mimi through transformers' `MimiModel`: any causal checkpoint of that class.
 
 The truth is `MimiModel.encode` on one recording alone, unpadded. A recording is computed in blocks
-of some ten seconds that begin at multiples of that, however it is handed over: samples wait until
-their block is complete. So the same recording in other pieces has the same codes, bit for bit, and
-one that is no longer than a block is encoded as a whole; on a GPU together with others
-(`tokenizer.codecs.mimi.gpu`).
+of some twenty seconds that begin at multiples of that, however it is handed over: samples wait
+until their block is complete. So the same recording in other pieces has the same codes, bit for
+bit, and one that is no longer than a block is encoded as a whole; on a GPU, up to ten seconds,
+together with others (`tokenizer.codecs.mimi.gpu`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ from tokenizer.codecs.mimi.fast import SegmentedMimi
 from tokenizer.codecs.mimi.gpu import whole_recordings
 from tokenizer.codecs.mimi.network import Block, CodedBlock, MimiNetwork
 from tokenizer.codecs.mimi.states import DecoderState, EncoderState, Floats, Passed
+from tokenizer.codecs.mimi.transformer import KEYS
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.weights import load_pretrained
 
-BLOCK_SECONDS = 10
+BATCHED_SECONDS = 10
+"""of a recording: longer ones fill a GPU by themselves"""
 
 
 class MimiCodec(PiecewiseCodec):
@@ -45,8 +48,10 @@ class MimiCodec(PiecewiseCodec):
 
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
-        self.piece_length = round(BLOCK_SECONDS * spec.frame_rate) * spec.frame_length
         model = load_pretrained(MimiModel, folder, torch.device(device))
+        stride = int(model.encoder.downsample.conv.stride[0])
+        self.piece_length = KEYS // gcd(KEYS, stride) * spec.frame_length
+        self._longest = round(BATCHED_SECONDS * spec.frame_rate) * spec.frame_length
         self._network = open_network(model, spec.n_q, reference)
         self._batches: WholeBatches | None = None
         if device_kind(device) != "cpu" and not reference:
@@ -57,7 +62,7 @@ class MimiCodec(PiecewiseCodec):
         return whole_recordings(
             model,
             self.spec.n_q,
-            longest=self._block_length,
+            longest=self._longest,
             hop=self.spec.frame_length,
             rows=rows,
         )
@@ -92,9 +97,9 @@ class MimiCodec(PiecewiseCodec):
         for i, one in zip(left, coded, strict=True):
             tracks[i].take(one)
 
-    @staticmethod
-    def _is_whole(block: Block) -> bool:
-        return block.passed is None and block.last
+    def _is_whole(self, block: Block) -> bool:
+        short = block.samples.shape[1] <= self._longest
+        return block.passed is None and block.last and short
 
     def _decode(self, piece: CodedPiece) -> PieceSamples:
         state: DecoderState | None = piece.state

@@ -27,7 +27,8 @@ from tokenizer.codecs.mimi.states import DecoderState, Floats, Passed, to_array,
 from tokenizer.codecs.mimi.transformer import WindowedTransformer
 
 ENOUGH = 26
-"""frames from which on `torch.cdist` multiplies matrices"""
+"""frames from which on `torch.cdist` multiplies matrices, and more than enough for a convolution to
+sum as it does for many"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +62,7 @@ class MimiNetwork:
         self._hop = hop(model.config)
         encoder, decoder = model.encoder, model.decoder
         self._seanet, self._downsample = encoder.encoder_seanet, encoder.downsample
-        self._transformer = WindowedTransformer(encoder.encoder_transformer)
+        self._transformer = WindowedTransformer(encoder.encoder_transformer, aligned=True)
         self._context = self._hop * (looks_back(self._seanet) + LEAST)
         self._before = ConvolutionGeometry.of(self._downsample).padding
         self._upsample, self._decoder_seanet = decoder.upsample, decoder.decoder_seanet
@@ -105,7 +106,7 @@ class MimiNetwork:
             else to_tensor(passed.tail, self.device)
         )
         joined = torch.cat([tail, positions], 1)
-        latents = self._downsampled(joined)
+        latents = self._downsampled(joined, alone=passed is None)
         check_finite(bool(torch.isfinite(latents).all()))
         codes = self._quantized(latents, alone=passed is None)
         if block.last or attended is None:
@@ -114,12 +115,17 @@ class MimiNetwork:
         tail = joined[:, joined.shape[1] - self._before :]
         return CodedBlock(codes, Passed(to_array(context), attended, to_array(tail)))
 
-    def _downsampled(self, positions: torch.Tensor) -> torch.Tensor:
-        """float32 `[dim, before + n]` to `[1, dim, frames]`."""
+    def _downsampled(self, positions: torch.Tensor, alone: bool) -> torch.Tensor:
+        """float32 `[dim, before + n]` to `[1, dim, frames]`; `alone` are those of a recording's
+        beginning."""
         stride = self._downsample.conv.stride[0]
         count = positions.shape[1] - self._before
-        padded = functional.pad(positions[None], (0, -count % stride), mode="replicate")
-        latents: torch.Tensor = self._downsample.conv(padded)
+        frames = -(-count // stride)
+        # A few frames would be summed in another order than a whole recording's.
+        more = 0 if alone else max(ENOUGH - frames, 0)
+        behind = (frames + more) * stride - count
+        padded = functional.pad(positions[None], (0, behind), mode="replicate")
+        latents: torch.Tensor = self._downsample.conv(padded)[:, :, :frames]
         return latents
 
     def _quantized(self, latents: torch.Tensor, alone: bool) -> torch.Tensor:

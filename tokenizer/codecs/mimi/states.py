@@ -2,8 +2,9 @@
 
 Convolutions of the SEANets look back over a few thousand samples: what they need is computed again
 from the samples themselves. Attention looks back over a window in each of its layers, so over far
-more of the recording than there is reason to compute again: of each layer the window's keys and
-values are kept, 8 MB for the published checkpoint, however long the recording is.
+more of the recording than there is reason to compute again: of each layer keys and values are kept,
+of the encoder's as many as a block has, of the decoder's a window, 16 and 8 MB for the published
+checkpoint, however long the recording is.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Attended:
     """What a transformer's layers have seen."""
 
     keys: Floats
-    """float32 `[layers, heads, positions, head_dim]`, rotated; of the last positions, one fewer
-    than the window"""
+    """float32 `[layers, heads, positions, head_dim]`, rotated; of the last positions, as
+    many as the window sees back, or more"""
     values: Floats
     """likewise"""
     position: int

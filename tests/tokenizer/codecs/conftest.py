@@ -1,4 +1,4 @@
-"""What the tests of EnCodec share."""
+"""What the tests of codecs share."""
 
 from __future__ import annotations
 
