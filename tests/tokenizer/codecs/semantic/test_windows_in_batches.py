@@ -19,15 +19,14 @@ from sounds import sound
 
 from tokenizer import RecordingError, load_codec
 from tokenizer.codecs.encodec.gpu import graphs, whole
+from tokenizer.codecs.encodec.gpu.batches import by_width
 from tokenizer.codecs.encodec.gpu.graphs import Shape
 from tokenizer.codecs.encodec.gpu.whole import WholeBatches
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.pieces import Piece
-from tokenizer.codecs.semantic.gpu import classes, noise
+from tokenizer.codecs.semantic.gpu import classes, xcodec, xcodec2
 from tokenizer.codecs.semantic.gpu.hubert import RowsHubert
-from tokenizer.codecs.semantic.gpu.xcodec import EncodeRows as ResidualRows
-from tokenizer.codecs.semantic.gpu.xcodec import quantized
-from tokenizer.codecs.semantic.gpu.xcodec2 import EncodeRows as ScalarRows
+from tokenizer.codecs.semantic.gpu.noise import Noise
 from tokenizer.codecs.semantic.seeded import REDUCED, write_seeded_semantic
 from tokenizer.codecs.semantic.windows import WindowedCodec
 
@@ -125,6 +124,36 @@ def pair(request: pytest.FixtureRequest, written: Callable[[str], str]) -> Pair:
     return Pair(request.param, written(request.param))
 
 
+def filled(work: Any, shape: Shape, items: list[Samples]) -> list[torch.Tensor]:
+    """A batch as the work takes it in, but in float64."""
+    inputs = [torch.empty(dims, dtype=dtype) for dims, dtype in work.layout(shape)]
+    work.fill(inputs, items)
+    return [one.double() if one.is_floating_point() else one for one in inputs]
+
+
+# The filters that Higgs resamples by are float32.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("higgs")])
+def test_in_float64_rows_are_what_they_are_alone(kind: str, written: Callable[[str], str]) -> None:
+    """What masks left to be seen of other rows, or of what is behind an end, would be no smaller
+    than in float32, where it hides in what rounding does."""
+    pair = Pair(kind, written(kind))
+    model, hop = pair.model.double(), pair.hop
+    short = pair.opened(model, (4,))[0]
+    recordings = [pair.sound(n) for n in (1, 3 * hop + 1, 5 * hop, 8 * hop - 1)]
+    joined = getattr(model, "fc", None) or model.fc_encoder
+    with torch.inference_mode():
+        found = short._together.latents(*filled(short._together, Shape(4, 10 * hop), recordings))
+        rows = found[0] if isinstance(found, tuple) else found
+        for row, samples in zip(rows, recordings, strict=True):
+            kept: list[torch.Tensor] = []
+            handle = joined.register_forward_hook(lambda _, __, out, to=kept: to.append(out[0]))
+            shape = Shape(1, samples.shape[1])
+            short._alone(*filled(short._alone, shape, [samples]))
+            handle.remove()
+            count = -(-samples.shape[1] // hop)
+            torch.testing.assert_close(row[:count], kept[0][:count], rtol=1e-11, atol=1e-12)
+
+
 def same(one: Codes, other: Codes) -> bool:
     return bool(np.array_equal(one, other))
 
@@ -144,7 +173,8 @@ def test_codes_are_those_of_each_window_alone(pair: Pair) -> None:
 
 
 def test_what_is_in_doubt_is_encoded_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise, "FRAME_NOISE", torch.inf)
+    for module in (xcodec, xcodec2):
+        monkeypatch.setattr(module, "NOISE", Noise(torch.inf, 0.0))
     monkeypatch.setattr(whole, "SEEN", 4)
     recordings = pair.recordings()[:6]
     expected = [pair.truth(one) for one in recordings]
@@ -201,7 +231,7 @@ def test_a_frame_between_two_entries_is_in_doubt(written: Callable[[str], str]) 
     """And one that is not is not; the codes are transformers'."""
     for kind in ("xcodec", "higgs_audio_v2_tokenizer"):
         model = model_of(written(kind), kind)
-        levels = ResidualRows(model, 3)._levels
+        levels = xcodec.EncodeRows(model, 3)._levels
         generator = torch.Generator().manual_seed(0)
         frames = torch.randn(40, model.config.hidden_size, generator=generator)
         moved = torch.full((40,), 1e-6)
@@ -210,7 +240,7 @@ def test_a_frame_between_two_entries_is_in_doubt(written: Callable[[str], str]) 
                 a, b = levels[0].entries[:2]
                 a, b = _closest(levels[0].entries, a)
                 frames[7] = (a + b) / 2
-            codes, certainty = quantized(frames, levels, moved)
+            codes, certainty = xcodec.quantized(frames, levels, moved)
             expected = model.quantizer.encode(frames.T[None])[:3, 0]
         assert torch.equal(codes, expected)
         assert (certainty[7] < 1) == (levels[0].before is None) and certainty.median() > 1
@@ -225,7 +255,7 @@ def test_a_number_next_to_a_step_is_in_doubt(written: Callable[[str], str]) -> N
     """Frames whose numbers lie in the middle of a step, but for one that is moved to its edge."""
     codec: Any = load_codec(written("xcodec2"))
     model = codec._model
-    work = ScalarRows(model, codec._extractor(codec.spec.frame_length))
+    work = xcodec2.EncodeRows(model, codec._extractor(codec.spec.frame_length))
     project = model.quantizer.project_in
     numbers = torch.tensor([0.4, -0.4, -1.0, 0.0]).repeat(2).repeat(3, 1)
     edges = torch.linspace(-2, 1, 300_001)
@@ -266,6 +296,17 @@ def test_rows_of_a_semantic_model_are_its_own(kind: str, stable: bool) -> None:
             assert known[row] == len(expected)
             torch.testing.assert_close(found[row, : len(expected)], expected, rtol=1e-5, atol=1e-5)
     assert condition.shape == (3,) and (condition >= 1).all()
+
+
+def test_rows_that_cost_much_are_not_widened_or_left_empty() -> None:
+    """Where rows cost next to nothing, one batch takes all."""
+    lengths = {0: 5, 1: 7, 2: 3, 3: 50}
+    (one,) = by_width(lengths, (10, 100), (1, 2, 4))
+    assert one == (Shape(4, 100, masked=True), [0, 1, 2, 3])
+    found = by_width(lengths, (10, 100), (1, 2, 4), classes.FLOOR)
+    assert sum(shape.rows for shape, _ in found) == len(lengths)
+    assert [shape.width for shape, taken in found if 3 in taken] == [100]
+    assert all(shape.width == 10 for shape, taken in found if 3 not in taken)
 
 
 def test_other_layers_are_left_to_transformers(tmp_path: Path) -> None:

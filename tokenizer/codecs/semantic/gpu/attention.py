@@ -26,9 +26,9 @@ def own_positions(width: int, lengths: torch.Tensor) -> torch.Tensor:
     return inside(width, lengths)[:, 0]
 
 
-def added_mask(own: torch.Tensor) -> torch.Tensor:
-    """What is added to scores: float32 `[rows, 1, 1, width]`, nothing for a row's own positions.
-    Not minus infinity, of which a row without positions would become NaN."""
-    least = torch.finfo(torch.float32).min
-    zeros = torch.zeros(own.shape, dtype=torch.float32, device=own.device)
+def added_mask(own: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores of this type: `[rows, 1, 1, width]`, nothing for a row's own
+    positions. Not minus infinity, of which a row without positions would become NaN."""
+    least = torch.finfo(dtype).min
+    zeros = torch.zeros(own.shape, dtype=dtype, device=own.device)
     return zeros.masked_fill(~own, least)[:, None, None]

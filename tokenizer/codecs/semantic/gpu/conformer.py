@@ -38,7 +38,7 @@ class RowsConformer:
         own = own_positions(features.shape[1], lengths)
         projected: torch.Tensor = self._projection(features)[0]
         hidden = projected.masked_fill(~own[:, :, None], 0.0)
-        mask = added_mask(own)
+        mask = added_mask(own, hidden.dtype)
         for layer in self._layers:
             hidden = layer(hidden, attention_mask=mask, conv_attention_mask=own)
         if self._last is not None:

@@ -87,7 +87,7 @@ class RowsHubert:
     def _mean(self, hidden: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """Of what goes into the first layer and comes out of each."""
         total, bias = hidden, None
-        mask = own if self._wavlm else added_mask(own)
+        mask = own if self._wavlm else added_mask(own, hidden.dtype)
         for number, layer in enumerate(self._layers):
             if self._wavlm:
                 hidden, bias = layer(hidden, attention_mask=mask, position_bias=bias, index=number)
@@ -117,4 +117,4 @@ def _normalised(
     mean, variance = mean.view(rows, channels, 1), variance.view(rows, channels, 1)
     scale = (variance + norm.eps).rsqrt() * norm.weight[:, None]
     grown = (variance + mean.square()) / (variance + norm.eps)
-    return (x - mean) * scale + norm.bias[:, None], grown.mean((1, 2)).sqrt().clamp_min(1.0)
+    return (x - mean) * scale + norm.bias[:, None], grown.mean((1, 2)).clamp_min(1.0)

@@ -31,8 +31,10 @@ from tokenizer.codecs.encodec.gpu.whole import AloneWork, RowsWork
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.semantic.features import Extractor
 from tokenizer.codecs.semantic.gpu.conformer import RowsConformer
-from tokenizer.codecs.semantic.gpu.noise import moved_by_rounding
+from tokenizer.codecs.semantic.gpu.noise import Noise
 
+NOISE = Noise(1e-4, 2.5e-5)
+"""some 30 times what was seen, as `tokenizer.codecs.semantic.gpu.xcodec.NOISE`"""
 TANH_NOISE = 2e-6
 """how far a scalar quantizer's own operations may move a number that it takes"""
 Samples = NDArray[np.float32]
@@ -100,10 +102,10 @@ class EncodeRows(RowsWork):
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """As `RowsWork`, of samples, features and lengths."""
         samples, features, lengths = inputs
-        latents = self.latents(samples, features, lengths[:, 0], lengths[:, 1])
+        latents = self.latents(samples, features, lengths)
         finite = torch.isfinite(latents).all(dim=2).all(dim=1)
         projected = self._quantizer.project_in(latents)
-        moved = moved_by_rounding(latents, lengths[:, 1])[:, :, None] * self._gains + TANH_NOISE
+        moved = NOISE.moved(latents, lengths[:, 1])[:, :, None] * self._gains + TANH_NOISE
         codes, below, above = (self._codes(projected + one) for one in (0.0, -moved, moved))
         # A code that is not kept decides nothing.
         own = inside(latents.shape[1], lengths[:, 2])[:, 0]
@@ -132,18 +134,16 @@ class Latents:
         self._joined = model.fc_encoder
 
     def __call__(
-        self,
-        samples: torch.Tensor,
-        features: torch.Tensor,
-        lengths: torch.Tensor,
-        positions: torch.Tensor,
+        self, samples: torch.Tensor, features: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
         """float32 `[rows, 1, width]` and `[rows, positions, bins]`, zeros beyond each row's end,
-        with int64 `[rows]` lengths of both, to `[rows, positions, dim]` with zeros beyond."""
+        with int64 `[rows, 2 or more]`, how many of both are a row's own, to
+        `[rows, positions, dim]` with zeros beyond."""
+        count, positions = lengths[:, 0], lengths[:, 1]
         semantic = self._conformer(features, positions).transpose(1, 2)
         for step in self._adapter:
             semantic, _ = step(semantic, positions)
-        acoustic, _ = self._acoustic(samples, lengths)
+        acoustic, _ = self._acoustic(samples, count)
         both = torch.cat([semantic, acoustic[:, :, : semantic.shape[2]]], dim=1)
         joined = self._joined(both.transpose(1, 2))
         return masked(joined.transpose(1, 2), positions).transpose(1, 2)
