@@ -34,13 +34,11 @@ class RowsConformer:
 
     def __call__(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """float32 `[rows, positions, bins]` with the positions of each row, int64 `[rows]`, to
-        `[rows, positions, dim]`."""
-        own = own_positions(features.shape[1], lengths)
-        projected: torch.Tensor = self._projection(features)[0]
-        hidden = projected.masked_fill(~own[:, :, None], 0.0)
-        mask = added_mask(own, hidden.dtype)
+        `[rows, positions, dim]`; what is behind a row's end does not matter."""
+        hidden: torch.Tensor = self._projection(features)[0]
+        mask = added_mask(own_positions(hidden.shape[1], lengths), hidden.dtype)
         for layer in self._layers:
-            hidden = layer(hidden, attention_mask=mask, conv_attention_mask=own)
+            hidden = layer(hidden, attention_mask=mask)
         if self._last is not None:
             hidden = hidden + 0.5 * self._last(hidden)
         return hidden
