@@ -33,8 +33,8 @@ from tokenizer.codecs.semantic.features import Extractor
 from tokenizer.codecs.semantic.gpu.conformer import RowsConformer
 from tokenizer.codecs.semantic.gpu.noise import Noise
 
-NOISE = Noise(1e-4, 2.5e-5)
-"""over 30 times what was seen: the same, moved by at most 0.026 of it, as
+NOISE = Noise(2e-4, 5e-5)
+"""over 30 times what was seen: the same, moved by at most 0.03 of it, as
 `tokenizer.codecs.semantic.gpu.xcodec.NOISE`"""
 TANH_NOISE = 2e-6
 """how far a scalar quantizer's own operations may move a number that it takes"""
