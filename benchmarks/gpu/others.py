@@ -1,7 +1,8 @@
 """The codecs without chunks on a card: are their codes transformers' own, and how fast are they?
 
 Each has a section of its own. Whole recordings go in batches, and near ties are settled by
-transformers' operations on the recording alone; of longer ones pieces follow each other.
+transformers' operations on the recording alone; of longer ones pieces follow each other, or windows
+that are batched too.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.mimi.seeded import write_seeded_mimi
 from tokenizer.codecs.pieces import Piece
 from tokenizer.codecs.registry import load_codec
+from tokenizer.codecs.semantic.seeded import write_seeded_semantic
+from tokenizer.codecs.semantic.windows import WindowedCodec
 
 Samples = NDArray[np.float32]
 Codes = NDArray[np.int64]
 LEAST = 40
 """seconds that must be left for a codec to begin: writing its weights takes the most of them"""
+LEAST_OF_MANY_WEIGHTS = 120
+"""likewise of a codec with half a billion of them"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,18 @@ class Kind:
     n_q: int
     options: Callable[[Codec], dict[str, Any]] = lambda codec: {}
     """of its `encode`"""
+    least: int = LEAST
+    like: str | None = None
+    """another one that takes the same way, so that a toy run can do without this"""
+
+
+def _semantic(model_type: str, n_q: int, least: int = LEAST, like: str | None = None) -> Kind:
+    """Its codec has transformers' model."""
+
+    def write(folder: Path, size: str) -> object:
+        return write_seeded_semantic(folder, model_type=model_type, size=size)
+
+    return Kind(write, "", n_q, least=least, like=like)
 
 
 KINDS = {
@@ -72,6 +89,10 @@ KINDS = {
     "DAC 44.1 kHz": Kind(
         lambda folder, size: write_seeded_dac(folder, model="44khz", size=size), "DacModel", 9
     ),
+    "X-Codec": _semantic("xcodec", 1),
+    "Higgs Audio v2": _semantic("higgs_audio_v2_tokenizer", 1, like="X-Codec"),
+    "X-Codec2": _semantic("xcodec2", 1, LEAST_OF_MANY_WEIGHTS),
+    "NeuCodec": _semantic("neucodec", 1, LEAST_OF_MANY_WEIGHTS, like="X-Codec2"),
 }
 
 
@@ -79,27 +100,50 @@ class Contest:
     """transformers' model and our codec, on one device."""
 
     def __init__(self, bench: Bench, kind: Kind, folder: Path) -> None:
-        import transformers
-
         self._bench, self._kind = bench, kind
         kind.write(folder, "reduced" if bench.toy else "full")
-        load = getattr(transformers, kind.transformers).from_pretrained
-        self.model: Any = load(folder).eval().requires_grad_(False).to(bench.device)
         # On a CPU without what is faster there, which needs packages that a GPU does without.
         there = not bench.on_gpu
         self.codec = load_codec(
             str(folder), n_q=kind.n_q, device=str(bench.device), reference=there
         )
+        self.model = self._loaded(folder)
         if there:
             as_on_a_card(self.codec, self.model)
 
+    def _loaded(self, folder: Path) -> Any:
+        import transformers
+
+        if isinstance(self.codec, WindowedCodec):
+            own: Any = self.codec
+            return own._model
+        load = getattr(transformers, self._kind.transformers).from_pretrained
+        return load(folder).eval().requires_grad_(False).to(self._bench.device)
+
     @property
-    def batches(self) -> WholeBatches:
+    def batches(self) -> list[WholeBatches]:
+        """By the longest recording that each takes, rising."""
         codec: Any = self.codec
-        found: WholeBatches = (
-            codec._network._short if isinstance(codec, EncodecCodec) else codec._batches
-        )
-        return found
+        if isinstance(codec, EncodecCodec):
+            return [codec._network._short]
+        return list(codec._batches) if isinstance(codec, WindowedCodec) else [codec._batches]
+
+    @property
+    def longest(self) -> int:
+        """Samples of what is taken whole."""
+        return self.batches[-1].longest
+
+    @property
+    def repeated(self) -> int:
+        """Recordings so far that were settled."""
+        return sum(one.repeated for one in self.batches)
+
+    def alone(self, recordings: Sequence[Samples]) -> None:
+        """Each by transformers' operations, side by side."""
+        for i, batches in enumerate(self.batches):
+            least = self.batches[i - 1].longest if i else 0
+            some = [one for one in recordings if least < one.shape[1] <= batches.longest]
+            batches._encode_alone(range(len(some)), some, {})
 
     def sounds(self, seconds: Sequence[float], seed: int = 0) -> list[Samples]:
         """Tones and noise, at least a sample of each."""
@@ -121,6 +165,8 @@ class Contest:
     @torch.inference_mode()
     def theirs(self, samples: Samples) -> Codes:
         """`encode` of a recording alone, filled up to whole frames where its extractor does so."""
+        if isinstance(self.codec, WindowedCodec):
+            return self._window_by_window(samples)
         there = torch.from_numpy(samples)[None].to(self._bench.device)
         if self._kind.transformers == "DacModel":
             missing = -samples.shape[1] % self.codec.spec.frame_length
@@ -129,6 +175,13 @@ class Contest:
             codes = self.model.encode(there, **self._kind.options(self.codec)).audio_codes
         codes = codes.reshape(-1, codes.shape[-1])[: self.codec.spec.n_q]
         found: Codes = codes.cpu().numpy()
+        return found
+
+    def _window_by_window(self, samples: Samples) -> Codes:
+        codec: Any = self.codec
+        batches, codec._batches = codec._batches, ()
+        found: Codes = codec.encode_pieces([Piece(samples)])[0].codes.astype(np.int64)
+        codec._batches = batches
         return found
 
 
@@ -143,14 +196,18 @@ def as_on_a_card(codec: Any, model: Any) -> None:
 
 def run(bench: Bench, name: str) -> None:
     """One codec."""
-    if bench.left() < LEAST and not bench.toy:
+    kind = KINDS[name]
+    if bench.left() < kind.least and not bench.toy:
         bench.report.line("Not begun: too little time is left.")
         return
+    if bench.toy and kind.like is not None:
+        bench.report.line(f"Left out of a toy run: it goes the way of {kind.like}.")
+        return
     with tempfile.TemporaryDirectory() as folder:
-        contest = Contest(bench, KINDS[name], Path(folder))
+        contest = Contest(bench, kind, Path(folder))
     bench.report.line(
         f"{contest.codec.spec.describe()}; whole recordings up to "
-        f"{contest.batches.longest / contest.codec.sample_rate:.0f} s."
+        f"{contest.longest / contest.codec.sample_rate:.0f} s."
     )
     correctness(bench, contest)
     if bench.left() > 5:
@@ -164,7 +221,7 @@ def correctness(bench: Bench, contest: Contest) -> None:
         if bench.left() < 5:
             bench.report.row(name, len(recordings), *["no time"] * 3)
             continue
-        before = contest.batches.repeated
+        before = contest.repeated
         pairs = [
             (found, contest.theirs(one))
             for one, found in zip(recordings, contest.ours(recordings), strict=True)
@@ -174,14 +231,14 @@ def correctness(bench: Bench, contest: Contest) -> None:
         said = f"{differ} differ" if differ else "all"
         # Of those that are longer than a batch takes, near ties are not settled.
         bold = differ and not name.startswith("longer")
-        again = contest.batches.repeated - before
+        again = contest.repeated - before
         bench.report.row(name, len(pairs), f"{total:,}", f"**{said}**" if bold else said, again)
 
 
 def kinds(bench: Bench, contest: Contest) -> dict[str, list[Samples]]:
     """Recordings by what is special about them."""
     frame = contest.codec.spec.frame_length / contest.codec.sample_rate
-    longest = contest.batches.longest / contest.codec.sample_rate
+    longest = contest.longest / contest.codec.sample_rate
     rng = np.random.default_rng(0)
     if bench.toy:
         short = contest.sounds([0.0, frame, 3.3 * frame])
@@ -225,16 +282,13 @@ def _encode_row(bench: Bench, contest: Contest, name: str, recordings: Sequence[
     def seconds(of: Sequence[Samples]) -> float:
         return sum(one.shape[1] for one in of) / rate
 
-    def alone() -> None:
-        contest.batches._encode_alone(range(len(recordings)), recordings, {})
-
-    whole = all(one.shape[1] <= contest.batches.longest for one in recordings)
+    whole = all(one.shape[1] <= contest.longest for one in recordings)
     arms: dict[str, tuple[Callable[[], object], float]] = {
         "ours": (lambda: contest.ours(recordings), seconds(recordings)),
         "transformers": (lambda: [contest.theirs(one) for one in some], seconds(some)),
     }
     if whole:
-        arms["alone"] = alone, seconds(recordings)
+        arms["alone"] = (lambda: contest.alone(recordings)), seconds(recordings)
     found = in_turns(bench, arms)
     bench.report.row(
         name,

@@ -25,6 +25,10 @@ PARTS = [
     "EnCodec 32 kHz",
     "Mimi",
     "DAC 44.1 kHz",
+    "X-Codec",
+    "Higgs Audio v2",
+    "X-Codec2",
+    "NeuCodec",
     "Tests that need a GPU",
 ]
 

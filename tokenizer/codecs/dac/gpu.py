@@ -7,7 +7,7 @@ beyond its own end before every convolution; what its beginning needs, the convo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,17 +81,35 @@ class EncodeRows(RowsWork):
 
 
 Step = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""rows float32 `[rows, channels, n]` and their int64 `[rows]` lengths, to the same"""
+Activation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""rows and their lengths to rows of the same lengths; what is beyond these does not matter"""
+
+
+def pointwise(activation: Any) -> Activation:
+    """One that looks at no neighbours."""
+    return lambda x, lengths: activation(x)
 
 
 class RowsEncoder:
-    """Runs transformers' `DacEncoder`, whose modules it takes."""
+    """Runs transformers' `DacEncoder`, or one of its shape, whose modules it takes."""
 
-    def __init__(self, encoder: Any) -> None:
-        self._steps: list[Step] = [_convolution(encoder.conv1)]
+    def __init__(self, encoder: Any, activation: Callable[[Any], Activation] = pointwise) -> None:
+        """`activation` makes what its `snake`s are for rows."""
+
+        def convolved(conv: Any, snake: Any) -> Step:
+            return convolution(conv, activation(snake))
+
+        self._steps: list[Step] = [convolution(encoder.conv1)]
         for block in encoder.block:
-            self._steps += [_residual(one) for one in _units(block)]
-            self._steps.append(_convolution(block.conv1, block.snake1))
-        self._steps.append(_convolution(encoder.conv2, encoder.snake1))
+            for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
+                first, second = (
+                    convolved(unit.conv1, unit.snake1),
+                    convolved(unit.conv2, unit.snake2),
+                )
+                self._steps.append(residual(first, second))
+            self._steps.append(convolved(block.conv1, block.snake1))
+        self._steps.append(convolved(encoder.conv2, encoder.snake1))
 
     def __call__(
         self, samples: torch.Tensor, lengths: torch.Tensor
@@ -101,33 +119,33 @@ class RowsEncoder:
         x = samples
         for step in self._steps:
             x, lengths = step(x, lengths)
-        return _masked(x, lengths), lengths
+        return masked(x, lengths), lengths
 
 
-def _masked(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def masked(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """float32 `[rows, channels, n]` with zeros beyond each row's end."""
     return x.masked_fill(~inside(x.shape[2], lengths), 0.0)
 
 
-def _convolution(conv: Any, snake: Any = None) -> Step:
+def convolution(conv: Any, activation: Activation | None = None) -> Step:
+    """A `Conv1d` with zeros for padding, and what stands before it."""
     taps, stride = conv.kernel_size[0], conv.stride[0]
     reach, padding = (taps - 1) * conv.dilation[0] + 1, conv.padding[0]
 
     def step(x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        y = conv(_masked(x if snake is None else snake(x), lengths))
+        y = conv(masked(x if activation is None else activation(x, lengths), lengths))
         return y, (lengths + 2 * padding - reach) // stride + 1
 
     return step
 
 
-def _residual(unit: Any) -> Step:
-    first, second = _convolution(unit.conv1, unit.snake1), _convolution(unit.conv2, unit.snake2)
+def residual(*branch: Step) -> Step:
+    """Steps that keep lengths, and the input added to them."""
 
     def step(x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        branch, _ = second(*first(x, lengths))
-        return x + branch, lengths
+        y = x
+        for one in branch:
+            y, _ = one(y, lengths)
+        return x + y, lengths
 
     return step
-
-
-def _units(block: Any) -> Sequence[Any]:
-    return block.res_unit1, block.res_unit2, block.res_unit3

@@ -34,16 +34,25 @@ def quantize(
     certainty = torch.full((frames.shape[0],), torch.inf, device=frames.device)
     residual = frames
     for level, (codebook, half) in enumerate(zip(codebooks, halves, strict=True)):
-        scores = torch.addmm(half, residual, codebook.t())
-        best, chosen = scores.max(dim=1)
-        scores.scatter_(1, chosen[:, None], -torch.inf)
-        second, other = scores.max(dim=1)
-        apart = (codebook[chosen] - codebook[other]).norm(dim=1)
-        bound = torch.hypot(moved * apart, SCORE_NOISE * residual.square().sum(1)).clamp_min(1e-20)
-        torch.minimum(certainty, 2.0 * (best - second) / bound, out=certainty)
+        chosen, sure = nearest(residual, codebook, half, moved)
+        torch.minimum(certainty, sure, out=certainty)
         codes[level].copy_(chosen)
         residual = residual - codebook[chosen]
     return codes, certainty
+
+
+def nearest(
+    vectors: torch.Tensor, codebook: torch.Tensor, half: torch.Tensor, moved: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One level of `quantize`: the nearest entry of each vector `[n, dim]`, int64 `[n]`, and how
+    certain that is, float32 `[n]`."""
+    scores = torch.addmm(half, vectors, codebook.t())
+    best, chosen = scores.max(dim=1)
+    scores.scatter_(1, chosen[:, None], -torch.inf)
+    second, other = scores.max(dim=1)
+    apart = (codebook[chosen] - codebook[other]).norm(dim=1)
+    bound = torch.hypot(moved * apart, SCORE_NOISE * vectors.square().sum(1)).clamp_min(1e-20)
+    return chosen, 2.0 * (best - second) / bound
 
 
 def quantize_quickly(

@@ -39,19 +39,22 @@ class SegmentedMimi(MimiNetwork):
             return SummedSeaNet(self._seanet, self._hop)
         return None
 
-    def _embed(self, known: Sequence[Known]) -> list[torch.Tensor]:
-        ways = [self._way(*one) for one in known]
+    def _embed(self, known: Sequence[Known], parts: Sequence[bool]) -> list[torch.Tensor]:
+        ways = [self._way(*one, part) for one, part in zip(known, parts, strict=True)]
         found: dict[int, torch.Tensor] = {}
         for way in dict.fromkeys(ways):
             own = [i for i, other in enumerate(ways) if other is way]
-            embed = way or super()._embed
+            embed = way or self._by_modules
             found.update(zip(own, embed([known[i] for i in own]), strict=True))
         return [found[i] for i in range(len(known))]
 
-    def _way(self, samples: torch.Tensor, skipped: int) -> SegmentedSeaNet | None:
-        """The fastest that has transformers' bits; None are its own modules."""
+    def _way(
+        self, samples: torch.Tensor, skipped: int, part: bool = False
+    ) -> SegmentedSeaNet | None:
+        """The fastest that has transformers' bits; None are its own modules. How long a `part` is
+        says nothing of the order in which its recording is summed."""
         segmented = self._segmented
-        if not skipped and not segmented.usual(samples.shape[1]):
+        if not skipped and not part and not segmented.usual(samples.shape[1]):
             return None
         if samples.shape[1] >= (skipped + LEAST) * self._hop:
             summed = self._summed

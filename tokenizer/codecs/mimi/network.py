@@ -76,7 +76,7 @@ class MimiNetwork:
             RecordingError: the encoder's output is not finite (ENCODER).
         """
         known = [self._known(block) for block in blocks]
-        embedded = self._embed([(samples, skipped) for samples, skipped in known])
+        embedded = self._embed(known, [not block.last for block in blocks])
         return [
             self._finish(block, samples, positions)
             for block, (samples, _), positions in zip(blocks, known, embedded, strict=True)
@@ -89,8 +89,11 @@ class MimiNetwork:
         known = np.concatenate([block.passed.context, block.samples], axis=1)
         return to_tensor(known, self.device), block.passed.context.shape[1] // self._hop
 
-    def _embed(self, known: Sequence[Known]) -> list[torch.Tensor]:
-        """float32 `[dim, positions]` of each."""
+    def _embed(self, known: Sequence[Known], parts: Sequence[bool]) -> list[torch.Tensor]:
+        """float32 `[dim, positions]` of each; of some the recording goes on."""
+        return self._by_modules(known)
+
+    def _by_modules(self, known: Sequence[Known]) -> list[torch.Tensor]:
         return [self._seanet(samples[None])[0, :, skipped:] for samples, skipped in known]
 
     def _finish(self, block: Block, known: torch.Tensor, embedded: torch.Tensor) -> CodedBlock:

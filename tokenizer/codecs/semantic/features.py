@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 MEL_BINS = 80
 FRAME, SHIFT, FFT = 400, 160, 512
 """samples: 25 ms, every 10 ms, transformed with zeros behind"""
+FULL_SCALE = 2**15
+"""of 16-bit numbers"""
 _LOW, _HIGH, _RATE = 20.0, 8000.0, 16_000
 _EMPHASIS = 0.97
 
@@ -51,6 +56,37 @@ def standardised(features: torch.Tensor) -> torch.Tensor:
     return (features - features.mean(0)) / torch.sqrt(features.var(0, unbiased=True) + 1e-7)
 
 
+class Extractor:
+    """What transformers' `Xcodec2FeatureExtractor` makes of one recording, and of NeuCodec's what
+    it makes of whole frames."""
+
+    def __init__(self, hop: int, around: int, fills: bool) -> None:
+        """
+        Args:
+            hop: samples of a frame.
+            around: zeros on either side of what mel features are computed of.
+            fills: a last frame is filled up before more is added.
+        """
+        self.hop, self._around, self._fills = hop, around, fills
+
+    def shapes(self, samples: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of what is made of so many samples."""
+        if self._fills:
+            samples += -samples % self.hop
+        padded = (samples // self.hop + 1) * self.hop
+        mel_frames = 1 + (padded + 2 * self._around - FRAME) // SHIFT
+        return (1, padded), (mel_frames // 2, 2 * MEL_BINS)
+
+    def __call__(self, samples: NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor]:
+        """float32 `[1, n]` at 16 kHz, to the same with a zero behind it and zeros up to a whole
+        frame, and features `[positions, 160]`, two mel spectra each."""
+        (_, count), (positions, bins) = self.shapes(samples.shape[1])
+        padded = functional.pad(torch.from_numpy(samples), (0, count - samples.shape[1]))
+        heard = functional.pad(padded[0], (self._around, self._around))
+        features = standardised(mel_features(heard * FULL_SCALE))
+        return padded, features[: 2 * positions].reshape(positions, bins)
+
+
 def resample(samples: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
     """float32 `[..., n]` at another rate: `[..., ceil(n * to / from)]`.
 
@@ -59,16 +95,31 @@ def resample(samples: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tenso
     """
     if from_rate == to_rate:
         return samples
-    divisor = math.gcd(from_rate, to_rate)
-    old, new = from_rate // divisor, to_rate // divisor
-    kernel, width = _sinc_kernel(old, new)
-    shape = samples.shape
-    rows = samples.reshape(-1, shape[-1])
-    padded = functional.pad(rows, (width, width + old))
-    found = functional.conv1d(padded[:, None], kernel.to(samples.device), stride=old)
-    found = found.transpose(1, 2).reshape(rows.shape[0], -1)
-    found = found[..., : math.ceil(new * shape[-1] / old)]
-    return found.view(shape[:-1] + found.shape[-1:])
+    return Resampling(from_rate, to_rate, samples.device)(samples)
+
+
+class Resampling:
+    """The same between two rates that differ, with its filters on a device from the beginning."""
+
+    def __init__(self, from_rate: int, to_rate: int, device: torch.device) -> None:
+        divisor = math.gcd(from_rate, to_rate)
+        self._old, self._new = from_rate // divisor, to_rate // divisor
+        kernel, self._width = _sinc_kernel(self._old, self._new)
+        self._kernel = kernel.to(device)
+
+    def samples(self, count: Any) -> Any:
+        """How many come of so many, an integer or a tensor of these."""
+        return -(-count * self._new // self._old)
+
+    def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+        """float32 `[..., n]`, to as many as `samples` says."""
+        shape = samples.shape
+        rows = samples.reshape(-1, shape[-1])
+        padded = functional.pad(rows, (self._width, self._width + self._old))
+        found = functional.conv1d(padded[:, None], self._kernel, stride=self._old)
+        found = found.transpose(1, 2).reshape(rows.shape[0], -1)
+        found = found[..., : self.samples(shape[-1])]
+        return found.view(shape[:-1] + found.shape[-1:])
 
 
 @lru_cache(maxsize=1)

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32, one_thread
 from tokenizer.codecs.encodec.seeded import synthetic_audio
-from tokenizer.codecs.semantic.features import mel_features, standardised
+from tokenizer.codecs.semantic.features import Extractor
 from tokenizer.codecs.semantic.xcodec import higgs_model_class
 from tokenizer.errors import UsageError
 
@@ -75,6 +74,23 @@ REDUCED: dict[str, dict[str, Any]] = {
     "neucodec": _VOCOS,
 }
 """by `model_type`: the published architecture with few channels and layers"""
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "reduced": REDUCED,
+    "full": {
+        "xcodec": {},
+        "higgs_audio_v2_tokenizer": {
+            "acoustic_model_config": {
+                "downsampling_ratios": _HIGGS_RATIOS,
+                "upsampling_ratios": _HIGGS_RATIOS,
+            },
+            "target_bandwidths": [0.5, 1, 1.5, 2],
+            "codebook_dim": 64,
+        },
+        "xcodec2": {},
+        "neucodec": {},
+    },
+}
+"""likewise; "full" is transformers' own, but for what Higgs has otherwise"""
 _SECONDS = 4
 
 
@@ -82,29 +98,33 @@ def write_seeded_semantic(
     folder: str | Path,
     *,
     model_type: str,
+    size: str = "reduced",
     seed: int = 0,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a seeded checkpoint of few channels with `save_pretrained`.
+    """Write a seeded checkpoint with `save_pretrained`.
 
     Args:
         folder: where to; made if missing.
         model_type: a row of `REDUCED`.
+        size: of `SIZES`.
         seed: of weights and codebooks.
         changes: other settings of its configuration.
 
     Raises:
-        UsageError: no such model type.
+        UsageError: no such model type or size.
     """
     from transformers import AutoConfig, Xcodec2Model, XcodecModel
     from transformers.models.neucodec.modeling_neucodec import NeuCodecModel
     from transformers.utils import logging
 
+    if size not in SIZES:
+        raise UsageError(f"no seeded model of size {size}: choose from {', '.join(SIZES)}")
     if model_type not in REDUCED:
         raise UsageError(f"no seeded model {model_type}: choose from {', '.join(REDUCED)}")
     classes = {"xcodec": XcodecModel, "xcodec2": Xcodec2Model, "neucodec": NeuCodecModel}
     model_class: Any = classes.get(model_type) or higgs_model_class()
-    config = AutoConfig.for_model(model_type, **{**REDUCED[model_type], **(changes or {})})
+    config = AutoConfig.for_model(model_type, **{**SIZES[size][model_type], **(changes or {})})
     with (
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(),
@@ -115,7 +135,7 @@ def write_seeded_semantic(
         model = model_class(config).eval()
         _enliven(model)
         if hasattr(model.quantizer, "quantizers"):
-            _fill_codebooks(model, config)
+            _fill_codebooks(model)
         else:
             _scale_projection(model)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -124,17 +144,60 @@ def write_seeded_semantic(
 
 
 def _enliven(model: Any) -> None:
-    """Convolutions that keep their input's size, where transformers' beginnings are near zero."""
+    """Weights that keep their input's size, where transformers' beginnings are near zero, and two
+    branches that weigh the same."""
     for name, module in model.named_modules():
         plain = isinstance(module, torch.nn.Conv1d) and not hasattr(module, "parametrizations")
-        if plain and "decoder" not in name:
-            gain = 1.2 / module.weight[0].numel() ** 0.5
+        linear = isinstance(module, torch.nn.Linear) and name.startswith("semantic_")
+        if (plain or linear) and "decoder" not in name:
+            gain = 1.0 / module.weight[0].numel() ** 0.5
             module.weight.copy_(gain * torch.randn_like(module.weight))
+    for module in model.acoustic_encoder.modules():
+        if type(module).__name__.endswith("ResidualUnit"):
+            # Beside the shortcut: sums of many units would grow.
+            module.conv2.weight.mul_(0.3)
+    adapter = getattr(model, "semantic_adapter", None)
+    if adapter is None:
+        semantic = model.encoder_semantic
+        lasts = {model.acoustic_encoder: model.acoustic_encoder.conv2}
+        lasts[semantic] = semantic.conv_blocks[-1].conv
+    else:
+        lasts = {model.acoustic_encoder: model.acoustic_encoder.conv2, adapter: adapter.conv4}
+    _balance(model, lasts)
 
 
-def _fill_codebooks(model: Any, config: Any) -> None:
+def _balance(model: Any, lasts: Mapping[Any, Any]) -> None:
+    """Branches, by their last convolutions, to deviations of 1 over some audio."""
+    seen: dict[Any, list[torch.Tensor]] = {branch: [] for branch in lasts}
+    handles = [
+        branch.register_forward_hook(lambda module, _, out: seen[module].append(out))
+        for branch in lasts
+    ]
+    _listen(model)
+    for handle in handles:
+        handle.remove()
+    for branch, last in lasts.items():
+        size = float(torch.cat(seen[branch], dim=2).std(2).square().mean().sqrt())
+        last.weight.div_(size)
+        if last.bias is not None:
+            last.bias.div_(size)
+
+
+def _listen(model: Any) -> None:
+    """Let a model encode some audio."""
+    if hasattr(model, "semantic_adapter"):
+        extractor = Extractor(320, 160, fills=False)
+        for part in torch.split(0.3 * synthetic_audio(1, 16_000, _SECONDS), 16_000, dim=1):
+            padded, features = extractor(part.numpy())
+            model.encode(padded[None], input_features=features[None])
+        return
+    rate, hop = int(model.config.sample_rate), int(model.config.hop_length)
+    for part in torch.split(0.3 * synthetic_audio(1, rate, _SECONDS), rate // hop * hop, dim=1):
+        model.encode(part[None, :, : part.shape[1] // hop * hop])
+
+
+def _fill_codebooks(model: Any) -> None:
     """Level by level, from the residuals that the level sees."""
-    rate, hop = int(config.sample_rate), int(config.hop_length)
     seen: list[torch.Tensor] = []
     original = model.quantizer.encode
 
@@ -144,8 +207,7 @@ def _fill_codebooks(model: Any, config: Any) -> None:
         return codes
 
     model.quantizer.encode = look
-    for part in torch.split(0.3 * synthetic_audio(1, rate, _SECONDS), rate // hop * hop, dim=1):
-        model.encode(part[None, :, : part.shape[1] // hop * hop])
+    _listen(model)
     del model.quantizer.encode
     residual = torch.cat(seen, dim=2)
     for level in model.quantizer.quantizers:
@@ -166,11 +228,7 @@ def _scale_projection(model: Any) -> None:
     """Scale and shift what is quantized, over some audio, to the range of its levels."""
     projection, seen = model.quantizer.project_in, []
     handle = projection.register_forward_hook(lambda _, __, out: seen.append(out))
-    for part in torch.split(0.3 * synthetic_audio(1, 16_000, _SECONDS)[0], 16_000):
-        padded = functional.pad(part, (0, 320))
-        features = standardised(mel_features(functional.pad(padded, (160, 160)) * 2**15))
-        pairs = features[: 2 * (padded.shape[0] // 320)].reshape(1, -1, 160)
-        model.encode(padded[None, None], input_features=pairs)
+    _listen(model)
     handle.remove()
     found = torch.cat(seen, dim=1)[0]
     deviation, mean = found.std(0) / 2, found.mean(0)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.codecs.base import ChunkCodes, Codec
+from tokenizer.codecs.encodec.gpu.whole import WholeBatches
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.errors import ShapeError
 
@@ -83,6 +84,9 @@ class WindowedCodec(Codec):
     """A codec whose network sees whole windows: `CodecSpec.window_length` and `window_context`,
     both whole frames."""
 
+    _batches: Sequence[WholeBatches] = ()
+    """for windows of up to a length each, which rises; none: windows are encoded one at a time"""
+
     @abstractmethod
     def encode_window(self, samples: NDArray[np.float32]) -> NDArray[np.uint16]:
         """float32 `[channels, n]` to uint16 `[n_q, frames]`, with `frames_of(n)` frames.
@@ -111,12 +115,18 @@ class WindowedCodec(Codec):
         return [one.samples for one in found]
 
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[PieceCodes]:
-        return [self._encode(piece) for piece in pieces]
+        cut = [self._cut(piece) for piece in pieces]
+        values = [window.values for windows, _ in cut for window in windows]
+        found = iter(self._encode_all([np.ascontiguousarray(one, np.float32) for one in values]))
+        return [
+            PieceCodes(self._joined([(window, next(found)) for window in windows]), state)
+            for windows, state in cut
+        ]
 
     def decode_pieces(self, pieces: Sequence[CodedPiece]) -> list[PieceSamples]:
         return [self._decode(piece) for piece in pieces]
 
-    def _encode(self, piece: Piece) -> PieceCodes:
+    def _cut(self, piece: Piece) -> tuple[list[Window], Held | None]:
         samples = piece.samples
         if samples.dtype != np.float32 or samples.ndim != 2 or samples.shape[0] != self.channels:
             raise ShapeError(
@@ -124,13 +134,27 @@ class WindowedCodec(Codec):
                 f"{samples.dtype}{list(samples.shape)}"
             )
         length, context = self._window
-        windows, state = cut_windows(samples, piece.state, piece.last, length, context)
+        return cut_windows(samples, piece.state, piece.last, length, context)
+
+    def _encode_all(self, windows: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint16]]:
+        """Windows of any recordings."""
+        if not self._batches:
+            return [self.encode_window(one) for one in windows]
+        found: dict[int, NDArray[np.uint16]] = {}
+        for batches in self._batches:
+            some = [i for i, one in enumerate(windows) if one.shape[1] <= batches.longest]
+            some = [i for i in some if i not in found]
+            codes = batches.encode([windows[i] for i in some])
+            found.update(zip(some, codes, strict=True))
+        return [found[i] for i in range(len(windows))]
+
+    def _joined(self, windows: Sequence[tuple[Window, NDArray[np.uint16]]]) -> NDArray[np.uint16]:
+        """What is kept of the codes of windows that follow each other."""
         hop = self.spec.frame_length
-        codes = [np.zeros((self.spec.n_q, 0), np.uint16)]
-        for window in windows:
-            found = self.encode_window(np.ascontiguousarray(window.values, np.float32))
-            codes.append(found[:, window.before // hop : found.shape[1] - window.after // hop])
-        return PieceCodes(np.concatenate(codes, axis=1), state)
+        kept = [np.zeros((self.spec.n_q, 0), np.uint16)]
+        for window, codes in windows:
+            kept.append(codes[:, window.before // hop : codes.shape[1] - window.after // hop])
+        return np.concatenate(kept, axis=1)
 
     def _decode(self, piece: CodedPiece) -> PieceSamples:
         hop = self.spec.frame_length

@@ -8,6 +8,7 @@ recording alone.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,10 +20,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.devices import device_kind
 from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.gpu.whole import WholeBatches
+from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import resample
+from tokenizer.codecs.semantic.gpu.classes import BATCH_PIECES, window_batches
+from tokenizer.codecs.semantic.gpu.xcodec import EncodeAlone, EncodeRows
 from tokenizer.codecs.semantic.windows import WindowedCodec
 from tokenizer.codecs.weights import load_pretrained
 
@@ -50,15 +56,30 @@ def describe_xcodec(checkpoint: Checkpoint, bandwidth: float | None, n_q: int | 
 
 
 class XCodec(WindowedCodec):
-    """A checkpoint of `XcodecModel`, computed by transformers' own modules."""
+    """A checkpoint of `XcodecModel`, computed by transformers' own modules: on a CPU a window at a
+    time, on a GPU in batches (`tokenizer.codecs.semantic.gpu.xcodec`)."""
 
-    def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = True) -> None:
-        """There is no other way than the reference."""
+    def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
+        """With `reference`, windows are encoded one at a time on a GPU too."""
         self.spec = spec
-        self.batch_chunks = 1
         self.piece_length = whole_frames(PIECE_SECONDS, spec.sample_rate, spec.frame_length)
         self._device = torch.device(device)
         self._model = self._load(folder)
+        if device_kind(device) != "cpu" and not reference and spec.precision == "exact":
+            with suppress(UnknownLayer):  # an architecture that only transformers runs
+                self._batches = self._open_batches(self._model)
+        self.batch_chunks = BATCH_PIECES if self._batches else 1
+
+    def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> list[WholeBatches]:
+        n_q = self.spec.n_q
+        return window_batches(
+            EncodeRows(model, n_q),
+            EncodeAlone(model, n_q),
+            next(model.parameters()).device,
+            self.spec,
+            channels=int(model.config.acoustic_model_config.encoder_hidden_size),
+            rows=rows,
+        )
 
     def _load(self, folder: Path) -> Any:
         from transformers import XcodecModel

@@ -10,20 +10,25 @@ full: here zeros fill it up first, so that nothing of a recording is lost.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import CodecSpec, split
+from tokenizer.codecs.devices import device_kind
 from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.gpu.whole import WholeBatches
+from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
-from tokenizer.codecs.semantic.features import mel_features, resample, standardised
+from tokenizer.codecs.semantic.features import Extractor, resample
+from tokenizer.codecs.semantic.gpu.classes import BATCH_PIECES, window_batches
+from tokenizer.codecs.semantic.gpu.xcodec2 import EncodeAlone, EncodeRows
 from tokenizer.codecs.semantic.windows import WindowedCodec
 from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import ShapeError
@@ -31,7 +36,6 @@ from tokenizer.types import Codes, Waveform
 
 WINDOW_SECONDS, CONTEXT_SECONDS, PIECE_SECONDS = 30, 5, 20
 """a Wav2Vec2-BERT needs memory in proportion to the square of a window"""
-_FULL_SCALE = 2**15
 _UNUSED = ("semantic_encoder.masked_spec_embed",)
 """weights that only training has a use for"""
 
@@ -80,15 +84,31 @@ def _spec(
 
 
 class XCodec2(WindowedCodec):
-    """A checkpoint of `Xcodec2Model`, computed by transformers' own modules."""
+    """A checkpoint of `Xcodec2Model`, computed by transformers' own modules: on a CPU a window at a
+    time, on a GPU in batches (`tokenizer.codecs.semantic.gpu.xcodec2`)."""
 
-    def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = True) -> None:
-        """There is no other way than the reference."""
+    def __init__(self, folder: Path, spec: CodecSpec, device: str, reference: bool = False) -> None:
+        """With `reference`, windows are encoded one at a time on a GPU too."""
         self.spec = spec
-        self.batch_chunks = 1
         self.piece_length = whole_frames(PIECE_SECONDS, spec.sample_rate, spec.frame_length)
         self._device = torch.device(device)
         self._model = load_pretrained(self._model_class(), folder, self._device, _UNUSED)
+        if device_kind(device) != "cpu" and not reference and spec.precision == "exact":
+            with suppress(UnknownLayer):  # an architecture that only transformers runs
+                self._batches = self._open_batches(self._model)
+        self.batch_chunks = BATCH_PIECES if self._batches else 1
+
+    def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> list[WholeBatches]:
+        extractor = self._extractor(self.spec.frame_length)
+        return window_batches(
+            EncodeRows(model, extractor),
+            EncodeAlone(model, extractor),
+            next(model.parameters()).device,
+            self.spec,
+            # Its activations are computed at twice the rate.
+            channels=2 * int(model.config.encoder_hidden_size),
+            rows=rows,
+        )
 
     @staticmethod
     def _model_class() -> Any:
@@ -96,13 +116,17 @@ class XCodec2(WindowedCodec):
 
         return Xcodec2Model
 
+    @staticmethod
+    def _extractor(hop: int) -> Extractor:
+        return Extractor(hop, hop // 2, fills=False)
+
     def encode_window(self, samples: NDArray[np.float32]) -> NDArray[np.uint16]:
         frames = frames_of(samples.shape[1], self.spec.frame_length)
         with torch.inference_mode(), arithmetic(self.spec.precision):
-            padded = self._padded(torch.from_numpy(samples[0]))
-            features = self._features(padded)[None].to(self._device)
+            extracted = self._extractor(self.spec.frame_length)(samples)
+            padded, features = (one[None].to(self._device) for one in extracted)
             found = self._model.encode(
-                padded[None, None].to(self._device),
+                padded,
                 input_features=features,
                 input_features_mask=torch.ones(
                     features.shape[:2], dtype=torch.int32, device=self._device
@@ -120,16 +144,6 @@ class XCodec2(WindowedCodec):
             there = torch.from_numpy(codes.astype(np.int64))[None].to(self._device)
             found: torch.Tensor = self._model.decode(audio_codes=there).audio_values[0]
             return found.float().cpu()
-
-    def _padded(self, samples: torch.Tensor) -> torch.Tensor:
-        """float32 `[n]` as the model takes it in: a zero, and zeros up to a whole frame."""
-        hop = self.spec.frame_length
-        return functional.pad(samples, (0, 1 + -(samples.shape[0] + 1) % hop))
-
-    def _features(self, padded: torch.Tensor) -> torch.Tensor:
-        """float32 `[positions, 160]`, two mel spectra each."""
-        half = self.spec.frame_length // 2
-        return _stacked(functional.pad(padded, (half, half)))
 
     def _at_own_rate(self, samples: torch.Tensor) -> torch.Tensor:
         return samples
@@ -163,19 +177,10 @@ class NeuCodec(XCodec2):
 
         return NeuCodecModel
 
-    def _padded(self, samples: torch.Tensor) -> torch.Tensor:
-        full = functional.pad(samples, (0, -samples.shape[0] % self.spec.frame_length))
-        return super()._padded(full)
-
-    def _features(self, padded: torch.Tensor) -> torch.Tensor:
-        return _stacked(padded)
+    @staticmethod
+    def _extractor(hop: int) -> Extractor:
+        return Extractor(hop, 0, fills=True)
 
     def _at_own_rate(self, samples: torch.Tensor) -> torch.Tensor:
         config = self._model.config
         return resample(samples, config.output_sampling_rate, config.input_sampling_rate)
-
-
-def _stacked(samples: torch.Tensor) -> torch.Tensor:
-    features = standardised(mel_features(samples * _FULL_SCALE))
-    pairs = features.shape[0] // 2
-    return features[: 2 * pairs].reshape(pairs, 2 * features.shape[1])

@@ -56,18 +56,21 @@ def batches(lengths: Sequence[int], width: int, rows: Sequence[int]) -> list[Bat
     return found + by_width(shorter, [-(-width // part) for part in PARTS], rows)
 
 
-def by_width(lengths: Mapping[int, int], widths: Sequence[int], rows: Sequence[int]) -> list[Batch]:
-    """Masked batches for what has these lengths, by index; of a few widths, which rise."""
+def by_width(
+    lengths: Mapping[int, int], widths: Sequence[int], rows: Sequence[int], floor: int = FLOOR
+) -> list[Batch]:
+    """Masked batches for what has these lengths, by index; of a few widths, which rise. `floor` as
+    `FLOOR`."""
     groups: dict[int, list[int]] = {wide: [] for wide in widths}
     for i, length in lengths.items():
         groups[next(wide for wide in widths if length <= wide)].append(i)
     found: list[Batch] = []
-    for wide, indices in reversed(_merged(groups).items()):
-        found += filled(indices, Shape(1, wide, masked=True), rows)
+    for wide, indices in reversed(_merged(groups, floor).items()):
+        found += filled(indices, Shape(1, wide, masked=True), rows, floor)
     return found
 
 
-def _merged(groups: dict[int, list[int]]) -> dict[int, list[int]]:
+def _merged(groups: dict[int, list[int]], floor: int) -> dict[int, list[int]]:
     """Groups by width, rising, with those that would not be worth a batch of their own in the next
     wider one."""
     used = [(wide, indices) for wide, indices in groups.items() if indices]
@@ -75,37 +78,39 @@ def _merged(groups: dict[int, list[int]]) -> dict[int, list[int]]:
     carried: list[int] = []
     for number, (wide, indices) in enumerate(used):
         carried = carried + indices
-        if len(carried) >= FLOOR or number == len(used) - 1:
+        if len(carried) >= floor or number == len(used) - 1:
             merged[wide], carried = carried, []
     return merged
 
 
-def filled(indices: Sequence[int], shape: Shape, rows: Sequence[int]) -> list[Batch]:
+def filled(
+    indices: Sequence[int], shape: Shape, rows: Sequence[int], floor: int = FLOOR
+) -> list[Batch]:
     """Batches of one width for all of the indices, with whatever numbers of rows cost least."""
     found: list[Batch] = []
     at = 0
-    for count in split(len(indices), tuple(rows)):
+    for count in split(len(indices), tuple(rows), floor):
         found.append((replace(shape, rows=count), list(indices[at : at + count])))
         at += count
     return found
 
 
-def split(count: int, rows: tuple[int, ...]) -> list[int]:
+def split(count: int, rows: tuple[int, ...], floor: int = FLOOR) -> list[int]:
     """Rows of the batches that take `count` chunks at the least cost, the largest first; only the
     last has empty rows."""
     most, whole = rows[-1], count // rows[-1]
-    return [most] * whole + list(_cheapest(count - whole * most, rows)[1])
+    return [most] * whole + list(_cheapest(count - whole * most, rows, floor)[1])
 
 
 @lru_cache(maxsize=4096)
-def _cheapest(count: int, rows: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+def _cheapest(count: int, rows: tuple[int, ...], floor: int) -> tuple[int, tuple[int, ...]]:
     """Cost, in rows, and rows of each batch."""
     if count <= 0:
         return 0, ()
     choices = []
     for first in rows:
-        cost, rest = _cheapest(count - first, rows)
-        choices.append((cost + first + FLOOR, tuple(sorted((first, *rest), reverse=True))))
+        cost, rest = _cheapest(count - first, rows, floor)
+        choices.append((cost + first + floor, tuple(sorted((first, *rest), reverse=True))))
     return min(choices)
 
 

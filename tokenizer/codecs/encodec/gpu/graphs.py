@@ -57,6 +57,9 @@ Layout = Sequence[tuple[tuple[int, ...], torch.dtype]]
 class Work(Protocol):
     """What is done to a batch."""
 
+    captured: bool = True
+    """whether a GPU may capture it: nothing in it looks at a value or copies from the host"""
+
     def layout(self, shape: Shape) -> Layout:
         """Of the inputs of a batch."""
 
@@ -65,8 +68,7 @@ class Work(Protocol):
         something harmless after them."""
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Inputs on the device to results there, whose shapes follow from theirs; without a look at
-        a value."""
+        """Inputs on the device to results there, whose shapes follow from theirs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,11 +193,8 @@ class GraphRunner(Runner):
         places, size = _places(self._work.layout(shape))
         self._work.fill(_views(slot.host, places), items)
         with self._card(), arithmetic(self._precision):
-            graph = (
-                self._captured(slot.lane, shape)
-                if shape.masked or shape.width == self._width
-                else None
-            )
+            again = shape.masked or shape.width == self._width
+            graph = self._captured(slot.lane, shape) if again and self._work.captured else None
             with torch.cuda.stream(self._copying):
                 slot.device[:size].copy_(slot.host[:size], non_blocking=True)
                 slot.copied.record(self._copying)

@@ -27,6 +27,8 @@ from tokenizer.chunking import frames_of
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.gpu import graphs
 from tokenizer.codecs.encodec.gpu.batches import (
+    FLOOR,
+    ROWS,
     Batch,
     Batcher,
     Plan,
@@ -39,6 +41,8 @@ from tokenizer.codecs.encodec.networks import check_finite
 SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
 """of the longest recording in a batch: widths of batches"""
 ROWS_ON_A_CPU = (1, 2, 4, 8)
+FEW = (1, 2)
+"""rows of batches that are smaller than others have them"""
 LANES = 8
 """recordings that are encoded alone at the same time: each leaves most of a GPU idle, above all in
 an LSTM"""
@@ -64,6 +68,8 @@ class WholeBatches:
         batched: int | None = None,
         rows: tuple[int, ...] | None = None,
         channels: int,
+        lanes: int = LANES,
+        floor: int = FLOOR,
     ) -> None:
         """
         Args:
@@ -75,6 +81,8 @@ class WholeBatches:
             batched: samples of the longest one that is worth a batch; None: of any.
             rows: that a batch may have, rising; None: as many as the device has memory for.
             channels: of the layers at the full rate, which decide what memory a row takes.
+            lanes: recordings that are encoded alone at the same time.
+            floor: rows that take as long as what a batch costs however few it has.
         """
         self._together, self._alone, self._device = together, alone, device
         self.longest, self._hop = longest, hop
@@ -82,7 +90,8 @@ class WholeBatches:
         self._widths = sorted(
             {max(frames_of(int(self._batched * one), hop), 1) * hop for one in SHARES}
         )
-        self._rows, self._channels = rows, channels
+        self._rows, self._channels, self._lanes = rows, channels, lanes
+        self._floor = floor
         self._batchers: dict[Work, Batcher] = {}
         self._lock = Lock()
         self.seen = self.repeated = 0
@@ -123,22 +132,26 @@ class WholeBatches:
         """Beside the batches that are under way."""
         if not wanted:
             return
-        lanes = self._batcher(self._alone, one_by_one, LANES)
-        for places, (codes, finite) in lanes.run([recordings[i] for i in wanted]):
+        alone = self._batcher(self._alone, one_by_one)
+        for places, (codes, finite) in alone.run([recordings[i] for i in wanted]):
             check_finite(bool(finite.all()))
-            results.update((wanted[place], codes[:, 0].astype(np.uint16)) for place in places)
+            for i in (wanted[place] for place in places):
+                frames = frames_of(recordings[i].shape[1], self._hop)
+                results[i] = codes[:, 0, :frames].astype(np.uint16)
 
     def _is_detour(self) -> bool:
         with self._lock:
             return self.seen >= SEEN and self.repeated > MOSTLY * self.seen
 
-    def _batcher(self, work: Work, plan: Plan, lanes: int = 1) -> Batcher:
+    def _batcher(self, work: Work, plan: Plan) -> Batcher:
         """Made when it is first needed, so that what is never done takes no memory."""
         with arithmetic("exact"):  # no other thread captures meanwhile
             if work not in self._batchers:
-                rows = (self._rows or self._that_fit()) if lanes == 1 else (1,)
-                width = self._widths[-1] if lanes == 1 else self.longest
-                largest = Shape(rows[-1], width, masked=lanes == 1)
+                together = work is self._together
+                rows = (self._rows or self._that_fit()) if together else (1,)
+                width = self._widths[-1] if together else self.longest
+                largest = Shape(rows[-1], width, masked=together)
+                lanes = 1 if together else self._lanes
                 runner = graphs.open_runner(work, "exact", self._device, largest, lanes)
                 self._batchers[work] = Batcher(runner, plan, rows)
             return self._batchers[work]
@@ -147,11 +160,13 @@ class WholeBatches:
         if self._device.type == "cpu":
             return ROWS_ON_A_CPU
         free = torch.cuda.mem_get_info(self._device)[0]
-        return rows_that_fit(free, self._widths[-1], TENSORS * 4 * self._channels)
+        found = rows_that_fit(free, self._widths[-1], TENSORS * 4 * self._channels)
+        # Where empty rows cost more than a batch does, there are smaller ones too.
+        return found if self._floor >= ROWS[0] else (*FEW, *found)
 
     def _plan(self, recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:
         lengths = {i: one.shape[1] for i, one in enumerate(recordings)}
-        return by_width(lengths, self._widths, rows)
+        return by_width(lengths, self._widths, rows, self._floor)
 
 
 def one_by_one(recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:

@@ -1,0 +1,1 @@
+"""Windows of several recordings in batches of fixed shapes."""
