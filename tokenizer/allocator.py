@@ -36,3 +36,17 @@ def keep_freed_memory(*, everything: bool = False) -> bool:
         return False
     taken = [mallopt(name, value) == 1 for name, value in (_ALL if everything else _SOME)]
     return all(taken)
+
+
+def give_freed_memory_back() -> bool:
+    """Hand to the system what this process has freed: for what needs much of another kind next.
+
+    Returns:
+        True where that could be arranged, as `keep_freed_memory`.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return False
+    trim(0)
+    return True

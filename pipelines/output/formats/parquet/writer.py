@@ -30,6 +30,7 @@ from pipelines.output.formats.schema import (
     scalars,
 )
 from pipelines.system.arrow import open_parquet
+from tokenizer.allocator import give_freed_memory_back
 from tokenizer.errors import ShapeError, ShardError
 
 ROW_GROUP = 64
@@ -37,6 +38,9 @@ _CODES = "codes.list.element.list.element"
 _ARRAYS = ("codes", "scales", "chunk_frames")
 _GROUP_CODES = 64 << 20
 """codes after which a row group ends early: long recordings must not add up in memory"""
+_MANY = 4 << 20
+"""codes from which on it matters what they take while they are written: Arrow takes 21 bytes for
+each, and a row cannot be divided"""
 _WORTH_A_DICTIONARY = 1 << 19
 """codes that a row group goes on for: each has a dictionary, which costs many short rows more than
 it does a few long ones"""
@@ -87,6 +91,8 @@ class ParquetFormat(ShardFormat):
             write_page_checksum=True,
         ) as writer:
             for group in _groups(iter(rows)):
+                if sum(row.codes.codes.size for row in group) > _MANY:
+                    give_freed_memory_back()
                 writer.write_table(_to_table(group, schema), row_group_size=len(group))
 
     def read(self, file: IO[bytes], name: str) -> Iterator[Row]:
@@ -211,7 +217,8 @@ def _to_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
 def _codes_column(matrices: list[NDArray[np.uint16]]) -> pa.Array:
     """list<list<uint16>> straight from the arrays, without Python lists of numbers."""
     levels = np.concatenate([np.full(codes.shape[0], codes.shape[1]) for codes in matrices])
-    values = pa.array(np.concatenate([codes.reshape(-1) for codes in matrices]))
+    flat = [codes.reshape(-1) for codes in matrices]
+    values = pa.array(flat[0] if len(flat) == 1 else np.concatenate(flat))  # a long row: no copy
     inner = pa.ListArray.from_arrays(_offsets(levels), values)
     return pa.ListArray.from_arrays(_offsets([codes.shape[0] for codes in matrices]), inner)
 
