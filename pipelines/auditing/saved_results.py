@@ -17,9 +17,12 @@ from pipelines.auditing.while_tokenizing import digest, part_name
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
 from pipelines.output.formats.webdataset.writer import key_of
+from pipelines.output.manifest.leases import SILENT_SECONDS
 from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import Storage
 from tokenizer.errors import ShardError
+
+SUFFIX = ".json"
 
 
 class Parts:
@@ -51,7 +54,7 @@ class Parts:
         """What was written for the page, by this audit and by those that were broken off before
         it."""
         found: set[str] = set()
-        for name in self._storage.list(PARTS):
+        for name in self._names():
             with suppress(OSError, ValueError, KeyError, TypeError):
                 found.update(
                     media(json.loads(self._storage.read(f"{PARTS}/{name}"))["result"]["page"])
@@ -71,12 +74,17 @@ class Parts:
         )
 
     def clear(self) -> None:
-        """Remove all of them, once they are in a report."""
-        for name in self._storage.list(PARTS):
+        """Remove all of them, once they are in a report; what another audit is writing at this
+        moment is let be."""
+        dead = self._storage.leftovers(PARTS, SILENT_SECONDS)
+        for name in (*self._names(), *dead):
             self._storage.remove(f"{PARTS}/{name}")
 
+    def _names(self) -> list[str]:
+        return [name for name in self._storage.list(PARTS) if name.endswith(SUFFIX)]
+
     def _name(self, one: Chosen) -> str:
-        return f"{PARTS}/{key_of(one.entry.recording.id)}.json"
+        return f"{PARTS}/{key_of(one.entry.recording.id)}{SUFFIX}"
 
     def _of(self, one: Chosen) -> list[str | None]:
         return [self._fingerprint, one.entry.shard, self._shards.get(one.entry.shard)]

@@ -270,6 +270,20 @@ def test_what_only_the_whole_corpus_shows_is_not_taken_over(
     ] == ["whole-0"]
 
 
+def test_an_audit_that_ends_lets_be_what_another_one_is_writing(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    parts = Parts(storage, "same", {}, [0, 0])
+    storage.write("audit/parts/done.json", b"{}")
+    dead = tmp_path / "audit" / "parts" / f".killed.json.{'0' * 32}.tmp"
+    dead.write_bytes(b"")
+    os.utime(dead, (0, 0))
+    with storage.stage("audit/parts/other.json") as path:
+        Path(path).write_bytes(b"{}")
+        parts.clear()
+        assert [Path(path)] == list(dead.parent.iterdir())
+    assert storage.list("audit/parts") == ["other.json"]
+
+
 def test_what_the_page_needs_and_is_gone_is_made_again(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
