@@ -8,6 +8,7 @@ zeros: more work than converting the samples.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 # glibc's names for them in malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
@@ -30,9 +31,8 @@ def keep_freed_memory(*, everything: bool = False) -> bool:
     Returns:
         True where that could be arranged: with glibc, which is Linux but Alpine.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
         return False
     taken = [mallopt(name, value) == 1 for name, value in (_ALL if everything else _SOME)]
     return all(taken)
@@ -44,9 +44,17 @@ def give_freed_memory_back() -> bool:
     Returns:
         True where that could be arranged, as `keep_freed_memory`.
     """
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
+    trim = _of_glibc("malloc_trim")
+    if trim is None:
         return False
     trim(0)
     return True
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function of the C library, where that has one of the name."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found

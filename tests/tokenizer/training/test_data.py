@@ -157,6 +157,18 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         Pack(tmp_path / "pack")
 
 
+@pytest.mark.parametrize("sums", [[], [1, 2], "x", 5])
+def test_an_index_without_a_checksum_for_each_block_is_refused(
+    tmp_path: Path, sums: object
+) -> None:
+    make_pack(tmp_path / "pack", {"music/a": tone(500, 1)})
+    index = json.loads((tmp_path / "pack" / INDEX).read_text())
+    del index["checksum"]
+    (tmp_path / "pack" / INDEX).write_text(json.dumps({**index, "checksums": sums}))
+    with pytest.raises(SourceError, match="for each block"):
+        Pack(tmp_path / "pack")
+
+
 def test_the_four_strategies_have_their_shares_and_their_sources(tmp_path: Path) -> None:
     mixer = Mixer(three_kinds(tmp_path / "pack"), DataOptions(batch=1))
     rng = np.random.default_rng(0)

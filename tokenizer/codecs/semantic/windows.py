@@ -19,15 +19,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.codecs.base import ChunkCodes, Codec
+from tokenizer.codecs.devices import device_kind
 from tokenizer.codecs.encodec.gpu.whole import WholeBatches
+from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
+from tokenizer.codecs.semantic.gpu.classes import BATCH_PIECES
 from tokenizer.errors import ShapeError
 
 Number = TypeVar("Number", np.float32, np.uint16)
@@ -98,6 +102,21 @@ class WindowedCodec(Codec):
     @abstractmethod
     def decode_window(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
         """uint16 `[codebooks, frames]` to float32 `[channels, frames * frame_length]`."""
+
+    def _open(self, model: Any, device: str, reference: bool) -> None:
+        """Batches where they are of use: on a GPU, unless transformers' own modules are wanted."""
+        if device_kind(device) != "cpu" and not reference and self.spec.precision == "exact":
+            with suppress(UnknownLayer):  # an architecture that only transformers runs
+                self._batches = self._open_batches(model)
+        self.batch_chunks = BATCH_PIECES if self._batches else 1
+
+    @abstractmethod
+    def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> list[WholeBatches]:
+        """As `window_batches`.
+
+        Raises:
+            UnknownLayer: the model has layers that these cannot run.
+        """
 
     @property
     def _window(self) -> tuple[int, int]:

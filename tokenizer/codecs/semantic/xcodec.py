@@ -8,7 +8,6 @@ recording alone.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,14 +19,12 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.devices import device_kind
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.gpu.whole import WholeBatches
-from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import resample
-from tokenizer.codecs.semantic.gpu.classes import BATCH_PIECES, window_batches
+from tokenizer.codecs.semantic.gpu.classes import window_batches
 from tokenizer.codecs.semantic.gpu.xcodec import EncodeAlone, EncodeRows
 from tokenizer.codecs.semantic.windows import WindowedCodec
 from tokenizer.codecs.weights import load_pretrained
@@ -65,10 +62,7 @@ class XCodec(WindowedCodec):
         self.piece_length = whole_frames(PIECE_SECONDS, spec.sample_rate, spec.frame_length)
         self._device = torch.device(device)
         self._model = self._load(folder)
-        if device_kind(device) != "cpu" and not reference and spec.precision == "exact":
-            with suppress(UnknownLayer):  # an architecture that only transformers runs
-                self._batches = self._open_batches(self._model)
-        self.batch_chunks = BATCH_PIECES if self._batches else 1
+        self._open(self._model, device, reference)
 
     def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> list[WholeBatches]:
         n_q = self.spec.n_q

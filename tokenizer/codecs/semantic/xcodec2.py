@@ -10,7 +10,6 @@ full: here zeros fill it up first, so that nothing of a recording is lost.
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,12 @@ from numpy.typing import NDArray
 
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import CodecSpec, split
-from tokenizer.codecs.devices import device_kind
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.gpu.whole import WholeBatches
-from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import Extractor, resample
-from tokenizer.codecs.semantic.gpu.classes import BATCH_PIECES, window_batches
+from tokenizer.codecs.semantic.gpu.classes import window_batches
 from tokenizer.codecs.semantic.gpu.xcodec2 import EncodeAlone, EncodeRows
 from tokenizer.codecs.semantic.windows import WindowedCodec
 from tokenizer.codecs.weights import load_pretrained
@@ -93,10 +90,7 @@ class XCodec2(WindowedCodec):
         self.piece_length = whole_frames(PIECE_SECONDS, spec.sample_rate, spec.frame_length)
         self._device = torch.device(device)
         self._model = load_pretrained(self._model_class(), folder, self._device, _UNUSED)
-        if device_kind(device) != "cpu" and not reference and spec.precision == "exact":
-            with suppress(UnknownLayer):  # an architecture that only transformers runs
-                self._batches = self._open_batches(self._model)
-        self.batch_chunks = BATCH_PIECES if self._batches else 1
+        self._open(self._model, device, reference)
 
     def _open_batches(self, model: Any, rows: tuple[int, ...] | None = None) -> list[WholeBatches]:
         extractor = self._extractor(self.spec.frame_length)

@@ -107,7 +107,7 @@ class Pack:
         """Packs from before checksums have none."""
         if sums is None:
             return None
-        if len(sums) != -(-self._samples.nbytes // BLOCK):
+        if not isinstance(sums, list) or len(sums) != -(-self._samples.nbytes // BLOCK):
             raise _damaged(self.folder, ValueError("it has not a checksum for each block"))
         return CheckedBlocks(self._samples.reshape(-1).view(np.uint8), sums)
 
