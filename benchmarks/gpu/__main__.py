@@ -65,7 +65,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="a small codec and little of everything")
     parser.add_argument("--output", default=str(RESULTS), help="- for none (default: %(default)s)")
     parser.add_argument("--checkpoint", type=Path, help="a folder (default: seeded weights)")
-    parser.add_argument("--only", help="parts whose title has this in it (default: all)")
+    parser.add_argument(
+        "--only", action="append", help="parts whose title has this in it (default: all); again"
+    )
     parser.add_argument("--digest", choices=("exact", "fast"), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -77,7 +79,9 @@ def seeded(folder: Path, size: str) -> None:
     write_seeded(folder, size=size)
 
 
-def everything(bench: Bench, arguments: list[str], folder: Path, only: str | None = None) -> None:
+def everything(
+    bench: Bench, arguments: list[str], folder: Path, only: list[str] | None = None
+) -> None:
     """All parts, in the order in which they are worth most."""
     import torch
     import transformers
@@ -107,7 +111,7 @@ def everything(bench: Bench, arguments: list[str], folder: Path, only: str | Non
         ("Tests that need a GPU", lambda: repeatable.tests(bench)),
     ]
     for title, action in parts:
-        if only is not None and only.lower() not in title.lower():
+        if only and not any(one.lower() in title.lower() for one in only):
             continue
         if bench.left() < 5:
             line(f"\n## {title}\n\nNot begun: the time was up.")
