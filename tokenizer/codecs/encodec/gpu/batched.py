@@ -9,10 +9,11 @@ read back: scales, codes and what must be looked at again come to the host once 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -47,6 +48,10 @@ from tokenizer.codecs.encodec.quantizer import half_squares, quantize, quantize_
 from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.scales import normalise, row_scales
 
+Quantizer = Callable[[torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
+"""frames, float32 `[frames, dim]`, and how far rounding may have moved them, to codes
+`[n_q, frames]` and their certainty; None: it is not asked for"""
+
 LANES = 4
 """near ties that are settled at the same time: alone, a chunk leaves most of a GPU idle"""
 
@@ -70,16 +75,18 @@ class BatchedNetwork(Network):
         n_q: int,
         precision: str = "exact",
         fused: Fused | None = None,
+        direct: bool = False,
     ) -> None:
         """`reference` has the same modules and does not look at the device. With `fused`, the
-        encoder's operations between convolutions are compiled.
+        encoder's operations between convolutions are compiled; with `direct`, it and the quantizer
+        are kernels of our own (`tokenizer.codecs.encodec.gpu.direct`).
 
         Raises:
             UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
         """
         self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
         self._normalised = bool(model.config.normalize)
-        self._encoding = EncodeWork(model, n_q, precision == "exact", fused)
+        self._encoding = EncodeWork(model, n_q, precision == "exact", fused, direct)
         self._settling, self._decoding = SettleWork(model, reference, n_q), DecodeWork(reference)
         self._precision, self._n_q = precision, n_q
         self._device = next(model.parameters()).device
@@ -172,23 +179,47 @@ def alone(chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[
     return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
 
 
+class Encoder(Protocol):
+    """Samples to embeddings."""
+
+    def conditioned(
+        self, samples: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """As `MaskedEncoder.conditioned`."""
+
+
 class EncodeWork(Work):
     """Samples to codes, and whether they are beyond doubt."""
 
-    def __init__(self, model: Any, n_q: int, exact: bool, fused: Fused | None = None) -> None:
-        """
+    def __init__(
+        self,
+        model: Any,
+        n_q: int,
+        exact: bool,
+        fused: Fused | None = None,
+        direct: bool = False,
+    ) -> None:
+        """`fused` and `direct` as `BatchedNetwork`.
+
         Raises:
-            UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
+            UnknownLayer: the model has layers that this cannot run.
         """
         self._channels, self._normalised = (
             int(model.config.audio_channels),
             bool(model.config.normalize),
         )
-        # Tensor cores, which only "fast" uses, would have every tensor turned around before and
-        # after each convolution.
-        self._encoder = MaskedEncoder(model.encoder, channels_last=not exact, fused=fused)
-        self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
-        self._halves = [half_squares(codebook) for codebook in self._codebooks]
+        codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
+        halves = [half_squares(codebook) for codebook in codebooks]
+        if direct:
+            from tokenizer.codecs.encodec.gpu.direct import DirectEncoder, DirectQuantizer
+
+            self._encoder: Encoder = DirectEncoder(model.encoder, exact)
+            self._quantize: Quantizer = DirectQuantizer(codebooks, halves, exact)
+        else:
+            # Tensor cores, which only "fast" uses, would have every tensor turned around before and
+            # after each convolution.
+            self._encoder = MaskedEncoder(model.encoder, channels_last=not exact, fused=fused)
+            self._quantize = partial(_quantized, codebooks, halves)
         self._exact = exact
 
     def layout(self, shape: Shape) -> Layout:
@@ -214,24 +245,40 @@ class EncodeWork(Work):
         flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
         # What lies beyond a row's end is zero, which is finite and has no size.
         finite = torch.isfinite(embeddings).all(dim=2).all(dim=1)
+        moved = self._moved(embeddings, frames, condition) if self._exact else None
+        codes, certainty = self._quantize(flat, moved)
         near = torch.zeros_like(finite)
-        if self._exact:
-            own = count if frames is None else frames
-            sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
-            by_frame = (rows, count)
-            moved = noise(
-                flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition))
-            )
-            codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
+        if moved is not None:
             certainty = certainty.view(rows, count)
             if frames is not None:
-                certainty = certainty.masked_fill(
-                    ~inside(embeddings.shape[2], frames)[:, 0], torch.inf
-                )
+                certainty = certainty.masked_fill(~inside(count, frames)[:, 0], torch.inf)
             near = uncertain(certainty.amin(1))
-        else:
-            codes = quantize_quickly(flat, self._codebooks, self._halves)
-        return codes.view(len(self._codebooks), rows, count).to(torch.int16), scales, finite, near
+        return codes.view(-1, rows, count).to(torch.int16), scales, finite, near
+
+    @staticmethod
+    def _moved(
+        embeddings: torch.Tensor, frames: torch.Tensor | None, condition: torch.Tensor
+    ) -> torch.Tensor:
+        """`noise` of all frames, `[rows * frames]`."""
+        rows, dim, count = embeddings.shape
+        own = count if frames is None else frames
+        sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
+        flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
+        by_frame = (rows, count)
+        return noise(
+            flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition))
+        )
+
+
+def _quantized(
+    codebooks: Sequence[torch.Tensor],
+    halves: Sequence[torch.Tensor],
+    frames: torch.Tensor,
+    moved: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if moved is not None:
+        return quantize(frames, codebooks, halves, moved)
+    return quantize_quickly(frames, codebooks, halves), frames
 
 
 class SettleWork(Work):
