@@ -1,0 +1,124 @@
+"""The encoder up to its LSTM on many full chunks at once, each with the bits that it has alone.
+
+Most of what a chunk alone takes on a GPU is waiting: a normalisation runs on a single one of its
+processors, and dozens of kernels are too small for it. In company every row would be done at the
+same time, but libraries choose their algorithms by a batch's shape, and another algorithm may add
+in another order. So a step runs in one call only in shapes in which a trial on this device, with
+this process's libraries, has found that each row comes out as from a call of its own; else there is
+a call for each row.
+
+A trial's rows are noise, and no two algorithms that add in different orders round a million sums of
+noise alike. That the choice depends on nothing but shapes and layout is what transformers' codes on
+a GPU depend on anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.encodec.reference import StaticConvolution
+from tokenizer.codecs.encodec.scales import normalise
+
+RowsStep = Callable[[torch.Tensor, bool], torch.Tensor]
+"""float32 `[rows, channels, n]` and whether it is a trial, to `[rows, out, m]`"""
+
+
+class Together:
+    """A step on rows, in one call where a trial allows it."""
+
+    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """`step` takes and gives any number of rows, and does not mix them."""
+        self._step = step
+        self._proven: set[tuple[int, ...]] = set()
+
+    def __call__(self, x: torch.Tensor, trial: bool = False) -> torch.Tensor:
+        """`[rows, …]`, every row with the bits of a call of its own; in a trial it is seen whether
+        one call gives these."""
+        if trial:
+            return self._tried(x)
+        return self._step(x) if tuple(x.shape) in self._proven else self._by_row(x)
+
+    def _tried(self, x: torch.Tensor) -> torch.Tensor:
+        alone = self._by_row(x)
+        if torch.equal(self._step(x), alone):
+            self._proven.add(tuple(x.shape))
+        return alone
+
+    def _by_row(self, x: torch.Tensor) -> torch.Tensor:
+        # Each in memory of its own: where a row lies in a batch's could decide how it is added up.
+        return torch.cat([self._step(row.clone()) for row in torch.split(x, 1)])
+
+
+class RowsEncoder:
+    """Layers of transformers' `EncodecEncoder`, up to its LSTM, on full chunks."""
+
+    def __init__(self, layers: Iterable[Any], normalised: bool) -> None:
+        """With `normalised`, chunks are divided by their scales first.
+
+        Raises:
+            UnknownLayer: a layer that this cannot run.
+        """
+        self._normalised = normalised
+        self._scales = Together(lambda samples: normalise(samples)[1])
+        self._steps = [_step(layer) for layer in layers]
+
+    def __call__(
+        self, samples: torch.Tensor, trial: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """float32 `[rows, channels, n]` to `[rows, out, frames]` and scales `[rows, 1, 1]`."""
+        scales = self._scales(samples, trial)
+        x = samples / scales if self._normalised else samples
+        for step in self._steps:
+            x = step(x, trial)
+        return x, scales
+
+    @torch.inference_mode()
+    def try_out(self, samples: torch.Tensor) -> None:
+        """See which steps may run in one call for a batch of this shape, `[rows, channels, n]`,
+        whose rows are noise. Not in a capture: it waits for the device."""
+        try:
+            self(samples, trial=True)
+        except torch.OutOfMemoryError:
+            return  # the steps that are left go row by row
+
+
+def _step(layer: Any) -> RowsStep:
+    kind = type(layer).__name__
+    if kind == "EncodecConv1d":
+        return _Convolution(layer)
+    if kind == "EncodecResnetBlock":
+        return _Residual(layer)
+    if kind in ("ELU", "Identity"):
+        return lambda x, trial: layer(x)  # of each number by itself
+    raise UnknownLayer(f"a layer of the kind {kind} before the LSTM")
+
+
+class _Convolution:
+    """transformers' `EncodecConv1d`."""
+
+    def __init__(self, module: Any) -> None:
+        alone = StaticConvolution(module)
+        self._convolve, self._normalise = Together(alone.convolved), Together(alone.normalised)
+
+    def __call__(self, x: torch.Tensor, trial: bool) -> torch.Tensor:
+        return self._normalise(self._convolve(x, trial), trial)
+
+
+class _Residual:
+    """transformers' `EncodecResnetBlock`."""
+
+    def __init__(self, module: Any) -> None:
+        self._block, self._shortcut = (
+            [_step(layer) for layer in module.block],
+            _step(module.shortcut),
+        )
+
+    def __call__(self, x: torch.Tensor, trial: bool) -> torch.Tensor:
+        branch = x
+        for step in self._block:
+            branch = step(branch, trial)
+        return self._shortcut(x, trial) + branch
