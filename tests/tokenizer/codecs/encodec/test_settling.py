@@ -22,7 +22,7 @@ from tokenizer.codecs.encodec.gpu import batched, settling
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.beside import RowsEncoder, Together
 from tokenizer.codecs.encodec.gpu.graphs import Shape, fill
-from tokenizer.codecs.encodec.gpu.settling import Rows, by_length, full_ones, split
+from tokenizer.codecs.encodec.gpu.settling import Rest, Rows, by_length, full_ones, split
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.scales import normalise
@@ -145,10 +145,11 @@ def test_what_goes_into_the_lstm_is_bit_for_bit_upstreams(
                 expected, scale = before_the_lstm(front, torch.from_numpy(chunk)[None])
                 assert torch.equal(hidden[row : row + 1], expected)
                 assert torch.equal(scales[row : row + 1], scale)
-        hidden, scales = shorter.hidden(tails)
+        hidden, owns, scales = shorter.hidden(tails)
         for row, chunk in enumerate(tails):
             expected, scale = before_the_lstm(front, chunk)
-            own = expected.shape[2]
+            own = owns[row]
+            assert own == expected.shape[2]
             assert torch.equal(hidden[row : row + 1, :, :own], expected)
             assert not hidden[row, :, own:].any() and scales[row] == scale
 
@@ -277,15 +278,42 @@ def test_without_memory_side_by_side_all_go_alone(
     assert network.settled_alone == before + 6
 
 
-def test_without_memory_for_a_trial_steps_go_row_by_row(upstream: Any) -> None:
-    front, _ = split(upstream.encoder)
-    encoder = RowsEncoder(front, True)
+def test_without_memory_for_a_trial_steps_go_row_by_row(
+    reduced: Path, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = made(reduced, 4)
+    doubt(monkeypatch, True, False)
 
     def hungry(x: torch.Tensor, trial: bool) -> torch.Tensor:
-        raise torch.OutOfMemoryError("too large")
+        if trial:
+            raise torch.OutOfMemoryError("too large")
+        return step(x, trial)
 
-    encoder._steps[3] = hungry
-    encoder.try_out(torch.randn(2, 2, 3_000))
+    steps = network._settling.full.front._steps
+    step, steps[3] = steps[3], hungry
+    check(network, upstream, chunks_of([FULL] * 3))
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_what_follows_the_lstm_is_bit_for_bit_upstreams(
+    reduced: Path, upstream: Any, trial: bool
+) -> None:
+    """Of what comes out of it."""
+    rest = made(reduced)._settling.rest
+    rest._lstm = torch.nn.Identity()
+    _, (_, elu, last) = split(upstream.encoder)
+    hidden = torch.randn(3, last.conv.in_channels, 150)
+    own = [150, 1, 38]
+    with torch.inference_mode(), arithmetic("exact"):
+        rest.embed(hidden, trial=trial)
+        together, conditions = rest.embed(hidden)
+        apart, _ = rest.embed(hidden, own)
+        for row, n in enumerate(own):
+            assert torch.equal(together[row : row + 1], last(elu(hidden[row : row + 1])))
+            expected = last(elu(hidden[row : row + 1, :, :n].contiguous()))
+            assert torch.equal(apart[row : row + 1, :, :n], expected)
+            assert not apart[row, :, n:].any()
+    assert conditions.shape == (3,) and bool((conditions >= 1).all())
 
 
 def test_layers_that_are_unknown_are_refused(upstream: Any) -> None:
@@ -293,6 +321,8 @@ def test_layers_that_are_unknown_are_refused(upstream: Any) -> None:
         RowsEncoder([torch.nn.Tanh()], True)
     with pytest.raises(UnknownLayer, match="without an LSTM"):
         split(SimpleNamespace(layers=list(upstream.encoder.layers)[:3]))
+    with pytest.raises(UnknownLayer, match="ends with"):
+        Rest(upstream, [torch.nn.ELU()], 4)
 
 
 def test_replayed_graphs_settle_as_upstream_does(
@@ -305,7 +335,11 @@ def test_replayed_graphs_settle_as_upstream_does(
     network = made(reduced, 4)
     doubt(monkeypatch, True, False)
     for seed in range(2):
-        check(network, upstream, chunks_of([FULL] * 7 + [700, 5, 4_001, 700, 333, 1, 9_000], 20 * seed))
+        check(
+            network,
+            upstream,
+            chunks_of([FULL] * 7 + [700, 5, 4_001, 700, 333, 1, 9_000], 20 * seed),
+        )
     assert network.settled_alone == 0 and FakeGraph.replayed > FakeGraph.made > 0
 
 
@@ -332,7 +366,7 @@ def test_graphs_on_a_gpu_settle_side_by_side_to_upstreams_bits(full: Path) -> No
             expected, scale = before_the_lstm(front, there[row : row + 1].clone())
             assert torch.equal(hidden[row : row + 1], expected)
             assert torch.equal(scales[row : row + 1], scale)
-        hidden, _ = network._settling.shorter.hidden(tails)
+        hidden, *_ = network._settling.shorter.hidden(tails)
         for row, chunk in enumerate(tails):
             expected, _ = before_the_lstm(front, chunk)
             assert torch.equal(hidden[row : row + 1, :, : expected.shape[2]], expected)

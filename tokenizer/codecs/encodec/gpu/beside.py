@@ -1,4 +1,5 @@
-"""The encoder up to its LSTM on many full chunks at once, each with the bits that it has alone.
+"""The encoder's layers but for its LSTM on many full chunks at once, each with the bits that it has
+alone.
 
 Most of what a chunk alone takes on a GPU is waiting: a normalisation runs on a single one of its
 processors, and dozens of kernels are too small for it. In company every row would be done at the
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 
+from tokenizer.codecs.encodec.gpu.masked import normalised
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.reference import StaticConvolution
 from tokenizer.codecs.encodec.scales import normalise
@@ -56,13 +58,13 @@ class Together:
 class RowsEncoder:
     """Layers of transformers' `EncodecEncoder`, up to its LSTM, on full chunks."""
 
-    def __init__(self, layers: Iterable[Any], normalised: bool) -> None:
-        """With `normalised`, chunks are divided by their scales first.
+    def __init__(self, layers: Iterable[Any], scaled: bool) -> None:
+        """With `scaled`, chunks are divided by their scales first.
 
         Raises:
             UnknownLayer: a layer that this cannot run.
         """
-        self._normalised = normalised
+        self._scaled = scaled
         self._scales = Together(lambda samples: normalise(samples)[1])
         self._steps = [_step(layer) for layer in layers]
 
@@ -71,41 +73,45 @@ class RowsEncoder:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """float32 `[rows, channels, n]` to `[rows, out, frames]` and scales `[rows, 1, 1]`."""
         scales = self._scales(samples, trial)
-        x = samples / scales if self._normalised else samples
+        x = samples / scales if self._scaled else samples
         for step in self._steps:
             x = step(x, trial)
         return x, scales
-
-    @torch.inference_mode()
-    def try_out(self, samples: torch.Tensor) -> None:
-        """See which steps may run in one call for a batch of this shape, `[rows, channels, n]`,
-        whose rows are noise. Not in a capture: it waits for the device."""
-        try:
-            self(samples, trial=True)
-        except torch.OutOfMemoryError:
-            return  # the steps that are left go row by row
 
 
 def _step(layer: Any) -> RowsStep:
     kind = type(layer).__name__
     if kind == "EncodecConv1d":
-        return _Convolution(layer)
+        return RowsConvolution(layer)
     if kind == "EncodecResnetBlock":
         return _Residual(layer)
-    if kind in ("ELU", "Identity"):
-        return lambda x, trial: layer(x)  # of each number by itself
+    if kind == "ELU":
+        return Together(layer)  # on a CPU where a vector ends it may be another function
+    if kind == "Identity":
+        return lambda x, trial: x
     raise UnknownLayer(f"a layer of the kind {kind} before the LSTM")
 
 
-class _Convolution:
+class RowsConvolution:
     """transformers' `EncodecConv1d`."""
 
     def __init__(self, module: Any) -> None:
         alone = StaticConvolution(module)
         self._convolve, self._normalise = Together(alone.convolved), Together(alone.normalised)
+        self._norm = module.norm if module.norm_type == "time_group_norm" else None
 
-    def __call__(self, x: torch.Tensor, trial: bool) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, trial: bool = False) -> torch.Tensor:
+        """float32 `[rows, channels, n]`, to `[rows, out, frames]`."""
         return self._normalise(self._convolve(x, trial), trial)
+
+    def conditioned(
+        self, x: torch.Tensor, trial: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, with how much the normalisation has grown what rounding did to each row before
+        it, `[rows]` (`tokenizer.codecs.encodec.gpu.masked.Signal.condition`)."""
+        y = self._convolve(x, trial)
+        condition = normalised(y, None, self._norm).condition
+        return self._normalise(y, trial), y.new_ones(y.shape[0]) if condition is None else condition
 
 
 class _Residual:

@@ -1,15 +1,16 @@
 """Chunks in doubt: first side by side, and what is still in doubt then alone.
 
 Alone, a chunk has transformers' codes whatever they are, but leaves most of a GPU idle. Side by
-side, everything up to the LSTM has the very bits that it has alone, and only what follows is
-computed in company, and rounded as it comes:
+side, every layer but the LSTM has the very bits that it has alone for what goes into it, and only
+the LSTM and the search in the codebooks are computed in company, and rounded as that comes:
 
-    scale, convolutions, norms │ LSTM, last convolution, codebooks
-    ───────── as alone ────────│── in a batch, with a tighter bound of what rounding may move
+    scale, convolutions, norms │ LSTM │ last convolution │ codebooks
+           as alone            │ here │     as alone     │   here
 
-That far fewer codes lie within the tighter bound is the point. Full chunks go through a captured
-graph (`tokenizer.codecs.encodec.gpu.beside`); shorter ones, whose lengths are any, have a front of
-their own each, and share the rest, where they end in zeros: the LSTM looks backwards only.
+So rounding may move a frame much less, and far fewer codes are near enough to a tie. Full chunks go
+through a captured graph (`tokenizer.codecs.encodec.gpu.beside`); shorter ones, whose lengths are
+any, have layers of their own each and share the LSTM, where they end in zeros: it looks backwards
+only.
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ from tokenizer.chunking import frames_of, in_groups
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.certainty import BESIDE, noise, uncertain
 from tokenizer.codecs.encodec.gpu.batches import Batch, Batcher, Plan, filled
-from tokenizer.codecs.encodec.gpu.beside import RowsEncoder
+from tokenizer.codecs.encodec.gpu.beside import RowsConvolution, RowsEncoder, Together
 from tokenizer.codecs.encodec.gpu.fused import inside
 from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
-from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
 from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
@@ -72,9 +72,9 @@ class Settling:
         """
         self._width, self._open = int(model.config.chunk_length), opener
         front, back = split(model.encoder)
-        rest = Rest(model, back, n_q)
-        self.full = FullWork(model, front, rest)
-        self.shorter = ShorterWork(model, front, rest)
+        self.rest = Rest(model, back, n_q)
+        self.full = FullWork(model, front, self.rest)
+        self.shorter = ShorterWork(model, front, self.rest)
         self.alone = SettleWork(model, reference, n_q)
         self._tried = False
 
@@ -185,31 +185,45 @@ class Rest:
     def __init__(self, model: Any, layers: Sequence[Any], n_q: int) -> None:
         """
         Raises:
-            UnknownLayer: a layer that `MaskedEncoder` cannot run.
+            UnknownLayer: other layers than an LSTM, an ELU and a convolution.
         """
-        self._encoder = MaskedEncoder(SimpleNamespace(layers=layers))
+        kinds = [type(layer).__name__ for layer in layers]
+        if kinds != ["EncodecLSTM", "ELU", "EncodecConv1d"]:
+            raise UnknownLayer(f"an encoder that ends with {kinds}")
+        self._lstm, elu, last = layers
+        self._elu, self._last = Together(elu), RowsConvolution(last)
         self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
         self._halves = [half_squares(codebook) for codebook in self._codebooks]
 
     def embed(
-        self, hidden: torch.Tensor, lengths: torch.Tensor | None
+        self, hidden: torch.Tensor, own: Sequence[int] | None = None, trial: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """float32 `[rows, channels, frames]` with zeros beyond each row's end, int64 `[rows]`, to
-        embeddings `[rows, dim, frames]` and the condition `[rows]` of what is computed in here."""
-        embeddings, _, condition = self._encoder.conditioned(hidden, lengths)
-        return embeddings, condition
+        """float32 `[rows, channels, frames]`, to embeddings `[rows, dim, frames]`, with zeros
+        beyond each row's `own` frames, and the condition `[rows]` that what the LSTM rounds is
+        grown by."""
+        y = self._lstm(hidden).contiguous()
+        if own is None:
+            return self._last.conditioned(self._elu(y, trial), trial)
+        # The last convolution reflects at a row's own end.
+        rows = [self._elu(y[row : row + 1, :, :n]) for row, n in enumerate(own)]
+        pairs = [self._last.conditioned(one) for one in rows]
+        padded = [functional.pad(one, (0, y.shape[2] - one.shape[2])) for one, _ in pairs]
+        return torch.cat(padded), torch.cat([condition for _, condition in pairs])
 
     def __call__(
-        self, hidden: torch.Tensor, lengths: torch.Tensor | None
+        self,
+        hidden: torch.Tensor,
+        own: Sequence[int] | None = None,
+        lengths: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Likewise to int16 codes `[n_q, rows, frames]`, and whether what was rounded in here could
-        have decided one of a row's."""
-        embeddings, condition = self.embed(hidden, lengths)
+        """Likewise, with `own` on the device too, to int16 codes `[n_q, rows, frames]`, and whether
+        what was rounded in here could have decided one of a row's."""
+        embeddings, condition = self.embed(hidden, own)
         rows, dim, frames = embeddings.shape
         flat = embeddings.transpose(1, 2).reshape(rows * frames, dim)
-        own = frames if lengths is None else lengths
         # What lies beyond a row's end is zero, and has no size.
-        sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
+        count = frames if lengths is None else lengths
+        sizes = (embeddings.square().sum((1, 2)) / (count * dim)).sqrt()
         sizes, condition = (
             value[:, None].expand(rows, frames).reshape(-1) for value in (sizes, condition)
         )
@@ -235,12 +249,18 @@ class FullWork(Work):
         self._device: torch.device = next(model.parameters()).device
         self.front, self._rest = RowsEncoder(front, bool(model.config.normalize)), rest
 
+    @torch.inference_mode()
     def try_out(self, shapes: Sequence[Shape]) -> None:
-        """See which steps may run in one call for batches of these shapes; not in a capture."""
+        """See which steps may run in one call for batches of these shapes. Not in a capture: it
+        waits for the device."""
         for shape in shapes:
-            noise = torch.Generator(self._device).manual_seed(shape.rows)
+            source = torch.Generator(self._device).manual_seed(shape.rows)
             size = (shape.rows, self._channels, shape.width)
-            self.front.try_out(torch.randn(size, generator=noise, device=self._device))
+            try:
+                samples = torch.randn(size, generator=source, device=self._device)
+                self._rest.embed(self.front(samples, trial=True)[0], trial=True)
+            except torch.OutOfMemoryError:
+                continue  # the steps that are left go row by row
 
     def layout(self, shape: Shape) -> Layout:
         return [((shape.rows, self._channels, shape.width), torch.float32)]
@@ -252,7 +272,7 @@ class FullWork(Work):
         """float32 `[rows, channels, n]` to int16 codes `[n_q, rows, frames]` and, for each row, its
         scale and whether one of its codes is still in doubt."""
         hidden, scales = self.front(inputs[0])
-        codes, near = self._rest(hidden, None)
+        codes, near = self._rest(hidden)
         return codes, scales.view(-1), near
 
 
@@ -279,24 +299,26 @@ class ShorterWork(Work):
             inputs[row][0].copy_(torch.from_numpy(chunk))
             inputs[-1][row] = frames_of(chunk.shape[1], self._hop)
 
-    def hidden(self, chunks: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def hidden(
+        self, chunks: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[int], torch.Tensor]:
         """float32 `[1, channels, n]` each, to the LSTM's input `[rows, out, most frames]`, with
-        zeros beyond each row's end, and scales `[rows]`."""
+        zeros beyond each row's end, the frames of each, and scales `[rows]`."""
         found, scales = [], []
         for chunk in chunks:
             divided, scale = normalise(chunk)
             found.append(self._front(divided if self._normalised else chunk))
             scales.append(scale.view(-1))
-        most = max(one.shape[2] for one in found)
-        padded = [functional.pad(one, (0, most - one.shape[2])) for one in found]
-        return torch.cat(padded), torch.cat(scales)
+        own = [one.shape[2] for one in found]
+        padded = [functional.pad(one, (0, max(own) - one.shape[2])) for one in found]
+        return torch.cat(padded), own, torch.cat(scales)
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Chunks float32 `[1, channels, n]` and their frames int64 `[rows]`, to what `FullWork`
         gives."""
         *chunks, frames = inputs
-        hidden, scales = self.hidden(chunks)
-        codes, near = self._rest(hidden, frames)
+        hidden, own, scales = self.hidden(chunks)
+        codes, near = self._rest(hidden, own, frames)
         return codes, scales, near
 
 
