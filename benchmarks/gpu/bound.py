@@ -9,7 +9,7 @@ encoder's part" leaves out how distances are rounded, on both sides: it grows as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -45,10 +45,11 @@ def run(bench: Bench) -> None:
 
 def moves(bench: Bench) -> None:
     """How far both stages moved margins, as shares of their bounds."""
-    network, line = bench.network(24.0), bench.report.line
-    shared, steps = trial(network, 4 if bench.toy else AT_ONCE)
-    line(f"Of {steps} steps beside the LSTM {shared} run in one call with the bits of alone.")
-    line(f"Side by side the bound has {BESIDE:g} of the encoder's part.")
+    network = bench.network(24.0)
+    outcomes = trial(network, 4 if bench.toy else AT_ONCE)
+    said = [f"{sum(some)} of {len(some)} `{name}`" for name, some in outcomes.items()]
+    bench.report.line(f"In one call, with the bits of alone, run {', '.join(said)}.")
+    bench.report.line(f"Side by side the bound has {BESIDE:.3g} of the encoder's part.")
     bench.report.table(
         "chunks",
         "stage",
@@ -60,8 +61,8 @@ def moves(bench: Bench) -> None:
         "codes beyond the bound",
     )
     for name, chunks in kinds(bench).items():
-        for stage, embed, share in (("batches", in_batches, 1.0), ("side by side", beside, BESIDE)):
-            bench.report.row(name, stage, *cells(moved(bench, network, chunks, embed, share)))
+        for stage, found in moved(bench, network, chunks).items():
+            bench.report.row(name, stage, *cells(found))
 
 
 def kinds(bench: Bench) -> dict[str, list[Chunk]]:
@@ -84,44 +85,41 @@ def odd_ones(samples: int, count: int) -> list[Chunk]:
     return found[:count]
 
 
-def trial(network: BatchedNetwork, rows: int) -> tuple[int, int]:
-    """Steps that run in one call for so many rows, and all."""
-    outcomes: list[bool] = []
+def trial(network: BatchedNetwork, rows: int) -> dict[str, list[bool]]:
+    """Whether steps run in one call for so many rows, by their kind."""
+    outcomes: dict[str, list[bool]] = {}
     tried = Together._tried
 
     def counted(self: Together, x: torch.Tensor) -> torch.Tensor:
         found = tried(self, x)
-        outcomes.append(tuple(x.shape) in self._proven)
+        name = getattr(self._step, "__name__", type(self._step).__name__)
+        outcomes.setdefault(name, []).append(tuple(x.shape) in self._proven)
         return found
 
     with patch.object(Together, "_tried", counted), exact_float32():
         network._settling.full.try_out([Shape(rows, WIDTH)])
-    return sum(outcomes), len(outcomes)
+    return outcomes
 
 
 @torch.inference_mode()
-def moved(
-    bench: Bench,
-    network: BatchedNetwork,
-    chunks: Sequence[Chunk],
-    embed: Callable[[Bench, BatchedNetwork, list[torch.Tensor]], Embedded],
-    share: float,
-) -> list[Moves]:
-    """Of every chunk whose embeddings are finite."""
-    found: list[Moves] = []
+def moved(bench: Bench, network: BatchedNetwork, chunks: Sequence[Chunk]) -> dict[str, list[Moves]]:
+    """In both stages, of every chunk whose embeddings are finite."""
+    found: dict[str, list[Moves]] = {"batches": [], "side by side": []}
     encoder = ReferenceModules(bench.model(), static=True).encoder
     for start in range(0, len(chunks), AT_ONCE):
         some = [torch.from_numpy(chunk)[None] for chunk in chunks[start : start + AT_ONCE]]
         some = [chunk.to(bench.device) for chunk in some]
         with exact_float32():
-            for chunk, (ours, condition) in zip(some, embed(bench, network, some), strict=True):
-                theirs = encoder(normalise(chunk)[0])[0].t().contiguous()
-                one = measure(bench.model(), theirs, ours, condition, share)
-                found += [] if one is None else [one]
+            theirs = [encoder(normalise(chunk)[0])[0].t().contiguous() for chunk in some]
+            stages = ((in_batches(network, some), 1.0), (beside(network, some), BESIDE))
+            for stage, (ours, share) in zip(found, stages, strict=True):
+                for one, (other, condition) in zip(theirs, ours, strict=True):
+                    moves = measure(bench.model(), one, other, condition, share)
+                    found[stage] += [] if moves is None else [moves]
     return found
 
 
-def in_batches(bench: Bench, network: BatchedNetwork, chunks: list[torch.Tensor]) -> Embedded:
+def in_batches(network: BatchedNetwork, chunks: list[torch.Tensor]) -> Embedded:
     """By the encoder of the batches."""
     samples, lengths = joined(chunks)
     known = None if all(chunk.shape[2] == WIDTH for chunk in chunks) else lengths
@@ -130,7 +128,7 @@ def in_batches(bench: Bench, network: BatchedNetwork, chunks: list[torch.Tensor]
     return by_chunk(chunks, embeddings, conditions)
 
 
-def beside(bench: Bench, network: BatchedNetwork, chunks: list[torch.Tensor]) -> Embedded:
+def beside(network: BatchedNetwork, chunks: list[torch.Tensor]) -> Embedded:
     """As they are settled side by side."""
     settling = network._settling
     if all(chunk.shape[2] == WIDTH for chunk in chunks):

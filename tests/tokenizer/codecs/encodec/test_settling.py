@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -341,6 +342,27 @@ def test_replayed_graphs_settle_as_upstream_does(
             chunks_of([FULL] * 7 + [700, 5, 4_001, 700, 333, 1, 9_000], 20 * seed),
         )
     assert network.settled_alone == 0 and FakeGraph.replayed > FakeGraph.made > 0
+
+
+def test_threads_share_what_settles(
+    reduced: Path, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all three stages."""
+    pretend(monkeypatch)
+    monkeypatch.setattr(batched, "open_runner", graph_runner)
+    monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
+    monkeypatch.setattr(settling, "ROWS", (2, 4))
+    monkeypatch.setattr(batched, "uncertain", lambda sure: torch.ones_like(sure).bool())
+    network = made(reduced)
+    calls = [chunks_of([FULL, 700, 333, FULL, 5, FULL], 9 * seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(network.encode, calls))
+    assert network.repeated == sum(map(len, calls))
+    for chunks, coded in zip(calls, found, strict=True):
+        for chunk, one in zip(chunks, coded, strict=True):
+            with torch.inference_mode(), arithmetic("exact"):
+                codes, _ = upstream._encode_frame(torch.from_numpy(chunk)[None], 24.0)
+            assert np.array_equal(one.codes, codes[0].numpy())
 
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")

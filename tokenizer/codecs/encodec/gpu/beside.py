@@ -32,9 +32,10 @@ RowsStep = Callable[[torch.Tensor, bool], torch.Tensor]
 class Together:
     """A step on rows, in one call where a trial allows it."""
 
-    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """`step` takes and gives any number of rows, and does not mix them."""
-        self._step = step
+    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], copies: bool = False) -> None:
+        """`step` takes and gives any number of rows, and does not mix them; `copies`: whether what
+        it is given is copied before anything is computed."""
+        self._step, self._copies = step, copies
         self._proven: set[tuple[int, ...]] = set()
 
     def __call__(self, x: torch.Tensor, trial: bool = False) -> torch.Tensor:
@@ -52,7 +53,8 @@ class Together:
 
     def _by_row(self, x: torch.Tensor) -> torch.Tensor:
         # Each in memory of its own: where a row lies in a batch's could decide how it is added up.
-        return torch.cat([self._step(row.clone()) for row in torch.split(x, 1)])
+        rows = torch.split(x, 1)
+        return torch.cat([self._step(row if self._copies else row.clone()) for row in rows])
 
 
 class RowsEncoder:
@@ -65,18 +67,23 @@ class RowsEncoder:
             UnknownLayer: a layer that this cannot run.
         """
         self._scaled = scaled
-        self._scales = Together(lambda samples: normalise(samples)[1])
+        self._scales = Together(scales)
         self._steps = [_step(layer) for layer in layers]
 
     def __call__(
         self, samples: torch.Tensor, trial: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """float32 `[rows, channels, n]` to `[rows, out, frames]` and scales `[rows, 1, 1]`."""
-        scales = self._scales(samples, trial)
-        x = samples / scales if self._scaled else samples
+        found = self._scales(samples, trial)
+        x = samples / found if self._scaled else samples
         for step in self._steps:
             x = step(x, trial)
-        return x, scales
+        return x, found
+
+
+def scales(samples: torch.Tensor) -> torch.Tensor:
+    """Of chunks `[rows, channels, n]`, `[rows, 1, 1]`."""
+    return normalise(samples)[1]
 
 
 def _step(layer: Any) -> RowsStep:
@@ -97,7 +104,8 @@ class RowsConvolution:
 
     def __init__(self, module: Any) -> None:
         alone = StaticConvolution(module)
-        self._convolve, self._normalise = Together(alone.convolved), Together(alone.normalised)
+        self._convolve = Together(alone.convolved, copies=True)
+        self._normalise = Together(alone.normalised)
         self._norm = module.norm if module.norm_type == "time_group_norm" else None
 
     def __call__(self, x: torch.Tensor, trial: bool = False) -> torch.Tensor:

@@ -15,7 +15,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -88,13 +88,13 @@ class Settling:
     def settle(self, chunks: Sequence[Chunk]) -> tuple[list[Coded], int]:
         """The codes of each, and how many of them were encoded alone.
 
-        What a slot is waited for in here is held by nobody who waits for the caller's.
+        Slots in here are held by nobody who waits for a slot of the batches.
         """
         found: dict[int, Coded] = {}
         full, shorter = self._kinds([chunk.shape[1] for chunk in chunks])
         for places, batcher in ((full, self._full), (shorter, self._shorter)):
             if len(places) > FEW:
-                self._settle_beside(batcher(), places, chunks, found)
+                self._settle_beside(batcher, places, chunks, found)
         left = [place for place in range(len(chunks)) if place not in found]
         if left:
             for (at,), (codes, scales) in self._alone().run([chunks[place] for place in left]):
@@ -103,14 +103,15 @@ class Settling:
 
     def _settle_beside(
         self,
-        batcher: Batcher,
+        opened: Callable[[], Batcher],
         places: Sequence[int],
         chunks: Sequence[Chunk],
         found: dict[int, Coded],
     ) -> None:
         """Add those that are in no doubt then; none where the device has too little memory."""
+        some = [chunks[place] for place in places]
         try:
-            for indices, (codes, scales, near) in batcher.run([chunks[place] for place in places]):
+            for indices, (codes, scales, near) in opened().run(some):
                 for row, at in enumerate(indices):
                     if not near[row]:
                         found[places[at]] = codes[:, row], float(scales[row])
@@ -260,7 +261,9 @@ class FullWork(Work):
                 samples = torch.randn(size, generator=source, device=self._device)
                 self._rest.embed(self.front(samples, trial=True)[0], trial=True)
             except torch.OutOfMemoryError:
-                continue  # the steps that are left go row by row
+                pass  # the steps that are left go row by row
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # which other streams could not use
 
     def layout(self, shape: Shape) -> Layout:
         return [((shape.rows, self._channels, shape.width), torch.float32)]
