@@ -27,6 +27,7 @@ from tokenizer.codecs.encodec.gpu.settling import Rest, Rows, by_length, full_on
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.scales import normalise
+from tokenizer.codecs.encodec.seeded import write_seeded
 
 FULL = 48_000
 SHORTER = [1, 2, 3, 160, 319, 320, 321, 480, 700, 4_001, 12_000, 24_001, 47_680, 47_681, 47_999]
@@ -110,6 +111,38 @@ def test_structured_signals_are_settled_to_upstreams_codes(
     monkeypatch.setattr(batched, "uncertain", lambda sure: torch.ones_like(sure).bool())
     chunks = [one.samples for n in (FULL, 7_000) for one in structured(n, seed=3).values()]
     check(network, upstream, chunks)
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "constant": {"pad_mode": "constant", "last_kernel_size": 1},
+    "dilated": {"num_residual_layers": 3, "dilation_growth_rate": 4},
+    "identity": {"use_conv_shortcut": False},
+    "causal": {"use_causal_conv": True, "trim_right_ratio": 0.5},
+    "weight norm": {"norm_type": "weight_norm"},
+    "few samples": {"chunk_length_s": 0.011, "overlap": 0.6},
+    "no levels": {"normalize": False, "num_residual_layers": 0, "compress": 4},
+}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES))
+def test_odd_checkpoints_are_settled_to_upstreams_codes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokenizer.codecs.encodec.seeded._SECONDS", 2)
+    small = {"codebook_size": 64, "target_bandwidths": [0.9, 3.6]}
+    folder = write_seeded(tmp_path / "codec", size="reduced", changes={**small, **CHANGES[name]})
+    oracle: Any = EncodecModel.from_pretrained(folder).eval()
+    network = made(folder, 4)
+    monkeypatch.setattr(batched, "uncertain", lambda sure: torch.ones_like(sure).bool())
+    chunk = oracle.config.chunk_length
+    chunks = chunks_of([chunk] * 4 + [chunk - 1, chunk // 2, 1, 5, 321 % chunk])
+    with torch.inference_mode(), arithmetic("exact"):
+        for sound_of_it, one in zip(chunks, network.encode(chunks), strict=True):
+            there = torch.from_numpy(sound_of_it)[None]
+            codes, scale = oracle._encode_frame(there, 3.6)
+            assert np.array_equal(one.codes, codes[0].numpy()[:4])
+            assert one.scale == (None if scale is None else float(scale))
+    assert network.settled_alone < len(chunks) / 2
 
 
 def test_few_chunks_go_alone_at_once(

@@ -54,7 +54,8 @@ class Together:
     def _by_row(self, x: torch.Tensor) -> torch.Tensor:
         # Each in memory of its own: where a row lies in a batch's could decide how it is added up.
         rows = torch.split(x, 1)
-        return torch.cat([self._step(row if self._copies else row.clone()) for row in rows])
+        found = [self._step(row if self._copies else row.clone()) for row in rows]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
 
 class RowsEncoder:
