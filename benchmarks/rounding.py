@@ -7,11 +7,8 @@
     python -m benchmarks.rounding FOLDER --codec codec --network batched [--device cuda]
 
 Chunks of recordings are encoded by one of our networks in company, and by transformers' own alone.
-For every frame and level, with the codes that transformers gives for all levels before, the margin
-of its code is the difference of squared distances to that entry and to the next nearest, over the
-distance between these two. A code can differ where our margin and transformers' have different
-signs, so what counts is how far the two margins are apart, against the bound that decides whether
-the reference settles a chunk.
+What counts is how far the margins of codes are apart (`benchmarks/moves.py`), against the bound
+that decides whether the reference settles a chunk.
 
 The expected share of wrong codes is the density of margins about zero times the mean excess over
 the bound: how often a tie comes so near that only an excess could decide it.
@@ -23,19 +20,17 @@ import argparse
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.machine import machine
+from benchmarks.moves import Moves, measure
 from tokenizer import read_audio
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.encodec.arithmetic import exact_float32
-from tokenizer.codecs.encodec.certainty import SCORE_NOISE, noise
 from tokenizer.codecs.encodec.checkpoint import load_encodec
 from tokenizer.codecs.encodec.cpu.seanet import SeaNet
 from tokenizer.codecs.encodec.gpu.batches import batches
@@ -44,7 +39,6 @@ from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
 from tokenizer.codecs.encodec.scales import normalise, row_scales
 from tokenizer.errors import RecordingError
 
-Floats = NDArray[np.float64]
 BATCH = {"tiled": 8, "batched": 64}
 """chunks that our network takes at once"""
 Network = Callable[[list[torch.Tensor]], list[tuple[torch.Tensor, float]]]
@@ -55,21 +49,6 @@ NEAR = 1e-3
 
 BEGINNING = 4.0
 """seconds of a recording that a codec without windows is given"""
-
-
-@dataclass(frozen=True, slots=True)
-class Moves:
-    """Of all codes of one chunk, `[levels, frames]` each."""
-
-    moved: Floats
-    """how far the two margins are apart"""
-    bound: Floats
-    margin: Floats
-    """ours"""
-    rms: float
-    """of the chunk's frames"""
-    frames: Floats
-    """`[frames]`: how far a frame moved, as a share of its size"""
 
 
 def main() -> int:
@@ -188,46 +167,6 @@ def batched(model: Any) -> Network:
         return results
 
     return network
-
-
-def measure(model: Any, theirs: torch.Tensor, ours: torch.Tensor, condition: float) -> Moves | None:
-    """Of a chunk's frames, float32 `[frames, dim]`, by transformers' encoder and by ours; None
-    where they are not finite."""
-    if not bool(torch.isfinite(theirs).all()) or not bool(torch.isfinite(ours).all()):
-        return None
-    rms = ours.square().mean().sqrt()
-    share = (ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-20)
-    allowed, levels = noise(ours, rms, condition), []
-    residuals = [theirs, ours]
-    for layer in model.quantizer.layers:
-        book = layer.codebook.embed
-        code = layer.encode(residuals[0].t()[None])[0]
-        distances = [-scores(residual, book) for residual in residuals]
-        next_one = distances[0].scatter(1, code[:, None], torch.inf).argmin(1)
-        apart = (book[code] - book[next_one]).norm(dim=1).clamp_min(1e-20)
-        margins = [(take(found, next_one) - take(found, code)) / apart for found in distances]
-        bound = torch.hypot(allowed, SCORE_NOISE * residuals[1].square().sum(1) / apart)
-        levels.append([(margins[1] - margins[0]).abs(), bound, margins[1]])
-        residuals = [residual - book[code] for residual in residuals]
-    moved, bounds, margin = (
-        torch.stack(part).double().cpu().numpy() for part in zip(*levels, strict=True)
-    )
-    return Moves(moved, bounds, margin, float(rms), share.double().cpu().numpy())
-
-
-def scores(residual: torch.Tensor, book: torch.Tensor) -> torch.Tensor:
-    """Negative squared distances `[frames, entries]`, as `EncodecEuclideanCodebook.quantize` rounds
-    them."""
-    entries = book.t()
-    return -(
-        residual.pow(2).sum(1, keepdim=True)
-        - 2 * residual @ entries
-        + entries.pow(2).sum(0, keepdim=True)
-    )
-
-
-def take(found: torch.Tensor, entry: torch.Tensor) -> torch.Tensor:
-    return found.gather(1, entry[:, None])[:, 0]
 
 
 def row(name: str, found: list[Moves]) -> str:

@@ -22,7 +22,8 @@ from sounds import structured
 from transformers import EncodecModel
 
 from benchmarks.machine import machine
-from benchmarks.rounding import batched, measure, ready, tiled
+from benchmarks.moves import measure
+from benchmarks.rounding import batched, ready, tiled
 from tokenizer import Waveform, load_codec
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.checkpoint import load_model

@@ -86,7 +86,7 @@ def everything(
     import torch
     import transformers
 
-    from benchmarks.gpu import correctness, inside, others, repeatable, speed
+    from benchmarks.gpu import bound, correctness, inside, others, repeatable, speed
 
     line = bench.report.line
     line("# On a GPU\n\n    PYTHONPATH=.:tests python -m benchmarks.gpu " + " ".join(arguments))
@@ -103,6 +103,7 @@ def everything(
         ("Speed", lambda: speed.run(bench)),
         ("Batches and memory", lambda: speed.by_batch(bench)),
         ("Settling", lambda: inside.settling(bench)),
+        ("Bounds", lambda: bound.run(bench)),
         ("Compiled", lambda: speed.compiled(bench)),
         ("Kernels", lambda: inside.kernels(bench)),
         ("Feeding", lambda: inside.feed(bench)),

@@ -18,15 +18,22 @@ TOP = 12
 def settling(bench: Bench) -> None:
     """Which share of the chunks is encoded again, and how much longer that makes it."""
     bench.report.table(
-        "kbps", "chunks", "settled", "share", "s with", "s without", "ms of settling a chunk"
+        "kbps",
+        "chunks",
+        "settled",
+        "share",
+        "of these alone",
+        "s with",
+        "s without",
+        "ms of settling a chunk",
     )
     for bandwidth in (24.0,) if bench.toy else (3.0, 6.0, 24.0):
         chunks = full_chunks(2 if bench.toy else 512) + clip_chunks(1.3, 1 if bench.toy else 64)
         network = bench.network(bandwidth)
         encode(network, chunks)
-        before = network.repeated
+        before, alone = network.repeated, network.settled_alone
         taken = bench.seconds(lambda network=network, chunks=chunks: encode(network, chunks))
-        again = network.repeated - before
+        again, alone = network.repeated - before, network.settled_alone - alone
         bench.forget()
         with patch.object(certainty, "CERTAIN", 0.0):  # nothing is in doubt then
             network = bench.network(bandwidth)
@@ -39,6 +46,7 @@ def settling(bench: Bench) -> None:
             len(chunks),
             again,
             f"{again / len(chunks):.1%}",
+            alone,
             f"{taken:.3f}",
             f"{without:.3f}",
             each,

@@ -14,7 +14,7 @@ from sounds import structured
 from benchmarks.gpu.bench import Bench, Chunk, clip_chunks, encode, full_chunks
 
 ROOT = Path(__file__).resolve().parents[2]
-_TESTS = ("test_batched_network.py", "test_graphs.py", "test_fast_codes.py")
+_TESTS = ("test_batched_network.py", "test_graphs.py", "test_settling.py", "test_fast_codes.py")
 
 
 def digest(bench: Bench, precision: str) -> str:

@@ -17,6 +17,7 @@ PARTS = [
     "Speed",
     "Batches and memory",
     "Settling",
+    "Bounds",
     "Compiled",
     "Kernels",
     "Feeding",

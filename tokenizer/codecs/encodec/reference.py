@@ -128,14 +128,14 @@ def static_step(layer: Any) -> Step:
     """One layer as a `StaticNetwork` runs it."""
     kind = type(layer).__name__
     if kind == "EncodecConv1d":
-        return _Convolution(layer)
+        return StaticConvolution(layer)
     if kind == "EncodecResnetBlock":
         return _Residual(layer)
     step: Step = layer  # what looks at nothing but its input
     return step
 
 
-class _Convolution:
+class StaticConvolution:
     """transformers' `EncodecConv1d`."""
 
     def __init__(self, module: Any) -> None:
@@ -145,13 +145,23 @@ class _Convolution:
         self._geometry = ConvolutionGeometry.of(module)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.normalised(self.convolved(x))
+
+    def convolved(self, x: torch.Tensor) -> torch.Tensor:
+        """Padded, in memory of its own, and convolved."""
         geometry = self._geometry
         padding = (geometry.left, geometry.after(x.shape[2]))
         padded = self._module._pad1d(x, padding, mode=self._module.pad_mode)
-        y = functional.conv1d(
+        return functional.conv1d(
             padded, self._weight, self._bias, geometry.stride, dilation=geometry.dilation
         )
-        return self._module.norm(y) if self._module.norm_type == "time_group_norm" else y
+
+    def normalised(self, y: torch.Tensor) -> torch.Tensor:
+        """What was convolved, through the layer's norm if it has one."""
+        if self._module.norm_type != "time_group_norm":
+            return y
+        normalised: torch.Tensor = self._module.norm(y)
+        return normalised
 
 
 class _Residual:

@@ -24,6 +24,7 @@ from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.batches import ROWS
 from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work
+from tokenizer.codecs.encodec.gpu.settling import Rows
 from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
 
 LENGTHS = [48_000, 1, 2, 319, 320, 321, 480, 4_001, 47_999, 48_000, 24_001, 700]
@@ -183,8 +184,10 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
         (network._encoding, Shape(4, 48_000)),
         (network._encoding, Shape(4, 48_000, masked=True)),
         (network._encoding, Shape(4, 750, masked=True)),
-        (network._settling, Shape(1, 48_000)),
-        (network._settling, Shape(1, 700)),
+        (network._settling.alone, Shape(1, 48_000)),
+        (network._settling.alone, Shape(1, 700)),
+        (network._settling.full, Shape(8, 48_000)),
+        (network._settling.shorter, Rows(3, 700, lengths=(1, 500, 700))),
         (network._decoding, Shape(4, 150, levels=4)),
         (network._decoding, Shape(1, 1, levels=2)),
     ]

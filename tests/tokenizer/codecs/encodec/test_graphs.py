@@ -45,7 +45,7 @@ def alone(reduced: Path) -> Codec:
 
 
 def test_replayed_graphs_give_the_references_codes(network: BatchedNetwork, alone: Codec) -> None:
-    for seed in range(3):
+    for seed in range(5):
         chunks = [sound(n, seed=n + seed).samples for n in LENGTHS]
         for one, other in zip(network.encode(chunks), alone.encode_chunks(chunks), strict=True):
             assert np.array_equal(one.codes, other.codes) and one.scale == pytest.approx(

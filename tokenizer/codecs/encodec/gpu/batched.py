@@ -43,30 +43,30 @@ from tokenizer.codecs.encodec.gpu.graphs import (
     open_runner,
 )
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
+from tokenizer.codecs.encodec.gpu.settling import Settling
 from tokenizer.codecs.encodec.networks import Network, check_finite
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize, quantize_quickly
 from tokenizer.codecs.encodec.reference import ReferenceModules
-from tokenizer.codecs.encodec.scales import normalise, row_scales
+from tokenizer.codecs.encodec.scales import row_scales
 
 Quantizer = Callable[[torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
 """frames, float32 `[frames, dim]`, and how far rounding may have moved them, to codes
 `[n_q, frames]` and their certainty; None: it is not asked for"""
 
-LANES = 4
-"""near ties that are settled at the same time: alone, a chunk leaves most of a GPU idle"""
-
 
 class BatchedNetwork(Network):
     """Chunks of samples to codes and back, in batches of fixed shapes.
 
-    With "exact" precision, a chunk with a code that rounding could have decided is encoded again
-    alone, by transformers' operations in transformers' order, and has those codes and that scale
-    whatever they are: libraries choose their algorithms by a batch's shape, so that in company even
-    those round differently. Other scales are sums over a row of a batch, and may differ from those
-    of a chunk alone in a float32's last bit.
+    With "exact" precision, a chunk with a code that rounding could have decided is settled
+    (`tokenizer.codecs.encodec.gpu.settling`): it has the codes and the scale that transformers'
+    operations give for it alone. Other scales are sums over a row of a batch, and may differ from
+    those of a chunk alone in a float32's last bit.
 
     Threads may share it: while one waits for results, others start batches.
     """
+
+    settled_alone = 0
+    """of the `repeated`, those that were encoded alone in the end"""
 
     def __init__(
         self,
@@ -87,7 +87,8 @@ class BatchedNetwork(Network):
         self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
         self._normalised = bool(model.config.normalize)
         self._encoding = EncodeWork(model, n_q, precision == "exact", fused, direct)
-        self._settling, self._decoding = SettleWork(model, reference, n_q), DecodeWork(reference)
+        self._settling = Settling(model, reference, n_q, self._settler)
+        self._decoding = DecodeWork(reference)
         self._precision, self._n_q = precision, n_q
         self._device = next(model.parameters()).device
         self._batchers: dict[Work, Batcher] = {}
@@ -95,11 +96,16 @@ class BatchedNetwork(Network):
 
     def encode(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
         results: list[Any] = [None] * len(chunks)
+        doubtful: list[int] = []
         for indices, (codes, scales, finite, near) in self._encoder().run(chunks):
             check_finite(bool(finite[: len(indices)].all()))
             for row, i in enumerate(indices):
                 results[i] = self._coded(chunks[i], codes[:, row], scales[row])
-            self._settle([i for row, i in enumerate(indices) if near[row]], chunks, results)
+            doubtful += [i for row, i in enumerate(indices) if near[row]]
+            enough = self._settling.enough([chunks[i].shape[1] for i in doubtful])
+            self._settle([doubtful[place] for place in enough], chunks, results)
+            doubtful = [i for place, i in enumerate(doubtful) if place not in enough]
+        self._settle(doubtful, chunks, results)
         return results
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
@@ -112,14 +118,15 @@ class BatchedNetwork(Network):
     def _settle(
         self, again: Sequence[int], chunks: Sequence[NDArray[np.float32]], results: list[ChunkCodes]
     ) -> None:
-        """Encode some alone, beside the batches that are under way."""
+        """Beside the batches that are under way."""
         if not again:
             return
-        for places, (codes, scales) in self._settler().run([chunks[i] for i in again]):
-            for place in places:
-                results[again[place]] = self._coded(chunks[again[place]], codes[:, 0], scales[0])
+        settled, alone = self._settling.settle([chunks[i] for i in again])
+        for i, (codes, scale) in zip(again, settled, strict=True):
+            results[i] = self._coded(chunks[i], codes, scale)
         with self._lock:
             self.repeated += len(again)
+            self.settled_alone += alone
 
     def _coded(self, chunk: NDArray[np.float32], codes: NDArray[Any], scale: Any) -> ChunkCodes:
         frames = frames_of(chunk.shape[1], self._hop)
@@ -132,8 +139,10 @@ class BatchedNetwork(Network):
             self._encoding, self._precision, self._plan, Shape(1, self._width, masked=True)
         )
 
-    def _settler(self) -> Batcher:
-        return self._batcher(self._settling, "exact", alone, Shape(1, self._width), LANES)
+    def _settler(
+        self, work: Work, plan: Plan, largest: Shape, rows: tuple[int, ...], lanes: int
+    ) -> Batcher:
+        return self._batcher(work, "exact", plan, largest, lanes, rows)
 
     def _decoder(self) -> Batcher:
         row = Shape(1, frames_of(self._width, self._hop), levels=self._n_q)
@@ -153,12 +162,19 @@ class BatchedNetwork(Network):
         return found
 
     def _batcher(
-        self, work: Work, precision: str, plan: Plan, row: Shape, lanes: int = 1
+        self,
+        work: Work,
+        precision: str,
+        plan: Plan,
+        row: Shape,
+        lanes: int = 1,
+        rows: tuple[int, ...] | None = None,
     ) -> Batcher:
-        """Made when it is first needed, so that what is never done takes no memory."""
+        """Made when it is first needed, so that what is never done takes no memory; without `rows`
+        for batches of as many as fit."""
         with arithmetic(precision):  # no other thread captures meanwhile
             if work not in self._batchers:
-                rows = self._rows() if lanes == 1 else (1,)
+                rows = rows or self._rows()
                 largest = replace(row, rows=rows[-1])
                 self._batchers[work] = Batcher(
                     self._runner(work, precision, largest, lanes), plan, rows
@@ -172,11 +188,6 @@ class BatchedNetwork(Network):
 
     def _runner(self, work: Work, precision: str, largest: Shape, lanes: int) -> Runner:
         return open_runner(work, precision, self._device, largest, lanes)
-
-
-def alone(chunks: Sequence[NDArray[np.float32]], rows: tuple[int, ...]) -> list[Batch]:
-    """A batch for each."""
-    return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
 
 
 class Encoder(Protocol):
@@ -211,7 +222,8 @@ class EncodeWork(Work):
         codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
         halves = [half_squares(codebook) for codebook in codebooks]
         if direct:
-            from tokenizer.codecs.encodec.gpu.direct import DirectEncoder, DirectQuantizer
+            from tokenizer.codecs.encodec.gpu.direct.encoder import DirectEncoder
+            from tokenizer.codecs.encodec.gpu.direct.quantizer import DirectQuantizer
 
             self._encoder: Encoder = DirectEncoder(model.encoder, exact)
             self._quantize: Quantizer = DirectQuantizer(codebooks, halves, exact)
@@ -279,29 +291,6 @@ def _quantized(
     if moved is not None:
         return quantize(frames, codebooks, halves, moved)
     return quantize_quickly(frames, codebooks, halves), frames
-
-
-class SettleWork(Work):
-    """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
-
-    def __init__(self, model: Any, reference: ReferenceModules, n_q: int) -> None:
-        self._channels, self._normalised = (
-            int(model.config.audio_channels),
-            bool(model.config.normalize),
-        )
-        self._reference, self._n_q = reference, n_q
-
-    def layout(self, shape: Shape) -> Layout:
-        return [((shape.rows, self._channels, shape.width), torch.float32)]
-
-    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
-        inputs[0][0].copy_(torch.from_numpy(items[0]))
-
-    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """float32 `[1, channels, n]`, to int16 codes `[n_q, 1, frames]` and the scale `[1]`."""
-        samples, scales = normalise(inputs[0])
-        embeddings = self._reference.encoder(samples if self._normalised else inputs[0])
-        return self._reference.quantize(embeddings, self._n_q).to(torch.int16), scales.view(-1)
 
 
 class DecodeWork(Work):

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from queue import Empty, Queue
+from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,7 +85,8 @@ class Runner(ABC):
     def __init__(self, work: Work, precision: str, slots: Sequence[Any]) -> None:
         """`precision` is that of `tokenizer.codecs.encodec.arithmetic.arithmetic`."""
         self._work, self._precision = work, precision
-        self._free: Queue[Any] = Queue()
+        # The one that was free last comes first: few batches are captured in few lanes.
+        self._free: LifoQueue[Any] = LifoQueue()
         for slot in slots:
             self._free.put(slot)
 

@@ -1,0 +1,348 @@
+"""Chunks in doubt: first side by side, and what is still in doubt then alone.
+
+Alone, a chunk has transformers' codes whatever they are, but leaves most of a GPU idle. Side by
+side, every layer but the LSTM has the very bits that it has alone for what goes into it, and only
+the LSTM and the search in the codebooks are computed in company, and rounded as that comes:
+
+    scale, convolutions, norms │ LSTM │ last convolution │ codebooks
+           as alone            │ here │     as alone     │   here
+
+So rounding may move a frame much less, and far fewer codes are near enough to a tie. Full chunks go
+through a captured graph (`tokenizer.codecs.encodec.gpu.beside`); shorter ones, whose lengths are
+any, have layers of their own each and share the LSTM, where they end in zeros: it looks backwards
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from tokenizer.chunking import frames_of, in_groups
+from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.certainty import BESIDE, noise, uncertain
+from tokenizer.codecs.encodec.gpu.batches import Batch, Batcher, Plan, filled
+from tokenizer.codecs.encodec.gpu.beside import RowsConvolution, RowsEncoder, Together
+from tokenizer.codecs.encodec.gpu.fused import inside
+from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
+from tokenizer.codecs.encodec.networks import UnknownLayer
+from tokenizer.codecs.encodec.quantizer import half_squares, quantize
+from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
+from tokenizer.codecs.encodec.scales import normalise
+
+ROWS = (8, 32)
+"""chunks that are settled side by side in one batch"""
+FLOOR = 8
+"""rows that take as long as what such a batch costs however few it has: its normalisations and its
+LSTM"""
+FEW = 2
+"""chunks that are done sooner alone, in lanes of their own"""
+LANES, BESIDE_LANES = 16, 2
+"""chunks alone, and batches of those side by side, that are computed at the same time: neither
+fills a GPU"""
+
+Chunk = NDArray[np.float32]
+Coded = tuple[NDArray[Any], float]
+"""codes int16 `[n_q, frames]`, of which the first are the chunk's own, and its scale"""
+
+
+class Opener(Protocol):
+    """Opens a batcher, and gives the same one the next time."""
+
+    def __call__(
+        self, work: Work, plan: Plan, largest: Shape, rows: tuple[int, ...], lanes: int
+    ) -> Batcher: ...
+
+
+class Settling:
+    """Chunks to transformers' codes for each alone. Threads may share it."""
+
+    def __init__(self, model: Any, reference: ReferenceModules, n_q: int, opener: Opener) -> None:
+        """`reference` has the same modules and does not look at the device.
+
+        Raises:
+            UnknownLayer: the model has layers that cannot be run side by side.
+        """
+        self._width, self._open = int(model.config.chunk_length), opener
+        front, back = split(model.encoder)
+        self.rest = Rest(model, back, n_q)
+        self.full = FullWork(model, front, self.rest)
+        self.shorter = ShorterWork(model, front, self.rest)
+        self.alone = SettleWork(model, reference, n_q)
+        self._tried = False
+
+    def enough(self, lengths: Sequence[int]) -> list[int]:
+        """Which of the chunks that wait, by their samples, fill the largest batches."""
+        found: list[int] = []
+        for places in self._kinds(lengths):
+            found += places[: len(places) - len(places) % ROWS[-1]]
+        return found
+
+    def settle(self, chunks: Sequence[Chunk]) -> tuple[list[Coded], int]:
+        """The codes of each, and how many of them were encoded alone.
+
+        Slots in here are held by nobody who waits for a slot of the batches.
+        """
+        found: dict[int, Coded] = {}
+        full, shorter = self._kinds([chunk.shape[1] for chunk in chunks])
+        for places, batcher in ((full, self._full), (shorter, self._shorter)):
+            if len(places) > FEW:
+                self._settle_beside(batcher, places, chunks, found)
+        left = [place for place in range(len(chunks)) if place not in found]
+        if left:
+            for (at,), (codes, scales) in self._alone().run([chunks[place] for place in left]):
+                found[left[at]] = codes[:, 0], float(scales[0])
+        return [found[place] for place in range(len(chunks))], len(left)
+
+    def _settle_beside(
+        self,
+        opened: Callable[[], Batcher],
+        places: Sequence[int],
+        chunks: Sequence[Chunk],
+        found: dict[int, Coded],
+    ) -> None:
+        """Add those that are in no doubt then; none where the device has too little memory."""
+        some = [chunks[place] for place in places]
+        try:
+            for indices, (codes, scales, near) in opened().run(some):
+                for row, at in enumerate(indices):
+                    if not near[row]:
+                        found[places[at]] = codes[:, row], float(scales[row])
+        except torch.OutOfMemoryError:
+            return
+
+    def _kinds(self, lengths: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Places of full chunks and of shorter ones."""
+        full = [place for place, length in enumerate(lengths) if length == self._width]
+        return full, [place for place, length in enumerate(lengths) if length < self._width]
+
+    def _full(self) -> Batcher:
+        with arithmetic("exact"):  # no other thread captures meanwhile
+            if not self._tried:
+                self.full.try_out([Shape(rows, self._width) for rows in ROWS])
+                self._tried = True
+            return self._open(self.full, full_ones, Shape(1, self._width), ROWS, BESIDE_LANES)
+
+    def _shorter(self) -> Batcher:
+        largest = Rows(ROWS[-1], self._width, lengths=(self._width,) * ROWS[-1])
+        return self._open(self.shorter, by_length, largest, ROWS, BESIDE_LANES)
+
+    def _alone(self) -> Batcher:
+        return self._open(self.alone, one_by_one, Shape(1, self._width), (1,), LANES)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Shape):
+    """Of a batch whose rows are tensors of their own."""
+
+    lengths: tuple[int, ...] = ()
+    """samples of each"""
+
+
+def one_by_one(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
+    """A batch for each."""
+    return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
+
+
+def full_ones(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
+    """Batches of full chunks."""
+    return filled(range(len(chunks)), Shape(1, chunks[0].shape[1]), rows, FLOOR)
+
+
+def by_length(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
+    """Batches of chunks whose LSTMs take about as many steps."""
+    order = sorted(range(len(chunks)), key=lambda i: chunks[i].shape[1])
+    found: list[Batch] = []
+    for group in in_groups(len(order), rows[-1]):
+        indices = order[group]
+        lengths = tuple(chunks[i].shape[1] for i in indices)
+        found.append((Rows(len(indices), lengths[-1], lengths=lengths), indices))
+    return found
+
+
+def split(encoder: Any) -> tuple[list[Any], list[Any]]:
+    """Layers before the LSTM, and it with those behind.
+
+    Raises:
+        UnknownLayer: there is none.
+    """
+    layers = list(encoder.layers)
+    for at, layer in enumerate(layers):
+        if type(layer).__name__ == "EncodecLSTM":
+            return layers[:at], layers[at:]
+    raise UnknownLayer("an encoder without an LSTM")
+
+
+class Rest:
+    """From the LSTM's input to codes, in a batch."""
+
+    def __init__(self, model: Any, layers: Sequence[Any], n_q: int) -> None:
+        """
+        Raises:
+            UnknownLayer: other layers than an LSTM, an ELU and a convolution.
+        """
+        kinds = [type(layer).__name__ for layer in layers]
+        if kinds != ["EncodecLSTM", "ELU", "EncodecConv1d"]:
+            raise UnknownLayer(f"an encoder that ends with {kinds}")
+        self._lstm, elu, last = layers
+        self._elu, self._last = Together(elu), RowsConvolution(last)
+        self._codebooks = [layer.codebook.embed.detach() for layer in model.quantizer.layers[:n_q]]
+        self._halves = [half_squares(codebook) for codebook in self._codebooks]
+
+    def embed(
+        self, hidden: torch.Tensor, own: Sequence[int] | None = None, trial: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """float32 `[rows, channels, frames]`, to embeddings `[rows, dim, frames]`, with zeros
+        beyond each row's `own` frames, and the condition `[rows]` that what the LSTM rounds is
+        grown by."""
+        y = self._lstm(hidden).contiguous()
+        if own is None:
+            return self._last.conditioned(self._elu(y, trial), trial)
+        # The last convolution reflects at a row's own end.
+        rows = [self._elu(y[row : row + 1, :, :n]) for row, n in enumerate(own)]
+        pairs = [self._last.conditioned(one) for one in rows]
+        padded = [functional.pad(one, (0, y.shape[2] - one.shape[2])) for one, _ in pairs]
+        return torch.cat(padded), torch.cat([condition for _, condition in pairs])
+
+    def __call__(
+        self,
+        hidden: torch.Tensor,
+        own: Sequence[int] | None = None,
+        lengths: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Likewise, with `own` on the device too, to int16 codes `[n_q, rows, frames]`, and whether
+        what was rounded in here could have decided one of a row's."""
+        embeddings, condition = self.embed(hidden, own)
+        rows, dim, frames = embeddings.shape
+        flat = embeddings.transpose(1, 2).reshape(rows * frames, dim)
+        # What lies beyond a row's end is zero, and has no size.
+        count = frames if lengths is None else lengths
+        sizes = (embeddings.square().sum((1, 2)) / (count * dim)).sqrt()
+        sizes, condition = (
+            value[:, None].expand(rows, frames).reshape(-1) for value in (sizes, condition)
+        )
+        moved = BESIDE * noise(flat, sizes, condition)
+        codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
+        certainty = certainty.view(rows, frames)
+        if lengths is not None:
+            certainty = certainty.masked_fill(~inside(frames, lengths)[:, 0], torch.inf)
+        finite = torch.isfinite(embeddings).all(dim=2).all(dim=1)
+        near = uncertain(certainty.amin(1)) | ~finite
+        return codes.view(len(self._codebooks), rows, frames).to(torch.int16), near
+
+
+class FullWork(Work):
+    """Full chunks side by side."""
+
+    def __init__(self, model: Any, front: Sequence[Any], rest: Rest) -> None:
+        """
+        Raises:
+            UnknownLayer: a layer that `RowsEncoder` cannot run.
+        """
+        self._channels = int(model.config.audio_channels)
+        self._device: torch.device = next(model.parameters()).device
+        self.front, self._rest = RowsEncoder(front, bool(model.config.normalize)), rest
+
+    @torch.inference_mode()
+    def try_out(self, shapes: Sequence[Shape]) -> None:
+        """See which steps may run in one call for batches of these shapes. Not in a capture: it
+        waits for the device."""
+        for shape in shapes:
+            source = torch.Generator(self._device).manual_seed(shape.rows)
+            size = (shape.rows, self._channels, shape.width)
+            try:
+                samples = torch.randn(size, generator=source, device=self._device)
+                self._rest.embed(self.front(samples, trial=True)[0], trial=True)
+            except torch.OutOfMemoryError:
+                pass  # the steps that are left go row by row
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # which other streams could not use
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.rows, self._channels, shape.width), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Chunk]) -> None:
+        fill(inputs[0], torch.empty(inputs[0].shape[0], dtype=torch.int64), items)
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[rows, channels, n]` to int16 codes `[n_q, rows, frames]` and, for each row, its
+        scale and whether one of its codes is still in doubt."""
+        hidden, scales = self.front(inputs[0])
+        codes, near = self._rest(hidden)
+        return codes, scales.view(-1), near
+
+
+class ShorterWork(Work):
+    """Shorter chunks of any lengths."""
+
+    captured = False
+
+    def __init__(self, model: Any, front: Sequence[Any], rest: Rest) -> None:
+        self._channels, self._normalised = (
+            int(model.config.audio_channels),
+            bool(model.config.normalize),
+        )
+        self._hop = int(model.config.hop_length)
+        self._front, self._rest = StaticNetwork(SimpleNamespace(layers=front)), rest
+
+    def layout(self, shape: Shape) -> Layout:
+        lengths = shape.lengths if isinstance(shape, Rows) else (shape.width,) * shape.rows
+        chunks = [((1, self._channels, length), torch.float32) for length in lengths]
+        return [*chunks, ((len(lengths),), torch.int64)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Chunk]) -> None:
+        for row, chunk in enumerate(items):
+            inputs[row][0].copy_(torch.from_numpy(chunk))
+            inputs[-1][row] = frames_of(chunk.shape[1], self._hop)
+
+    def hidden(
+        self, chunks: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[int], torch.Tensor]:
+        """float32 `[1, channels, n]` each, to the LSTM's input `[rows, out, most frames]`, with
+        zeros beyond each row's end, the frames of each, and scales `[rows]`."""
+        found, scales = [], []
+        for chunk in chunks:
+            divided, scale = normalise(chunk)
+            found.append(self._front(divided if self._normalised else chunk))
+            scales.append(scale.view(-1))
+        own = [one.shape[2] for one in found]
+        padded = [functional.pad(one, (0, max(own) - one.shape[2])) for one in found]
+        return torch.cat(padded), own, torch.cat(scales)
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Chunks float32 `[1, channels, n]` and their frames int64 `[rows]`, to what `FullWork`
+        gives."""
+        *chunks, frames = inputs
+        hidden, own, scales = self.hidden(chunks)
+        codes, near = self._rest(hidden, own, frames)
+        return codes, scales, near
+
+
+class SettleWork(Work):
+    """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
+
+    def __init__(self, model: Any, reference: ReferenceModules, n_q: int) -> None:
+        self._channels, self._normalised = (
+            int(model.config.audio_channels),
+            bool(model.config.normalize),
+        )
+        self._reference, self._n_q = reference, n_q
+
+    def layout(self, shape: Shape) -> Layout:
+        return [((shape.rows, self._channels, shape.width), torch.float32)]
+
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Chunk]) -> None:
+        inputs[0][0].copy_(torch.from_numpy(items[0]))
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[1, channels, n]`, to int16 codes `[n_q, 1, frames]` and the scale `[1]`."""
+        samples, scales = normalise(inputs[0])
+        embeddings = self._reference.encoder(samples if self._normalised else inputs[0])
+        return self._reference.quantize(embeddings, self._n_q).to(torch.int16), scales.view(-1)
