@@ -104,12 +104,13 @@ def everything(
         ("Batches and memory", lambda: speed.by_batch(bench)),
         ("Settling", lambda: inside.settling(bench)),
         ("Bounds", lambda: bound.run(bench)),
-        ("Compiled", lambda: speed.compiled(bench)),
+        ("Kernels of our own", lambda: speed.ways(bench)),
         ("Kernels", lambda: inside.kernels(bench)),
         ("Feeding", lambda: inside.feed(bench)),
         ("Two runs", lambda: repeatable.run(bench, passed)),
         *((name, partial(others.run, bench, name)) for name in others.KINDS),
         ("Tests that need a GPU", lambda: repeatable.tests(bench)),
+        ("Compiled", lambda: speed.compiled(bench)),
     ]
     for title, action in parts:
         if only and not any(one.lower() in title.lower() for one in only):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from sounds import sound
 from benchmarks.machine import machine
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec.checkpoint import load_encodec
+from tokenizer.codecs.encodec.codec import open_batched
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.fused import Fused
 from tokenizer.codecs.encodec.networks import Network
@@ -26,6 +28,8 @@ from tokenizer.codecs.encodec.reference import ReferenceModules, ReferenceNetwor
 
 RATE, WIDTH, HOP = 48_000, 48_000, 320
 N_Q = {3.0: 2, 6.0: 4, 12.0: 8, 24.0: 16}
+GPU_CALLS = 2
+"""that are made side by side, as `pipelines.cluster.driver` does, which needs Ray"""
 Chunk = NDArray[np.float32]
 
 
@@ -83,16 +87,21 @@ class Bench:
         return self._once(("model", place), lambda: load_encodec(str(self.folder), place))
 
     def network(
-        self, bandwidth: float, precision: str = "exact", compiled: bool = False
+        self, bandwidth: float, precision: str = "exact", by: str | None = None
     ) -> BatchedNetwork:
-        """Ours; on a CPU the very batches, without graphs."""
+        """Ours; on a CPU the very batches, without graphs. `by` torch's operations, "compiled"
+        ones or kernels of our own, "direct"; None: as the product chooses."""
 
         def make() -> BatchedNetwork:
-            modules = ReferenceModules(self.model(), static=True)
-            fused = Fused("eager" if self.toy else "inductor") if compiled else None
-            return BatchedNetwork(self.model(), modules, N_Q[bandwidth], precision, fused)
+            model, modules = self.model(), ReferenceModules(self.model(), static=True)
+            if by is None:
+                return open_batched(model, modules, N_Q[bandwidth], precision)
+            fused = Fused("eager" if self.toy else "inductor") if by == "compiled" else None
+            return BatchedNetwork(
+                model, modules, N_Q[bandwidth], precision, fused, direct=by == "direct"
+            )
 
-        return self._once((bandwidth, precision, compiled), make)
+        return self._once((bandwidth, precision, by), make)
 
     def truth(self, bandwidth: float, device: torch.device | None = None) -> ReferenceNetwork:
         """transformers' own modules on a chunk at a time."""
@@ -172,12 +181,16 @@ def audio_seconds(chunks: Sequence[Chunk]) -> float:
     return sum(chunk.shape[1] for chunk in chunks) / RATE
 
 
-def encode(network: Network, chunks: Sequence[Chunk], at_once: int = 512) -> list[ChunkCodes]:
-    """As a worker does: a batch of so many at a time."""
-    found: list[ChunkCodes] = []
-    for start in range(0, len(chunks), at_once):
-        found += network.encode(chunks[start : start + at_once])
-    return found
+def encode(
+    network: Network, chunks: Sequence[Chunk], at_once: int = 512, calls: int = GPU_CALLS
+) -> list[ChunkCodes]:
+    """As a worker does: a batch of so many at a time, in calls side by side, so that the next
+    batches are filled while these are computed."""
+    groups = [chunks[start : start + at_once] for start in range(0, len(chunks), at_once)]
+    if len(groups) == 1:
+        return network.encode(groups[0])
+    with ThreadPoolExecutor(calls) as threads:
+        return [one for found in threads.map(network.encode, groups) for one in found]
 
 
 def equal(mine: Sequence[ChunkCodes], theirs: Sequence[ChunkCodes]) -> tuple[int, int]:

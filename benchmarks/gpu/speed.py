@@ -20,6 +20,7 @@ from benchmarks.gpu.bench import (
 from benchmarks.gpu.correctness import upstream
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec.gpu.batches import ROWS
+from tokenizer.codecs.encodec.gpu.direct.usable import usable
 
 ROUNDS = 3
 
@@ -51,12 +52,12 @@ def corpora(bench: Bench) -> dict[str, list[Chunk]]:
     return {
         "full chunks": full_chunks(2048),
         "clips of 10 s": clip_chunks(10.0, 160),
-        "speech-like clips of 1 to 8 s": clip_chunks(4.5, 320, 0.78),
+        "speech-like clips of 1 to 8 s": clip_chunks(4.5, 240, 0.78),
     }
 
 
 def _encode_row(bench: Bench, name: str, bandwidth: float, chunks: Sequence[Chunk]) -> None:
-    some = chunks[: 2 if bench.toy else 48]
+    some = chunks[: 2 if bench.toy else 16]
     model = bench.model()
     arms: dict[str, tuple[Callable[[], object], float]] = {}
     for label in ("exact", "fast"):
@@ -104,35 +105,49 @@ def _decode_rows(bench: Bench) -> None:
         bench.forget()
 
 
+def ways(bench: Bench) -> None:
+    """torch's operations and kernels of our own, in turns, with what is in doubt settled; and
+    whether the codes are the same."""
+    if not usable(bench.device):
+        bench.report.line("Not run: kernels of our own do not run here.")
+        return
+    bench.report.table("what", "precision", "torch's", "ours", "ratio", "codes that differ")
+    for name, chunks in corpora(bench).items():
+        for precision in ("exact", "fast"):
+            if bench.left() > 20:
+                _against(bench, "direct", f"{name}, 6 kbps | {precision}", 6.0, precision, chunks)
+
+
 def compiled(bench: Bench) -> None:
-    """What lies between convolutions as it is and compiled, in turns; and that the codes are the
-    same."""
-    bench.report.table("what", "as it is", "compiled", "ratio", "codes that differ", "s to compile")
+    """What lies between convolutions as it is and compiled, likewise."""
+    bench.report.table("what", "precision", "as it is", "compiled", "ratio", "codes that differ")
     chosen = corpora(bench)
     for name in ["full chunks", list(chosen)[-1]][: 1 if bench.toy else 2]:
         if bench.left() > 20:
-            _compiled_row(bench, name, chosen[name][:1024])
+            what = f"{name}, 24 kbps | exact"
+            _against(bench, "compiled", what, 24.0, "exact", chosen[name][:1024])
 
 
-def _compiled_row(bench: Bench, name: str, chunks: Sequence[Chunk]) -> None:
-    plain, fused = bench.network(24.0), bench.network(24.0, compiled=True)
-    expected = encode(plain, chunks)
-    took: list[ChunkCodes] = []
-    compiling = bench.seconds(lambda: took.extend(encode(fused, chunks)))
-    same, total = equal(took, expected)
-    arms: dict[str, tuple[Callable[[], object], float]] = {
-        "plain": (lambda: encode(plain, chunks), audio_seconds(chunks)),
-        "fused": (lambda: encode(fused, chunks), audio_seconds(chunks)),
-    }
-    found = in_turns(bench, arms)
-    bench.report.row(
-        name,
-        f"{found['plain']:,.0f}",
-        f"{found['fused']:,.0f}",
-        f"{found['fused'] / found['plain']:.2f}",
-        f"{total - same} of {total:,}",
-        f"{compiling:.0f}",
+def _against(
+    bench: Bench, by: str, what: str, bandwidth: float, precision: str, chunks: Sequence[Chunk]
+) -> None:
+    plain, other = (bench.network(bandwidth, precision, way) for way in ("torch", by))
+    same, total = equal(encode(other, chunks), encode(plain, chunks))
+    found = in_turns(
+        bench,
+        {
+            "plain": (lambda: encode(plain, chunks), audio_seconds(chunks)),
+            "other": (lambda: encode(other, chunks), audio_seconds(chunks)),
+        },
     )
+    bench.report.row(
+        what,
+        f"{found['plain']:,.0f}",
+        f"{found['other']:,.0f}",
+        f"{found['other'] / found['plain']:.2f}",
+        f"{total - same} of {total:,}",
+    )
+    bench.forget()
 
 
 def in_turns(bench: Bench, arms: dict[str, tuple[Callable[[], object], float]]) -> dict[str, float]:

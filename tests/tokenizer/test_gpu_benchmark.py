@@ -18,7 +18,7 @@ PARTS = [
     "Batches and memory",
     "Settling",
     "Bounds",
-    "Compiled",
+    "Kernels of our own",
     "Kernels",
     "Feeding",
     "Two runs",
@@ -31,6 +31,7 @@ PARTS = [
     "X-Codec2",
     "NeuCodec",
     "Tests that need a GPU",
+    "Compiled",
 ]
 
 

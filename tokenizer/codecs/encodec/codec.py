@@ -21,6 +21,7 @@ from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
+from tokenizer.codecs.encodec.gpu.direct.usable import usable
 from tokenizer.codecs.encodec.gpu.pieces import BatchedPieces
 from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
@@ -115,10 +116,24 @@ def open_network(
 
                 return TiledNetwork(model, modules, spec.n_q)
             if spec.chunk_length is not None:
-                return BatchedNetwork(model, modules, spec.n_q, spec.precision)
+                return open_batched(model, modules, spec.n_q, spec.precision)
             if streams(model.config):
                 return BatchedPieces(model, modules, spec.n_q)
     return ReferenceNetwork(model, modules, spec.n_q, spec.precision)
+
+
+def open_batched(
+    model: Any, modules: ReferenceModules, n_q: int, precision: str = "exact"
+) -> BatchedNetwork:
+    """In batches on a GPU, by kernels of our own where they run.
+
+    Raises:
+        UnknownLayer: the model has layers that only transformers runs.
+    """
+    if usable(next(model.parameters()).device):
+        with suppress(UnknownLayer):  # sizes that these kernels do not take
+            return BatchedNetwork(model, modules, n_q, precision, direct=True)
+    return BatchedNetwork(model, modules, n_q, precision)
 
 
 def open_pieces(

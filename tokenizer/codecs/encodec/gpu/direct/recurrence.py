@@ -10,7 +10,7 @@ from tokenizer.codecs.encodec.gpu.direct.convolution import in_two_parts, takes
 from tokenizer.codecs.encodec.gpu.direct.kernels.convolve import convolve
 from tokenizer.codecs.encodec.gpu.direct.kernels.recur import recur
 from tokenizer.codecs.encodec.gpu.direct.parts import Parts
-from tokenizer.codecs.encodec.gpu.direct.tiles import of_convolution, of_recurrence
+from tokenizer.codecs.encodec.gpu.direct.tiles import Tile, of_convolution, of_recurrence
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 
@@ -36,8 +36,8 @@ class Recurrence:
             found: torch.Tensor = getattr(lstm, name).detach()
             return found
 
-        self._comes_in = in_two_parts(of("weight_ih_l0"))
-        self._first_bias = of("bias_ih_l0") + of("bias_hh_l0")
+        bias = of("bias_ih_l0") + of("bias_hh_l0")
+        self.projection = Projection(of("weight_ih_l0"), bias, exact)
         later = ("weight_hh_l0", "weight_ih_l1", "weight_hh_l1")
         self._weight = torch.stack([of(name) for name in later])
         self._bias = of("bias_ih_l1") + of("bias_hh_l1")
@@ -46,7 +46,7 @@ class Recurrence:
     def __call__(self, parts: Parts) -> Parts:
         frames = parts.whole()
         rows, steps, size = frames.shape
-        projected = self._projected(frames)
+        projected = self.projection(frames)
         states, cells = frames.new_empty(2, steps + 1, rows, size), frames.new_zeros(2, rows, size)
         states[:, 0].zero_()
         tile = self.tile
@@ -71,27 +71,39 @@ class Recurrence:
             )
         return parts.plain((states[1, 1:].transpose(0, 1) + frames).contiguous())
 
-    def _projected(self, frames: torch.Tensor) -> torch.Tensor:
-        """What comes into the first layer times its weights, with all its biases, float32
-        `[rows, steps, 4 * size]`."""
+
+class Projection:
+    """A product with weights, as a convolution of one tap."""
+
+    tile: Tile | None = None
+    """another than is best for such a layer, to be measured"""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, exact: bool) -> None:
+        """float32 `[out, size]` and `[out]`."""
+        self._out, self._size = weight.shape
+        self._weight, self._bias, self._exact = in_two_parts(weight), bias, exact
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        """float32 `[rows, steps, size]` to `[rows, steps, out]`."""
         rows, steps, size = frames.shape
-        out = frames.new_empty(rows, steps, 4 * size)
+        out = frames.new_empty(rows, steps, self._out)
         # As one signal of one row: the product knows nothing of rows.
-        count = frames.new_full((1,), rows * steps, dtype=torch.int64)
-        tile = of_convolution(self._exact, size, 4 * size, 1, rows * steps)
-        convolve[(-(-rows * steps // tile.frames), 4 * size // tile.channels, 1)](
+        samples = rows * steps
+        count = frames.new_full((1,), samples, dtype=torch.int64)
+        tile = self.tile or of_convolution(self._exact, size, self._out, 1, samples)
+        convolve[(-(-samples // tile.frames), self._out // tile.channels, 1)](
             frames,
             frames,
             frames,
             count,
-            self._comes_in,
-            self._first_bias,
+            self._weight,
+            self._bias,
             out,
             out,
-            rows * steps,
-            rows * steps,
+            samples,
+            samples,
             in_channels=size,
-            out_channels=4 * size,
+            out_channels=self._out,
             taps=1,
             stride=1,
             dilation=1,
