@@ -48,7 +48,7 @@ class Convolution:
         elu = self._elu and len(parts.terms) == 1
         if len(parts.terms) > 1:
             # Every tap and every block of channels that go out would add them up again.
-            parts = joined(parts, self._elu)
+            parts = joined(parts, self._elu, parted=self._exact)
         out, tiles = self._convolved(parts, elu)
         found = replace(parts.plain(out), lengths=self._geometry.frames(parts.lengths))
         return found if self._norm is None else self._normalised(found, tiles)
@@ -56,7 +56,7 @@ class Convolution:
     def _convolved(self, parts: Parts, elu: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """What goes out, and of each tile of it what `moments` takes."""
         geometry, signal = self._geometry, parts.terms[0]
-        rows, width = signal.shape[0], int(geometry.frames(parts.width))
+        rows, width = parts.rows, int(geometry.frames(parts.width))
         tile = self.tile or of_convolution(self._exact, self._in, self._out, geometry.taps, width)
         grid = (-(-width // tile.frames), self._out // tile.channels, rows)
         out = signal.new_empty(rows, width, self._out)
@@ -83,6 +83,7 @@ class Convolution:
             scaled=bool(parts.scales),
             elu=elu,
             exact=self._exact,
+            parted=parts.parted,
             measured=self._norm is not None,
             frames_block=tile.frames,
             sum_block=tile.terms,

@@ -87,14 +87,15 @@ class Projection:
         """float32 `[rows, steps, size]` to `[rows, steps, out]`."""
         rows, steps, size = frames.shape
         out = frames.new_empty(rows, steps, self._out)
+        signal = in_two_parts(frames) if self._exact else frames
         # As one signal of one row: the product knows nothing of rows.
         samples = rows * steps
         count = frames.new_full((1,), samples, dtype=torch.int64)
         tile = self.tile or of_convolution(self._exact, size, self._out, 1, samples)
         convolve[(-(-samples // tile.frames), self._out // tile.channels, 1)](
-            frames,
-            frames,
-            frames,
+            signal,
+            signal,
+            signal,
             count,
             self._weight,
             self._bias,
@@ -113,6 +114,7 @@ class Projection:
             scaled=False,
             elu=False,
             exact=self._exact,
+            parted=self._exact,
             measured=False,
             frames_block=tile.frames,
             sum_block=tile.terms,

@@ -32,6 +32,7 @@ def convolve(
     scaled: tl.constexpr,
     elu: tl.constexpr,
     exact: tl.constexpr,
+    parted: tl.constexpr,
     measured: tl.constexpr,
     frames_block: tl.constexpr,
     sum_block: tl.constexpr,
@@ -40,7 +41,7 @@ def convolve(
     """A tile of `frames_block` frames and `out_block` channels of a row.
 
     signal: float32 `[rows, in_samples, in_channels]`; with `scaled`, times its scales and with its
-        shifts, `[rows, in_channels]` each.
+        shifts, `[rows, in_channels]` each; `parted`, two such, which together are it.
     lengths: int64 `[rows]`, of what comes in.
     weight: float32 `[2, out_channels, taps * in_channels]`, a tap's channels side by side, in two
         parts that tensor cores take as they are.
@@ -64,6 +65,7 @@ def convolve(
     outs = tl.program_id(1) * out_block + tl.arange(0, out_block)
     total = convolved(
         signal + row * in_samples * in_channels,
+        tl.num_programs(2).to(tl.int64) * in_samples * in_channels,
         scales + row * in_channels,
         shifts + row * in_channels,
         length,
@@ -81,6 +83,7 @@ def convolve(
         scaled,
         elu,
         exact,
+        parted,
         sum_block,
     )
     total += tl.load(bias + outs)[None, :]
@@ -105,6 +108,7 @@ def describe(about, all_tiles, count, mean, spread):
 @triton.jit
 def convolved(
     signal,
+    to_low,
     scales,
     shifts,
     length,
@@ -122,11 +126,12 @@ def convolved(
     scaled: tl.constexpr,
     elu: tl.constexpr,
     exact: tl.constexpr,
+    parted: tl.constexpr,
     sum_block: tl.constexpr,
 ):
     """`frames` of the channels `outs` of a row, without their bias: `[frames, outs]`.
 
-    signal, scales, shifts: of the row.
+    signal, scales, shifts: of the row; its second part, where it is `parted`, lies `to_low` behind.
     """
     padding = tl.maximum(right + (stride - length % stride) % stride, left)
     last = length + tl.maximum(padding + 1 - length, 0) - 1
@@ -150,7 +155,8 @@ def convolved(
         if in_channels % sum_block != 0:
             known = known & (inner < terms)[None, :]
         source = tl.where(known, source, 0)
-        x = tl.load(signal + source * in_channels + channel[None, :], mask=known, other=0.0)
+        at_signal = signal + source * in_channels + channel[None, :]
+        x = tl.load(at_signal, mask=known, other=0.0)
         if scaled:
             if in_channels != sum_block:
                 scale = tl.load(scales + channel)
@@ -162,7 +168,16 @@ def convolved(
             # Padding is of what the layer takes, after the normalisation.
             x = tl.where(known, x, 0.0)
         at = weight + outs[None, :] * terms + inner[:, None]
-        total = added(total, x, at, (inner < terms)[:, None], terms * out_channels, exact)
+        taken = (inner < terms)[:, None]
+        if parted:
+            rest = tl.load(at_signal + to_low, mask=known, other=0.0)
+            total = added(total, x, rest, at, taken, terms * out_channels)
+        elif exact:
+            high = (x.to(tl.uint32, bitcast=True) & 0xFFFFE000).to(tl.float32, bitcast=True)
+            total = added(total, high, x - high, at, taken, terms * out_channels)
+        else:
+            w = tl.load(at, mask=taken, other=0.0)
+            total = tl.dot(x, w, total, input_precision="tf32")
     return total
 
 
@@ -189,20 +204,15 @@ def activated(x):
 
 
 @triton.jit
-def added(total, x, at, taken, to_rest: tl.constexpr, exact: tl.constexpr):
-    """`total` and the product of `x` with the weights at `at`, whose second part lies `to_rest`
-    behind."""
-    high = tl.load(at, mask=taken, other=0.0)
-    if exact:
-        low = tl.load(at + to_rest, mask=taken, other=0.0)
-        x_high = (x.to(tl.uint32, bitcast=True) & 0xFFFFE000).to(tl.float32, bitcast=True)
-        # The least first; and not added to the total within the tensor cores, which do not round.
-        part = tl.dot(x - x_high, high, input_precision="tf32")
-        part = tl.dot(x_high, low, part, input_precision="tf32")
-        total += tl.dot(x_high, high, part, input_precision="tf32")
-    else:
-        total = tl.dot(x, high, total, input_precision="tf32")
-    return total
+def added(total, high, low, at, taken, to_rest: tl.constexpr):
+    """`total` and the product of a signal in two parts with the weights at `at`, whose second part
+    lies `to_rest` behind."""
+    w_high = tl.load(at, mask=taken, other=0.0)
+    w_low = tl.load(at + to_rest, mask=taken, other=0.0)
+    # The least first; and not added to the total within the tensor cores, which do not round.
+    part = tl.dot(low, w_high, input_precision="tf32")
+    part = tl.dot(high, w_low, part, input_precision="tf32")
+    return total + tl.dot(high, w_high, part, input_precision="tf32")
 
 
 @triton.jit(do_not_specialize=["count_of_tiles"])
@@ -269,9 +279,11 @@ def join(
     channels: tl.constexpr,
     scaled: tl.constexpr,
     elu: tl.constexpr,
+    parted: tl.constexpr,
     samples_block: tl.constexpr,
 ):
-    """The sum of two signals, as float32 `[rows, samples, channels]` all three.
+    """The sum of two signals, as float32 `[rows, samples, channels]` all three; `parted`, as two
+    such, which together are it.
 
     With `scaled`, each is taken times its scale and with its shift, float32 `[rows, channels]`.
     Beyond a row's end nothing is written.
@@ -294,4 +306,9 @@ def join(
     x += y
     if elu:
         x = activated(x)
+    if parted:
+        high = (x.to(tl.uint32, bitcast=True) & 0xFFFFE000).to(tl.float32, bitcast=True)
+        to_low = tl.num_programs(1).to(tl.int64) * samples * channels
+        tl.store(out + to_low + where, x - high, mask=known)
+        x = high
     tl.store(out + where, x, mask=known)
