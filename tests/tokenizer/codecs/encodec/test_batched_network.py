@@ -186,6 +186,8 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
         (network._encoding, Shape(4, 750, masked=True)),
         (network._settling.alone, Shape(1, 48_000)),
         (network._settling.alone, Shape(1, 700)),
+        (network._settling.rest_alone, Shape(1, 150)),
+        (network._settling.rest_alone, Shape(1, 3)),
         (network._settling.full, Shape(8, 48_000)),
         (network._settling.shorter, Rows(3, 700, lengths=(1, 500, 700))),
         (network._decoding, Shape(4, 150, levels=4)),

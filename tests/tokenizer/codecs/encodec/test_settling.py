@@ -17,6 +17,7 @@ from sounds import sound, structured
 from transformers import EncodecModel
 
 from tokenizer import load_codec
+from tokenizer.chunking import frames_of
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu import batched, settling
@@ -145,10 +146,52 @@ def test_odd_checkpoints_are_settled_to_upstreams_codes(
     assert network.settled_alone < len(chunks) / 2
 
 
+def fails(*arguments: Any) -> Any:
+    raise AssertionError("not to be used")
+
+
+def test_alone_begins_at_the_lstm_where_side_by_side_ended(
+    network: BatchedNetwork, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt(monkeypatch, True, True)
+    monkeypatch.setattr(settling.SettleWork, "__call__", fails)
+    before = network.settled_alone
+    check(network, upstream, everything())
+    assert network.settled_alone == before + len(everything())
+
+
+@pytest.mark.parametrize(("fit", "left"), [(0, 6), (4, 4)])
+def test_without_memory_for_the_rest_alone_all_of_a_chunk_is(
+    network: BatchedNetwork, upstream: Any, monkeypatch: pytest.MonkeyPatch, fit: int, left: int
+) -> None:
+    """Of those that are left: two were looked at, and two were under way."""
+    doubt(monkeypatch, True, True)
+    calls = {settling.RestAlone: 0, settling.SettleWork: 0}
+    rest, whole = settling.RestAlone.__call__, settling.SettleWork.__call__
+
+    def hungry(self: Any, *inputs: torch.Tensor) -> Any:
+        calls[settling.RestAlone] += 1
+        if calls[settling.RestAlone] > fit:
+            raise torch.OutOfMemoryError("too large")
+        return rest(self, *inputs)
+
+    def counting(self: Any, *inputs: torch.Tensor) -> Any:
+        calls[settling.SettleWork] += 1
+        return whole(self, *inputs)
+
+    monkeypatch.setattr(settling.RestAlone, "__call__", hungry)
+    monkeypatch.setattr(settling.SettleWork, "__call__", counting)
+    before = network.settled_alone
+    check(network, upstream, chunks_of([FULL] * 3 + [700] * 3))
+    assert network.settled_alone == before + 6
+    assert calls[settling.SettleWork] == left
+
+
 def test_few_chunks_go_alone_at_once(
     network: BatchedNetwork, upstream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doubt(monkeypatch, True, False)
+    monkeypatch.setattr(settling.RestAlone, "__call__", fails)
     before = network.settled_alone
     check(network, upstream, chunks_of([FULL, 700, FULL, 300]))
     assert network.settled_alone == before + 4
@@ -179,11 +222,14 @@ def test_what_goes_into_the_lstm_is_bit_for_bit_upstreams(
                 expected, scale = before_the_lstm(front, torch.from_numpy(chunk)[None])
                 assert torch.equal(hidden[row : row + 1], expected)
                 assert torch.equal(scales[row : row + 1], scale)
+                assert expected.stride() == torch.empty(expected.shape).stride()
         hidden, owns, scales = shorter.hidden(tails)
         for row, chunk in enumerate(tails):
             expected, scale = before_the_lstm(front, chunk)
             own = owns[row]
-            assert own == expected.shape[2]
+            assert own == expected.shape[2] == frames_of(chunk.shape[2], 320)
+            # What `RestAlone` is given is laid out so too.
+            assert expected.stride() == torch.empty(expected.shape).stride()
             assert torch.equal(hidden[row : row + 1, :, :own], expected)
             assert not hidden[row, :, own:].any() and scales[row] == scale
 
@@ -359,22 +405,24 @@ def test_layers_that_are_unknown_are_refused(upstream: Any) -> None:
         Rest(upstream, [torch.nn.ELU()], 4)
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["side by side", "alone"])
 def test_replayed_graphs_settle_as_upstream_does(
-    reduced: Path, upstream: Any, monkeypatch: pytest.MonkeyPatch
+    reduced: Path, upstream: Any, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     pretend(monkeypatch)
     monkeypatch.setattr(batched, "open_runner", graph_runner)
     monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
     monkeypatch.setattr(settling, "ROWS", (2, 4))
+    monkeypatch.setattr(settling, "LANES", 2)
     network = made(reduced, 4)
-    doubt(monkeypatch, True, False)
+    doubt(monkeypatch, True, beside)
+    monkeypatch.setattr(settling.SettleWork, "__call__", fails)
     for seed in range(2):
-        check(
-            network,
-            upstream,
-            chunks_of([FULL] * 7 + [700, 5, 4_001, 700, 333, 1, 9_000], 20 * seed),
-        )
-    assert network.settled_alone == 0 and FakeGraph.replayed > FakeGraph.made > 0
+        # Of each kind four fill a batch, and three are left, which are not few.
+        lengths = [FULL] * 7 + [700, 5, 4_001, 700, 333, 1, 9_000]
+        check(network, upstream, chunks_of(lengths, 20 * seed))
+    assert network.settled_alone == (2 * len(lengths) if beside else 0)
+    assert FakeGraph.replayed > FakeGraph.made > 0
 
 
 def test_threads_share_what_settles(
@@ -428,7 +476,14 @@ def test_graphs_on_a_gpu_settle_side_by_side_to_upstreams_bits(full: Path) -> No
 
 
 @gpu
-def test_a_gpu_settles_to_the_references_codes(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("beside", [False, True], ids=["by the bound", "alone"])
+def test_a_gpu_settles_to_the_references_codes(
+    full: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """Where the bound asks for it, and all of them, alone from the LSTM's input on."""
+    if beside:
+        doubt(monkeypatch, True, True)
+        monkeypatch.setattr(settling.SettleWork, "__call__", fails)
     monkeypatch.setattr(batched, "uncertain", lambda sure: torch.ones_like(sure).bool())
     chunks = chunks_of([FULL] * 41 + SHORTER * 3)
     codec = load_codec(str(full), bandwidth=24.0, device="cuda")

@@ -43,7 +43,7 @@ class Shape:
 
     rows: int
     width: int
-    """samples, or frames where codes go in"""
+    """samples, or frames where codes or an LSTM's input go in"""
     masked: bool = False
     """rows may be shorter than `width`; else all are full"""
     levels: int = 0

@@ -7,15 +7,15 @@ the LSTM and the search in the codebooks are computed in company, and rounded as
     scale, convolutions, norms │ LSTM │ last convolution │ codebooks
            as alone            │ here │     as alone     │   here
 
-So rounding may move a frame much less, and far fewer codes are near enough to a tie. Full chunks go
-through a captured graph (`tokenizer.codecs.encodec.gpu.beside`); shorter ones, whose lengths are
-any, have layers of their own each and share the LSTM, where they end in zeros: it looks backwards
-only.
+So rounding may move a frame much less, and far fewer codes are near enough to a tie; alone, the
+chunks of these begin at the LSTM. Full chunks go through a captured graph
+(`tokenizer.codecs.encodec.gpu.beside`); shorter ones, whose lengths are any, have layers of their
+own each and share the LSTM, where they end in zeros: it looks backwards only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -51,6 +51,8 @@ fills a GPU"""
 Chunk = NDArray[np.float32]
 Coded = tuple[NDArray[Any], float]
 """codes int16 `[n_q, frames]`, of which the first are the chunk's own, and its scale"""
+Begun = tuple[NDArray[np.float32], float]
+"""what has the bits of alone: the LSTM's input `[channels, frames]`, and the scale"""
 
 
 class Opener(Protocol):
@@ -70,11 +72,13 @@ class Settling:
         Raises:
             UnknownLayer: the model has layers that cannot be run side by side.
         """
-        self._width, self._open = int(model.config.chunk_length), opener
+        self._width, self._hop = int(model.config.chunk_length), int(model.config.hop_length)
+        self._open = opener
         front, back = split(model.encoder)
         self.rest = Rest(model, back, n_q)
         self.full = FullWork(model, front, self.rest)
         self.shorter = ShorterWork(model, front, self.rest)
+        self.rest_alone = RestAlone(back, reference, n_q)
         self.alone = SettleWork(model, reference, n_q)
         self._tried = False
 
@@ -86,20 +90,25 @@ class Settling:
         return found
 
     def settle(self, chunks: Sequence[Chunk]) -> tuple[list[Coded], int]:
-        """The codes of each, and how many of them were encoded alone.
+        """The codes of each, and how many of them were encoded alone, from the LSTM or from the
+        samples on.
 
         Slots in here are held by nobody who waits for a slot of the batches.
         """
         found: dict[int, Coded] = {}
+        begun: dict[int, Begun] = {}
         full, shorter = self._kinds([chunk.shape[1] for chunk in chunks])
         for places, batcher in ((full, self._full), (shorter, self._shorter)):
             if len(places) > FEW:
-                self._settle_beside(batcher, places, chunks, found)
+                begun |= self._settle_beside(batcher, places, chunks, found)
+        alone = len(chunks) - len(found)
+        if begun:
+            self._finish_alone(begun, found)
         left = [place for place in range(len(chunks)) if place not in found]
         if left:
             for (at,), (codes, scales) in self._alone().run([chunks[place] for place in left]):
                 found[left[at]] = codes[:, 0], float(scales[0])
-        return [found[place] for place in range(len(chunks))], len(left)
+        return [found[place] for place in range(len(chunks))], alone
 
     def _settle_beside(
         self,
@@ -107,14 +116,29 @@ class Settling:
         places: Sequence[int],
         chunks: Sequence[Chunk],
         found: dict[int, Coded],
-    ) -> None:
-        """Add those that are in no doubt then; none where the device has too little memory."""
-        some = [chunks[place] for place in places]
+    ) -> dict[int, Begun]:
+        """Add those that are in no doubt then, and give what the others can go on from; neither has
+        those for which the device has too little memory."""
+        some, begun = [chunks[place] for place in places], {}
         try:
-            for indices, (codes, scales, near) in opened().run(some):
+            for indices, (codes, scales, near, hidden) in opened().run(some):
                 for row, at in enumerate(indices):
-                    if not near[row]:
+                    if near[row]:
+                        # Its own frames, in memory of their own: the batch's is given back.
+                        own = hidden[row, :, : frames_of(some[at].shape[1], self._hop)].copy()
+                        begun[places[at]] = own, float(scales[row])
+                    else:
                         found[places[at]] = codes[:, row], float(scales[row])
+        except torch.OutOfMemoryError:
+            pass
+        return begun
+
+    def _finish_alone(self, begun: Mapping[int, Begun], found: dict[int, Coded]) -> None:
+        """Add them; not all where the device has too little memory."""
+        places, inputs = list(begun), [hidden for hidden, _ in begun.values()]
+        try:
+            for (at,), (codes,) in self._rest_alone().run(inputs):
+                found[places[at]] = codes[:, 0], begun[places[at]][1]
         except torch.OutOfMemoryError:
             return
 
@@ -134,6 +158,10 @@ class Settling:
         largest = Rows(ROWS[-1], self._width, lengths=(self._width,) * ROWS[-1])
         return self._open(self.shorter, by_length, largest, ROWS, BESIDE_LANES)
 
+    def _rest_alone(self) -> Batcher:
+        largest = Shape(1, frames_of(self._width, self._hop))
+        return self._open(self.rest_alone, one_by_one, largest, (1,), LANES)
+
     def _alone(self) -> Batcher:
         return self._open(self.alone, one_by_one, Shape(1, self._width), (1,), LANES)
 
@@ -146,8 +174,8 @@ class Rows(Shape):
     """samples of each"""
 
 
-def one_by_one(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
-    """A batch for each."""
+def one_by_one(chunks: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Batch]:
+    """A batch for each, of its samples or of its frames."""
     return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
 
 
@@ -273,10 +301,11 @@ class FullWork(Work):
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """float32 `[rows, channels, n]` to int16 codes `[n_q, rows, frames]` and, for each row, its
-        scale and whether one of its codes is still in doubt."""
+        scale, whether one of its codes is still in doubt, and the LSTM's input `[rows, out,
+        frames]`."""
         hidden, scales = self.front(inputs[0])
         codes, near = self._rest(hidden)
-        return codes, scales.view(-1), near
+        return codes, scales.view(-1), near, hidden
 
 
 class ShorterWork(Work):
@@ -285,10 +314,8 @@ class ShorterWork(Work):
     captured = False
 
     def __init__(self, model: Any, front: Sequence[Any], rest: Rest) -> None:
-        self._channels, self._normalised = (
-            int(model.config.audio_channels),
-            bool(model.config.normalize),
-        )
+        self._channels = int(model.config.audio_channels)
+        self._normalised = bool(model.config.normalize)
         self._hop = int(model.config.hop_length)
         self._front, self._rest = StaticNetwork(SimpleNamespace(layers=front)), rest
 
@@ -318,31 +345,54 @@ class ShorterWork(Work):
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Chunks float32 `[1, channels, n]` and their frames int64 `[rows]`, to what `FullWork`
-        gives."""
+        gives, with zeros beyond each row's end in the LSTM's input."""
         *chunks, frames = inputs
         hidden, own, scales = self.hidden(chunks)
         codes, near = self._rest(hidden, own, frames)
-        return codes, scales, near
+        return codes, scales, near, hidden
 
 
-class SettleWork(Work):
-    """A chunk alone, to the codes and the scale that `EncodecModel.encode` gives for it."""
+class Alone(Work):
+    """One at a time."""
 
-    def __init__(self, model: Any, reference: ReferenceModules, n_q: int) -> None:
-        self._channels, self._normalised = (
-            int(model.config.audio_channels),
-            bool(model.config.normalize),
-        )
-        self._reference, self._n_q = reference, n_q
+    def __init__(self, channels: int, reference: ReferenceModules, n_q: int) -> None:
+        """`channels` of what goes in."""
+        self._channels, self._reference, self._n_q = channels, reference, n_q
 
     def layout(self, shape: Shape) -> Layout:
         return [((shape.rows, self._channels, shape.width), torch.float32)]
 
-    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Chunk]) -> None:
+    def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
         inputs[0][0].copy_(torch.from_numpy(items[0]))
+
+    def _codes(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Int16 `[n_q, 1, frames]`."""
+        return self._reference.quantize(embeddings, self._n_q).to(torch.int16)
+
+
+class RestAlone(Alone):
+    """A chunk from the LSTM's input on, to the codes that `SettleWork` gives: by the same
+    operations, on what has the bits of alone, and its layout, by which libraries may choose."""
+
+    def __init__(self, layers: Sequence[Any], reference: ReferenceModules, n_q: int) -> None:
+        """`layers` are the LSTM and those behind it."""
+        super().__init__(int(layers[0].lstm.input_size), reference, n_q)
+        self._layers = StaticNetwork(SimpleNamespace(layers=layers))
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float32 `[1, channels, frames]`, to int16 codes `[n_q, 1, frames]`."""
+        return (self._codes(self._layers(inputs[0])),)
+
+
+class SettleWork(Alone):
+    """A chunk, to the codes and the scale that `EncodecModel.encode` gives for it."""
+
+    def __init__(self, model: Any, reference: ReferenceModules, n_q: int) -> None:
+        super().__init__(int(model.config.audio_channels), reference, n_q)
+        self._normalised = bool(model.config.normalize)
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """float32 `[1, channels, n]`, to int16 codes `[n_q, 1, frames]` and the scale `[1]`."""
         samples, scales = normalise(inputs[0])
         embeddings = self._reference.encoder(samples if self._normalised else inputs[0])
-        return self._reference.quantize(embeddings, self._n_q).to(torch.int16), scales.view(-1)
+        return self._codes(embeddings), scales.view(-1)
