@@ -203,7 +203,7 @@ def of_kind(bench: Bench, network: BatchedNetwork, chunks: Sequence[Chunk]) -> I
     left = 0
     if doubtful:
         batcher = settling._full() if is_full else settling._shorter()
-        for indices, (_, _, near) in batcher.run(doubtful):
+        for indices, (_, _, near, _) in batcher.run(doubtful):
             left += int(near[: len(indices)].sum())
     yield left
     for opened in ((settling._full if is_full else settling._shorter), settling._alone):
