@@ -33,7 +33,7 @@ def run(bench: Bench) -> None:
         found = encode(network, chunks)
         here = [upstream(bench.model(), chunk, 24.0) for chunk in chunks]
         same, total = equal(found, here)
-        sample = slice(0, len(chunks), max(1, len(chunks) // 16))
+        sample = slice(0, len(chunks), max(1, len(chunks) // 4))
         if bench.on_gpu and bench.left() > 60:
             there = [upstream(bench.model(CPU), chunk, 24.0) for chunk in chunks[sample]]
             agree, of = equal(here[sample], there)

@@ -15,10 +15,13 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -135,43 +138,61 @@ def layers(rows: int) -> Iterator[Layer]:
 def convolutions(model: Any, exact: bool, rows: int) -> Iterator[Layer]:
     """Each with what comes into it."""
     from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution
-    from tokenizer.codecs.encodec.gpu.direct.encoder import DirectEncoder
 
-    seen: list[tuple[Any, Any]] = []
-    real = Convolution._convolved
-
-    def spied(self: Any, parts: Any, elu: bool) -> Any:
-        seen.append((self, (parts, elu)))
-        return real(self, parts, elu)
-
-    Convolution._convolved = spied  # type: ignore[method-assign]
-    samples = torch.randn(rows, 2, SAMPLES, device="cuda") * 0.1
-    DirectEncoder(model.encoder, exact).conditioned(samples, None)
-    Convolution._convolved = real  # type: ignore[method-assign]
     keys = set()
-    for layer, (parts, elu) in seen:
+    for layer, parts, elu in seen(model, exact, rows):
         key = (exact, layer._in, layer._out, layer._geometry.taps)
         if key not in keys:
             keys.add(key)
-            call = lambda layer=layer, parts=parts, elu=elu: real(layer, parts, elu)  # noqa: E731
+            call = partial(Convolution._convolved, layer, parts, elu)
             yield Layer("CONVOLUTIONS", key, layer, call, candidates(exact, *key[1:3]))
+
+
+def seen(model: Any, exact: bool, rows: int) -> list[tuple[Any, Any, bool]]:
+    """Every convolution of an encoder with what it is called with, of which noise takes the place:
+    building kernels to make it would take longer than to build those that are measured."""
+    from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution
+    from tokenizer.codecs.encodec.gpu.direct.encoder import DirectEncoder
+    from tokenizer.codecs.encodec.gpu.direct.recurrence import Recurrence
+
+    found: list[tuple[Any, Any, bool]] = []
+
+    def convolved(self: Any, parts: Any, elu: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        found.append((self, parts, elu))
+        width = self._geometry.frames(parts.width)
+        return torch.randn(parts.rows, width, self._out, device="cuda"), torch.empty(1)
+
+    def normalised(self: Any, parts: Any, tiles: torch.Tensor) -> Any:
+        ones = torch.ones(parts.rows, self._out, device="cuda")
+        return replace(parts, scales=(ones,), shifts=(ones,))
+
+    with ExitStack() as patches:
+        for owner, name, stub in (
+            (Convolution, "_convolved", convolved),
+            (Convolution, "_normalised", normalised),
+            (Recurrence, "__call__", lambda self, parts: parts.plain(parts.whole())),
+        ):
+            patches.enter_context(patch.object(owner, name, stub))
+        samples = torch.randn(rows, 2, SAMPLES, device="cuda") * 0.1
+        DirectEncoder(model.encoder, exact).conditioned(samples, None)
+    return found
 
 
 def candidates(exact: bool, channels_in: int, channels_out: int) -> list[Tile]:
     """That are worth a try."""
     if channels_out < 64:
         terms = min(max(channels_in, 16), 32)
-        shapes = ((64, 4, 2), (64, 4, 3), (128, 8, 2), (128, 4, 2), (256, 8, 2), (128, 8, 3))
+        shapes = ((64, 4, 2), (64, 4, 3), (128, 8, 2), (128, 4, 2), (256, 8, 2))
         return [Tile(frames, channels_out, terms, warps, st) for frames, warps, st in shapes]
     found = [
         Tile(frames, channels, 32, warps, stages)
-        for (frames, warps), channels, stages in product(
-            ((128, 8), (64, 4)), (64, 128, 256), (2, 3, 4)
-        )
-        if channels <= channels_out and not (exact and channels == 256)
+        for (frames, warps), channels, stages in product(((128, 8), (64, 4)), (64, 128), (2, 3))
+        if channels <= channels_out
     ]
     if channels_in >= 64:
-        found += [Tile(128, 64, 64, 8, 2), Tile(128, 128, 64, 8, 2), Tile(64, 64, 64, 4, 2)]
+        found.append(Tile(128, min(channels_out, 128), 64, 8, 2))
+    if channels_out >= 256 and not exact:
+        found.append(Tile(128, 256, 32, 8, 3))
     return found
 
 
@@ -188,7 +209,7 @@ def recurrence(model: Any, exact: bool, rows: int) -> Iterator[Layer]:
     some = [
         Tile(of_rows, units, terms, warps, stages)
         for of_rows, units, warps in ((64, 32, 4), (64, 32, 8), (128, 16, 8), (64, 16, 4))
-        for terms, stages in ((32, 3), (32, 4), (64, 2))
+        for terms, stages in ((32, 3), (32, 4))
     ]
     parts = Parts((of_few,), (), (), lengths)
     yield Layer("RECURRENCE", exact, layer, lambda: layer(parts), some, at_once=1)
