@@ -50,74 +50,39 @@ def convolve(
     """
     row = tl.program_id(2).to(tl.int64)
     start = tl.program_id(0) * frames_block
-    column = tl.program_id(1) * out_block
     length = tl.load(lengths + row).to(tl.int32)
     own_frames = (length + stride - 1) // stride
-    tile = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     all_tiles = tl.num_programs(0) * tl.num_programs(1)
+    tile = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     about = tiles + row * 3 * all_tiles + tile
     if start >= own_frames:
         if measured:
-            tl.store(about, 0.0)
-            tl.store(about + all_tiles, 0.0)
-            tl.store(about + 2 * all_tiles, 0.0)
+            describe(about, all_tiles, 0.0, 0.0, 0.0)
         return
 
     frames = start + tl.arange(0, frames_block)
-    outs = column + tl.arange(0, out_block)
-    at = row * in_samples * in_channels
-    per_row = row * in_channels
-    padding = tl.maximum(right + (stride - length % stride) % stride, left)
-    last = length + tl.maximum(padding + 1 - length, 0) - 1
-    if scaled and in_channels == sum_block:
-        scale = tl.load(scales + per_row + tl.arange(0, sum_block))
-        shift = tl.load(shifts + per_row + tl.arange(0, sum_block))
-    total = tl.zeros((frames_block, out_block), tl.float32)
-    for block in range((taps * in_channels + sum_block - 1) // sum_block):
-        inner = block * sum_block + tl.arange(0, sum_block)
-        if in_channels % sum_block == 0:
-            tap = block // (in_channels // sum_block)
-            channel = (block % (in_channels // sum_block)) * sum_block + tl.arange(0, sum_block)
-            place = (frames * stride + tap * dilation - left)[:, None]
-        else:
-            tap = inner // in_channels
-            channel = inner % in_channels
-            place = (frames * stride)[:, None] + (tap * dilation - left)[None, :]
-        own = (place >= 0) & (place < length)
-        if reflects:
-            mirrored = last - tl.abs(last - tl.abs(place))
-            source = tl.where(own, place, mirrored)
-            known = (source >= 0) & (source < length)
-        else:
-            source = place
-            known = own
-        if in_channels % sum_block != 0:
-            known = known & (inner < taps * in_channels)[None, :]
-        source = tl.where(known, source, 0)
-        where = at + source * in_channels + channel[None, :]
-        x = tl.load(signal + where, mask=known, other=0.0)
-        if scaled:
-            if in_channels != sum_block:
-                scale = tl.load(scales + per_row + channel)
-                shift = tl.load(shifts + per_row + channel)
-            x = x * scale[None, :] + shift[None, :]
-        if elu:
-            x = tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0)) - 1.0)
-        if scaled:
-            x = tl.where(known, x, 0.0)
-        taken = (inner < taps * in_channels)[:, None]
-        at_weight = weight + outs[None, :] * (taps * in_channels) + inner[:, None]
-        high = tl.load(at_weight, mask=taken, other=0.0)
-        if exact:
-            low = tl.load(at_weight + taps * in_channels * out_channels, mask=taken, other=0.0)
-            x_high = (x.to(tl.uint32, bitcast=True) & 0xFFFFE000).to(tl.float32, bitcast=True)
-            # The least first; and not added to the total within the tensor cores, which do not
-            # round.
-            part = tl.dot(x - x_high, high, input_precision="tf32")
-            part = tl.dot(x_high, low, part, input_precision="tf32")
-            total += tl.dot(x_high, high, part, input_precision="tf32")
-        else:
-            total = tl.dot(x, high, total, input_precision="tf32")
+    outs = tl.program_id(1) * out_block + tl.arange(0, out_block)
+    total = convolved(
+        signal + row * in_samples * in_channels,
+        scales + row * in_channels,
+        shifts + row * in_channels,
+        length,
+        weight,
+        frames,
+        outs,
+        in_channels,
+        out_channels,
+        taps,
+        stride,
+        dilation,
+        left,
+        right,
+        reflects,
+        scaled,
+        elu,
+        exact,
+        sum_block,
+    )
     total += tl.load(bias + outs)[None, :]
     own = (frames < own_frames)[:, None]
     goes = (row * out_samples + frames)[:, None] * out_channels + outs[None, :]
@@ -126,9 +91,118 @@ def convolve(
         count = (tl.minimum(own_frames - start, frames_block) * out_block).to(tl.float32)
         mean = tl.sum(tl.where(own, total, 0.0)) / count
         apart = tl.where(own, total - mean, 0.0)
-        tl.store(about, count)
-        tl.store(about + all_tiles, mean)
-        tl.store(about + 2 * all_tiles, tl.sum(apart * apart))
+        describe(about, all_tiles, count, mean, tl.sum(apart * apart))
+
+
+@triton.jit
+def describe(about, all_tiles, count, mean, spread):
+    """Writes what `tiles` has of one tile."""
+    tl.store(about, count)
+    tl.store(about + all_tiles, mean)
+    tl.store(about + 2 * all_tiles, spread)
+
+
+@triton.jit
+def convolved(
+    signal,
+    scales,
+    shifts,
+    length,
+    weight,
+    frames,
+    outs,
+    in_channels: tl.constexpr,
+    out_channels: tl.constexpr,
+    taps: tl.constexpr,
+    stride: tl.constexpr,
+    dilation: tl.constexpr,
+    left: tl.constexpr,
+    right: tl.constexpr,
+    reflects: tl.constexpr,
+    scaled: tl.constexpr,
+    elu: tl.constexpr,
+    exact: tl.constexpr,
+    sum_block: tl.constexpr,
+):
+    """`frames` of the channels `outs` of a row, without their bias: `[frames, outs]`.
+
+    signal, scales, shifts: of the row.
+    """
+    padding = tl.maximum(right + (stride - length % stride) % stride, left)
+    last = length + tl.maximum(padding + 1 - length, 0) - 1
+    terms: tl.constexpr = taps * in_channels
+    if scaled and in_channels == sum_block:
+        scale = tl.load(scales + tl.arange(0, sum_block))
+        shift = tl.load(shifts + tl.arange(0, sum_block))
+    total = tl.zeros((frames.shape[0], outs.shape[0]), tl.float32)
+    for block in range((terms + sum_block - 1) // sum_block):
+        inner = block * sum_block + tl.arange(0, sum_block)
+        if in_channels % sum_block == 0:
+            # One tap in the whole block: a place for each frame, and none to be divided for.
+            tap = block // (in_channels // sum_block)
+            channel = (block % (in_channels // sum_block)) * sum_block + tl.arange(0, sum_block)
+            place = (frames * stride + tap * dilation - left)[:, None]
+        else:
+            tap = inner // in_channels
+            channel = inner % in_channels
+            place = (frames * stride)[:, None] + (tap * dilation - left)[None, :]
+        source, known = found_at(place, length, last, reflects)
+        if in_channels % sum_block != 0:
+            known = known & (inner < terms)[None, :]
+        source = tl.where(known, source, 0)
+        x = tl.load(signal + source * in_channels + channel[None, :], mask=known, other=0.0)
+        if scaled:
+            if in_channels != sum_block:
+                scale = tl.load(scales + channel)
+                shift = tl.load(shifts + channel)
+            x = x * scale[None, :] + shift[None, :]
+        if elu:
+            x = activated(x)
+        if scaled:
+            # Padding is of what the layer takes, after the normalisation.
+            x = tl.where(known, x, 0.0)
+        at = weight + outs[None, :] * terms + inner[:, None]
+        total = added(total, x, at, (inner < terms)[:, None], terms * out_channels, exact)
+    return total
+
+
+@triton.jit
+def found_at(place, length, last, reflects: tl.constexpr):
+    """The sample that stands at each place of a row, in it or beyond its ends, and whether one
+    does: else silence.
+
+    last: of the row with the silence behind it that is reflected with it.
+    """
+    own = (place >= 0) & (place < length)
+    source = place
+    if reflects:
+        mirrored = last - tl.abs(last - tl.abs(place))
+        source = tl.where(own, place, mirrored)
+        own = (source >= 0) & (source < length)
+    return source, own
+
+
+@triton.jit
+def activated(x):
+    """ELU."""
+    return tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0)) - 1.0)
+
+
+@triton.jit
+def added(total, x, at, taken, to_rest: tl.constexpr, exact: tl.constexpr):
+    """`total` and the product of `x` with the weights at `at`, whose second part lies `to_rest`
+    behind."""
+    high = tl.load(at, mask=taken, other=0.0)
+    if exact:
+        low = tl.load(at + to_rest, mask=taken, other=0.0)
+        x_high = (x.to(tl.uint32, bitcast=True) & 0xFFFFE000).to(tl.float32, bitcast=True)
+        # The least first; and not added to the total within the tensor cores, which do not round.
+        part = tl.dot(x - x_high, high, input_precision="tf32")
+        part = tl.dot(x_high, low, part, input_precision="tf32")
+        total += tl.dot(x_high, high, part, input_precision="tf32")
+    else:
+        total = tl.dot(x, high, total, input_precision="tf32")
+    return total
 
 
 @triton.jit(do_not_specialize=["count_of_tiles"])
@@ -219,5 +293,5 @@ def join(
         y = y * tl.load(second_scale + per_row)[None, :]
     x += y
     if elu:
-        x = tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0)) - 1.0)
+        x = activated(x)
     tl.store(out + where, x, mask=known)
