@@ -239,18 +239,20 @@ def test_a_small_spread_about_a_large_mean_is_found() -> None:
     module = layer(32, 32, 1, "time_group_norm")
     module.conv.weight.copy_(torch.eye(32)[:, :, None])
     module.conv.bias.zero_()
-    x = 1000 + 1e-3 * torch.randn(2, 150, 32)
-    lengths = torch.tensor([150, 67])
+    module.norm.eps = 1e-9
+    # And each tile has another mean.
+    x = 1000 + 1e-3 * (torch.randn(2, 150, 32) + 2 * (torch.arange(150) // 64)[:, None])
+    lengths = torch.tensor([150, 100])
     found = Convolution(module, elu=False, exact=True)(Parts((x,), (), (), lengths))
     for row, length in enumerate(lengths):
         # Of the very float32 numbers that were measured.
         out = found.terms[0][row, :length].double()
         assert torch.equal(out, x[row, :length].double())
         expected = 1 / (out.var(correction=0) + module.norm.eps).sqrt()
-        assert found.scales[0][row].double().div(expected).sub(1).abs().max() < 2e-3
+        assert found.scales[0][row].double().div(expected).sub(1).abs().max() < 5e-3
         grown = (out.square().mean() / (out.var(correction=0) + module.norm.eps)).sqrt()
         assert found.condition is not None
-        assert found.condition[row] == pytest.approx(float(grown), rel=2e-3)
+        assert found.condition[row] == pytest.approx(float(grown), rel=5e-3)
 
 
 @pytest.mark.parametrize("frames", [16, 64, 128])
@@ -325,7 +327,7 @@ def test_sizes_that_fill_no_tile_are_refused(channels: int, out: int) -> None:
 
 
 def test_what_the_kernels_cannot_run_is_refused(reduced: Path) -> None:
-    for entries, dim in ((100, 16), (64, 8), (64, 24), (1 << 16, 16)):
+    for entries, dim in ((100, 16), (8, 16), (64, 8), (64, 24), (1 << 16, 16)):
         with pytest.raises(UnknownLayer, match="codebooks"):
             DirectQuantizer([torch.zeros(entries, dim)], [torch.zeros(entries)], exact=True)
     for lstm in (
