@@ -38,6 +38,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where a test asks for two threads, one that waits for the other sleeps: beside busy processes, it
 # would keep a processor from what it waits for.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Triton's kernels are interpreted where there is no card. It decides when it is imported.
+if not Path("/proc/driver/nvidia").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # Each of the hundreds of processes that tests start would compile our modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -69,6 +69,7 @@ def tests(bench: Bench) -> None:
             text=True,
             cwd=ROOT,
             timeout=max(bench.left(), 30),
+            env={**os.environ, "TRITON_INTERPRET": "0"},
             check=False,
         )
         bench.report.line("    " + "\n    ".join(done.stdout.splitlines()[-8:]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from tokenizer.codecs.encodec.certainty import SCORE_NOISE
-from tokenizer.codecs.encodec.gpu.direct.convolution import takes
+from tokenizer.codecs.encodec.gpu.direct.convolution import LEAST_CHANNELS, takes
 from tokenizer.codecs.encodec.gpu.direct.kernels.quantize import quantize
 from tokenizer.codecs.encodec.gpu.direct.tiles import of_quantizer
 from tokenizer.codecs.encodec.networks import UnknownLayer
@@ -30,8 +30,9 @@ class DirectQuantizer:
         """
         self._codebooks, self._halves = torch.stack(list(codebooks)), torch.stack(list(halves))
         self._levels, self._entries, self._dim = self._codebooks.shape
-        # Every size that a kernel takes is a power of two.
-        if not takes(self._entries, self._dim) or self._entries > 1 << 15:
+        # Entries go out of a product as channels do, and it adds up as many numbers as they have.
+        sizes = takes(self._dim, self._entries) and self._dim >= LEAST_CHANNELS
+        if not sizes or self._entries > 1 << 15:
             raise UnknownLayer(f"codebooks of {self._entries} entries of {self._dim} numbers")
         self._exact = exact
         self.tile = of_quantizer(exact, self._entries, self._dim)
