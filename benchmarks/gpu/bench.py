@@ -87,21 +87,26 @@ class Bench:
         return self._once(("model", place), lambda: load_encodec(str(self.folder), place))
 
     def network(
-        self, bandwidth: float, precision: str = "exact", by: str | None = None
+        self,
+        bandwidth: float,
+        precision: str = "exact",
+        by: str | None = None,
+        beside: bool = False,
     ) -> BatchedNetwork:
         """Ours; on a CPU the very batches, without graphs. `by` torch's operations, "compiled"
-        ones or kernels of our own, "direct"; None: as the product chooses."""
+        ones or kernels of our own, "direct"; None: as the product chooses. `beside` as
+        `BatchedNetwork`."""
 
         def make() -> BatchedNetwork:
             model, modules = self.model(), ReferenceModules(self.model(), static=True)
             if by is None:
-                return open_batched(model, modules, N_Q[bandwidth], precision)
+                return open_batched(model, modules, N_Q[bandwidth], precision, beside)
             fused = Fused("eager" if self.toy else "inductor") if by == "compiled" else None
             return BatchedNetwork(
                 model, modules, N_Q[bandwidth], precision, fused, direct=by == "direct"
             )
 
-        return self._once((bandwidth, precision, by), make)
+        return self._once((bandwidth, precision, by, beside), make)
 
     def truth(self, bandwidth: float, device: torch.device | None = None) -> ReferenceNetwork:
         """transformers' own modules on a chunk at a time."""

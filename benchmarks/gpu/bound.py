@@ -45,7 +45,7 @@ def run(bench: Bench) -> None:
 
 def moves(bench: Bench) -> None:
     """How far both stages moved margins, as shares of their bounds."""
-    network = bench.network(24.0)
+    network = bench.network(24.0, beside=True)
     outcomes = trial(network, 4 if bench.toy else AT_ONCE)
     said = [f"{sum(some)} of {len(some)} `{name}`" for name, some in outcomes.items()]
     bench.report.line(f"In one call, with the bits of alone, run {', '.join(said)}.")
@@ -183,7 +183,7 @@ def costs(bench: Bench) -> None:
     full = full_chunks(4 if bench.toy else 256)
     tails = clip_chunks(0.5, 4 if bench.toy else 256, 0.9)
     for bandwidth in (24.0,) if bench.toy else (3.0, 6.0, 24.0):
-        network = bench.network(bandwidth)
+        network = bench.network(bandwidth, beside=True)
         found = [part for chunks in (full, tails) for part in of_kind(bench, network, chunks)]
         bench.report.row(f"{bandwidth:g}", f"{len(full)} + {len(tails)}", *found)
         bench.forget()

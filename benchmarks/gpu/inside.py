@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.gpu.bench import WIDTH, Bench, Chunk, clip_chunks, encode, full_chunks
 from tokenizer.codecs.encodec import certainty
+from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.graphs import fill
 
 TOP = 12
@@ -19,6 +20,7 @@ def settling(bench: Bench) -> None:
     """Which share of the chunks is encoded again, and how much longer that makes it."""
     bench.report.table(
         "kbps",
+        "way",
         "chunks",
         "settled",
         "share",
@@ -29,28 +31,35 @@ def settling(bench: Bench) -> None:
     )
     for bandwidth in (24.0,) if bench.toy else (3.0, 6.0, 24.0):
         chunks = full_chunks(2 if bench.toy else 512) + clip_chunks(1.3, 1 if bench.toy else 64)
-        network = bench.network(bandwidth)
-        encode(network, chunks)
-        before, alone = network.repeated, network.settled_alone
-        taken = bench.seconds(lambda network=network, chunks=chunks: encode(network, chunks))
-        again, alone = network.repeated - before, network.settled_alone - alone
-        bench.forget()
         with patch.object(certainty, "CERTAIN", 0.0):  # nothing is in doubt then
-            network = bench.network(bandwidth)
-            encode(network, chunks)
-            without = bench.seconds(lambda network=network, chunks=chunks: encode(network, chunks))
+            without = _encoded(bench, bench.network(bandwidth), chunks)[0]
         bench.forget()
-        each = f"{1000 * (taken - without) / again:.2f}" if again else ""
-        bench.report.row(
-            f"{bandwidth:g}",
-            len(chunks),
-            again,
-            f"{again / len(chunks):.1%}",
-            alone,
-            f"{taken:.3f}",
-            f"{without:.3f}",
-            each,
-        )
+        for beside in (False, True):
+            network = bench.network(bandwidth, beside=beside)
+            taken, again, alone = _encoded(bench, network, chunks)
+            bench.forget()
+            bench.report.row(
+                f"{bandwidth:g}",
+                "side by side first" if beside else "alone",
+                len(chunks),
+                again,
+                f"{again / len(chunks):.1%}",
+                alone,
+                f"{taken:.3f}",
+                f"{without:.3f}",
+                f"{1000 * (taken - without) / again:.2f}" if again else "",
+            )
+
+
+def _encoded(
+    bench: Bench, network: BatchedNetwork, chunks: Sequence[Chunk]
+) -> tuple[float, int, int]:
+    """Seconds, once all that is captured has been, and how many were settled, and alone."""
+    for _ in range(3 if bench.on_gpu else 1):  # graphs of every lane
+        encode(network, chunks)
+    again, alone = network.repeated, network.settled_alone
+    taken = bench.seconds(lambda: encode(network, chunks))
+    return taken, network.repeated - again, network.settled_alone - alone
 
 
 def kernels(bench: Bench) -> None:

@@ -123,17 +123,21 @@ def open_network(
 
 
 def open_batched(
-    model: Any, modules: ReferenceModules, n_q: int, precision: str = "exact"
+    model: Any,
+    modules: ReferenceModules,
+    n_q: int,
+    precision: str = "exact",
+    beside: bool = False,
 ) -> BatchedNetwork:
-    """In batches on a GPU, by kernels of our own where they run.
+    """In batches on a GPU, by kernels of our own where they run; `beside` as `BatchedNetwork`.
 
     Raises:
         UnknownLayer: the model has layers that only transformers runs.
     """
     if usable(next(model.parameters()).device):
         with suppress(UnknownLayer):  # sizes that these kernels do not take
-            return BatchedNetwork(model, modules, n_q, precision, direct=True)
-    return BatchedNetwork(model, modules, n_q, precision)
+            return BatchedNetwork(model, modules, n_q, precision, direct=True, beside=beside)
+    return BatchedNetwork(model, modules, n_q, precision, beside=beside)
 
 
 def open_pieces(

@@ -22,9 +22,11 @@ from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu import batched, settling
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
+from tokenizer.codecs.encodec.gpu.batches import Rows, by_length
 from tokenizer.codecs.encodec.gpu.beside import RowsEncoder, Together
+from tokenizer.codecs.encodec.gpu.direct.usable import usable
 from tokenizer.codecs.encodec.gpu.graphs import Shape, fill
-from tokenizer.codecs.encodec.gpu.settling import Rest, Rows, by_length, full_ones, split
+from tokenizer.codecs.encodec.gpu.settling import Rest, full_ones, split
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.scales import normalise
@@ -41,7 +43,7 @@ def chunks_of(lengths: list[int], first: int = 0) -> list[Chunk]:
 
 def made(folder: Path, n_q: int = 16) -> BatchedNetwork:
     model = load_model(folder, CPU)
-    return BatchedNetwork(model, ReferenceModules(model, static=True), n_q)
+    return BatchedNetwork(model, ReferenceModules(model, static=True), n_q, beside=True)
 
 
 @pytest.fixture(scope="module")
@@ -454,7 +456,7 @@ def test_graphs_on_a_gpu_settle_side_by_side_to_upstreams_bits(full: Path) -> No
     """What goes into the LSTM, by replayed graphs, and by rows of any lengths."""
     device = torch.device("cuda")
     model = load_model(full, device)
-    network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16)
+    network = BatchedNetwork(model, ReferenceModules(model, static=True), n_q=16, beside=True)
     front, _ = split(model.encoder)
     work = network._settling.full
     chunks = chunks_of([FULL] * 8)
@@ -486,10 +488,13 @@ def test_a_gpu_settles_to_the_references_codes(
         monkeypatch.setattr(settling.SettleWork, "__call__", fails)
     monkeypatch.setattr(batched, "uncertain", lambda sure: torch.ones_like(sure).bool())
     chunks = chunks_of([FULL] * 41 + SHORTER * 3)
-    codec = load_codec(str(full), bandwidth=24.0, device="cuda")
+    device = torch.device("cuda")
+    model = load_model(full, device)
+    direct = usable(device)
+    network = BatchedNetwork(
+        model, ReferenceModules(model, static=True), 16, direct=direct, beside=True
+    )
     expected = load_codec(str(full), bandwidth=24.0, device="cuda", reference=True)
     for _ in range(2):
-        for one, other in zip(
-            codec.encode_chunks(chunks), expected.encode_chunks(chunks), strict=True
-        ):
+        for one, other in zip(network.encode(chunks), expected.encode_chunks(chunks), strict=True):
             assert np.array_equal(one.codes, other.codes) and one.scale == other.scale

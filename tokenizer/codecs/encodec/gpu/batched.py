@@ -76,10 +76,11 @@ class BatchedNetwork(Network):
         precision: str = "exact",
         fused: Fused | None = None,
         direct: bool = False,
+        beside: bool = False,
     ) -> None:
         """`reference` has the same modules and does not look at the device. With `fused`, the
         encoder's operations between convolutions are compiled; with `direct`, it and the quantizer
-        are kernels of our own (`tokenizer.codecs.encodec.gpu.direct`).
+        are kernels of our own (`tokenizer.codecs.encodec.gpu.direct`). `beside` as `Settling`.
 
         Raises:
             UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
@@ -87,7 +88,7 @@ class BatchedNetwork(Network):
         self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
         self._normalised = bool(model.config.normalize)
         self._encoding = EncodeWork(model, n_q, precision == "exact", fused, direct)
-        self._settling = Settling(model, reference, n_q, self._settler)
+        self._settling = Settling(model, reference, n_q, self._settler, beside)
         self._decoding = DecodeWork(reference)
         self._precision, self._n_q = precision, n_q
         self._device = next(model.parameters()).device

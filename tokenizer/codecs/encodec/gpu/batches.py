@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -182,3 +182,22 @@ def groups(keys: Sequence[Any], most: int) -> Iterator[tuple[Any, list[int]]]:
     for key, indices in same.items():
         for group in in_groups(len(indices), most):
             yield key, indices[group]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Shape):
+    """Of a batch whose rows are tensors of their own."""
+
+    lengths: tuple[int, ...] = ()
+    """samples of each"""
+
+
+def by_length(chunks: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Batch]:
+    """Batches of chunks whose LSTMs take about as many steps."""
+    order = sorted(range(len(chunks)), key=lambda i: chunks[i].shape[1])
+    found: list[Batch] = []
+    for group in in_groups(len(order), rows[-1]):
+        indices = order[group]
+        lengths = tuple(chunks[i].shape[1] for i in indices)
+        found.append((Rows(len(indices), lengths[-1], lengths=lengths), indices))
+    return found

@@ -1,4 +1,4 @@
-"""Chunks in doubt: first side by side, and what is still in doubt then alone.
+"""Chunks in doubt: alone, or first side by side and what is still in doubt then alone.
 
 Alone, a chunk has transformers' codes whatever they are, but leaves most of a GPU idle. Side by
 side, every layer but the LSTM has the very bits that it has alone for what goes into it, and only
@@ -16,7 +16,6 @@ own each and share the LSTM, where they end in zeros: it looks backwards only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -25,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from tokenizer.chunking import frames_of, in_groups
+from tokenizer.chunking import frames_of
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.certainty import BESIDE, noise, uncertain
-from tokenizer.codecs.encodec.gpu.batches import Batch, Batcher, Plan, filled
+from tokenizer.codecs.encodec.gpu.batches import Batch, Batcher, Plan, Rows, by_length, filled
 from tokenizer.codecs.encodec.gpu.beside import RowsConvolution, RowsEncoder, Together
 from tokenizer.codecs.encodec.gpu.fused import inside
 from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
@@ -44,9 +43,9 @@ FLOOR = 8
 LSTM"""
 FEW = 2
 """chunks that are done sooner alone, in lanes of their own"""
-LANES, BESIDE_LANES = 16, 2
+LANES, BESIDE_LANES = 4, 1
 """chunks alone, and batches of those side by side, that are computed at the same time: neither
-fills a GPU"""
+fills a GPU, but each lane is captured anew"""
 
 Chunk = NDArray[np.float32]
 Coded = tuple[NDArray[Any], float]
@@ -66,12 +65,21 @@ class Opener(Protocol):
 class Settling:
     """Chunks to transformers' codes for each alone. Threads may share it."""
 
-    def __init__(self, model: Any, reference: ReferenceModules, n_q: int, opener: Opener) -> None:
-        """`reference` has the same modules and does not look at the device.
+    def __init__(
+        self,
+        model: Any,
+        reference: ReferenceModules,
+        n_q: int,
+        opener: Opener,
+        beside: bool = False,
+    ) -> None:
+        """`reference` has the same modules and does not look at the device; `beside`: side by side
+        first.
 
         Raises:
             UnknownLayer: the model has layers that cannot be run side by side.
         """
+        self._beside = beside
         self._width, self._hop = int(model.config.chunk_length), int(model.config.hop_length)
         self._open = opener
         front, back = split(model.encoder)
@@ -83,7 +91,10 @@ class Settling:
         self._tried = False
 
     def enough(self, lengths: Sequence[int]) -> list[int]:
-        """Which of the chunks that wait, by their samples, fill the largest batches."""
+        """Which of the chunks that wait, by their samples, fill the largest batches; alone, none
+        has to wait."""
+        if not self._beside:
+            return list(range(len(lengths)))
         found: list[int] = []
         for places in self._kinds(lengths):
             found += places[: len(places) - len(places) % ROWS[-1]]
@@ -99,7 +110,7 @@ class Settling:
         begun: dict[int, Begun] = {}
         full, shorter = self._kinds([chunk.shape[1] for chunk in chunks])
         for places, batcher in ((full, self._full), (shorter, self._shorter)):
-            if len(places) > FEW:
+            if self._beside and len(places) > FEW:
                 begun |= self._settle_beside(batcher, places, chunks, found)
         alone = len(chunks) - len(found)
         if begun:
@@ -166,14 +177,6 @@ class Settling:
         return self._open(self.alone, one_by_one, Shape(1, self._width), (1,), LANES)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows(Shape):
-    """Of a batch whose rows are tensors of their own."""
-
-    lengths: tuple[int, ...] = ()
-    """samples of each"""
-
-
 def one_by_one(chunks: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Batch]:
     """A batch for each, of its samples or of its frames."""
     return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
@@ -182,17 +185,6 @@ def one_by_one(chunks: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Ba
 def full_ones(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
     """Batches of full chunks."""
     return filled(range(len(chunks)), Shape(1, chunks[0].shape[1]), rows, FLOOR)
-
-
-def by_length(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
-    """Batches of chunks whose LSTMs take about as many steps."""
-    order = sorted(range(len(chunks)), key=lambda i: chunks[i].shape[1])
-    found: list[Batch] = []
-    for group in in_groups(len(order), rows[-1]):
-        indices = order[group]
-        lengths = tuple(chunks[i].shape[1] for i in indices)
-        found.append((Rows(len(indices), lengths[-1], lengths=lengths), indices))
-    return found
 
 
 def split(encoder: Any) -> tuple[list[Any], list[Any]]:

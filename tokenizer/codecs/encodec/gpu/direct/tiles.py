@@ -20,10 +20,55 @@ class Tile:
     """blocks of terms that are loaded before they are needed"""
 
 
-CONVOLUTIONS: dict[tuple[bool, int, int, int], Tile] = {}
+CONVOLUTIONS: dict[tuple[bool, int, int, int], Tile] = {
+    (True, 2, 32, 7): Tile(64, 32, 16, 4, 3),
+    (True, 32, 16, 3): Tile(64, 16, 32, 4, 2),
+    (True, 16, 32, 1): Tile(64, 32, 16, 4, 2),
+    (True, 32, 32, 1): Tile(128, 32, 32, 8, 2),
+    (True, 32, 64, 4): Tile(128, 64, 32, 8, 2),
+    (True, 64, 32, 3): Tile(64, 32, 32, 4, 2),
+    (True, 32, 64, 1): Tile(64, 64, 32, 4, 3),
+    (True, 64, 64, 1): Tile(128, 64, 32, 8, 2),
+    (True, 64, 128, 8): Tile(128, 128, 32, 8, 3),
+    (True, 128, 64, 3): Tile(128, 64, 32, 8, 2),
+    (True, 64, 128, 1): Tile(64, 128, 32, 4, 2),
+    (True, 128, 128, 1): Tile(64, 128, 32, 4, 2),
+    (True, 128, 256, 10): Tile(128, 128, 32, 8, 3),
+    (True, 256, 128, 3): Tile(64, 128, 32, 4, 2),
+    (True, 128, 256, 1): Tile(64, 128, 32, 4, 2),
+    (True, 256, 256, 1): Tile(64, 128, 32, 4, 2),
+    (True, 256, 512, 16): Tile(64, 128, 32, 4, 2),
+    (True, 512, 128, 7): Tile(64, 64, 32, 4, 3),
+    (True, 512, 2048, 1): Tile(128, 128, 32, 8, 3),
+    (False, 2, 32, 7): Tile(128, 32, 16, 4, 2),
+    (False, 32, 16, 3): Tile(64, 16, 32, 4, 2),
+    (False, 16, 32, 1): Tile(64, 32, 16, 4, 2),
+    (False, 32, 32, 1): Tile(128, 32, 32, 8, 2),
+    (False, 32, 64, 4): Tile(128, 64, 32, 8, 3),
+    (False, 64, 32, 3): Tile(64, 32, 32, 4, 2),
+    (False, 32, 64, 1): Tile(128, 64, 32, 8, 2),
+    (False, 64, 64, 1): Tile(64, 64, 32, 4, 2),
+    (False, 64, 128, 8): Tile(128, 128, 32, 8, 3),
+    (False, 128, 64, 3): Tile(64, 64, 32, 4, 2),
+    (False, 64, 128, 1): Tile(64, 128, 32, 4, 2),
+    (False, 128, 128, 1): Tile(64, 128, 32, 4, 3),
+    (False, 128, 256, 10): Tile(128, 256, 32, 8, 3),
+    (False, 256, 128, 3): Tile(64, 128, 32, 4, 3),
+    (False, 128, 256, 1): Tile(64, 128, 32, 4, 2),
+    (False, 256, 256, 1): Tile(128, 256, 32, 8, 3),
+    (False, 256, 512, 16): Tile(128, 256, 32, 8, 3),
+    (False, 512, 128, 7): Tile(64, 128, 32, 4, 3),
+    (False, 512, 2048, 1): Tile(128, 128, 32, 8, 3),
+}
 """by whether exact, channels in and out, and taps"""
-RECURRENCE: dict[bool, Tile] = {}
-QUANTIZER: dict[bool, Tile] = {}
+RECURRENCE: dict[bool, Tile] = {
+    True: Tile(128, 16, 32, 8, 4),
+    False: Tile(64, 32, 32, 4, 4),
+}
+QUANTIZER: dict[bool, Tile] = {
+    True: Tile(64, 64, 32, 4, 3),
+    False: Tile(64, 64, 32, 4, 3),
+}
 """by whether exact"""
 
 
