@@ -111,9 +111,6 @@ def _spread(net: Any) -> None:
                 weight = weight - weight.mean(dim=inputs, keepdim=True)
             module.weight.copy_(weight)
             module.bias.copy_(0.05 * torch.randn_like(module.bias))
-        elif kind == "DacResidualUnit":
-            # Beside the shortcut: sums of many units would grow.
-            module.conv2.weight.mul_(0.3)
 
 
 def _fill_codebooks(net: Any, residual: torch.Tensor) -> None:
