@@ -103,7 +103,7 @@ class Bench:
                 return open_batched(model, modules, N_Q[bandwidth], precision, beside)
             fused = Fused("eager" if self.toy else "inductor") if by == "compiled" else None
             return BatchedNetwork(
-                model, modules, N_Q[bandwidth], precision, fused, direct=by == "direct"
+                model, modules, N_Q[bandwidth], precision, fused, by == "direct", beside
             )
 
         return self._once((bandwidth, precision, by, beside), make)

@@ -98,6 +98,9 @@ def measured() -> dict[str, dict[object, Tile]]:
             for tile in layer.candidates
             if attempt(layer, tile)
         )
+        if not times:
+            print(f"{layer.table} {layer.key}: none fits", flush=True)
+            continue
         total += times[0][0]
         said = " | ".join(f"{taken:.3f} {tile}" for taken, tile in (*times[:2], times[-1]))
         print(f"{layer.table} {layer.key}: {said}", flush=True)

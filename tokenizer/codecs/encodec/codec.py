@@ -21,7 +21,7 @@ from tokenizer.codecs.base import MAX_CHUNK_FRAMES, ChunkCodes, Codec, CodecSpec
 from tokenizer.codecs.devices import batch_chunks
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
-from tokenizer.codecs.encodec.gpu.direct.usable import usable
+from tokenizer.codecs.encodec.gpu.direct.usable import agree, usable
 from tokenizer.codecs.encodec.gpu.pieces import BatchedPieces
 from tokenizer.codecs.encodec.networks import Network, UnknownLayer
 from tokenizer.codecs.encodec.probe import Probe
@@ -134,10 +134,14 @@ def open_batched(
     Raises:
         UnknownLayer: the model has layers that only transformers runs.
     """
-    if usable(next(model.parameters()).device):
+    plain = BatchedNetwork(model, modules, n_q, precision, beside=beside)
+    device = next(model.parameters()).device
+    if usable(device):
         with suppress(UnknownLayer):  # sizes that these kernels do not take
-            return BatchedNetwork(model, modules, n_q, precision, direct=True, beside=beside)
-    return BatchedNetwork(model, modules, n_q, precision, beside=beside)
+            direct = BatchedNetwork(model, modules, n_q, precision, direct=True, beside=beside)
+            if agree(direct, plain, device):
+                return direct
+    return plain
 
 
 def open_pieces(

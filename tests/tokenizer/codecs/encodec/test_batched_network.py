@@ -22,9 +22,8 @@ from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.checkpoint import load_model
 from tokenizer.codecs.encodec.codec import EncodecCodec
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
-from tokenizer.codecs.encodec.gpu.batches import ROWS
+from tokenizer.codecs.encodec.gpu.batches import ROWS, Rows
 from tokenizer.codecs.encodec.gpu.graphs import SLOTS, Shape, Work
-from tokenizer.codecs.encodec.gpu.settling import Rows
 from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
 
 LENGTHS = [48_000, 1, 2, 319, 320, 321, 480, 4_001, 47_999, 48_000, 24_001, 700]
@@ -178,7 +177,7 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
     tensor made elsewhere."""
     model = load_model(reduced, CPU).to(device)
     network = BatchedNetwork(
-        model, ReferenceModules(model, static=True), n_q=4, precision=precision
+        model, ReferenceModules(model, static=True), n_q=4, precision=precision, beside=True
     )
     runs: list[tuple[Work, Shape]] = [
         (network._encoding, Shape(4, 48_000)),

@@ -4,6 +4,7 @@ torch's operations and transformers' modules."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +17,13 @@ from sounds import sound
 from transformers import EncodecConfig, EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
+from tokenizer.codecs.encodec import codec
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.certainty import CERTAIN, noise
 from tokenizer.codecs.encodec.checkpoint import load_model
+from tokenizer.codecs.encodec.codec import open_batched
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
+from tokenizer.codecs.encodec.gpu.direct.usable import usable
 from tokenizer.codecs.encodec.gpu.masked import MaskedEncoder
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
@@ -357,3 +361,41 @@ def test_a_network_of_kernels_has_the_codes_of_transformers_alone(
         assert np.array_equal(found.codes, codes[0, :4].numpy())
         assert found.scale == pytest.approx(float(scale), rel=3e-7)
     assert network.repeated < len(chunks), "some are not settled by transformers' operations"
+
+
+def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> BatchedNetwork:
+    """What is opened where the device could run these kernels."""
+    monkeypatch.setattr(codec, "usable", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    model = load_model(folder, CPU)
+    return open_batched(model, ReferenceModules(model, static=True), 1)
+
+
+def test_kernels_are_taken_where_they_run(
+    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, reduced: Path
+) -> None:
+    found = opened(folder("48khz"), monkeypatch)
+    assert isinstance(found._encoding._encoder, DirectEncoder)
+    found = opened(reduced, monkeypatch)  # too small for them
+    assert isinstance(found._encoding._encoder, MaskedEncoder)
+
+
+@pytest.mark.parametrize("wrong", ["it raises", "other codes"])
+def test_kernels_that_do_not_do_what_they_should_are_not_taken(
+    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    real = DirectEncoder.conditioned
+
+    def faulty(self: DirectEncoder, *arguments: Any) -> Any:
+        if wrong == "it raises":
+            raise RuntimeError("out of resource: shared memory")
+        embeddings, *others = real(self, *arguments)
+        return embeddings.flip(2), *others
+
+    monkeypatch.setattr(DirectEncoder, "conditioned", faulty)
+    found = opened(folder("48khz"), monkeypatch)
+    assert isinstance(found._encoding._encoder, MaskedEncoder)
+
+
+def test_no_card_no_kernels() -> None:
+    assert not usable(CPU)

@@ -2,9 +2,11 @@
 than arithmetic.
 
 Full chunks share batches without masks; shorter ones share batches whose width is the next of a
-few, each row masked to its own length (`tokenizer.codecs.encodec.gpu.masked`). Rows are
-independent, so that a batch may be filled up with silent ones. From samples to codes nothing is
-read back: scales, codes and what must be looked at again come to the host once a batch.
+few, each row masked to its own length, by torch's operations
+(`tokenizer.codecs.encodec.gpu.masked`) or kernels of our own
+(`tokenizer.codecs.encodec.gpu.direct`). Rows are independent, so that a batch may be filled up with
+silent ones. From samples to codes nothing is read back: scales, codes and what must be looked at
+again come to the host once a batch.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from numpy.typing import NDArray
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.encodec.arithmetic import arithmetic
-from tokenizer.codecs.encodec.certainty import noise, uncertain
 from tokenizer.codecs.encodec.gpu.batches import (
     ROWS,
     Batch,
@@ -33,7 +34,8 @@ from tokenizer.codecs.encodec.gpu.batches import (
     groups,
     rows_that_fit,
 )
-from tokenizer.codecs.encodec.gpu.fused import Fused, inside
+from tokenizer.codecs.encodec.gpu.doubt import flat, in_doubt, noise_of_rows
+from tokenizer.codecs.encodec.gpu.fused import Fused
 from tokenizer.codecs.encodec.gpu.graphs import (
     Layout,
     Runner,
@@ -83,7 +85,7 @@ class BatchedNetwork(Network):
         are kernels of our own (`tokenizer.codecs.encodec.gpu.direct`). `beside` as `Settling`.
 
         Raises:
-            UnknownLayer: the model has layers that `MaskedEncoder` cannot run.
+            UnknownLayer: the model has layers that this cannot run.
         """
         self._hop, self._width = int(model.config.hop_length), int(model.config.chunk_length)
         self._normalised = bool(model.config.normalize)
@@ -108,6 +110,15 @@ class BatchedNetwork(Network):
             doubtful = [i for place, i in enumerate(doubtful) if place not in enough]
         self._settle(doubtful, chunks, results)
         return results
+
+    @torch.inference_mode()
+    def trial(self) -> torch.Tensor:
+        """Codes `[n_q, frames]` of a chunk of noise, by what encodes batches, not captured."""
+        channels = self._encoding.layout(Shape(1, self._width))[0][0][1]
+        noise = np.random.default_rng(0).standard_normal((1, channels, self._width))
+        with arithmetic(self._precision):
+            codes = self._encoding(torch.from_numpy(noise.astype(np.float32)).to(self._device))[0]
+        return codes[:, 0].cpu()
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
         results: list[Any] = [None] * len(chunks)
@@ -254,33 +265,13 @@ class EncodeWork(Work):
         scales = row_scales(samples, lengths)
         divided = samples / scales[:, None, None] if self._normalised else samples
         embeddings, frames, condition = self._encoder.conditioned(divided, lengths)
-        rows, dim, count = embeddings.shape
-        flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
-        # What lies beyond a row's end is zero, which is finite and has no size.
+        # What lies beyond a row's end is zero, which is finite.
         finite = torch.isfinite(embeddings).all(dim=2).all(dim=1)
-        moved = self._moved(embeddings, frames, condition) if self._exact else None
-        codes, certainty = self._quantize(flat, moved)
-        near = torch.zeros_like(finite)
-        if moved is not None:
-            certainty = certainty.view(rows, count)
-            if frames is not None:
-                certainty = certainty.masked_fill(~inside(count, frames)[:, 0], torch.inf)
-            near = uncertain(certainty.amin(1))
+        moved = noise_of_rows(embeddings, frames, condition) if self._exact else None
+        codes, certainty = self._quantize(flat(embeddings), moved)
+        rows, _, count = embeddings.shape
+        near = torch.zeros_like(finite) if moved is None else in_doubt(certainty, rows, frames)
         return codes.view(-1, rows, count).to(torch.int16), scales, finite, near
-
-    @staticmethod
-    def _moved(
-        embeddings: torch.Tensor, frames: torch.Tensor | None, condition: torch.Tensor
-    ) -> torch.Tensor:
-        """`noise` of all frames, `[rows * frames]`."""
-        rows, dim, count = embeddings.shape
-        own = count if frames is None else frames
-        sizes = (embeddings.square().sum((1, 2)) / (own * dim)).sqrt()
-        flat = embeddings.transpose(1, 2).reshape(rows * count, dim)
-        by_frame = (rows, count)
-        return noise(
-            flat, *(value[:, None].expand(by_frame).reshape(-1) for value in (sizes, condition))
-        )
 
 
 def _quantized(

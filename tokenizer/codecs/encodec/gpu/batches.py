@@ -201,3 +201,8 @@ def by_length(chunks: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Bat
         lengths = tuple(chunks[i].shape[1] for i in indices)
         found.append((Rows(len(indices), lengths[-1], lengths=lengths), indices))
     return found
+
+
+def one_by_one(recordings: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Batch]:
+    """A batch for each, of its own length."""
+    return [(Shape(1, one.shape[1]), [i]) for i, one in enumerate(recordings)]

@@ -1,4 +1,5 @@
-"""Chunks in doubt: alone, or first side by side and what is still in doubt then alone.
+"""Chunks in doubt: alone, or, where that is asked for, first side by side and what is still in
+doubt then alone.
 
 Alone, a chunk has transformers' codes whatever they are, but leaves most of a GPU idle. Side by
 side, every layer but the LSTM has the very bits that it has alone for what goes into it, and only
@@ -26,10 +27,18 @@ from torch.nn import functional
 
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.encodec.arithmetic import arithmetic
-from tokenizer.codecs.encodec.certainty import BESIDE, noise, uncertain
-from tokenizer.codecs.encodec.gpu.batches import Batch, Batcher, Plan, Rows, by_length, filled
+from tokenizer.codecs.encodec.certainty import BESIDE
+from tokenizer.codecs.encodec.gpu.batches import (
+    Batch,
+    Batcher,
+    Plan,
+    Rows,
+    by_length,
+    filled,
+    one_by_one,
+)
 from tokenizer.codecs.encodec.gpu.beside import RowsConvolution, RowsEncoder, Together
-from tokenizer.codecs.encodec.gpu.fused import inside
+from tokenizer.codecs.encodec.gpu.doubt import flat, in_doubt, noise_of_rows
 from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
@@ -77,18 +86,19 @@ class Settling:
         first.
 
         Raises:
-            UnknownLayer: the model has layers that cannot be run side by side.
+            UnknownLayer: with `beside`, the model has layers that cannot be run so.
         """
         self._beside = beside
         self._width, self._hop = int(model.config.chunk_length), int(model.config.hop_length)
         self._open = opener
-        front, back = split(model.encoder)
-        self.rest = Rest(model, back, n_q)
-        self.full = FullWork(model, front, self.rest)
-        self.shorter = ShorterWork(model, front, self.rest)
-        self.rest_alone = RestAlone(back, reference, n_q)
         self.alone = SettleWork(model, reference, n_q)
         self._tried = False
+        if beside:
+            front, back = split(model.encoder)
+            self.rest = Rest(model, back, n_q)
+            self.full = FullWork(model, front, self.rest)
+            self.shorter = ShorterWork(model, front, self.rest)
+            self.rest_alone = RestAlone(back, reference, n_q)
 
     def enough(self, lengths: Sequence[int]) -> list[int]:
         """Which of the chunks that wait, by their samples, fill the largest batches; alone, none
@@ -177,11 +187,6 @@ class Settling:
         return self._open(self.alone, one_by_one, Shape(1, self._width), (1,), LANES)
 
 
-def one_by_one(chunks: Sequence[NDArray[Any]], rows: tuple[int, ...]) -> list[Batch]:
-    """A batch for each, of its samples or of its frames."""
-    return [(Shape(1, chunk.shape[1]), [i]) for i, chunk in enumerate(chunks)]
-
-
 def full_ones(chunks: Sequence[Chunk], rows: tuple[int, ...]) -> list[Batch]:
     """Batches of full chunks."""
     return filled(range(len(chunks)), Shape(1, chunks[0].shape[1]), rows, FLOOR)
@@ -240,21 +245,11 @@ class Rest:
         """Likewise, with `own` on the device too, to int16 codes `[n_q, rows, frames]`, and whether
         what was rounded in here could have decided one of a row's."""
         embeddings, condition = self.embed(hidden, own)
-        rows, dim, frames = embeddings.shape
-        flat = embeddings.transpose(1, 2).reshape(rows * frames, dim)
-        # What lies beyond a row's end is zero, and has no size.
-        count = frames if lengths is None else lengths
-        sizes = (embeddings.square().sum((1, 2)) / (count * dim)).sqrt()
-        sizes, condition = (
-            value[:, None].expand(rows, frames).reshape(-1) for value in (sizes, condition)
-        )
-        moved = BESIDE * noise(flat, sizes, condition)
-        codes, certainty = quantize(flat, self._codebooks, self._halves, moved)
-        certainty = certainty.view(rows, frames)
-        if lengths is not None:
-            certainty = certainty.masked_fill(~inside(frames, lengths)[:, 0], torch.inf)
+        moved = BESIDE * noise_of_rows(embeddings, lengths, condition)
+        codes, certainty = quantize(flat(embeddings), self._codebooks, self._halves, moved)
+        rows, _, frames = embeddings.shape
         finite = torch.isfinite(embeddings).all(dim=2).all(dim=1)
-        near = uncertain(certainty.amin(1)) | ~finite
+        near = in_doubt(certainty, rows, lengths) | ~finite
         return codes.view(len(self._codebooks), rows, frames).to(torch.int16), near
 
 

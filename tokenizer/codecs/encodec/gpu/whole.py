@@ -33,6 +33,7 @@ from tokenizer.codecs.encodec.gpu.batches import (
     Batcher,
     Plan,
     by_width,
+    one_by_one,
     rows_that_fit,
 )
 from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
@@ -167,11 +168,6 @@ class WholeBatches:
     def _plan(self, recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:
         lengths = {i: one.shape[1] for i, one in enumerate(recordings)}
         return by_width(lengths, self._widths, rows, self._floor)
-
-
-def one_by_one(recordings: Sequence[Samples], rows: tuple[int, ...]) -> list[Batch]:
-    """A batch for each, of its own length."""
-    return [(Shape(1, one.shape[1]), [i]) for i, one in enumerate(recordings)]
 
 
 class RowsWork(Work):

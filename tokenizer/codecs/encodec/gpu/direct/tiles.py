@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What a program of `tokenizer.codecs.encodec.gpu.kernels` computes at a time."""
+    """What a program of `tokenizer.codecs.encodec.gpu.direct.kernels` computes at a time."""
 
     frames: int
     channels: int
@@ -87,7 +87,7 @@ def of_convolution(exact: bool, channels_in: int, channels_out: int, taps: int, 
 
 def of_recurrence(exact: bool, size: int) -> Tile:
     """For an LSTM of so many units."""
-    found = RECURRENCE.get(exact, Tile(frames=64, channels=32, terms=32, warps=4, stages=3))
+    found = RECURRENCE[exact]
     return Tile(
         found.frames, min(found.channels, size), min(found.terms, size), found.warps, found.stages
     )
@@ -95,7 +95,7 @@ def of_recurrence(exact: bool, size: int) -> Tile:
 
 def of_quantizer(exact: bool, entries: int, dim: int) -> Tile:
     """For codebooks of this size."""
-    found = QUANTIZER.get(exact, Tile(frames=64, channels=64, terms=32, warps=4, stages=3))
+    found = QUANTIZER[exact]
     return Tile(
         found.frames, min(found.channels, entries), min(found.terms, dim), found.warps, found.stages
     )

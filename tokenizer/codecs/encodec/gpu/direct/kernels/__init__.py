@@ -8,7 +8,7 @@
     quantize    every level of residual vector quantization
 
 Signals are `[rows, samples, channels]`: the channels that a product adds up lie side by side at any
-stride. Every row has a length of its own; a tile beyond its end does nothing.
+stride. Every row has a length of its own; of a tile beyond its end nothing is computed.
 
 Products on tensor cores have 11 bits of mantissa. "exact" takes each number in two such parts and
 three products of them ("3xTF32", Ootomo and Yokota, "Recovering single precision accuracy from
