@@ -140,21 +140,20 @@ def layers(rows: int) -> Iterator[Layer]:
 
 def convolutions(model: Any, exact: bool, rows: int) -> Iterator[Layer]:
     """Each with what comes into it."""
-    from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution
-
     keys = set()
     for layer, parts, elu in seen(model, exact, rows):
-        key = (exact, layer._in, layer._out, layer._geometry.taps)
+        sizes = layer.channels_in, layer.channels_out
+        key = (exact, *sizes, layer.geometry.taps)
         if key not in keys:
             keys.add(key)
-            call = partial(Convolution._convolved, layer, parts, elu)
-            yield Layer("CONVOLUTIONS", key, layer, call, candidates(exact, *key[1:3]))
+            call = partial(layer, parts, elu)
+            yield Layer("CONVOLUTIONS", key, layer, call, candidates(exact, *sizes))
 
 
 def seen(model: Any, exact: bool, rows: int) -> list[tuple[Any, Any, bool]]:
     """Every convolution of an encoder with what it is called with, of which noise takes the place:
     building kernels to make it would take longer than to build those that are measured."""
-    from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution
+    from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution, Product
     from tokenizer.codecs.encodec.gpu.direct.encoder import DirectEncoder
     from tokenizer.codecs.encodec.gpu.direct.recurrence import Recurrence
 
@@ -162,16 +161,16 @@ def seen(model: Any, exact: bool, rows: int) -> list[tuple[Any, Any, bool]]:
 
     def convolved(self: Any, parts: Any, elu: bool) -> tuple[torch.Tensor, torch.Tensor]:
         found.append((self, parts, elu))
-        width = self._geometry.frames(parts.width)
-        return torch.randn(parts.rows, width, self._out, device="cuda"), torch.empty(1)
+        width = self.geometry.frames(parts.width)
+        return torch.randn(parts.rows, width, self.channels_out, device="cuda"), torch.empty(1)
 
     def normalised(self: Any, parts: Any, tiles: torch.Tensor) -> Any:
-        ones = torch.ones(parts.rows, self._out, device="cuda")
+        ones = torch.ones(parts.rows, self.product.channels_out, device="cuda")
         return replace(parts, scales=(ones,), shifts=(ones,))
 
     with ExitStack() as patches:
         for owner, name, stub in (
-            (Convolution, "_convolved", convolved),
+            (Product, "__call__", convolved),
             (Convolution, "_normalised", normalised),
             (Recurrence, "__call__", lambda self, parts: parts.plain(parts.whole())),
         ):
@@ -217,8 +216,8 @@ def recurrence(model: Any, exact: bool, rows: int) -> Iterator[Layer]:
     parts = Parts((of_few,), (), (), lengths)
     yield Layer("RECURRENCE", exact, layer, lambda: layer(parts), some, at_once=1)
     key = (exact, size, 4 * size, 1)
-    product_in, some = layer.projection, candidates(exact, size, 4 * size)
-    yield Layer("CONVOLUTIONS", key, product_in, lambda: product_in(frames), some)
+    some = candidates(exact, size, 4 * size)
+    yield Layer("CONVOLUTIONS", key, layer.projection, lambda: layer._projected(frames), some)
 
 
 def quantizer(exact: bool, rows: int) -> Layer:

@@ -32,7 +32,7 @@ from tokenizer.codecs.encodec.seeded import write_seeded
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
-from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution, in_two_parts  # noqa: E402
+from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution, Product, in_two_parts  # noqa: E402
 from tokenizer.codecs.encodec.gpu.direct.encoder import DirectEncoder  # noqa: E402
 from tokenizer.codecs.encodec.gpu.direct.parts import Parts, joined  # noqa: E402
 from tokenizer.codecs.encodec.gpu.direct.quantizer import DirectQuantizer  # noqa: E402
@@ -265,7 +265,7 @@ def test_tiles_of_any_size_give_the_same(
     frames: int, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A product of several blocks to a tap, or of several taps to a block, or both."""
-    monkeypatch.setattr(Convolution, "tile", Tile(frames, 16, 16, 4, 1))
+    monkeypatch.setattr(Product, "tile", Tile(frames, 16, 16, 4, 1))
     torch.manual_seed(frames)
     lengths = torch.tensor([50, 3, 49])
     for channels, taps, how in (

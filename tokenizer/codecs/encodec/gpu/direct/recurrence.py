@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
-from tokenizer.codecs.encodec.gpu.direct.convolution import in_two_parts, takes
-from tokenizer.codecs.encodec.gpu.direct.kernels.convolve import convolve
+from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
+from tokenizer.codecs.encodec.gpu.direct.convolution import Product, in_two_parts, takes
 from tokenizer.codecs.encodec.gpu.direct.kernels.recur import recur
 from tokenizer.codecs.encodec.gpu.direct.parts import Parts
-from tokenizer.codecs.encodec.gpu.direct.tiles import Tile, of_convolution, of_recurrence
+from tokenizer.codecs.encodec.gpu.direct.tiles import of_recurrence
 from tokenizer.codecs.encodec.networks import UnknownLayer
+
+ONE_TAP = ConvolutionGeometry(taps=1, stride=1, dilation=1, causal=False, reflects=False)
 
 
 class Recurrence:
@@ -37,7 +39,7 @@ class Recurrence:
             return found
 
         bias = of("bias_ih_l0") + of("bias_hh_l0")
-        self.projection = Projection(of("weight_ih_l0"), bias, exact)
+        self.projection = Product(of("weight_ih_l0")[:, :, None], bias, ONE_TAP, exact)
         later = ("weight_hh_l0", "weight_ih_l1", "weight_hh_l1")
         self._weight = torch.stack([of(name) for name in later])
         self._bias = of("bias_ih_l1") + of("bias_hh_l1")
@@ -46,7 +48,7 @@ class Recurrence:
     def __call__(self, parts: Parts) -> Parts:
         frames = parts.whole()
         rows, steps, size = frames.shape
-        projected = self.projection(frames)
+        projected = self._projected(frames)
         states, cells = frames.new_empty(2, steps + 1, rows, size), frames.new_zeros(2, rows, size)
         states[:, 0].zero_()
         tile = self.tile
@@ -71,55 +73,11 @@ class Recurrence:
             )
         return parts.plain((states[1, 1:].transpose(0, 1) + frames).contiguous())
 
-
-class Projection:
-    """A product with weights, as a convolution of one tap."""
-
-    tile: Tile | None = None
-    """another than is best for such a layer, to be measured"""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, exact: bool) -> None:
-        """float32 `[out, size]` and `[out]`."""
-        self._out, self._size = weight.shape
-        self._weight, self._bias, self._exact = in_two_parts(weight), bias, exact
-
-    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        """float32 `[rows, steps, size]` to `[rows, steps, out]`."""
-        rows, steps, size = frames.shape
-        out = frames.new_empty(rows, steps, self._out)
-        signal = in_two_parts(frames) if self._exact else frames
+    def _projected(self, frames: torch.Tensor) -> torch.Tensor:
+        """What comes into the first layer times its weights, with all its biases, float32
+        `[rows * steps, 4 * size]`."""
         # As one signal of one row: the product knows nothing of rows.
-        samples = rows * steps
-        count = frames.new_full((1,), samples, dtype=torch.int64)
-        tile = self.tile or of_convolution(self._exact, size, self._out, 1, samples)
-        convolve[(-(-samples // tile.frames), self._out // tile.channels, 1)](
-            signal,
-            signal,
-            signal,
-            count,
-            self._weight,
-            self._bias,
-            out,
-            out,
-            samples,
-            samples,
-            in_channels=size,
-            out_channels=self._out,
-            taps=1,
-            stride=1,
-            dilation=1,
-            left=0,
-            right=0,
-            reflects=False,
-            scaled=False,
-            elu=False,
-            exact=self._exact,
-            parted=self._exact,
-            measured=False,
-            frames_block=tile.frames,
-            sum_block=tile.terms,
-            out_block=tile.channels,
-            num_warps=tile.warps,
-            num_stages=tile.stages,
-        )
-        return out
+        signal = frames.view(1, -1, self._size)
+        count = frames.new_full((1,), signal.shape[1], dtype=torch.int64)
+        signal = in_two_parts(signal) if self._exact else signal
+        return self.projection(Parts((signal,), (), (), count, parted=self._exact), elu=False)[0]
