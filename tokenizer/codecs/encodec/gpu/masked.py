@@ -17,7 +17,7 @@ ELU are written straight into the padded input of the next convolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,15 +103,9 @@ class MaskedEncoder:
         Raises:
             UnknownLayer: a layer that this cannot run.
         """
-        self._steps: list[Step] = []
-        elu = False
-        for layer in module.layers:
-            kind = type(layer).__name__
-            if kind == "ELU":
-                elu = True
-                continue
-            self._steps.append(_step(kind, layer, elu, channels_last, fused))
-            elu = False
+        self._steps = [
+            _step(kind, layer, elu, channels_last, fused) for kind, layer, elu in steps_of(module)
+        ]
 
     def __call__(
         self, samples: torch.Tensor, lengths: torch.Tensor | None
@@ -137,6 +131,31 @@ class MaskedEncoder:
             samples.new_ones(samples.shape[0]) if signal.condition is None else signal.condition
         )
         return signal.whole(), signal.lengths, condition
+
+
+def steps_of(module: Any) -> Iterator[tuple[str, Any, bool]]:
+    """Of transformers' `EncodecEncoder` each layer that is no ELU, with its kind before it and
+    whether it takes the ELU of what comes in."""
+    elu = False
+    for layer in module.layers:
+        kind = type(layer).__name__
+        if kind != "ELU":
+            yield kind, layer, elu
+        elu = kind == "ELU"
+
+
+def branches_of(block: Any) -> tuple[Any, Any, Any]:
+    """Of transformers' `EncodecResnetBlock` its two convolutions and that of its shortcut; None:
+    the input itself.
+
+    Raises:
+        UnknownLayer: it has other layers.
+    """
+    kinds = [type(layer).__name__ for layer in block.block]
+    if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
+        raise UnknownLayer(f"a residual block of {kinds}")
+    identity = isinstance(block.shortcut, torch.nn.Identity)
+    return block.block[1], block.block[3], None if identity else block.shortcut
 
 
 def _step(kind: str, layer: Any, elu: bool, channels_last: bool, fused: Fused | None) -> Step:
@@ -325,12 +344,9 @@ class Residual:
     @classmethod
     def of(cls, block: Any, channels_last: bool, fused: Fused | None) -> Residual:
         """Of transformers' `EncodecResnetBlock`."""
-        kinds = [type(layer).__name__ for layer in block.block]
-        if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
-            raise UnknownLayer(f"a residual block of {kinds}")
-        first, second = (Convolution(block.block[i], True, channels_last, fused) for i in (1, 3))
-        identity = isinstance(block.shortcut, torch.nn.Identity)
-        shortcut = None if identity else Convolution(block.shortcut, False, channels_last, fused)
+        first, second, beside = branches_of(block)
+        first, second = (Convolution(one, True, channels_last, fused) for one in (first, second))
+        shortcut = None if beside is None else Convolution(beside, False, channels_last, fused)
         return cls(first, second, shortcut, fused)
 
     def __call__(self, signal: Signal) -> Signal:

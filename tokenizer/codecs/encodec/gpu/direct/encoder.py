@@ -16,7 +16,7 @@ import torch
 from tokenizer.codecs.encodec.gpu.direct.convolution import Convolution
 from tokenizer.codecs.encodec.gpu.direct.parts import Parts, joined
 from tokenizer.codecs.encodec.gpu.direct.recurrence import Recurrence
-from tokenizer.codecs.encodec.gpu.masked import times
+from tokenizer.codecs.encodec.gpu.masked import branches_of, steps_of, times
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 Step = Callable[[Parts], Parts]
@@ -31,13 +31,7 @@ class DirectEncoder:
         Raises:
             UnknownLayer: a layer that this cannot run.
         """
-        self._steps: list[Step] = []
-        elu = False
-        for layer in module.layers:
-            kind = type(layer).__name__
-            if kind != "ELU":
-                self._steps.append(_step(kind, layer, elu, exact))
-            elu = kind == "ELU"
+        self._steps = [_step(kind, layer, elu, exact) for kind, layer, elu in steps_of(module)]
 
     def conditioned(
         self, samples: torch.Tensor, lengths: torch.Tensor | None
@@ -70,12 +64,9 @@ class _Residual:
     shortcut."""
 
     def __init__(self, block: Any, exact: bool) -> None:
-        kinds = [type(layer).__name__ for layer in block.block]
-        if kinds != ["ELU", "EncodecConv1d", "ELU", "EncodecConv1d"]:
-            raise UnknownLayer(f"a residual block of {kinds}")
-        self._first, self._second = (Convolution(block.block[i], True, exact) for i in (1, 3))
-        identity = isinstance(block.shortcut, torch.nn.Identity)
-        self._shortcut = None if identity else Convolution(block.shortcut, False, exact)
+        first, second, shortcut = branches_of(block)
+        self._first, self._second = (Convolution(one, True, exact) for one in (first, second))
+        self._shortcut = None if shortcut is None else Convolution(shortcut, False, exact)
 
     def __call__(self, parts: Parts) -> Parts:
         if len(parts.terms) > 1:
