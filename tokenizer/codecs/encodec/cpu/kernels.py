@@ -48,6 +48,8 @@ def compiled(function: Function, freedom: frozenset[str] = frozenset({"contract"
 
 compiled_for_finite = partial(compiled, freedom=frozenset({"contract", "nnan", "nsz", "reassoc"}))
 """For numbers without NaN, and sums whose order is free."""
+compiled_exactly = partial(compiled, freedom=frozenset())
+"""For arithmetic of which every rounding is meant."""
 summing = partial(compiled, freedom=frozenset({"contract", "nsz", "reassoc"}))
 """For sums whose order is free, of numbers that nobody has looked at."""
 

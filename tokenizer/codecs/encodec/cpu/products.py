@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import llvmlite.binding
 import torch
 from llvmlite import ir
 from numba import types
@@ -21,42 +20,26 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tokenizer.codecs.encodec.cpu.kernels import Floats, compiled
+from tokenizer.codecs.encodec.cpu.vectors import (
+    FUSES,
+    LANES,
+    VECTOR,
+    has,
+    load,
+    multiply_add,
+    store,
+    vector_at,
+)
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
 _code: Any = cgutils
-LANES = 16
-"""numbers of a vector: one of AVX-512's, or several of a smaller machine's"""
 ADD, GO_ON, END, BEGIN = 1, 2, 4, 8
 """how a product is written, added up: finished sums are added to what is in its place, or go on
 with it, instead of being written over it; its bias comes in at the end, or at the beginning"""
 
 
-def _has(feature: str) -> bool:
-    features: Any = llvmlite.binding.get_host_cpu_features()
-    return bool(features.get(feature, False))
-
-
-WIDTHS = (64, 32, 16) if _has("avx512f") else (16,)
+WIDTHS = (64, 32, 16) if has("avx512f") else (16,)
 """columns of a panel: with as many rows as are taken at once, most of a machine's registers"""
-FUSES = _has("fma") or not llvmlite.binding.get_default_triple().startswith(("x86_64", "i"))
-"""whether the processor multiplies and adds in one step"""
-
-
-@intrinsic
-def _fused(_: Any, factor: Any, other: Any, term: Any) -> Any:
-    """For numba: `factor * other + term`, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        number = ir.FloatType()
-        kind = ir.FunctionType(number, [number] * 3)
-        return builder.call(
-            _code.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), values
-        )
-
-    return types.float32(types.float32, types.float32, types.float32), generate
-
-
-fused: Any = _fused
 
 
 class Panels:
@@ -202,22 +185,19 @@ class _Block:
     def __init__(self, builder: Any, rows: int, vectors: int, count: Any, how: Any) -> None:
         self._builder, self._rows, self._vectors = builder, range(rows), range(vectors)
         self._count, self._how, self._place = count, how, count.type
-        self._vector = ir.VectorType(ir.FloatType(), LANES)
-        kind = ir.FunctionType(self._vector, [self._vector] * 3)
-        self._fused = _code.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
 
     def write(self, left: Any, right: Any, bias: Any, out: Any) -> None:
         """`left` and `out` are the place of the first row and the step to the next."""
         builder = self._builder
         rows, outs = self._starts(*left), self._starts(*out)
-        targets = [[self._pointer(start, LANES * v) for v in self._vectors] for start in outs]
-        zero = ir.Constant(self._vector, [0.0] * LANES)
-        biases = [self._load(self._pointer(bias, LANES * v)) for v in self._vectors]
+        targets = [[vector_at(builder, start, LANES * v) for v in self._vectors] for start in outs]
+        zero = ir.Constant(VECTOR, [0.0] * LANES)
+        biases = [load(builder, vector_at(builder, bias, LANES * v)) for v in self._vectors]
         begins, goes_on = self._is(BEGIN), self._is(GO_ON)
         first = [builder.select(begins, one, zero) for one in biases]
         begun = [
             [
-                builder.select(goes_on, self._load(one), other)
+                builder.select(goes_on, load(builder, one), other)
                 for one, other in zip(row, first, strict=True)
             ]
             for row in targets
@@ -227,8 +207,8 @@ class _Block:
         for row, found in zip(targets, sums, strict=True):
             for one, other, total in zip(row, biases, found, strict=True):
                 with_bias = builder.select(ends, builder.fadd(other, total), total)
-                more = builder.fadd(self._load(one), with_bias)
-                builder.store(builder.select(adds, more, with_bias), one).align = 4
+                more = builder.fadd(load(builder, one), with_bias)
+                store(builder, builder.select(adds, more, with_bias), one)
 
     def _is(self, what: int) -> Any:
         builder = self._builder
@@ -242,15 +222,15 @@ class _Block:
         builder.branch(loop)
         builder.position_at_end(loop)
         term = builder.phi(place)
-        sums = [[builder.phi(self._vector) for _ in self._vectors] for _ in self._rows]
+        sums = [[builder.phi(VECTOR) for _ in self._vectors] for _ in self._rows]
         line = builder.gep(right, [builder.mul(term, place(LANES * len(self._vectors)))])
-        factors = [self._load(self._pointer(line, LANES * v)) for v in self._vectors]
+        factors = [load(builder, vector_at(builder, line, LANES * v)) for v in self._vectors]
         found = []
         for row, ours in zip(rows, sums, strict=True):
             number = self._everywhere(builder.load(builder.gep(row, [term])))
             found.append(
                 [
-                    builder.call(self._fused, [number, factor, total])
+                    multiply_add(builder, number, factor, total)
                     for factor, total in zip(factors, ours, strict=True)
                 ]
             )
@@ -273,18 +253,9 @@ class _Block:
         builder = self._builder
         return [builder.gep(first, [builder.mul(step, self._place(row))]) for row in self._rows]
 
-    def _pointer(self, start: Any, at: int) -> Any:
-        builder = self._builder
-        return builder.bitcast(builder.gep(start, [self._place(at)]), self._vector.as_pointer())
-
-    def _load(self, pointer: Any) -> Any:
-        vector = self._builder.load(pointer)
-        vector.align = 4
-        return vector
-
     def _everywhere(self, number: Any) -> Any:
         """A vector of one number."""
-        empty, whole = ir.Constant(self._vector, ir.Undefined), ir.IntType(32)
+        empty, whole = ir.Constant(VECTOR, ir.Undefined), ir.IntType(32)
         first = self._builder.insert_element(empty, number, whole(0))
         lanes = ir.Constant(ir.VectorType(whole, LANES), [0] * LANES)
         return self._builder.shuffle_vector(first, empty, lanes)

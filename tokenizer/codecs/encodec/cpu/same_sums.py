@@ -26,13 +26,14 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
-from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.kernels import spread
-from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, GO_ON, LANES, Panels
+from tokenizer.codecs.encodec.cpu.products import ADD, BEGIN, END, GO_ON, Panels
+from tokenizer.codecs.encodec.cpu.same_elu import elu_, spread_elu, spreads
 from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
 from tokenizer.codecs.encodec.cpu.tiles import Workspace
+from tokenizer.codecs.encodec.cpu.vectors import LANES
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry
 from tokenizer.codecs.encodec.networks import UnknownLayer
 
@@ -199,7 +200,7 @@ class _Convolution:
         """Frames `start` to `stop`."""
         geometry, block = self.geometry, self._block
         rows = (stop - 1 - start) * geometry.stride + geometry.reach
-        # An ELU of numbers that fill its vectors: it takes another exponential for what is left.
+        # Numbers that fill an ELU's vectors: torch takes another exponential for what is left.
         blocks, wide = self.channels // block, rows + rows % 2
         values = space.take(blocks * wide, block).view(blocks, wide, block)
         self._fill(values, x, start * geometry.stride - geometry.left, rows)
@@ -218,18 +219,22 @@ class _Convolution:
         length, stop = x.shape[0], start + rows
         inner, end = max(start, 0), min(stop, length)
         values[:, rows:] = 0.0
-        spread(x[inner:end].numpy(), values[:, inner - start : end - start].numpy())
+        at_once = self._elu and spreads(self._block)
+        take = spread_elu if at_once else spread
+        take(x[inner:end].numpy(), values[:, inner - start : end - start].numpy())
         for outside in (range(start, inner), range(end, stop)):
             for place in outside:
-                values[:, place - start] = self._outside(x, place)
-        if self._elu:
-            functional.elu_(values)
+                target = values[:, place - start : place - start + 1].zero_()
+                source = self._source(place, x.shape[0])
+                if source is not None:
+                    take(x[source : source + 1].numpy(), target.numpy())
+        if self._elu and not at_once:
+            elu_(values)
 
-    def _outside(self, x: torch.Tensor, place: int) -> torch.Tensor | float:
-        if not self.geometry.reflects:
-            return 0.0
-        source = self.geometry.mirrored(place, x.shape[0])
-        return x[source].view(-1, self._block) if 0 <= source < x.shape[0] else 0.0
+    def _source(self, place: int, length: int) -> int | None:
+        """The row that is found outside of a signal; None for zeros."""
+        source = self.geometry.mirrored(place, length) if self.geometry.reflects else -1
+        return source if 0 <= source < length else None
 
 
 class _Product:
@@ -282,7 +287,7 @@ class _Residual:
             hidden = space.take(count + -count % 32, self._first.out)
             hidden[count:] = 0.0
             self._first.tile(x, start, stop, hidden[:count], space)
-            functional.elu_(hidden)
+            elu_(hidden)
             if self._shortcut is not None:
                 self._shortcut(x[start:stop], shared, target, adds=False)
             self._second(hidden[:count], shared, target, adds=True)

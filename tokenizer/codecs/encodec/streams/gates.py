@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from tokenizer.codecs.encodec.cpu.kernels import LOWEST, ONE, ZERO, Floats, compiled, elu
-from tokenizer.codecs.encodec.cpu.products import fused
+from tokenizer.codecs.encodec.cpu.vectors import fused
 
 TWO = np.float32(2.0)
 

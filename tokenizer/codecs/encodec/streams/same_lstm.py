@@ -22,8 +22,9 @@ import torch
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.cpu.kernels import Floats
-from tokenizer.codecs.encodec.cpu.products import ADD, LANES, Panels
+from tokenizer.codecs.encodec.cpu.products import ADD, Panels
 from tokenizer.codecs.encodec.cpu.threads import PerThreads, Threads
+from tokenizer.codecs.encodec.cpu.vectors import LANES
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.streams.gates import end_cells, end_gates, end_outputs
 from tokenizer.codecs.encodec.streams.stack import ReferenceLstm
