@@ -83,9 +83,14 @@ class ConvolutionGeometry:
 
         Places beyond the padding give nothing that means anything.
         """
-        padding = _at_least(self.after(length), self.left)
-        last = length + _at_least(padding + 1 - length, 0) - 1
+        last = self.fold(length)
         return last - abs(last - abs(place))
+
+    def fold(self, length: Length) -> Length:
+        """The place around which the end of a signal is reflected: of its last sample, or of the
+        silence that it is extended with."""
+        padding = _at_least(self.after(length), self.left)
+        return length + _at_least(padding + 1 - length, 0) - 1
 
 
 @dataclass(frozen=True, slots=True)

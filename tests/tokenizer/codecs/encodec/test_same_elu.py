@@ -26,9 +26,9 @@ def torch_s(x: Floats) -> Floats:
 
 
 def ours(x: Floats) -> Floats:
-    found = torch.from_numpy(np.resize(x, len(x) + -len(x) % same_elu.LANES))
+    found = np.resize(x, len(x) + -len(x) % same_elu.LANES)
     same_elu.elu_(found)
-    return found.numpy()[: len(x)]
+    return found[: len(x)]
 
 
 def same_bits(found: Floats, expected: Floats) -> bool:
@@ -54,25 +54,39 @@ def test_numbers_at_borders_and_what_is_no_number() -> None:
     ]
 
 
+@pytest.mark.parametrize("activates", [True, False])
 @pytest.mark.parametrize(("channels", "block"), [(16, 16), (64, 16), (96, 32)])
-def test_rows_into_blocks(channels: int, block: int) -> None:
+def test_rows_into_blocks(channels: int, block: int, activates: bool) -> None:
     rows = 3.0 * np.random.default_rng(0).standard_normal((11, channels)).astype(np.float32)
-    space = np.full((channels // block, 14, block), np.nan, np.float32)
-    same_elu.spread_elu(rows, space[:, 2:-1])
-    expected = torch_s(rows.reshape(-1)).reshape(11, -1, block).transpose(1, 0, 2)
-    assert same_bits(np.ascontiguousarray(space[:, 2:-1]), np.ascontiguousarray(expected))
-    assert np.isnan(space[:, :2]).all() and np.isnan(space[:, -1:]).all()
+    blocks = np.full((channels // block, 9, block), np.nan, np.float32)
+    same_elu.lay_out(rows, 20, 100, -1, 22, 7, blocks, activates)
+    expected = torch_s(rows.reshape(-1)).reshape(rows.shape) if activates else rows
+    expected = expected[2:9].reshape(7, -1, block).transpose(1, 0, 2)
+    assert same_bits(np.ascontiguousarray(blocks[:, :7]), np.ascontiguousarray(expected))
+    assert not blocks[:, 7:].any()
+
+
+@pytest.mark.parametrize(
+    ("fold", "expected"),
+    [(4, [3, 2, 1, 0, 1, 2, 3, 4, 3, 2]), (-1, [-1, -1, -1, 0, 1, 2, 3, 4, -1, -1])],
+)
+def test_what_is_outside_of_a_signal(fold: int, expected: list[int]) -> None:
+    """-1 is silence."""
+    rows = np.repeat(np.arange(1, 6, dtype=np.float32)[:, None], 16, axis=1)
+    blocks = np.empty((1, 10, 16), np.float32)
+    same_elu.lay_out(rows, 0, 5, fold, -3, 10, blocks, False)
+    assert (blocks[0, :, 0] - 1.0).tolist() == expected
 
 
 def test_torch_s_own_runs_where_it_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not tried out here, where torch is what these tests compare with."""
-    x = torch.linspace(-3.0, 3.0, 64)
-    expected = functional.elu(x)
+    x = np.linspace(-3.0, 3.0, 64, dtype=np.float32)
+    expected = torch_s(x)
     monkeypatch.setattr(same_elu, "_is_torch_s", lambda: False)
     monkeypatch.setattr(same_elu, "_in_place", None)
     assert not same_elu.spreads(same_elu.LANES)
     same_elu.elu_(x)
-    assert torch.equal(x, expected)
+    assert same_bits(x, expected)
 
 
 def test_another_function_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

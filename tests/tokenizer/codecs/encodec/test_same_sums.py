@@ -102,7 +102,7 @@ before, lstm, after = parts_of(model.encoder)
 for threads in (1, 2):
     torch.set_num_threads(threads)
     same = SameSums(before, 16)
-    print(same.proven, same._proven()[1]._first._order == ORDERS[1] if same.proven else None)
+    print(same.proven, same._proven()[0].order == ORDERS[1] if same.proven else None)
     print(SameSums(after, 1).proven, SameLstm(lstm).proven)
 """
 

@@ -178,28 +178,55 @@ def _in_place(x: Floats) -> None:
 
 
 @compiled_exactly
-def _spread(rows: Floats, blocks: Floats) -> None:
-    width, apart = blocks.shape[2], blocks.strides[0] // 4
-    channels = rows.shape[1]
+def lay_out(
+    rows: Floats,
+    at: int,
+    length: int,
+    fold: int,
+    start: int,
+    count: int,
+    blocks: Floats,
+    activates: bool,
+) -> None:
+    """A stretch of a signal, with what is padded, so that channels lie side by side by blocks.
+
+    Args:
+        rows: float32 `[n, channels]`, the signal's rows from `at` on.
+        at: see there.
+        length: the signal's.
+        fold: the row around which its end is reflected; below zero, what is outside is silence.
+        start: the first row that is taken, which may be outside.
+        count: rows that are taken; silence is behind them.
+        blocks: float32 `[channels / block, count or more, block]`, written.
+        activates: whether the ELU is taken of each number, where `spreads` allows it.
+    """
+    channels, width = rows.shape[1], blocks.shape[2]
+    flat = blocks.reshape(-1)
     for block in range(blocks.shape[0]):
-        for row in range(rows.shape[0]):
-            for i in range(0, width, LANES):
-                here = row * channels + block * width + i
-                _vector(rows, here, blocks, block * apart + row * width + i)
+        for row in range(blocks.shape[1]):
+            place = start + row
+            if place < 0 or place >= length:
+                place = fold - abs(fold - abs(place))
+            there = (block * blocks.shape[1] + row) * width
+            if row >= count or place < 0 or place >= length:
+                for i in range(width):
+                    flat[there + i] = 0.0
+            elif activates:
+                here = (place - at) * channels + block * width
+                for i in range(0, width, LANES):
+                    _vector(rows, here + i, flat, there + i)
+            else:
+                its = rows[place - at]
+                for i in range(width):
+                    flat[there + i] = its[block * width + i]
 
 
-def elu_(x: torch.Tensor) -> None:
+def elu_(x: Floats) -> None:
     """In place, of float32 that lies without gaps and fills torch's vectors."""
-    if spreads(x.numel()):
-        _in_place(x.view(-1).numpy())
+    if spreads(x.size):
+        _in_place(x.reshape(-1))
     else:
-        functional.elu_(x)
-
-
-def spread_elu(rows: Floats, blocks: Floats) -> None:
-    """The ELU of float32 `[n, channels]`, into `[channels / block, n, block]`; for blocks that
-    `spreads` allows."""
-    _spread(rows, blocks)
+        functional.elu_(torch.from_numpy(x))
 
 
 def spreads(count: int) -> bool:
