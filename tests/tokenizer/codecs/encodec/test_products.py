@@ -104,3 +104,11 @@ def test_no_rows_and_rows_that_are_not_there() -> None:
         panels.multiply(np.ones(5, np.float32), 3, np.empty((2, 16), np.float32))
     with pytest.raises(UnknownLayer):
         Panels(torch.ones(3, 20))
+
+
+def test_the_last_columns_first() -> None:
+    left, panels = floats(7 * 20), Panels(torch.from_numpy(floats(20, 192)))
+    expected, found = np.empty((7, 192), np.float32), np.empty((7, 192), np.float32)
+    panels.multiply(left, 20, expected)
+    panels.multiply(left, 20, found, backwards=True)
+    assert np.array_equal(found, expected)

@@ -80,6 +80,7 @@ class Panels:
         how: int = 0,
         then: int = ADD,
         apart: int | None = None,
+        backwards: bool = False,
     ) -> None:
         """
         Args:
@@ -89,6 +90,8 @@ class Panels:
             how: `ADD` or `GO_ON`, `END` or `BEGIN`, a sum of two, or 0.
             then: likewise for the parts after the first.
             apart: see `left`; by default parts follow each other.
+            backwards: whether the last columns come first. Of a product that is asked for again
+                and again every other time, it finds in a core's cache what came last.
 
         Raises:
             ValueError: `left` ends before the last row does.
@@ -99,7 +102,7 @@ class Panels:
         if rows and end > len(left):
             raise ValueError(f"{len(left)} numbers are not {rows} rows {step} apart")
         shape = (self._width, self._part, self.count)
-        _multiply(left, step, apart, self._numbers, self._bias, shape, out, how, then)
+        _multiply(left, step, apart, self._numbers, self._bias, shape, out, how, then, backwards)
 
 
 def _columns(vectors: int, heights: Sequence[int]) -> Any:
@@ -276,13 +279,15 @@ def _multiply(
     out: Floats,
     how: int,
     then: int,
+    backwards: bool,
 ) -> None:
     rows, columns = out.shape
     flat = out.reshape(-1)
     width, part, total = shape
     for begin in range(0, total, part):
         ours, count = left[begin // part * apart :], min(part, total - begin)
-        for first in range(0, columns, width):
+        for begun in range(0, columns, width):
+            first = columns - width - begun if backwards else begun
             panel = begin * columns + first * count
             if width == 64:
                 _four(ours, step, right, panel, bias, count, flat, first, columns, rows, how)

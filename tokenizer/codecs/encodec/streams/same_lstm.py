@@ -32,8 +32,9 @@ from tokenizer.codecs.encodec.streams.trace import Trace
 
 ROWS = 24
 """sequences that share a reading of the weights: more gain little"""
-LEAST = 5
-"""for a thread: fewer are as fast one after the other"""
+LEAST, LEAST_OF_ONE = 5, 2
+"""for a thread of several, and for one: fewer are as fast one after the other. Several threads
+share the weights of a sequence, and their caches hold more of them"""
 BLOCK = 32
 """steps whose input is multiplied at once"""
 TRIED = [70, 45, 45, 33, 2, 1]
@@ -68,7 +69,8 @@ class SameLstm:
         self, sequences: Sequence[torch.Tensor], states: Sequence[Trace]
     ) -> tuple[list[torch.Tensor], list[Trace]]:
         """As `tokenizer.codecs.encodec.streams.stack.Recurrent`."""
-        few = len(sequences) < LEAST * torch.get_num_threads()
+        threads = torch.get_num_threads()
+        few = len(sequences) < (LEAST * threads if threads > 1 else LEAST_OF_ONE)
         # A single frame is rounded in another way than it is within a sequence.
         if (few and min(map(len, sequences), default=2) > 1) or not self.proven:
             return self._alone(sequences, states)
@@ -166,6 +168,7 @@ class _Run:
         )
         """of each layer, as it is now"""
         self._joint = _Joint([], self._cells)
+        self._backwards = False
         rows = BLOCK * x.shape[1]
         self._gates = [np.empty((rows, 4 * self._size), np.float32) for _ in layers]
 
@@ -207,11 +210,13 @@ class _Run:
         if counts != self._joint.counts:
             self._joint.end()
             self._joint = _Joint(counts, self._cells)
-        joint = self._joint
-        for i, (layer, count) in enumerate(zip(self._layers, counts, strict=True)):
-            if count:
-                ours, before = gates[i][0, :count], self._outputs[i][:count]
-                layer.again.multiply(before.reshape(-1), self._size, ours, ADD)
+        joint, self._backwards = self._joint, not self._backwards
+        # Every other step the other way: what was read last is still in a core's cache.
+        for i in range(len(counts))[:: -1 if self._backwards else 1]:
+            if counts[i]:
+                layer, ours = self._layers[i], gates[i][0, : counts[i]]
+                before = self._outputs[i][: counts[i]].reshape(-1)
+                layer.again.multiply(before, self._size, ours, ADD, backwards=self._backwards)
                 end_gates(ours, layer.bias, joint.openings[i], joint.values[i])
         results = joint.outputs()
         for i, (time, count) in enumerate(zip(times, counts, strict=True)):
