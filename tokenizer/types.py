@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,9 @@ class Codes:
     layout: Layout | None = None
     """where the codec's frames and chunks lie, to cut and to join by; None where nobody said. Not
     compared"""
+    weights: str | None = None
+    """SHA-256 of the weights that made them, which only codecs with the same decode; None where
+    nobody said. Not compared"""
 
     def __post_init__(self) -> None:
         if self.codes.dtype != np.uint16 or self.codes.ndim != 2:
@@ -199,23 +202,26 @@ class Codes:
         )
         scales = None if self.scales is None else self.scales[start:stop]
         codes = np.ascontiguousarray(self.codes[:, at[0] : at[1]])
-        return Codes(codes, scales, frames, places[1] - places[0], self.sample_rate, self.layout)
+        samples = places[1] - places[0]
+        return replace(self, codes=codes, scales=scales, chunk_frames=frames, num_samples=samples)
 
     @staticmethod
-    def join(parts: Sequence[Codes]) -> Codes:
+    def join(parts: Iterable[Codes]) -> Codes:
         """Stretches of one recording, in order, as one: what `push` and `finish` of a stream gave,
         or what `codes[a:b]` did. Empty ones may be among them.
 
         Raises:
             ShapeError: parts of several codecs, or that do not follow each other.
         """
-        if not parts:
-            raise ShapeError("nothing to join: give a list of Codes")
+        parts = _all_codes(parts)
         first = next((part for part in parts if part.frames), parts[0])
         parts = [part for part in parts if part.frames] or [first]
         for part in parts:
             if _kind(part) != _kind(first):
                 raise ShapeError(f"codes of two kinds cannot be joined: {first} and {part}")
+        weights = {part.weights for part in parts if part.weights is not None}
+        if len(weights) > 1:
+            raise ShapeError("codes of two codecs cannot be joined: their weights are not the same")
         codes = np.concatenate([part.codes for part in parts], axis=1)
         frames = np.concatenate([part.chunk_frames for part in parts])
         if not first.chunked:
@@ -241,6 +247,7 @@ class Codes:
             samples,
             first.sample_rate,
             layout,
+            next(iter(weights), None),
         )
 
     def save(self, file: str | os.PathLike[str]) -> None:
@@ -248,7 +255,7 @@ class Codes:
         their names here.
 
         Raises:
-            UsageError: a name that does not end in .npz.
+            UsageError: a name that does not end in .npz, or a place that cannot be written.
         """
         if Path(file).suffix != ".npz":
             raise UsageError(f"{file}: codes are saved as .npz: give a name that ends so")
@@ -262,7 +269,12 @@ class Codes:
                 layout.chunk_length or 0,
                 layout.chunk_stride or 0,
             ]
-        np.savez_compressed(file, **arrays)
+        if self.weights is not None:
+            arrays["weights"] = self.weights
+        try:
+            np.savez_compressed(file, **arrays)
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be written: {error.strerror or error}") from error
 
     @staticmethod
     def load(file: str | os.PathLike[str]) -> Codes:
@@ -282,6 +294,7 @@ class Codes:
                 int(found["num_samples"]),
                 int(found["sample_rate"]),
                 Layout(layout[0] or 0, *layout[1:]) if layout else None,
+                str(found["weights"]) if "weights" in found else None,
             )
         except FileNotFoundError as error:
             raise UsageError(f"{file}: no such file") from error
@@ -326,6 +339,16 @@ class Codes:
 
 _FACTS = ("codes", "chunk_frames", "num_samples", "sample_rate")
 """of `Codes`, as files have them"""
+
+
+def _all_codes(parts: Any) -> list[Codes]:
+    found = [] if isinstance(parts, Codes) else list(parts)
+    if not found:
+        raise ShapeError("nothing to join: give a list of Codes")
+    for part in found:
+        if not isinstance(part, Codes):
+            raise ShapeError(f"only Codes can be joined, not {_describe(part)}")
+    return found
 
 
 def _kind(codes: Codes) -> tuple[object, ...]:

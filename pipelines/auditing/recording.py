@@ -25,7 +25,14 @@ from pipelines.output.formats.schema import Row
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.jobs import CodecSettings
 from tokenizer.codecs.base import Codec, split
-from tokenizer.errors import CodecLoadError, RecordingError, ShapeError, ShardError, UsageError
+from tokenizer.errors import (
+    CodecLoadError,
+    FailureKind,
+    RecordingError,
+    ShapeError,
+    ShardError,
+    UsageError,
+)
 from tokenizer.types import Codes
 
 NO_SECOND = "no other way"
@@ -148,7 +155,9 @@ class _Reading:
         )
 
     def _unread(self, error: RecordingError) -> tuple[Finding, ...]:
-        remark = Remark(FindingName.UNREADABLE_SOURCE, f"{error.kind}: {error.message}")
+        ours = error.kind is FailureKind.ENCODER
+        name = FindingName.NOT_AUDITED if ours else FindingName.UNREADABLE_SOURCE
+        remark = Remark(name, f"{error.kind}: {error.message}")
         return tuple(map(judge, (*stuck_chunks(self._row), remark)))
 
     def _second_look(self, reencoder: Reencoder, way: str | None) -> SecondLook:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.output.export_audio import Blocks, load_same_codec, write_blocks
 from pipelines.output.formats.lost import Span, silenced
 from tokenizer.codecs.base import Codec, CodecSpec
+from tokenizer.codecs.flow.decoding import finite
 from tokenizer.errors import OutputError, UsageError
 from tokenizer.types import Codes
 
@@ -57,7 +58,9 @@ def result_of(codec: Codec, job: Job) -> Result:
     codes = job.codes
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        sound = silenced(codec.decode_stream(codes), codes, job.lost, codec.spec.layout)
+        sound = silenced(
+            map(finite, codec.decode_stream(codes)), codes, job.lost, codec.spec.layout
+        )
         blocks = Blocks(sound, codes.num_samples, codec.sample_rate, codec.channels)
         write_blocks(str(job.target), blocks, job.temporary / f"{uuid.uuid4().hex}.tmp")
         return job.target.stat().st_size, None

@@ -206,6 +206,7 @@ def _read(reader: ShardReader, row: int, id: str, n_q: int, shard: str) -> Coded
             int(index.num_samples[row]),
             reader.spec.sample_rate,
             reader.spec.layout,
+            reader.spec.weights_sha256,
         ),
         text=reader.field(row, "text"),
         language=reader.field(row, "language"),

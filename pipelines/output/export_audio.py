@@ -22,6 +22,7 @@ from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import Storage, open_storage
 from pipelines.system.devices import require_device
 from tokenizer.codecs.base import Codec, CodecSpec
+from tokenizer.codecs.flow.decoding import finite
 from tokenizer.errors import CodecLoadError, OutputError, UsageError
 
 _SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
@@ -127,7 +128,8 @@ def decode_recording(
     require_place(output)
     loaded = load_same_codec(spec, codec, device, of=out)
     lost = lost_frames(encode_meta(row.meta))
-    blocks = silenced(loaded.decode_stream(row.codes), row.codes, lost, loaded.spec.layout)
+    decoded = map(finite, loaded.decode_stream(row.codes))
+    blocks = silenced(decoded, row.codes, lost, loaded.spec.layout)
     sound = Blocks(blocks, row.codes.num_samples, loaded.sample_rate, loaded.channels)
     write_blocks(output, sound)
     return Written(row.codes.num_samples, loaded.sample_rate)

@@ -22,10 +22,15 @@ from tokenizer.codecs.flow.assembling import ChunkCodes as ChunkCodes
 from tokenizer.codecs.flow.assembling import assemble as assemble
 from tokenizer.codecs.flow.assembling import parted, require_codes
 from tokenizer.codecs.flow.assembling import split as split
-from tokenizer.codecs.flow.decoding import decoded_blocks, decoded_together
+from tokenizer.codecs.flow.decoding import decoded_blocks, decoded_together, finite
 from tokenizer.codecs.flow.encoding import EncodeStream, encoded_in_chunks, encoded_in_lock_step
 from tokenizer.codecs.flow.generated import Generated, decoded_generated
-from tokenizer.codecs.flow.incoming import AudioSource, blocks_of, waveform_of
+from tokenizer.codecs.flow.incoming import (
+    AudioSource,
+    blocks_of,
+    require_several,
+    waveform_of,
+)
 from tokenizer.codecs.origin import Origin, load_again, moved
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
@@ -228,7 +233,7 @@ class Codec(ABC):
                 codec's own are (ENCODER); a file that cannot be read.
         """
         if isinstance(source, Waveform):
-            return self.encode_batch([source])[0]
+            return self.encode_batch([source], sample_rate=sample_rate)[0]
         stream = self.stream()
         blocks = blocks_of(source, sample_rate, self.sample_rate, self.channels)
         return Codes.join([*(stream.push(block) for block in blocks), stream.finish()])
@@ -237,12 +242,14 @@ class Codec(ABC):
         self, sources: Sequence[AudioSource], *, sample_rate: int | None = None
     ) -> list[Codes]:
         """Encode many recordings; the same codes as `encode` gives for each. Those that are handed
-        to the codec in pieces go side by side, in lock step; chunks share batches."""
+        to the codec in pieces go side by side, in lock step; chunks share batches.
+
+        Raises:
+            ShapeError, RecordingError: as `encode`; one recording in place of a list.
+        """
+        require_several(sources)
         waveforms = [
-            source
-            if isinstance(source, Waveform)
-            else waveform_of(source, sample_rate, self.sample_rate, self.channels)
-            for source in sources
+            waveform_of(source, sample_rate, self.sample_rate, self.channels) for source in sources
         ]
         for waveform in waveforms:
             self._require(waveform)
@@ -269,9 +276,11 @@ class Codec(ABC):
         long as the original.
 
         Raises:
-            ShapeError: codes of another codec: more codebooks, other chunks, codes out of range.
+            ShapeError: codes of another codec: other weights, more codebooks, other chunks, codes
+                out of range.
+            RecordingError: the decoded audio is not finite (ENCODER).
         """
-        blocks = list(self.decode_stream(codes))
+        blocks = [finite(block) for block in self.decode_stream(codes)]
         return Waveform(np.concatenate(blocks, axis=1), self.sample_rate)
 
     def decode_batch(self, codes: Sequence[Codes]) -> list[Waveform]:
@@ -285,7 +294,8 @@ class Codec(ABC):
 
     def decode_stream(self, codes: Codes) -> Iterator[NDArray[np.float32]]:
         """The same as `decode` in blocks float32 `[channels, n]`, with memory bounded by a batch of
-        chunks, or a piece; a codec that takes recordings whole gives one block."""
+        chunks, or a piece; a codec that takes recordings whole gives one block. What is no number
+        comes through: an audit measures that too."""
         require_codes(codes, self.spec)
         return decoded_blocks(self, parted(codes, self.spec), codes.num_samples)
 

@@ -30,7 +30,7 @@ from pipelines.output.formats.schema import Row
 from pipelines.run import tokenize_corpus
 from tokenizer.codecs.encodec.seeded import write_seeded
 from tokenizer.codecs.mulaw import describe_mulaw
-from tokenizer.errors import CodecLoadError, OutputError
+from tokenizer.errors import CodecLoadError, OutputError, RecordingError
 
 SPEC = describe_mulaw(6.0)
 
@@ -293,3 +293,16 @@ def test_the_id_of_one_recording_may_stand_anywhere(
     words = [word.format(out=out, file=file) for word in order.split()]
     words[words.index("ID")] = rows[0].id
     assert main(["decode", *words]) == 0 and file.stat().st_size > 44
+
+
+def test_sound_that_is_no_number_is_a_failure(tmp_path: Path, rows: list[Row]) -> None:
+    """Of one recording, whose scale is none, and of no other."""
+    scales = np.full_like(rows[3].codes.scales, np.nan)
+    broken = replace(rows[3], codes=replace(rows[3].codes, scales=scales))
+    out = str(write_output(tmp_path / "out", [*rows[:3], broken, *rows[4:]], form="parquet"))
+    done = decode_many(out, str(tmp_path / "to"), workers=0, quiet=True)
+    assert done.decoded == len(rows) - 1
+    assert done.failures == [(broken.id, "the decoded audio is not finite")]
+    with pytest.raises(RecordingError, match="not finite"):
+        decode_recording(out, broken.id, str(tmp_path / "one.wav"))
+    assert not (tmp_path / "one.wav").exists()

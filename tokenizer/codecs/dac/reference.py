@@ -8,6 +8,7 @@ import torch
 
 from tokenizer.codecs.dac.geometry import Field
 from tokenizer.codecs.dac.quantizer import Quantizer
+from tokenizer.codecs.encodec.networks import check_finite
 
 BLOCKED = 21
 """frames a multiple of which oneDNN blocks a convolution otherwise, on the processors that this was
@@ -22,8 +23,14 @@ class Reference:
         self._quantizer = Quantizer(list(model.quantizer.quantizers)[:n_q])
 
     def encode(self, samples: torch.Tensor) -> torch.Tensor:
-        """float32 `[1, samples]`, whole hops, to codes int64 `[n_q, frames]`."""
-        return self._quantizer(self._encoder(samples[None])[0], doubt=False)[0]
+        """float32 `[1, samples]`, whole hops, to codes int64 `[n_q, frames]`.
+
+        Raises:
+            RecordingError: the encoder's output is not finite (ENCODER).
+        """
+        frames = self._encoder(samples[None])[0]
+        check_finite(bool(torch.isfinite(frames).all()))
+        return self._quantizer(frames, doubt=False)[0]
 
     def agrees(self, samples: torch.Tensor, codes: torch.Tensor, frame: int, hop: int) -> bool:
         """Whether transformers gives a frame these codes, `[n_q]`, on stretches of several lengths

@@ -48,7 +48,9 @@ def assemble(chunks: Sequence[ChunkCodes], num_samples: int, spec: CodecSpec) ->
         scales = np.repeat(scales[:1], len(frames))
     codes = np.concatenate([chunk.codes for chunk in chunks], axis=1)
     lengths = np.array(frames, np.uint16)
-    return Codes(codes, scales, lengths, num_samples, spec.sample_rate, spec.layout)
+    return Codes(
+        codes, scales, lengths, num_samples, spec.sample_rate, spec.layout, spec.weights_sha256
+    )
 
 
 def split(codes: Codes, spec: CodecSpec) -> list[ChunkCodes]:
@@ -71,6 +73,15 @@ def require_codes(codes: Codes, spec: CodecSpec) -> None:
         ShapeError: neither codes of a recording that this codec can have written, nor a stretch of
             one.
     """
+    if not isinstance(codes, Codes):
+        raise ShapeError(
+            f"decode takes Codes, not {type(codes).__name__}: decode_codes takes arrays and tensors"
+        )
+    if None not in (codes.weights, spec.weights_sha256) and codes.weights != spec.weights_sha256:
+        raise ShapeError(
+            f"codes were made by other weights than those of codec {spec.codec}: load the codec "
+            "that made them, or give codes.codes to decode_codes if it is meant"
+        )
     if codes.n_q > spec.n_q:
         raise ShapeError(
             f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with "

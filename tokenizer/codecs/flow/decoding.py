@@ -42,16 +42,28 @@ def decoded_together(
 ) -> list[Samples]:
     """Whole recordings, their chunks sharing batches, or their pieces in lock step."""
     if codec.piece_length is not None and codec.spec.chunk_length is None:
-        return _in_lock_step(codec, [chunks[0].codes for chunks in recordings], lengths)
+        codes = [chunks[0].codes for chunks in recordings]
+        return [finite(samples) for samples in _in_lock_step(codec, codes, lengths)]
     flat = [chunk for chunks in recordings for chunk in chunks]
     decoded: list[Samples] = []
     for group in in_groups(len(flat), codec.batch_chunks):
         decoded += codec.decode_chunks(flat[group])
     results, at = [], 0
     for chunks, length in zip(recordings, lengths, strict=True):
-        results.append(_overlapped(codec, decoded[at : at + len(chunks)], length))
+        results.append(finite(_overlapped(codec, decoded[at : at + len(chunks)], length)))
         at += len(chunks)
     return results
+
+
+def finite(samples: Samples) -> Samples:
+    """The same.
+
+    Raises:
+        RecordingError: they are not finite (ENCODER).
+    """
+    if not np.isfinite(samples).all():
+        raise RecordingError(FailureKind.ENCODER, "the decoded audio is not finite", "decode")
+    return samples
 
 
 def _overlapped(codec: Codec, decoded: Sequence[Samples], num_samples: int) -> Samples:

@@ -153,6 +153,7 @@ class EncodeStream:
             covered,
             spec.sample_rate,
             spec.layout,
+            spec.weights_sha256,
         )
 
 

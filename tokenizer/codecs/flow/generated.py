@@ -3,6 +3,7 @@ scales."""
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizer.codecs.flow.decoding import decoded_together
 from tokenizer.codecs.flow.incoming import Tensor
 from tokenizer.errors import ShapeError
-from tokenizer.types import Waveform
+from tokenizer.types import Codes, Waveform
 
 if TYPE_CHECKING:
     from tokenizer.codecs.base import Codec, CodecSpec
@@ -31,13 +32,13 @@ def decoded_generated(
     frames = batch.shape[2]
     lengths = chunks_of(frames, codec.spec)
     longest = samples_of_frames(frames, codec.spec)
-    if num_samples is not None and not 1 <= num_samples <= longest:
-        raise ShapeError(f"{frames} frames are 1 to {longest} samples, not {num_samples}")
+    if num_samples is not None and not (_is_whole(num_samples) and 1 <= num_samples <= longest):
+        raise ShapeError(f"{frames} frames are 1 to {longest} samples, not {num_samples!r}")
     levels = _scales(codec, scales, len(batch), len(lengths), single)
     recordings = [
         _chunks(one.astype(np.uint16), lengths, row) for one, row in zip(batch, levels, strict=True)
     ]
-    wanted = [num_samples or longest] * len(recordings)
+    wanted = [int(num_samples or longest)] * len(recordings)
     found = [
         Waveform(samples, codec.sample_rate)
         for samples in decoded_together(codec, recordings, wanted)
@@ -61,10 +62,18 @@ def integers(generated: Any) -> NDArray[Any]:
     Raises:
         ShapeError: of anything else.
     """
+    if isinstance(generated, Codes):
+        raise ShapeError("these are Codes: decode takes them")
     if hasattr(generated, "detach"):
         generated = generated.detach().cpu()
         generated = generated.float() if generated.is_floating_point() else generated
-    array = np.asarray(generated)
+    try:
+        array = np.asarray(generated)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(
+            f"codes{_lengths(generated)} do not make one array [n_q, T] or [B, n_q, T]: decode "
+            "them one at a time, or fill them up to one length and cut by num_samples"
+        ) from error
     if array.dtype.kind not in "iu":
         raise ShapeError(
             f"codes must be integers, not {array.dtype}: take them from logits by argmax or by "
@@ -75,6 +84,16 @@ def integers(generated: Any) -> NDArray[Any]:
             f"codes must be [n_q, T] or [B, n_q, T] with T frames, not {list(array.shape)}"
         )
     return array
+
+
+def _lengths(generated: Any) -> str:
+    """How long the parts of what is no array are, where they say so."""
+    shapes = [list(getattr(one, "shape", ())) for one in generated]
+    return f" of {', '.join(map(str, shapes[:3]))}…" if any(shapes) else ""
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def require_range(batch: NDArray[Any], spec: CodecSpec, single: bool) -> None:
@@ -129,9 +148,11 @@ def _scales(
     if hasattr(given, "detach"):
         given = given.detach().cpu()
     scales = np.asarray(given)
-    if scales.dtype.kind not in "fiu" or not np.isfinite(scales).all() or (scales < 0).any():
+    numbers = scales.dtype.kind in "fiu"
+    with np.errstate(over="ignore"):
+        scales = scales.astype(np.float32) if numbers else scales
+    if not numbers or not np.isfinite(scales).all() or (scales < 0).any():
         raise ShapeError("scales must be numbers of 0 or more: the RMS of each chunk")
-    scales = scales.astype(np.float32)
     if scales.ndim == 1 and not single:
         scales = scales[:, None]
     try:

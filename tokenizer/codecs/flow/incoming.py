@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -48,10 +49,33 @@ def blocks_of(
     return _resampled(samples_of(source), sample_rate, rate, channels)
 
 
+def require_several(sources: Any) -> None:
+    """
+    Raises:
+        ShapeError: one recording, where a list of them is wanted.
+    """
+    one = isinstance(sources, Waveform | str | bytes | os.PathLike) or hasattr(sources, "read")
+    if one or getattr(sources, "ndim", 2) < 2:
+        raise ShapeError(
+            f"encode_batch takes a list of recordings, not one {type(sources).__name__}: encode "
+            "takes that"
+        )
+
+
 def waveform_of(source: AudioSource, sample_rate: int | None, rate: int, channels: int) -> Waveform:
-    """The same, whole."""
-    blocks = list(blocks_of(source, sample_rate, rate, channels))
-    return Waveform(np.concatenate(blocks, axis=1), rate)
+    """A recording whole; a `Waveform` as it is.
+
+    Raises:
+        ShapeError: as `blocks_of`; a rate beside a `Waveform` that is at another.
+    """
+    if not isinstance(source, Waveform):
+        blocks = list(blocks_of(source, sample_rate, rate, channels))
+        return Waveform(np.concatenate(blocks, axis=1), rate)
+    if sample_rate not in (None, source.sample_rate):
+        raise ShapeError(
+            f"sample_rate {sample_rate!r} is not that of the waveform: {source.sample_rate}"
+        )
+    return source
 
 
 def samples_of(source: Any) -> NDArray[np.float32]:
@@ -95,9 +119,10 @@ def _resampled(
     samples."""
     from tokenizer.audio.channels import apply_mapping, mapping_matrix
 
-    if sample_rate is None or sample_rate <= 0:
-        raise ShapeError("samples do not say their rate: encode(samples, sample_rate=44_100)")
+    sample_rate = _whole_rate(sample_rate)
     count = samples.shape[0]
+    if not count:
+        raise ShapeError(f"samples {list(samples.shape)} have no channels")
     if count != channels and count > _MOST_CHANNELS:
         raise ShapeError(f"samples have {count} channels: mix them to one or two")
     if not samples.shape[1]:
@@ -106,10 +131,23 @@ def _resampled(
     copies = channels if count == 1 else 1
     layout = tuple(["FL", "FR"][:count]) if count <= _MOST_CHANNELS else ("",) * count
     matrix = mapping_matrix("samples", layout, channels // copies, downmix=False)
-    mapped = apply_mapping(samples, matrix)
+    mapped, given = apply_mapping(samples, matrix), 0
     for block in _at_rate(mapped, sample_rate, rate):
         if block.shape[1]:
+            given += block.shape[1]
             yield block if copies == 1 else np.repeat(block, copies, axis=0)
+    if not given:
+        reason = f"{samples.shape[1]} samples at {sample_rate} Hz are none at {rate} Hz"
+        raise RecordingError(FailureKind.EMPTY, reason, "check")
+
+
+def _whole_rate(sample_rate: Any) -> int:
+    if sample_rate is None:
+        raise ShapeError("samples do not say their rate: encode(samples, sample_rate=44_100)")
+    whole = isinstance(sample_rate, Real) and float(sample_rate).is_integer()
+    if not whole or isinstance(sample_rate, bool) or sample_rate <= 0:
+        raise ShapeError(f"sample_rate must be a whole number of Hz, not {sample_rate!r}")
+    return int(sample_rate)
 
 
 def _at_rate(

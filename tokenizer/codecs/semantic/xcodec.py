@@ -8,6 +8,8 @@ recording alone.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,6 +23,7 @@ from torch.nn import functional
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.gpu.whole import WholeBatches
+from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import resample
@@ -85,7 +88,9 @@ class XCodec(WindowedCodec):
             there = torch.from_numpy(samples)[None].to(self._device)
             padded = functional.pad(there, (0, -samples.shape[1] % self.spec.frame_length))
             # All levels, since levels nest, and the model counts them by its bandwidths only.
-            found = self._model.encode(padded, return_dict=True).audio_codes[0, : self.spec.n_q]
+            with _finite_latents(self._model):
+                found = self._model.encode(padded, return_dict=True).audio_codes
+            found = found[0, : self.spec.n_q]
             codes: NDArray[np.uint16] = found.cpu().numpy().astype(np.uint16)
         return codes
 
@@ -95,6 +100,24 @@ class XCodec(WindowedCodec):
             found = self._model.decode(there, return_dict=True).audio_values[0]
             samples: NDArray[np.float32] = found.float().cpu().numpy()
         return samples
+
+
+@contextmanager
+def _finite_latents(model: Any) -> Iterator[None]:
+    """See to it that what is quantized, which `encode` hands out no more, is finite.
+
+    Raises:
+        RecordingError: it is not (ENCODER).
+    """
+    seen: list[bool] = []
+    hook = model.fc.register_forward_hook(
+        lambda module, inputs, latents: seen.append(bool(torch.isfinite(latents).all()))
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+    check_finite(all(seen))
 
 
 class HiggsTokenizer(XCodec):

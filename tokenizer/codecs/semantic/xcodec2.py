@@ -21,6 +21,7 @@ from tokenizer.chunking import frames_of
 from tokenizer.codecs.base import CodecSpec, split
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.gpu.whole import WholeBatches
+from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import Extractor, resample
@@ -125,7 +126,9 @@ class XCodec2(WindowedCodec):
                 input_features_mask=torch.ones(
                     features.shape[:2], dtype=torch.int32, device=self._device
                 ),
+                output_latents=True,
             )
+            check_finite(bool(torch.isfinite(found.latents).all()))
             codes: NDArray[np.uint16] = found.audio_codes[0].cpu().numpy().astype(np.uint16)
         return codes[:, :frames]
 

@@ -194,6 +194,36 @@ def test_what_cannot_be_cut_or_joined_is_said() -> None:
         Codes.join([codes, load_codec("mulaw").encode(sound(1_000))])
     with pytest.raises(ShapeError, match="nothing to join"):
         Codes.join([])
+    with pytest.raises(ShapeError, match="not uint16"):
+        Codes.join([codes, codes.codes])  # type: ignore[list-item]
+    assert Codes.join(part for part in (codes[:4], codes[4:])) == codes
+
+
+def test_codes_of_other_weights_are_not_taken_for_a_codec_s_own(tmp_path: Path) -> None:
+    """Of two codecs that differ in nothing else."""
+    codec, other = LagCodec(), LagCodec()
+    other.spec = replace(other.spec, weights_sha256="others")
+    codes, theirs = (one.encode(sound(1_000, 1, RATE)) for one in (codec, other))
+    assert codes == theirs
+    theirs.save(tmp_path / "theirs.npz")
+    for foreign in (theirs, theirs[:5], Codes.join([theirs]), Codes.load(tmp_path / "theirs.npz")):
+        with pytest.raises(ShapeError, match="other weights than those of codec lag"):
+            codec.decode(foreign)
+        with pytest.raises(ShapeError, match="two codecs"):
+            Codes.join([codes, foreign])
+    with codec.stream() as stream, other.stream() as another:
+        pushed = [one.push(sound(1_000, 1, RATE).samples) for one in (stream, another)]
+    with pytest.raises(ShapeError, match="two codecs"):
+        Codes.join(pushed)
+    unsaid = replace(theirs, weights=None)
+    assert np.array_equal(codec.decode(unsaid).samples, other.decode(theirs).samples)
+    assert Codes.join([unsaid[:5], theirs[5:]]) == theirs
+
+
+def test_decode_takes_codes() -> None:
+    codec = LagCodec()
+    with pytest.raises(ShapeError, match="decode_codes takes arrays"):
+        codec.decode(np.zeros((3, 5), np.uint16))  # type: ignore[arg-type]
 
 
 def test_codes_are_compared_hashed_and_kept(tmp_path: Path, codec: Codec) -> None:
@@ -206,6 +236,8 @@ def test_codes_are_compared_hashed_and_kept(tmp_path: Path, codec: Codec) -> Non
     assert codes != replace(codes, codes=codes.codes ^ np.uint16(1)) and codes != "codes"
     with pytest.raises(UsageError, match=r"\.npz"):
         codes.save(tmp_path / "one.safetensors")
+    with pytest.raises(UsageError, match="cannot be written"):
+        codes.save(tmp_path / "nowhere" / "one.npz")
     with pytest.raises(UsageError, match="no such file"):
         Codes.load(tmp_path / "other.npz")
     for bad in (b"", b"PK\x03\x04", b"nothing"):
@@ -252,11 +284,32 @@ def test_what_is_no_audio_is_said_in_one_line(tmp_path: Path) -> None:
         (np.full((1, 9), np.inf, np.float32), {"sample_rate": 8_000}, "has samples from inf"),
         (tmp_path / "none.wav", {}, "none.wav"),
         (tmp_path / "none.wav", {"sample_rate": 8_000}, "a file says its own"),
+        (np.zeros((0, 100), np.float32), {"sample_rate": 8_000}, "have no channels"),
+        (np.zeros((1, 1), np.float32), {"sample_rate": 192_000}, "are none at 8000 Hz"),
+        (sound(100, 1, RATE), {"sample_rate": 16_000}, "16000 is not that of the waveform"),
+        *(
+            (np.zeros((1, 100), np.float32), {"sample_rate": rate}, "a whole number of Hz, not")
+            for rate in (0, -8_000, "8000", float("nan"), 8_000.5, True, [8_000])
+        ),
     ]
     for source, options, reason in cases:
         with pytest.raises((ShapeError, RecordingError), match=reason) as caught:
             codec.encode(source, **options)
         assert "\n" not in str(caught.value)
+        with pytest.raises((ShapeError, RecordingError), match=reason):
+            codec.encode_batch([source], **options)
+    same = codec.encode(np.zeros((1, 100), np.float32), sample_rate=RATE)
+    assert codec.encode(np.zeros((1, 100), np.float32), sample_rate=float(RATE)) == same
+
+
+def test_one_recording_is_no_batch(tmp_path: Path) -> None:
+    codec = LagCodec()
+    one = sound(100, 1, RATE)
+    with (tmp_path / "a.wav").open("wb") as file:
+        for source in ("a.wav", tmp_path / "a.wav", one, one.samples[0], file):
+            with pytest.raises(ShapeError, match="a list of recordings, not one"):
+                codec.encode_batch(source, sample_rate=RATE)  # type: ignore[arg-type]
+    assert len(codec.encode_batch(one.samples[None], sample_rate=RATE)) == 1
 
 
 def test_a_cutter_keeps_the_last_piece_back() -> None:

@@ -99,6 +99,9 @@ def test_what_cannot_be_decoded_is_said_with_its_place() -> None:
         (np.full((7, 10), 5), "7 codebooks, the codec was loaded with 3"),
         (np.full((0, 10), 5), "0 codebooks"),
         ("codes", "integers"),
+        (codec.encode(sound(800, 1, RATE)), "decode takes them"),
+        ([good, good[:, :4]], r"of \[3, 10\], \[3, 4\]…? do not make one array"),
+        ([[1, 2], [3]], "do not make one array"),
     ]
     for codes, reason in cases:
         with pytest.raises(ShapeError, match=reason) as caught:
@@ -106,6 +109,10 @@ def test_what_cannot_be_decoded_is_said_with_its_place() -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(ShapeError, match="10 frames are 1 to 800 samples, not 801"):
         codec.decode_codes(good, num_samples=801)
+    for length in (100.5, "9", True):
+        with pytest.raises(ShapeError, match="1 to 800 samples, not"):
+            codec.decode_codes(good, num_samples=length)  # type: ignore[arg-type]
+    assert codec.decode_codes(good, num_samples=np.int64(9)).num_samples == 9
 
 
 def test_hours_that_were_made_are_more_than_an_entry_of_chunk_frames_holds() -> None:
