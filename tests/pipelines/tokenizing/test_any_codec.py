@@ -4,6 +4,7 @@ rates, codebooks of different sizes up to 65,536, mono, no bandwidth, no scales,
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import codecshards as cs
 from pipelines.cli.main import main
 from pipelines.output.manifest.records import unpack_counts
 from tokenizer.codecs import registry
-from tokenizer.errors import UsageError
+from tokenizer.errors import ShapeError, UsageError
 
 RATE = 16_000
 
@@ -149,3 +150,28 @@ def test_the_first_codebooks_are_cut_merged_and_exported(corpus: Path, tmp_path:
         for row in datasets.load_from_disk(folder)["train"]:
             found = cs.codes_from_tokens(row["input_ids"], folder)
             assert np.array_equal(found.codes, expected(corpus / row["id"]))
+
+
+def test_whole_levels_are_decoded_and_half_ones_are_not(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, few, audio = tmp_path / "out", tmp_path / "few", tmp_path / "audio"
+    tokenize(corpus, out, quiet=True)
+    cs.reshard_codes(str(out), str(few), n_q=3)
+    decode = ["decode", str(few), "--all", "--to", str(audio), "--workers", "0", "--quiet"]
+    assert main(decode) == 0
+    assert len([*audio.rglob("*.flac"), *audio.rglob("*.wav")]) == 4
+    audit = ["audit", str(few), "--all", "--workers", "0", "--reencode", "--metrics", "si-snr"]
+    assert main([*audit, "--quiet"]) == 0, capsys.readouterr()
+
+    codec = LevelCodec()
+    codes = cs.CodesDataset(str(out)).read(0).codes
+    encoded = codec.encode(corpus / "0.wav")
+    for rows in (1, 3):
+        assert codec.decode_codes(codes[:rows]).samples.any()
+    for rows in (2, 4, 6):
+        words = f"codes have {rows} codebooks: .*so give one of 1, 3, 7"
+        with pytest.raises(ShapeError, match=words):
+            codec.decode_codes(codes[:rows])
+        with pytest.raises(ShapeError, match=words):
+            codec.decode(replace(encoded, codes=encoded.codes[:rows]))
