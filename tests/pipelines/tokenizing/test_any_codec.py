@@ -4,6 +4,7 @@ rates, codebooks of different sizes up to 65,536, mono, no bandwidth, no scales,
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,45 @@ def test_whole_levels_are_decoded_and_half_ones_are_not(
             codec.decode_codes(codes[:rows])
         with pytest.raises(ShapeError, match=words):
             codec.decode(replace(encoded, codes=encoded.codes[:rows]))
+
+
+def test_half_a_level_is_read_by_nobody(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other, new = (str(tmp_path / name) for name in ("out", "other", "new"))
+    for folder in (out, other):
+        tokenize(corpus, Path(folder), quiet=True)
+    for rows in (1, 3, 7):
+        assert cs.CodesDataset(out, n_q=rows)[0].codes.shape[0] == rows
+    asked = [
+        *(["export", out, new, "--to", to] for to in ("arrow", "megatron")),
+        *(["export", out, new, "--to", "arrow", "--pattern", to] for to in ("flatten", "delay")),
+        *(["reshard", out, new], ["merge", out, other, new, "--prefix"]),
+        ["train-coder", out, new],
+    ]
+    for rows in (2, 5):
+        words = rf"n.q.{rows}: the levels of levels have \(1, 2, 4\) rows, so give one of 1, 3, 7"
+        for root in (out, f"{out}/data"):
+            with pytest.raises(UsageError, match=f"{root}: {words}"):
+                cs.CodesDataset(root, n_q=rows)
+        for how in asked:
+            assert main([*how, "--n-q", str(rows)]) == 2
+            line = capsys.readouterr().err.strip().splitlines()[-1]
+            assert re.search(words, line), line
+    assert not Path(new).exists()
+
+
+def test_bandwidths_that_are_offered_are_of_whole_levels(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a codec that is not here: by what is stored."""
+    out, spec = str(tmp_path / "out"), LevelCodec().spec
+    tokenize(corpus, Path(out), quiet=True)
+    monkeypatch.delitem(registry.CODECS, "levels")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    one, two, three = (f"{spec.bandwidth_of(rows):.4g}" for rows in (1, 2, 3))
+    for wrong in (float(two), 0.001):
+        with pytest.raises(UsageError, match=f"--bandwidth {wrong:g}: .* to {one}, {three} kbps"):
+            cs.reshard_codes(out, str(tmp_path / "no"), bandwidth=wrong)
+    cs.reshard_codes(out, str(tmp_path / "few"), bandwidth=float(three))
+    assert cs.CodesDataset(str(tmp_path / "few")).spec.n_q == 3
