@@ -218,3 +218,18 @@ def test_bandwidths_that_are_offered_are_of_whole_levels(
             cs.reshard_codes(out, str(tmp_path / "no"), bandwidth=wrong)
     cs.reshard_codes(out, str(tmp_path / "few"), bandwidth=float(three))
     assert cs.CodesDataset(str(tmp_path / "few")).spec.n_q == 3
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_first_levels_of_many_are_mixed_with_a_folder_of_few(
+    corpus: Path, tmp_path: Path, rows: int
+) -> None:
+    out, few = str(tmp_path / "out"), str(tmp_path / "few")
+    tokenize(corpus, Path(out), quiet=True)
+    cs.reshard_codes(out, few, n_q=rows)
+    mixed = cs.mix({cs.CodesDataset(out, n_q=rows): 1, cs.CodesDataset(few): 1})
+    for batch in cs.CodesLoader(mixed, 2, steps=8):
+        for codes, mask, id in zip(batch.codes, batch.mask, batch.ids, strict=True):
+            assert np.array_equal(codes[:, mask[0]].numpy(), expected(corpus / id, rows))
+    with pytest.raises(UsageError, match=f"n_q={rows}"):
+        cs.CodesLoader(cs.mix({cs.CodesDataset(out): 1, cs.CodesDataset(few): 1}), 2)
