@@ -24,7 +24,7 @@ def draw_curve(path: Path, losses: Sequence[float], floor: float) -> None:
     """Losses over steps in blue, the unigram entropy in red; numbers at the axes: steps below, nats
     per code at the side."""
     pixels = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    top, last = 1.05 * max(*losses, floor), max(1, len(losses) - 1)
+    top, last = 1.05 * max(*losses, floor) or 1.0, max(1, len(losses) - 1)
 
     def place(step: float, loss: float) -> tuple[float, float]:
         return EDGE + step / last * (WIDTH - 2 * EDGE), HEIGHT - EDGE - loss / top * (

@@ -37,9 +37,14 @@ class CodesLM(nn.Module):
         layers: int = 3,
         longest: int = 1024,
         letters: int = 0,
+        sizes: Sequence[int] | None = None,
     ) -> None:
+        """`sizes` are entries of each codebook, where they differ; `codebook_size` is the
+        largest."""
         super().__init__()
         self.n_q, self.pad = n_q, codebook_size
+        each = torch.tensor([codebook_size] * n_q if sizes is None else sizes)
+        self.outside = torch.arange(codebook_size) >= each[:, None, None]
         self.codes = nn.ModuleList(nn.Embedding(codebook_size + 1, dim) for _ in range(n_q))
         self.letters = nn.Embedding(letters, dim) if letters else None
         self.places = nn.Embedding(longest, dim)
@@ -62,7 +67,8 @@ class CodesLM(nn.Module):
         x = x + self.places(torch.arange(x.shape[1]))
         causal = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
         x = self.body(x, mask=causal, is_causal=True)[:, -tokens.shape[2] :]
-        return self.heads(x).unflatten(-1, (self.n_q, self.pad)).transpose(1, 2)
+        logits = self.heads(x).unflatten(-1, (self.n_q, self.pad)).transpose(1, 2)
+        return logits.masked_fill(self.outside, -torch.inf)  # no codebook has such a code
 
     def loss(self, batch: Batch, text: Tensor | None = None) -> Tensor:
         """Mean nats per code, padding aside. The batch's first column is the model's first input
@@ -107,7 +113,7 @@ def unigram_entropy(loader: CodesLoader, size: int, batches: int = 60) -> float:
         )
     loader.load_state_dict(begin)
     share = counts / counts.sum(1, keepdim=True)
-    return float(-torch.xlogy(share, share).sum(1).mean())
+    return max(0.0, float(-torch.xlogy(share, share).sum(1).mean()))  # 0.0 has no sign
 
 
 def train(
@@ -188,7 +194,7 @@ def opened(folder: Path, most: int) -> CodesDataset:
 def write_sound(path: Path, codes: np.ndarray, data: CodesDataset, codec_name: str) -> float:
     """Write what codes `[n_q, frames]` sound like, at the corpus' median level, as the model has
     no scales; their seconds."""
-    codec = load_codec(codec_name, n_q=data.spec.n_q)
+    codec = load_codec(codec_name)  # as `tokenized` has it: with what is its default
     audio = codec.decode_codes(codes, scales=data.median_scale)
     soundfile.write(path, audio.samples.T, audio.sample_rate)
     return audio.seconds

@@ -62,7 +62,7 @@ def main() -> int:
     # Two seconds, or as many steps as the model has places for.
     seconds = min(2.0, 1_000 / rate)
     loader = CodesLoader(data, 8, crop=Crop(seconds=seconds), pattern=pattern, steps=options.steps)
-    model = CodesLM(data.n_q, size)
+    model = CodesLM(data.n_q, size, sizes=data.spec.sizes[: data.n_q])
     floor = unigram_entropy(loader, size)
     print(
         f"{data}: unigram entropy {floor:.3f} nats per code; "

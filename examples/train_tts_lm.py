@@ -67,7 +67,8 @@ def main() -> int:
     # crop.
     loader = CodesLoader(data, 8, pattern=pattern, fields=("text",), steps=options.steps)
     longest = max(pattern.steps(data.n_q, data.frames(number)) for number in range(len(data)))
-    model = CodesLM(data.n_q, size, longest=max(longest, 1024) + LETTERS, letters=256)
+    sizes = data.spec.sizes[: data.n_q]
+    model = CodesLM(data.n_q, size, longest=max(longest, 1024) + LETTERS, letters=256, sizes=sizes)
     floor = unigram_entropy(loader, size)
     print(f"{data}: unigram entropy {floor:.3f} nats per code")
     losses = train(model, stream(loader, LETTERS), options.steps)

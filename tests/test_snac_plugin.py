@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 
 from tokenizer import Waveform, plugins
 from tokenizer.codecs.registry import describe_codec, load_codec
-from tokenizer.errors import CodecLoadError
+from tokenizer.errors import CodecLoadError, ShapeError
 
 snac = pytest.importorskip("snac")
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "snac_plugin"
@@ -108,13 +110,54 @@ def test_decoding_is_the_packages(codec: Any, folder: Path) -> None:
     np.testing.assert_allclose(found, expected[:, : found.shape[1]], atol=1e-5)
 
 
+def test_the_first_levels_are_encoded_and_decoded_alone(codec: Any, folder: Path) -> None:
+    """As the package does with as many levels."""
+    model, whole = snac.SNAC.from_pretrained(str(folder)), codec.spec
+    waveform = sound(32 * whole.frame_length)
+    codes = codec.encode(waveform)
+    with torch.inference_mode():
+        levels = model.encode(torch.from_numpy(waveform.samples)[None])
+    for count, rows in enumerate(accumulate(whole.level_repeats), 1):
+        few = load_codec("snac", n_q=rows, device="cpu")
+        bandwidth = whole.bandwidth_of(rows)
+        assert few.spec == load_codec("snac", bandwidth=bandwidth, device="cpu").spec
+        assert few.spec.level_repeats == whole.level_repeats[:count]
+        assert few.spec.bandwidth == pytest.approx(bandwidth)
+        kept = few.encode(waveform)
+        assert np.array_equal(kept.codes, codes.codes[:rows])
+        model.quantizer.n_codebooks = count
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            expected = model.decode(levels[:count])[0].numpy()
+        for found in (
+            *(few.decode(kept), codec.decode(kept)),
+            *(few.decode_codes(kept.codes), codec.decode_codes(codes.codes[:rows])),
+        ):
+            assert found.num_samples == waveform.num_samples
+            np.testing.assert_allclose(found.samples, expected, atol=1e-5)
+
+
+def test_a_level_is_not_decoded_in_half(codec: Any) -> None:
+    codes = codec.encode(sound(9_000))
+    for rows in (2, 5):
+        half = replace(codes, codes=codes.codes[:rows])
+        for decode, given in (
+            (codec.decode, half),
+            (codec.decode_batch, [half]),
+            (codec.decode_codes, half.codes),
+        ):
+            with pytest.raises(ShapeError, match=f"codes have {rows} .*give one of 1, 3, 7"):
+                decode(given)
+
+
 def test_what_it_is_and_what_it_refuses(codec: Any, monkeypatch: Any, tmp_path: Path) -> None:
     spec = describe_codec("snac")
     assert spec.n_q == sum(spec.level_repeats or ()) and spec.bandwidth == pytest.approx(
         8 * spec.n_q * 24 / spec.frame_length
     )
-    with pytest.raises(CodecLoadError, match="rows of codes"):
-        load_codec("snac", n_q=2)
+    for wrong in ({"n_q": 2}, {"n_q": spec.n_q + 1}, {"bandwidth": 1.5 * spec.bandwidth}):
+        with pytest.raises(CodecLoadError, match=r"give one of.* 1, 3, 7"):
+            load_codec("snac", **wrong)
     monkeypatch.setenv("CODECSHARDS_SNAC", str(tmp_path))
     with pytest.raises(CodecLoadError, match="no checkpoint of SNAC"):
         describe_codec("snac")

@@ -1,9 +1,8 @@
 """`snac`: the Multi-Scale Neural Audio Codec (https://github.com/hubertsiuzdak/snac) by its own
 package. `$CODECSHARDS_SNAC` is a folder with its config.json and pytorch_model.bin, or a hub id.
 
-The truth is `SNAC.encode` on one recording alone, so recordings are taken whole. The model pads
-them to whole windows of its attention; codes beyond a recording's last frame are not kept, and
-decoding repeats that frame in their place.
+The truth is `SNAC.encode` on one recording alone, so recordings are taken whole. Codes of what
+the model pads them by are not kept, and decoding repeats the last frame in their place.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from numpy.typing import NDArray
 from snac import SNAC as Model
 
 from tokenizer.chunking import frames_of
-from tokenizer.codecs.amounts import kbps
+from tokenizer.codecs.amounts import choose_codebooks, kbps
 from tokenizer.codecs.base import ChunkCodes, Codec, CodecSpec
+from tokenizer.codecs.codebooks.levels import first_levels
 from tokenizer.codecs.devices import device_kind, resolve_device
 from tokenizer.codecs.registry import Builtin
 from tokenizer.errors import CodecLoadError
@@ -52,13 +52,11 @@ def describe(bandwidth: float | None, n_q: int | None = None) -> CodecSpec:
     except (OSError, ValueError, KeyError) as error:
         raise CodecLoadError(f"codec snac: {folder} is no checkpoint of SNAC: {error}") from error
     repeats = tuple(strides[0] // stride for stride in strides)
-    rows, whole = sum(repeats), kbps([size] * sum(repeats), rate / hop)
-    if n_q not in (None, rows) or (bandwidth is not None and abs(bandwidth - whole) > 0.005):
-        raise CodecLoadError(f"codec snac has {rows} rows of codes, {whole:.4g} kbps: ask for that")
+    rows = choose_codebooks("snac", [size] * sum(repeats), rate / hop, bandwidth, n_q, repeats)
     return CodecSpec(
-        *("snac", None, weights, round(whole, 6), rows, size, rate, 1, hop),
-        *(None, None, False),  # neither chunks nor scales
-        level_repeats=repeats,
+        *("snac", None, weights, round(kbps([size] * rows, rate / hop), 6), rows, size),
+        *(rate, 1, hop, None, None, False),  # neither chunks nor scales
+        level_repeats=first_levels(repeats, rows),
     )
 
 
@@ -79,17 +77,22 @@ class SnacCodec(Codec):
     def _encode(self, samples: NDArray[np.float32]) -> NDArray[np.uint16]:
         frames = frames_of(samples.shape[1], self.spec.frame_length)
         levels = self.model.encode(torch.from_numpy(samples)[None].to(self.device))
-        rows = [codes.view(-1, each).t() for codes, each in zip(levels, self.repeats, strict=True)]
+        rows = [codes.view(-1, each).t() for codes, each in zip(levels, self.repeats, strict=False)]
         return torch.cat(rows)[:, :frames].cpu().numpy().astype(np.uint16)
 
     @torch.inference_mode()
     def _decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
-        window = math.lcm(self.model.attn_window_size or 1, self.repeats[-1]) // self.repeats[-1]
-        padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % window)), mode="edge")
-        rows = torch.from_numpy(padded.astype(np.int64)).to(self.device).split(list(self.repeats))
+        step = self.model.vq_strides[0]  # latents of a frame, whatever levels there are
+        window = math.lcm(self.model.attn_window_size or 1, step) // step
+        rows = np.pad(codes.astype(np.int64), ((0, 0), (0, -codes.shape[1] % window)), mode="edge")
+        each = torch.from_numpy(rows).to(self.device).split(first_levels(self.repeats, len(codes)))
+        latents = sum(  # `from_codes`, of the levels that are given
+            own.out_proj(own.decode_code(one.t().reshape(1, -1))).repeat_interleave(own.stride, -1)
+            for own, one in zip(self.model.quantizer.quantizers, each, strict=False)
+        )
         with torch.random.fork_rng():  # the decoder adds noise: the same each time
             torch.manual_seed(0)
-            samples = self.model.decode([level.t().reshape(1, -1) for level in rows])
+            samples = self.model.decoder(latents)
         return samples[0, :, : codes.shape[1] * self.spec.frame_length].cpu().numpy()
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipelines.loader.patterns import CoarseFirst, Delay, Flatten, Ints, Pattern
 from tokenizer.codecs.base import CodecSpec
-from tokenizer.codecs.codebooks.levels import depth_first
+from tokenizer.codecs.codebooks.levels import cut_in_two, depth_first, first_levels
 from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError, UsageError
 
@@ -71,15 +70,16 @@ class TokenMap:
         """For the first `n_q` codebooks of a codec.
 
         Raises:
-            UsageError: there is no such pattern, or it is not for this codec.
+            UsageError: there is no such pattern, it is not for this codec, or a level of several
+                rows would be cut in two.
         """
         own = spec.sizes[:n_q]
         different = own if spec.codebook_sizes is not None else None
         repeats = None
+        if wrong := cut_in_two(spec.codec, spec.level_repeats, n_q):
+            raise UsageError(f"{n_q} codebooks: {wrong}")
         if pattern == INTERLEAVED and spec.level_repeats is not None:
-            ends = [*accumulate(spec.level_repeats)]
-            if n_q in ends:  # whole levels
-                repeats = spec.level_repeats[: ends.index(n_q) + 1]
+            repeats = first_levels(spec.level_repeats, n_q)
         return cls(pattern, n_q, max(own), text_size, different, repeats)
 
     @property

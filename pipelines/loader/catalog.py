@@ -23,6 +23,7 @@ from pipelines.output.manifest.spread import overall
 from pipelines.output.plans.placing import split_name
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.levels import cut_in_two
 from tokenizer.errors import ShardError, UsageError
 
 
@@ -91,6 +92,21 @@ def read_catalog(
     if not catalog.rows:
         raise UsageError(f"{root} holds no recordings")
     return catalog
+
+
+def first_codebooks(root: str, spec: CodecSpec, n_q: int | None) -> int:
+    """How many codebooks of a data set are read, from the first: `n_q`, or all for None.
+
+    Raises:
+        UsageError: it has fewer, or a level of several rows would be cut in two.
+    """
+    if n_q is None:
+        return spec.n_q
+    if not 1 <= n_q <= spec.n_q:
+        raise UsageError(f"{root} has {spec.n_q} codebooks: n_q={n_q} cannot be taken from it")
+    if wrong := cut_in_two(spec.codec, spec.level_repeats, n_q):
+        raise UsageError(f"{root}: n_q={n_q}: {wrong}")
+    return n_q
 
 
 def _of_split(manifest: Manifest, split: str | None) -> list[str]:

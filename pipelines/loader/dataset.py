@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.loader.catalog import Catalog, read_catalog
+from pipelines.loader.catalog import Catalog, first_codebooks, read_catalog
 from pipelines.loader.sample import (
     Sample,
     Span,
@@ -45,7 +45,8 @@ class CodesDataset:
             that fsspec opens (`s3://…`, `hf://datasets/…`; `simplecache::s3://…` keeps what was
             fetched on disk).
         n_q: how many codebooks, from the first; None is all. Residual codebooks nest: the first 4
-            of a 24 kbps set are its 6 kbps encoding.
+            of a 24 kbps set are its 6 kbps encoding. Of levels that run at different rates, all
+            rows or none.
         channels: give recordings of which each channel is a row (`tokenize --channels split`) as
             one sample of so many, of codes `[channels * n_q, frames]` and one cut for all. Others
             are left out: those of more or fewer channels, and those of which a channel failed
@@ -60,7 +61,7 @@ class CodesDataset:
             from.
 
     Raises:
-        UsageError: nothing there, an unfinished run, fewer codebooks than asked for.
+        UsageError: nothing there, an unfinished run, fewer codebooks than asked for, half a level.
         ShardError: damage; it names the shard.
     """
 
@@ -88,11 +89,7 @@ class CodesDataset:
         self._catalog: Catalog = read_catalog(
             fspath(root), verify, ByteCache(limit, len), split, partial
         )
-        if n_q is not None and not 1 <= n_q <= self.spec.n_q:
-            raise UsageError(
-                f"{fspath(root)} has {self.spec.n_q} codebooks: n_q={n_q} cannot be taken from it"
-            )
-        self.n_q = self.spec.n_q if n_q is None else n_q
+        self.n_q = first_codebooks(fspath(root), self.spec, n_q)
         self._parts.expect(_unpacked(self._catalog))
         self._readers: list[ShardReader | None] = [None] * len(self._catalog.shards)
         self._locks = [Lock() for _ in self._catalog.shards]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipelines.loader.catalog import Catalog, ShardEntry, read_catalog
+from pipelines.loader.catalog import Catalog, ShardEntry, first_codebooks, read_catalog
 from pipelines.output.bare.shards import bare_shards
 from pipelines.output.bare.shards import splits_of as by_split
 from pipelines.output.cache import ByteCache
@@ -63,8 +63,8 @@ class InOrder:
                 others go on; None raises, and so does what is met while a condition is answered.
 
         Raises:
-            UsageError: nothing there, an unfinished run, fewer codebooks than asked for, no
-                condition, or one that is true of no row.
+            UsageError: nothing there, an unfinished run, fewer codebooks than asked for, half a
+                level, no condition, or one that is true of no row.
             ShardError: damage; it names the shard.
         """
         blobs: ByteCache[bytes] = ByteCache(_CACHE, len)
@@ -72,11 +72,7 @@ class InOrder:
         self._catalogs: dict[str, Catalog] = {
             split: read_catalog(root, "shards", blobs, split, partial) for split in splits_of(root)
         }
-        if n_q is not None and not 1 <= n_q <= self.spec.n_q:
-            raise UsageError(
-                f"{root} has {self.spec.n_q} codebooks: n_q={n_q} cannot be taken from it"
-            )
-        self.n_q = self.spec.n_q if n_q is None else n_q
+        self.n_q = first_codebooks(root, self.spec, n_q)
         if where is not None and next(Rows(root).rows(["id"], where), None) is None:
             raise UsageError(f"{root} has no recording for which --where {where!r} is true")
 

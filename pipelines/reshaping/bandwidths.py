@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 
 from pipelines.reshaping.parents import Parent
 from tokenizer.codecs import describe_codec
 from tokenizer.codecs.amounts import require_one_amount
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.codebooks.levels import cut_in_two, first_levels
 from tokenizer.codecs.codebooks.words import describe_codebooks
 from tokenizer.codecs.registry import stored_amount
 from tokenizer.errors import CodecLoadError, UsageError
@@ -37,8 +37,8 @@ def cut_down(parent: Parent, bandwidth: float | None, n_q: int | None = None) ->
             f"--bandwidth {bandwidth:g}: {parent.out} has {spec.bandwidth:.4g} kbps: give less"
         )
     count = _count(spec, bandwidth)
-    if count is None or not 1 <= count < spec.n_q:
-        each = ", ".join(f"{spec.bandwidth_of(one):.4g}" for one in range(1, spec.n_q))
+    if count is None or count not in _fewer(spec):
+        each = ", ".join(f"{spec.bandwidth_of(one):.4g}" for one in _fewer(spec))
         raise UsageError(
             f"--bandwidth {bandwidth:g}: the first codebooks of {spec.codec} come to {each} kbps; "
             "give one of these, or --n-q"
@@ -52,9 +52,15 @@ def _count(spec: CodecSpec, bandwidth: float) -> int | None:
     try:
         describe_codec(spec.codec, bandwidth=known, n_q=n_q, revision=spec.revision)
     except CodecLoadError:  # it is not here: what is stored must do
-        near = (one for one in range(1, spec.n_q) if _same(bandwidth, spec.bandwidth_of(one)))
+        near = (one for one in _fewer(spec) if _same(bandwidth, spec.bandwidth_of(one)))
         return next(near, None)
     return describe_codec(spec.codec, bandwidth=bandwidth, revision=spec.revision).n_q
+
+
+def _fewer(spec: CodecSpec) -> list[int]:
+    """Numbers of codebooks below all of them: of whole levels."""
+    repeats = spec.level_repeats
+    return [one for one in range(1, spec.n_q) if not cut_in_two(spec.codec, repeats, one)]
 
 
 def _same(one: float, other: float) -> bool:
@@ -77,21 +83,15 @@ def _only(spec: CodecSpec, n_q: int, bandwidth: float) -> CodecSpec:
         UsageError: that would cut a level of several rows in two.
     """
     own, repeats = spec.sizes[:n_q], spec.level_repeats
-    if repeats is not None:
-        ends = [*accumulate(repeats)]
-        if n_q not in ends:
-            raise UsageError(
-                f"--n-q {n_q}: the levels of {spec.codec} have {repeats} rows, so give one of "
-                f"{', '.join(map(str, ends))}"
-            )
-        repeats = repeats[: ends.index(n_q) + 1]
+    if wrong := cut_in_two(spec.codec, repeats, n_q):
+        raise UsageError(f"--n-q {n_q}: {wrong}")
     return replace(
         spec,
         bandwidth=bandwidth,
         n_q=n_q,
         codebook_size=max(own),
         codebook_sizes=None if spec.codebook_sizes is None else own,
-        level_repeats=repeats,
+        level_repeats=None if repeats is None else first_levels(repeats, n_q),
     )
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
+from tokenizer.codecs.codebooks.levels import cut_in_two
 from tokenizer.codecs.lookup import Checkpoint, weights_hash
 from tokenizer.errors import CodecLoadError
 
@@ -43,6 +45,7 @@ def choose_codebooks(
     frame_rate: float,
     bandwidth: float | None,
     n_q: int | None,
+    repeats: Sequence[int] | None = None,
 ) -> int:
     """How many of its codebooks a codec without bandwidths of its own is to use: all by default.
 
@@ -52,22 +55,29 @@ def choose_codebooks(
         frame_rate: frames a second.
         bandwidth: kbps; one that the first so many codebooks come to.
         n_q: a number of codebooks.
+        repeats: rows that each level has a frame, as `CodecSpec.level_repeats` of all of them;
+            `sizes` are then of rows, and whole levels are used.
 
     Raises:
-        CodecLoadError: it has fewer, or no number of them comes to that bandwidth.
+        CodecLoadError: it has fewer, no number of them comes to that bandwidth, or a level would be
+            cut in two.
     """
     require_one_amount(bandwidth, n_q)
     if n_q is not None:
+        if wrong := cut_in_two(codec, repeats, n_q):
+            raise CodecLoadError(f"n_q {n_q}: {wrong}")
         return require_codebooks(codec, n_q, len(sizes))
     if bandwidth is None:
         return len(sizes)
-    each = [kbps(sizes[:count], frame_rate) for count in range(1, len(sizes) + 1)]
-    for count, found in enumerate(each, 1):
+    counts = [*accumulate(repeats or [1] * len(sizes))]
+    each = [kbps(sizes[:count], frame_rate) for count in counts]
+    for count, found in zip(counts, each, strict=True):
         if abs(found - bandwidth) <= max(_CLOSE * found, 0.005):
             return count
+    numbers = f"1 to {len(sizes)}" if repeats is None else f"one of {', '.join(map(str, counts))}"
     raise CodecLoadError(
         f"codec {codec} has no bandwidth {bandwidth:g}: its codebooks come to {_some(each)} kbps; "
-        f"give one of these, or n_q, 1 to {len(sizes)}"
+        f"give one of these, or n_q, {numbers}"
     )
 
 

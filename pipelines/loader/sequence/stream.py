@@ -15,6 +15,7 @@ from pipelines.loader.dataset import CodesDataset
 from pipelines.loader.sample import Span
 from pipelines.loader.sequence.mixing import Mixture, schedule
 from pipelines.loader.sequence.order import BlockShuffle, FullShuffle, InOrder, Order, key_of
+from tokenizer.codecs.codebooks.levels import first_levels
 from tokenizer.errors import UsageError
 
 SHUFFLES = ("auto", "full", "blocks", "none")
@@ -169,10 +170,19 @@ def _require_one_codec(datasets: Sequence[CodesDataset]) -> None:
                 f"{other.root} is read with channels={other.channels}, {first.root} with "
                 f"{first.channels}: give both the same"
             )
-        for name in _SAME:
-            one, two = getattr(first.spec, name), getattr(other.spec, name)
+        for name, one in _facts(first).items():
+            two = _facts(other)[name]
             if one != two:
                 raise UsageError(
                     f"{other.root} and {first.root} are codes of different codecs: {name} is {two} "
                     f"and {one}"
                 )
+
+
+def _facts(dataset: CodesDataset) -> dict[str, object]:
+    """Those of `_SAME`, of the codebooks that are read: others may be in one of a mix alone."""
+    spec, sizes = dataset.spec, dataset.spec.sizes[: dataset.n_q]
+    found = {name: getattr(spec, name) for name in _SAME}
+    if spec.level_repeats is not None:
+        found["level_repeats"] = first_levels(spec.level_repeats, dataset.n_q)
+    return {**found, "codebook_size": max(sizes), "codebook_sizes": sizes}

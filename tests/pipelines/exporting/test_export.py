@@ -392,8 +392,9 @@ def test_an_export_of_levels_at_different_rates_has_orpheus_order() -> None:
     assert np.array_equal(map_.codes(map_.document(codes)), codes)
     for n_q, repeats in ((3, (1, 2)), (1, (1,))):
         assert TokenMap.of("interleaved", spec, n_q).repeats == repeats
-    with pytest.raises(UsageError, match="not for 4 codebooks"):
-        TokenMap.of("interleaved", spec, 4)
+    for pattern in ("interleaved", "flatten"):
+        with pytest.raises(UsageError, match=r"4 codebooks: .*so give one of 1, 3, 7"):
+            TokenMap.of(pattern, spec, 4)
     with pytest.raises(UsageError, match="levels run at different rates"):
         TokenMap.of("interleaved", describe_mulaw(), 4)
     assert TokenMap.of("delay", spec, 7).repeats is None

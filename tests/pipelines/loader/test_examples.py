@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from loader_data import make_row, write_output
 
+from pipelines import CodesDataset, CodesLoader
 from tokenizer.codecs.encodec.seeded import write_seeded
+from tokenizer.codecs.mulaw import describe_mulaw
 
 ROOT = Path(__file__).resolve().parents[3]
+PLUGGED = """
+from dataclasses import replace
+
+import level_codec
+from tokenizer.codecs.mulaw import MuLawCodec, describe_mulaw
+from tokenizer.codecs.registry import Builtin
+
+level_codec.SIZES = (64, 16, 16, 4, 4, 4, 4)
+LEVELS = level_codec.LEVELS
+
+
+def describe(bandwidth):
+    return replace(describe_mulaw(bandwidth), codec="earlier")
+
+
+def load(bandwidth, device):
+    codec = MuLawCodec(bandwidth)
+    codec.spec = describe(bandwidth)
+    return codec
+
+
+EARLIER = Builtin(describe, load)
+"""
+"""two codecs: of levels of several rows and codebooks of different sizes, and one of a package for
+earlier versions, which is loaded by a bandwidth alone"""
 
 
 def read_png(path: Path) -> np.ndarray:
@@ -33,6 +63,66 @@ def read_png(path: Path) -> np.ndarray:
     lines = np.frombuffer(zlib.decompress(parts[b"IDAT"]), np.uint8).reshape(rows, 1 + 3 * columns)
     assert not lines[:, 0].any()
     return lines[:, 1:].reshape(rows, columns, 3)
+
+
+def write_plugged(site: Path) -> None:
+    """The codecs as an installed package."""
+    info = site / "plugged-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "plugged.py").write_text(PLUGGED)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[codecshards.codecs]\nlevels = plugged:LEVELS\nearlier = plugged:EARLIER\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sounds", "codec", "expected"),
+    [
+        ("train_music_lm", ["music"], "levels", 16_000),
+        ("train_tts_lm", ["one_five", "three_two"], "levels", 16_000),
+        ("train_tts_lm", ["one_five", "three_two"], "earlier", 48_000),
+    ],
+)
+def test_examples_run_with_codecs_of_other_packages(
+    name: str,
+    sounds: list[str],
+    codec: str,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_plugged(tmp_path / "site")
+    places = (tmp_path / "site", ROOT / "tests", ROOT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), "--steps", "2"]
+    command += ["--out", str(tmp_path / "out"), "--codec", codec]
+    command += ["--seconds", "3"] if name == "train_music_lm" else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for sound in sounds:
+        samples, rate = soundfile.read(tmp_path / "out" / f"{sound}.wav")
+        assert rate == expected and 0.5 < len(samples) / rate < 3 and samples.std() > 0
+
+
+def test_a_curve_of_codes_that_are_all_the_same_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their entropy is nothing, and has no sign."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import curve
+    import small_lm
+
+    spec = describe_mulaw(6.0)
+    rows = [make_row(number, 8_000, spec) for number in range(2)]
+    same = [replace(row, codes=replace(row.codes, codes=row.codes.codes * 0)) for row in rows]
+    loader = CodesLoader(CodesDataset(write_output(tmp_path, same, shards=1)), 2, epochs=1)
+    floor = small_lm.unigram_entropy(loader, spec.codebook_size)
+    assert str(floor) == "0.0"
+    for losses in ([1.0, 0.5], [0.0]):
+        curve.draw_curve(tmp_path / "loss.png", losses, floor)
+        assert read_png(tmp_path / "loss.png").any()
 
 
 @pytest.mark.parametrize(

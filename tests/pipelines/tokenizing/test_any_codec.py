@@ -4,6 +4,8 @@ rates, codebooks of different sizes up to 65,536, mono, no bandwidth, no scales,
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import codecshards as cs
 from pipelines.cli.main import main
 from pipelines.output.manifest.records import unpack_counts
 from tokenizer.codecs import registry
-from tokenizer.errors import UsageError
+from tokenizer.errors import ShapeError, UsageError
 
 RATE = 16_000
 
@@ -149,3 +151,85 @@ def test_the_first_codebooks_are_cut_merged_and_exported(corpus: Path, tmp_path:
         for row in datasets.load_from_disk(folder)["train"]:
             found = cs.codes_from_tokens(row["input_ids"], folder)
             assert np.array_equal(found.codes, expected(corpus / row["id"]))
+
+
+def test_whole_levels_are_decoded_and_half_ones_are_not(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, few, audio = tmp_path / "out", tmp_path / "few", tmp_path / "audio"
+    tokenize(corpus, out, quiet=True)
+    cs.reshard_codes(str(out), str(few), n_q=3)
+    decode = ["decode", str(few), "--all", "--to", str(audio), "--workers", "0", "--quiet"]
+    assert main(decode) == 0
+    assert len([*audio.rglob("*.flac"), *audio.rglob("*.wav")]) == 4
+    audit = ["audit", str(few), "--all", "--workers", "0", "--reencode", "--metrics", "si-snr"]
+    assert main([*audit, "--quiet"]) == 0, capsys.readouterr()
+
+    codec = LevelCodec()
+    codes = cs.CodesDataset(str(out)).read(0).codes
+    encoded = codec.encode(corpus / "0.wav")
+    for rows in (1, 3):
+        assert codec.decode_codes(codes[:rows]).samples.any()
+    for rows in (2, 4, 6):
+        words = f"codes have {rows} codebooks: .*so give one of 1, 3, 7"
+        with pytest.raises(ShapeError, match=words):
+            codec.decode_codes(codes[:rows])
+        with pytest.raises(ShapeError, match=words):
+            codec.decode(replace(encoded, codes=encoded.codes[:rows]))
+
+
+def test_half_a_level_is_read_by_nobody(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other, new = (str(tmp_path / name) for name in ("out", "other", "new"))
+    for folder in (out, other):
+        tokenize(corpus, Path(folder), quiet=True)
+    for rows in (1, 3, 7):
+        assert cs.CodesDataset(out, n_q=rows)[0].codes.shape[0] == rows
+    asked = [
+        *(["export", out, new, "--to", to] for to in ("arrow", "megatron")),
+        *(["export", out, new, "--to", "arrow", "--pattern", to] for to in ("flatten", "delay")),
+        *(["reshard", out, new], ["merge", out, other, new, "--prefix"]),
+        ["train-coder", out, new],
+    ]
+    for rows in (2, 5):
+        words = rf"n.q.{rows}: the levels of levels have \(1, 2, 4\) rows, so give one of 1, 3, 7"
+        for root in (out, f"{out}/data"):
+            with pytest.raises(UsageError, match=f"{root}: {words}"):
+                cs.CodesDataset(root, n_q=rows)
+        for how in asked:
+            assert main([*how, "--n-q", str(rows)]) == 2
+            line = capsys.readouterr().err.strip().splitlines()[-1]
+            assert re.search(words, line), line
+    assert not Path(new).exists()
+
+
+def test_bandwidths_that_are_offered_are_of_whole_levels(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a codec that is not here: by what is stored."""
+    out, spec = str(tmp_path / "out"), LevelCodec().spec
+    tokenize(corpus, Path(out), quiet=True)
+    monkeypatch.delitem(registry.CODECS, "levels")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    one, two, three = (f"{spec.bandwidth_of(rows):.4g}" for rows in (1, 2, 3))
+    for wrong in (float(two), 0.001):
+        with pytest.raises(UsageError, match=f"--bandwidth {wrong:g}: .* to {one}, {three} kbps"):
+            cs.reshard_codes(out, str(tmp_path / "no"), bandwidth=wrong)
+    cs.reshard_codes(out, str(tmp_path / "few"), bandwidth=float(three))
+    assert cs.CodesDataset(str(tmp_path / "few")).spec.n_q == 3
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_first_levels_of_many_are_mixed_with_a_folder_of_few(
+    corpus: Path, tmp_path: Path, rows: int
+) -> None:
+    out, few = str(tmp_path / "out"), str(tmp_path / "few")
+    tokenize(corpus, Path(out), quiet=True)
+    cs.reshard_codes(out, few, n_q=rows)
+    mixed = cs.mix({cs.CodesDataset(out, n_q=rows): 1, cs.CodesDataset(few): 1})
+    for batch in cs.CodesLoader(mixed, 2, steps=8):
+        for codes, mask, id in zip(batch.codes, batch.mask, batch.ids, strict=True):
+            assert np.array_equal(codes[:, mask[0]].numpy(), expected(corpus / id, rows))
+    with pytest.raises(UsageError, match=f"n_q={rows}"):
+        cs.CodesLoader(cs.mix({cs.CodesDataset(out): 1, cs.CodesDataset(few): 1}), 2)

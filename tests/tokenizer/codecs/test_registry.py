@@ -20,6 +20,7 @@ from sounds import sound
 
 from tokenizer import Codec, CodecLoadError, CodecSpec, UsageError, load_codec
 from tokenizer.codecs import batch_chunks, describe_codec, registry
+from tokenizer.codecs.amounts import choose_codebooks
 from tokenizer.codecs.base import ChunkCodes
 from tokenizer.codecs.devices import repeatable_products, resolve_device
 from tokenizer.codecs.facts import codec_facts
@@ -172,6 +173,19 @@ def test_an_amount_that_is_none_is_refused(
             with pytest.raises(CodecLoadError, match=words) as caught:
                 ask(name, **amount)
             assert "\n" not in str(caught.value)
+
+
+def test_of_levels_of_several_rows_all_or_none_are_chosen() -> None:
+    def chosen(bandwidth: float | None = None, n_q: int | None = None) -> int:
+        return choose_codebooks("levels", [256] * 7, 12.5, bandwidth, n_q, (1, 2, 4))
+
+    assert [chosen(n_q=n_q) for n_q in (1, 3, 7)] == [1, 3, 7] and chosen() == 7
+    assert [chosen(kbps) for kbps in (0.1, 0.3, 0.7)] == [1, 3, 7]
+    for n_q in (2, 5, 8):
+        with pytest.raises(CodecLoadError, match=rf"n_q {n_q}: .*\(1, 2, 4\) .*one of 1, 3, 7"):
+            chosen(n_q=n_q)
+    with pytest.raises(CodecLoadError, match=r"to 0\.1, 0\.3, 0\.7 kbps; .* n_q, one of 1, 3, 7"):
+        chosen(0.2)
 
 
 def test_a_row_of_an_earlier_version_takes_a_bandwidth_alone(

@@ -8,6 +8,27 @@ from itertools import accumulate, pairwise
 from tokenizer.errors import UsageError
 
 
+def cut_in_two(codec: str, repeats: Sequence[int] | None, n_q: int) -> str:
+    """What is wrong with the first `n_q` rows of a codec's codes, in words: they end within a level
+    of several rows, or it has fewer; empty where they are whole levels.
+
+    Args:
+        codec: its name.
+        repeats: `CodecSpec.level_repeats`; None is one row a level, which nothing can cut.
+    """
+    if repeats is None or n_q in (ends := [*accumulate(repeats)]):
+        return ""
+    return (
+        f"the levels of {codec} have {tuple(repeats)} rows, so give one of "
+        f"{', '.join(map(str, ends))}"
+    )
+
+
+def first_levels(repeats: Sequence[int], n_q: int) -> tuple[int, ...]:
+    """The levels that the first `n_q` rows of codes are; see `cut_in_two`."""
+    return tuple(repeats[: [*accumulate(repeats)].index(n_q) + 1])
+
+
 def depth_first(repeats: Sequence[int], signals: int = 1) -> list[int]:
     """Rows, which are in the order of levels, as a frame's codes come in time: every code before
     the finer ones of its stretch; of several signals, all rows of one and then of the next.

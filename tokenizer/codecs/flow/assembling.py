@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.codecs.codebooks.levels import cut_in_two
 from tokenizer.codecs.codebooks.ranges import outside
 from tokenizer.errors import ShapeError
 from tokenizer.types import Codes
@@ -87,6 +88,8 @@ def require_codes(codes: Codes, spec: CodecSpec) -> None:
             f"codes have {codes.n_q} codebooks, the codec was loaded with {spec.n_q}: load it with "
             "more kbps"
         )
+    if wrong := cut_in_two(spec.codec, spec.level_repeats, codes.n_q):
+        raise ShapeError(f"codes have {codes.n_q} codebooks: {wrong}")
     if codes.sample_rate != spec.sample_rate:
         raise ShapeError(
             f"codes are of a codec at {codes.sample_rate} Hz, this one is at {spec.sample_rate}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.codecs.codebooks.levels import cut_in_two
 from tokenizer.codecs.flow.decoding import decoded_together
 from tokenizer.codecs.flow.incoming import Tensor
 from tokenizer.errors import ShapeError
@@ -100,7 +101,8 @@ def require_range(batch: NDArray[Any], spec: CodecSpec, single: bool) -> None:
     """Of `[B, n_q, T]`.
 
     Raises:
-        ShapeError: more codebooks than the codec has, none, or a code that is not in its codebook.
+        ShapeError: more codebooks than the codec has, none, half a level, or a code that is not in
+            its codebook.
     """
     n_q = batch.shape[1]
     if not 1 <= n_q <= spec.n_q:
@@ -109,6 +111,8 @@ def require_range(batch: NDArray[Any], spec: CodecSpec, single: bool) -> None:
         raise ShapeError(
             f"codes have {n_q} codebooks, the codec was loaded with {spec.n_q}: {advice}"
         )
+    if wrong := cut_in_two(spec.codec, spec.level_repeats, n_q):
+        raise ShapeError(f"codes have {n_q} codebooks: {wrong}")
     sizes = np.array(spec.sizes[:n_q])[:, None]
     if not batch.size or (int(batch.min()) >= 0 and bool((batch < sizes).all())):
         return
