@@ -26,6 +26,7 @@ from tokenizer.codecs.devices import (
 from tokenizer.codecs.lookup import Checkpoint, find_checkpoint
 from tokenizer.codecs.origin import Origin
 from tokenizer.codecs.precision import PRECISIONS
+from tokenizer.codecs.settings import guarded_settings
 from tokenizer.errors import CodecLoadError
 
 DEFAULT_CODEC = "facebook/encodec_48khz"
@@ -200,7 +201,10 @@ def describe_checkpoint(
         CodecLoadError: it is of no row of `FAMILIES`, lacks that bandwidth or number of codebooks,
             or its codes cannot be stored.
     """
-    return require_storable(_family(checkpoint).describe(checkpoint, bandwidth, n_q))
+    family = _family(checkpoint)
+    with guarded_settings(checkpoint):
+        spec = family.describe(checkpoint, bandwidth, n_q)
+    return require_storable(spec)
 
 
 def load_codec(
