@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from families import WRITERS
+from safetensors.torch import load_file, save_file
 from sounds import sound
 
 from tokenizer import CodecLoadError, load_codec
@@ -150,6 +151,13 @@ def test_settings_that_cannot_be_are_told_by_name(broken: Broken, family: str) -
             refused(broken(family, **{name: value}), told)
 
 
+def test_a_setting_that_only_the_model_trips_over_is_one_line(broken: Broken) -> None:
+    name = broken("mimi", hidden_act="x")
+    with pytest.raises(CodecLoadError, match=r"MimiModel .* config.json .*'x'") as caught:
+        load_codec(name, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
 def test_odd_settings_that_agree_work(broken: Broken) -> None:
     """Ratios in another order are another model of the same weights; hop and rate stay."""
     for family, changes in (
@@ -163,3 +171,23 @@ def test_odd_settings_that_agree_work(broken: Broken) -> None:
         waveform = sound(codec.sample_rate // 3, codec.channels, codec.sample_rate)
         found = codec.decode(codec.encode(waveform))
         assert found.samples.shape == waveform.samples.shape
+
+
+def test_weights_of_another_shape_are_named_with_both(broken: Broken) -> None:
+    name = broken("dac")
+    tensors = load_file(f"{name}/model.safetensors")
+    key = "decoder.conv1.bias"
+    sizes = list(tensors[key].shape)
+    tensors[key] = tensors[key][:-1].clone()
+    save_file(tensors, f"{name}/model.safetensors", {"format": "pt"})
+    with pytest.raises(CodecLoadError) as caught:
+        load_codec(name, device="cpu")
+    assert f"{key} is [{sizes[0] - 1}], and {sizes}" in str(caught.value)
+    for family, changes in (
+        ("encodec-24khz", {"hidden_size": 12, "codebook_dim": 12}),
+        ("mimi", {"num_filters": 8}),
+        ("xcodec", {"codebook_size": 512}),
+        ("xcodec2", {"encoder_hidden_size": 8}),
+    ):
+        with pytest.raises(CodecLoadError, match=r"not those of its config.json: \S+ is \["):
+            load_codec(broken(family, **changes), device="cpu")
