@@ -83,7 +83,7 @@ def codec_facts(
         return builtin.spec(name, bandwidth, n_q)
     if name in _PUBLISHED and not Path(name).is_dir():
         return _published(name, bandwidth, n_q)
-    if name in BUNDLED or Path(name).expanduser().is_dir() or looks_local(name):
+    if name in BUNDLED or Path(name).expanduser().exists() or looks_local(name):
         checkpoint = find_checkpoint(name, revision, builtin_names())
     else:
         folder = _cached(name, revision)
