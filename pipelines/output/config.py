@@ -16,6 +16,7 @@ from pipelines.output.formats import SHARD_FORMATS, format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
 from tokenizer.audio.quality import NONE, chosen
+from tokenizer.codecs.amounts import is_number, is_whole
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.cuts import CUT_KINDS, DEFAULT_LEAST, DEFAULT_MOST, DEFAULT_PAD, FIXED, CutRule
@@ -191,10 +192,12 @@ class TokenizeConfig:
                 object.__setattr__(self, name, float(value))
 
     def _check_amount(self) -> None:
-        if self.bandwidth is not None and not self.bandwidth > 0:
-            raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
-        if self.n_q is not None and self.n_q < 1:
-            raise UsageError(f"--n-q {self.n_q}: give a number of codebooks, 1 or more")
+        if self.bandwidth is not None and not (is_number(self.bandwidth) and self.bandwidth > 0):
+            raise UsageError(f"--bandwidth {self.bandwidth!r}: give kbps above 0")
+        if self.n_q is not None:
+            if not is_whole(self.n_q) or self.n_q < 1:
+                raise UsageError(f"--n-q {self.n_q!r}: give a number of codebooks, 1 or more")
+            object.__setattr__(self, "n_q", int(self.n_q))
         if self.bandwidth is not None and self.n_q is not None:
             raise UsageError(
                 f"--bandwidth {self.bandwidth:g}, --n-q {self.n_q}: both say how many codebooks; "

@@ -11,15 +11,16 @@ from tokenizer.errors import CodecLoadError
 _NAMES = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
 
 
-def require_device_name(device: str) -> None:
-    """
+def require_device_name(device: object) -> str:
+    """The name of a device, of which torch's own are known too.
+
     Raises:
         CodecLoadError: not the name of a device, whether there is such a one or not.
     """
-    if not _NAMES.fullmatch(device):
-        raise CodecLoadError(
-            f"device {device}: choose one of auto, cpu, cuda, or cuda:N for one GPU"
-        )
+    name = str(device)
+    if not _NAMES.fullmatch(name):
+        raise CodecLoadError(f"device {name}: choose one of auto, cpu, cuda, or cuda:N for one GPU")
+    return name
 
 
 def resolve_device(device: str) -> str:

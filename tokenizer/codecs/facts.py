@@ -10,8 +10,8 @@ from tokenizer.codecs.amounts import (
     DEFAULT_BANDWIDTH,
     choose_codebooks,
     kbps,
+    plain_amount,
     require_codebooks,
-    require_one_amount,
 )
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import (
@@ -21,6 +21,7 @@ from tokenizer.codecs.lookup import (
     Checkpoint,
     find_checkpoint,
     looks_local,
+    require_no_revision,
 )
 from tokenizer.codecs.registry import builtin_names, describe_checkpoint, find_builtin
 from tokenizer.errors import CodecLoadError
@@ -77,9 +78,10 @@ def codec_facts(
         CodecLoadError: no such folder, no such bandwidth or number of codebooks, no such kind of
             checkpoint.
     """
-    require_one_amount(bandwidth, n_q)
+    bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
+        require_no_revision(name, revision)
         return builtin.spec(name, bandwidth, n_q)
     if name in _PUBLISHED and not Path(name).is_dir():
         return _published(name, bandwidth, n_q)

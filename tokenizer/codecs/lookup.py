@@ -81,10 +81,8 @@ def find_checkpoint(
         CodecLoadError: there is none, or there is no network to fetch it.
     """
     folder = Path(name).expanduser()
-    if (name in BUNDLED or folder.is_dir()) and revision is not None:
-        raise CodecLoadError(
-            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
-        )
+    if name in BUNDLED or folder.is_dir():
+        require_no_revision(name, revision)
     if name in BUNDLED:
         return _checkpoint(BUNDLED[name], name)
     if folder.is_dir():
@@ -104,6 +102,18 @@ def find_checkpoint(
             f"{missing} (one written by save_pretrained is expected){_meant(name, named)}"
         )
     return _download(name, revision, named)
+
+
+def require_no_revision(name: str, revision: str | None) -> None:
+    """Of a codec that does not come from the hub.
+
+    Raises:
+        CodecLoadError: there is one.
+    """
+    if revision is not None:
+        raise CodecLoadError(
+            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
+        )
 
 
 def weights_files(checkpoint: Checkpoint) -> list[Path]:
