@@ -18,6 +18,7 @@ from pipelines.system.settings import setting, shared
 from tokenizer.audio.quality import NONE, chosen
 from tokenizer.codecs.amounts import is_number, is_whole
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.lookup import codec_name
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.cuts import CUT_KINDS, DEFAULT_LEAST, DEFAULT_MOST, DEFAULT_PAD, FIXED, CutRule
 from tokenizer.errors import FailureKind, UsageError
@@ -166,6 +167,7 @@ class TokenizeConfig:
             raise UsageError(
                 f"--shard-hours {self.shard_hours}: give a number above 0 and at most 1000"
             )
+        object.__setattr__(self, "codec", codec_name(self.codec))
         self._check_amount()
         if self.channels not in (None, *CHANNEL_CHOICES):
             raise UsageError(
@@ -304,6 +306,7 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
         Compute.of(self)
         self.parts  # noqa: B018  (says what is wrong with it)
         if self.append and self.retry_failed is not None:

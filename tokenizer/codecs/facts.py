@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 
 from tokenizer.chunking import chunk_spans, frames_of
@@ -19,6 +20,7 @@ from tokenizer.codecs.lookup import (
     NO_WEIGHTS,
     ON_THE_HUB,
     Checkpoint,
+    codec_name,
     find_checkpoint,
     looks_local,
     require_no_revision,
@@ -65,7 +67,7 @@ _PUBLISHED = {
 
 
 def codec_facts(
-    name: str,
+    name: str | PathLike[str],
     bandwidth: float | None = None,
     revision: str | None = None,
     *,
@@ -78,6 +80,7 @@ def codec_facts(
         CodecLoadError: no such folder, no such bandwidth or number of codebooks, no such kind of
             checkpoint.
     """
+    name = codec_name(name)
     bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:

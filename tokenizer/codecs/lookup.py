@@ -67,6 +67,18 @@ class Checkpoint:
         return _checkpoint(folder, name, revision)
 
 
+def codec_name(name: object) -> str:
+    """How a codec was named, as text: a folder may be a `Path`.
+
+    Raises:
+        CodecLoadError: it is neither.
+    """
+    text = os.fspath(name) if isinstance(name, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise CodecLoadError(f"codec {name!r}: give a name or a folder")
+    return text
+
+
 def find_checkpoint(
     name: str, revision: str | None = None, named: Sequence[str] = ()
 ) -> Checkpoint:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import signature
+from os import PathLike
 from typing import Any
 
 from tokenizer import plugins
@@ -28,7 +29,7 @@ from tokenizer.codecs.devices import (
     require_device_name,
     resolve_device,
 )
-from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, require_no_revision
+from tokenizer.codecs.lookup import Checkpoint, codec_name, find_checkpoint, require_no_revision
 from tokenizer.codecs.origin import Origin
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.codecs.settings import guarded_settings
@@ -176,7 +177,7 @@ def find_builtin(name: str) -> Builtin | None:
 
 
 def describe_codec(
-    name: str,
+    name: str | PathLike[str],
     *,
     bandwidth: float | None = None,
     n_q: int | None = None,
@@ -188,6 +189,7 @@ def describe_codec(
     Raises:
         CodecLoadError: as `load_codec`.
     """
+    name = codec_name(name)
     require_precision(precision)
     bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
@@ -214,7 +216,7 @@ def describe_checkpoint(
 
 
 def load_codec(
-    name: str = DEFAULT_CODEC,
+    name: str | PathLike[str] = DEFAULT_CODEC,
     *,
     bandwidth: float | None = None,
     n_q: int | None = None,
@@ -245,6 +247,7 @@ def load_codec(
             unknown bandwidth or number of codebooks, no such device, precision or number of
             threads; a revision or precision of a codec that has none.
     """
+    name = codec_name(name)
     require_precision(precision)
     device = require_device_name(device)
     _require_threads(threads)

@@ -58,6 +58,19 @@ def test_amounts_of_numpy_are_stored_as_any() -> None:
     assert config == TokenizeConfig("corpus", n_q=4) and type(config.n_q) is int
 
 
+def test_a_device_and_a_folder_may_be_of_their_own_class() -> None:
+    import torch
+
+    assert RunOptions(workers=0, device=torch.device("cpu")).device == "cpu"  # type: ignore[arg-type]
+    for device in (None, 0, torch.device("meta")):
+        with pytest.raises(UsageError, match=f"--device {device}: choose one of auto, cpu, cuda"):
+            RunOptions(workers=0, device=device)  # type: ignore[arg-type]
+    config = TokenizeConfig("corpus", codec=Path("folder"))  # type: ignore[arg-type]
+    assert config == TokenizeConfig("corpus", codec="folder")
+    with pytest.raises(UsageError, match="codec None: give a name or a folder"):
+        TokenizeConfig("corpus", codec=None)  # type: ignore[arg-type]
+
+
 def test_a_file_of_the_first_version_is_read_and_gone_on_with() -> None:
     content = (HERE / "stored_run.json").read_bytes()
     values = unseal(content)

@@ -213,6 +213,17 @@ def test_a_device_is_what_to_takes(reduced: Path, device: Any) -> None:
             codec.to(device)
 
 
+@pytest.mark.parametrize("name", [None, 5, b"small"])
+def test_a_codec_is_named_by_text_or_a_path(reduced: Path, name: Any) -> None:
+    for ask in (load_codec, describe_codec, codec_facts):
+        spec = ask(reduced)
+        assert getattr(spec, "spec", spec).codec == str(reduced)
+        with pytest.raises(CodecLoadError, match="no such folder"):
+            ask(reduced / "away")
+        with pytest.raises(CodecLoadError, match=f"codec {name!r}: give a name or a folder"):
+            ask(name)
+
+
 @pytest.mark.parametrize("threads", [0, -1, "2", 1.5, True])
 def test_threads_that_are_no_number_are_refused(reduced: Path, threads: Any) -> None:
     for name in ("mulaw", str(reduced)):
