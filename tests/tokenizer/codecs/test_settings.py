@@ -107,6 +107,7 @@ NONSENSE: dict[str, dict[str, tuple[Any, ...]]] = {
         "sampling_rate": (0, -5),
         "codebook_size": (0, -5),
         "num_quantizers": (10**9,),
+        "num_hidden_layers": (-5,),
         "upsampling_ratios": ([0, 2], "x"),
         "_frame_rate": (0, -5, "x", []),
     },
@@ -137,6 +138,7 @@ NONSENSE: dict[str, dict[str, tuple[Any, ...]]] = {
     "xcodec2": {
         "sampling_rate": (0, -5),
         "downsampling_ratios": ([], [0, 2], "x"),
+        "num_hidden_layers": (-5,),
         "quantization_levels": ([], [0, 2], "x"),
     },
     "neucodec": {"input_sampling_rate": (0,), "output_sampling_rate": (0, -5, None)},

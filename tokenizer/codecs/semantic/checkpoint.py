@@ -43,6 +43,7 @@ def _wrong_levels(config: Any) -> str | None:
     name = "input_sampling_rate" if hasattr(config, "input_sampling_rate") else "sampling_rate"
     wrong = (
         wrong_counts(config, name, "encoder_hidden_size", "hidden_size", "quantization_dim")
+        or wrong_counts(config, "num_hidden_layers", least=0)
         or wrong_ratios(config, "downsampling_ratios")
         or wrong_ratios(config, "quantization_levels", least=2)
     )
