@@ -87,6 +87,7 @@ class AuditOptions:
     quiet: bool = shared(Compute, "quiet", help="no progress; the figures are printed all the same")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
         Compute.of(self)
         if self.sample < 1:
             raise UsageError(f"--sample {self.sample}: give 1 or more")

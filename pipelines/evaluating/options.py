@@ -98,6 +98,7 @@ class EvaluateOptions:
     quiet: bool = shared(Compute, "quiet", help="no progress; the table is printed all the same")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
         Compute.of(self)
         if not self.codec and not self.against:
             raise UsageError("--codec and --against: give one at least")

@@ -16,7 +16,9 @@ from pipelines.output.formats import SHARD_FORMATS, format_names
 from pipelines.system.compute import Compute
 from pipelines.system.settings import setting, shared
 from tokenizer.audio.quality import NONE, chosen
+from tokenizer.codecs.amounts import is_number, is_whole
 from tokenizer.codecs.base import CodecSpec
+from tokenizer.codecs.lookup import codec_name
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.cuts import CUT_KINDS, DEFAULT_LEAST, DEFAULT_MOST, DEFAULT_PAD, FIXED, CutRule
 from tokenizer.errors import FailureKind, UsageError
@@ -165,6 +167,7 @@ class TokenizeConfig:
             raise UsageError(
                 f"--shard-hours {self.shard_hours}: give a number above 0 and at most 1000"
             )
+        object.__setattr__(self, "codec", codec_name(self.codec))
         self._check_amount()
         if self.channels not in (None, *CHANNEL_CHOICES):
             raise UsageError(
@@ -191,10 +194,12 @@ class TokenizeConfig:
                 object.__setattr__(self, name, float(value))
 
     def _check_amount(self) -> None:
-        if self.bandwidth is not None and not self.bandwidth > 0:
-            raise UsageError(f"--bandwidth {self.bandwidth}: give kbps above 0")
-        if self.n_q is not None and self.n_q < 1:
-            raise UsageError(f"--n-q {self.n_q}: give a number of codebooks, 1 or more")
+        if self.bandwidth is not None and not (is_number(self.bandwidth) and self.bandwidth > 0):
+            raise UsageError(f"--bandwidth {self.bandwidth!r}: give kbps above 0")
+        if self.n_q is not None:
+            if not is_whole(self.n_q) or self.n_q < 1:
+                raise UsageError(f"--n-q {self.n_q!r}: give a number of codebooks, 1 or more")
+            object.__setattr__(self, "n_q", int(self.n_q))
         if self.bandwidth is not None and self.n_q is not None:
             raise UsageError(
                 f"--bandwidth {self.bandwidth:g}, --n-q {self.n_q}: both say how many codebooks; "
@@ -301,6 +306,7 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
         Compute.of(self)
         self.parts  # noqa: B018  (says what is wrong with it)
         if self.append and self.retry_failed is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from numbers import Integral, Real
 
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.codecs.codebooks.levels import cut_in_two
@@ -24,19 +25,45 @@ def kbps(sizes: Sequence[int], frame_rate: float) -> float:
     return sum(math.log2(size) for size in sizes) * frame_rate / 1000
 
 
+def plain_amount(bandwidth: float | None, n_q: int | None) -> tuple[int | float | None, int | None]:
+    """The same two as Python's own numbers, which NumPy's are not.
+
+    Raises:
+        CodecLoadError: as `require_one_amount`.
+    """
+    require_one_amount(bandwidth, n_q)
+    if bandwidth is not None and not isinstance(bandwidth, int | float):
+        bandwidth = float(bandwidth)
+    return bandwidth, None if n_q is None else int(n_q)
+
+
 def require_one_amount(bandwidth: float | None, n_q: int | None) -> None:
     """
     Raises:
         CodecLoadError: both are given, or what cannot be.
     """
+    if bandwidth is not None and (not is_number(bandwidth) or not 0 < bandwidth < math.inf):
+        raise CodecLoadError(f"bandwidth {_said(bandwidth)}: give kbps above 0")
+    if n_q is not None and (not is_whole(n_q) or n_q < 1):
+        raise CodecLoadError(f"n_q {_said(n_q)}: give a number of codebooks, 1 or more")
     if bandwidth is not None and n_q is not None:
         raise CodecLoadError(
             f"bandwidth {bandwidth:g} and n_q {n_q}: both say how many codebooks; give one of them"
         )
-    if bandwidth is not None and not 0 < bandwidth < math.inf:
-        raise CodecLoadError(f"bandwidth {bandwidth}: give kbps above 0")
-    if n_q is not None and (not isinstance(n_q, int) or isinstance(n_q, bool) or n_q < 1):
-        raise CodecLoadError(f"n_q {n_q}: give a number of codebooks, 1 or more")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one of Python's or NumPy's, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Likewise of whole numbers: 2.0 is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _said(value: object) -> str:
+    return str(value) if isinstance(value, Real) else repr(value)
 
 
 def choose_codebooks(

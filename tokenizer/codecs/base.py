@@ -31,7 +31,7 @@ from tokenizer.codecs.flow.incoming import (
     require_several,
     waveform_of,
 )
-from tokenizer.codecs.origin import Origin, load_again, moved
+from tokenizer.codecs.origin import Origin, computed_on, load_again, moved
 from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import FailureKind, RecordingError, ShapeError
@@ -138,8 +138,7 @@ class Codec(ABC):
         return self.spec.channels
 
     def __repr__(self) -> str:
-        device = self.spec.device if self.origin is None else self.origin.device
-        where = "" if self.spec.device == "none" else f", on {device}"
+        where = "" if self.spec.device == "none" else f", on {computed_on(self)}"
         return f"{type(self).__name__}({self.spec.codec}, {self.spec.describe()}{where})"
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
@@ -158,7 +157,7 @@ class Codec(ABC):
         Raises:
             CodecLoadError: there is no such device, or the codec did not come from `load_codec`.
         """
-        return moved(self, str(device))
+        return moved(self, device)
 
     @abstractmethod
     def encode_chunks(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:

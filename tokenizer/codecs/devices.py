@@ -11,40 +11,41 @@ from tokenizer.errors import CodecLoadError
 _NAMES = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
 
 
-def require_device_name(device: str) -> None:
-    """
+def require_device_name(device: object) -> str:
+    """The name of a device, of which torch's own are known too.
+
     Raises:
         CodecLoadError: not the name of a device, whether there is such a one or not.
     """
-    if not _NAMES.fullmatch(device):
-        raise CodecLoadError(
-            f"device {device}: choose one of auto, cpu, cuda, or cuda:N for one GPU"
-        )
+    name = str(device)
+    if not _NAMES.fullmatch(name):
+        raise CodecLoadError(f"device {name}: choose one of auto, cpu, cuda, or cuda:N for one GPU")
+    return name
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: object) -> str:
     """The device that a name stands for on this machine: "cpu", "cuda" or "cuda:N".
 
     Raises:
         CodecLoadError: not the name of a device, or this machine has none of that name.
     """
-    require_device_name(device)
+    name = require_device_name(device)
     import torch
 
-    if device == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        return device
+    if name == "cpu":
+        return name
     if not torch.cuda.is_available():
         raise CodecLoadError(
             f"device {device}: torch sees no GPU here; use device cpu, or a torch build with CUDA"
         )
-    _, _, index = device.partition(":")
+    _, _, index = name.partition(":")
     count = torch.cuda.device_count()
     if index and int(index) >= count:
         there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise CodecLoadError(f"device {device}: torch sees {there} here; choose one of these")
-    return f"cuda:{int(index)}" if index else device
+    return f"cuda:{int(index)}" if index else name
 
 
 def device_kind(device: str) -> str:

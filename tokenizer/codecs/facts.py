@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 
 from tokenizer.chunking import chunk_spans, frames_of
@@ -10,8 +11,8 @@ from tokenizer.codecs.amounts import (
     DEFAULT_BANDWIDTH,
     choose_codebooks,
     kbps,
+    plain_amount,
     require_codebooks,
-    require_one_amount,
 )
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import (
@@ -19,8 +20,10 @@ from tokenizer.codecs.lookup import (
     NO_WEIGHTS,
     ON_THE_HUB,
     Checkpoint,
+    codec_name,
     find_checkpoint,
     looks_local,
+    require_no_revision,
 )
 from tokenizer.codecs.registry import builtin_names, describe_checkpoint, find_builtin
 from tokenizer.errors import CodecLoadError
@@ -64,7 +67,7 @@ _PUBLISHED = {
 
 
 def codec_facts(
-    name: str,
+    name: str | PathLike[str],
     bandwidth: float | None = None,
     revision: str | None = None,
     *,
@@ -77,13 +80,15 @@ def codec_facts(
         CodecLoadError: no such folder, no such bandwidth or number of codebooks, no such kind of
             checkpoint.
     """
-    require_one_amount(bandwidth, n_q)
+    name = codec_name(name)
+    bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
+        require_no_revision(name, revision)
         return builtin.spec(name, bandwidth, n_q)
     if name in _PUBLISHED and not Path(name).is_dir():
         return _published(name, bandwidth, n_q)
-    if name in BUNDLED or Path(name).expanduser().is_dir() or looks_local(name):
+    if name in BUNDLED or Path(name).expanduser().exists() or looks_local(name):
         checkpoint = find_checkpoint(name, revision, builtin_names())
     else:
         folder = _cached(name, revision)

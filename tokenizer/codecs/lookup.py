@@ -35,6 +35,8 @@ ON_THE_HUB = (
     "neuphonic/neucodec",
 )
 """published checkpoints that are offered to those who misspell one"""
+_SPOKEN = {"moshi": "kyutai/mimi"}
+"""what some are called by the model that they belong to"""
 _SHOWN = ("facebook/encodec_48khz", "facebook/encodec_24khz", "descript/dac_44khz", "kyutai/mimi")
 NO_WEIGHTS = ""
 """instead of their hash"""
@@ -65,6 +67,18 @@ class Checkpoint:
         return _checkpoint(folder, name, revision)
 
 
+def codec_name(name: object) -> str:
+    """How a codec was named, as text: a folder may be a `Path`.
+
+    Raises:
+        CodecLoadError: it is neither.
+    """
+    text = os.fspath(name) if isinstance(name, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise CodecLoadError(f"codec {name!r}: give a name or a folder")
+    return text
+
+
 def find_checkpoint(
     name: str, revision: str | None = None, named: Sequence[str] = ()
 ) -> Checkpoint:
@@ -79,20 +93,39 @@ def find_checkpoint(
         CodecLoadError: there is none, or there is no network to fetch it.
     """
     folder = Path(name).expanduser()
-    if (name in BUNDLED or folder.is_dir()) and revision is not None:
-        raise CodecLoadError(
-            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
-        )
+    if name in BUNDLED or folder.is_dir():
+        require_no_revision(name, revision)
     if name in BUNDLED:
         return _checkpoint(BUNDLED[name], name)
     if folder.is_dir():
         return _checkpoint(folder.resolve(), str(folder.resolve()))
-    if looks_local(name):
+    if folder.is_file():
         raise CodecLoadError(
-            f"codec {name}: there is no such folder (one written by save_pretrained is "
-            f"expected){_meant(name, named)}"
+            f"codec {name}: it is a file; give its folder, {folder.parent}, with config.json and "
+            "weights"
+        )
+    if looks_local(name):
+        missing = f"codec {name}: there is no such folder"
+        if name.startswith(("/", "~")):  # as outputs and pickled codecs name it
+            raise CodecLoadError(
+                f"{missing}: if it was moved, give where it lies now (--codec NEWFOLDER)"
+            )
+        raise CodecLoadError(
+            f"{missing} (one written by save_pretrained is expected){_meant(name, named)}"
         )
     return _download(name, revision, named)
+
+
+def require_no_revision(name: str, revision: str | None) -> None:
+    """Of a codec that does not come from the hub.
+
+    Raises:
+        CodecLoadError: there is one.
+    """
+    if revision is not None:
+        raise CodecLoadError(
+            f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
+        )
 
 
 def weights_files(checkpoint: Checkpoint) -> list[Path]:
@@ -151,20 +184,25 @@ def _meant(name: str, named: Sequence[str]) -> str:
 
 
 def _close(name: str, named: Sequence[str]) -> str:
-    """The name that is most like this one, as a question; nothing for one that is right."""
+    """The names that are most like this one, as a question; nothing for one that is right."""
     known = [*BUNDLED, *named, *ON_THE_HUB]
     if name in known:
         return ""
-    # Without the owner, as one speaks of them.
-    bare = {full.split("/")[1]: full for full in reversed(ON_THE_HUB)}
-    written = name.lower().removeprefix("./")
-    close = get_close_matches(written, known, n=1, cutoff=0.7) or get_close_matches(
-        written, bare, n=1, cutoff=0.7
-    )
-    if close:
-        return f": did you mean {bare.get(close[0], close[0])}?"
-    begin = [full for full in ON_THE_HUB if full.split("/")[1].startswith(written.split("/")[-1])]
-    return f": did you mean {' or '.join(begin[:3])}?" if begin and len(written) > 2 else ""
+    # Without the owner, as one speaks of them; and of what is alike the first ones.
+    bare = {_plain(full): full for full in reversed(known)}
+    written, word = name.lower().removeprefix("./"), _plain(name)
+    begin = [full for full in known if _plain(full).startswith(word)] if len(word) > 2 else []
+    close = [_SPOKEN[word]] if word in _SPOKEN else begin[:3]
+    if not close:
+        close = get_close_matches(written, known, n=1, cutoff=0.7)
+    if not close:
+        close = [bare[one] for one in get_close_matches(word, bare, n=1, cutoff=0.7)]
+    return f": did you mean {' or '.join(close)}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    """A name without its owner, signs between words and capital letters: "xcodec2"."""
+    return "".join(sign for sign in name.lower().split("/")[-1] if sign.isalnum())
 
 
 def looks_local(name: str) -> bool:

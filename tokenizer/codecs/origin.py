@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tokenizer.codecs.devices import require_device_name, resolve_device
+from tokenizer.codecs.devices import device_kind, require_device_name, resolve_device
 from tokenizer.errors import CodecLoadError
 
 if TYPE_CHECKING:
@@ -55,9 +55,16 @@ def load_again(origin: Origin) -> Codec:
     return origin.load()
 
 
-def moved(codec: Codec, device: str) -> Codec:
+def computed_on(codec: Codec) -> str:
+    """The device that a codec computes on, by name: "cpu", "cuda" or "cuda:N"."""
+    kind = codec.spec.device
+    asked = kind if codec.origin is None else codec.origin.device
+    return asked if device_kind(asked) == kind else kind
+
+
+def moved(codec: Codec, to: object) -> Codec:
     """`Codec.to`."""
-    require_device_name(device)
+    device = require_device_name(to)
     if codec.spec.device == "none":
         return codec
     origin = codec.origin

@@ -12,10 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import signature
+from os import PathLike
 from typing import Any
 
 from tokenizer import plugins
-from tokenizer.codecs.amounts import DEFAULT_BANDWIDTH, require_one_amount, require_storable
+from tokenizer.codecs.amounts import (
+    DEFAULT_BANDWIDTH,
+    is_whole,
+    plain_amount,
+    require_storable,
+)
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.codecs.devices import (
     device_kind,
@@ -23,9 +29,10 @@ from tokenizer.codecs.devices import (
     require_device_name,
     resolve_device,
 )
-from tokenizer.codecs.lookup import Checkpoint, find_checkpoint
+from tokenizer.codecs.lookup import Checkpoint, codec_name, find_checkpoint, require_no_revision
 from tokenizer.codecs.origin import Origin
 from tokenizer.codecs.precision import PRECISIONS
+from tokenizer.codecs.settings import guarded_settings
 from tokenizer.errors import CodecLoadError
 
 DEFAULT_CODEC = "facebook/encodec_48khz"
@@ -170,7 +177,7 @@ def find_builtin(name: str) -> Builtin | None:
 
 
 def describe_codec(
-    name: str,
+    name: str | PathLike[str],
     *,
     bandwidth: float | None = None,
     n_q: int | None = None,
@@ -182,10 +189,12 @@ def describe_codec(
     Raises:
         CodecLoadError: as `load_codec`.
     """
+    name = codec_name(name)
     require_precision(precision)
-    require_one_amount(bandwidth, n_q)
+    bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
+        require_no_revision(name, revision)
         return builtin.spec(name, bandwidth, n_q)
     checkpoint = find_checkpoint(name, revision, builtin_names())
     return replace(describe_checkpoint(checkpoint, bandwidth, n_q), precision=precision)
@@ -200,15 +209,18 @@ def describe_checkpoint(
         CodecLoadError: it is of no row of `FAMILIES`, lacks that bandwidth or number of codebooks,
             or its codes cannot be stored.
     """
-    return require_storable(_family(checkpoint).describe(checkpoint, bandwidth, n_q))
+    family = _family(checkpoint)
+    with guarded_settings(checkpoint):
+        spec = family.describe(checkpoint, bandwidth, n_q)
+    return require_storable(spec)
 
 
 def load_codec(
-    name: str = DEFAULT_CODEC,
+    name: str | PathLike[str] = DEFAULT_CODEC,
     *,
     bandwidth: float | None = None,
     n_q: int | None = None,
-    device: str = "auto",
+    device: object = "auto",
     revision: str | None = None,
     threads: int | None = None,
     reference: bool = False,
@@ -222,7 +234,8 @@ def load_codec(
         bandwidth: kbps; one of those that the checkpoint offers.
         n_q: a number of codebooks instead. With neither it is 6 kbps where the checkpoint offers
             that, else all of its codebooks.
-        device: "cpu", "cuda", "cuda:N" for one of several GPUs, or "auto": a GPU if there is one.
+        device: "cpu", "cuda", "cuda:N" for one of several GPUs, or "auto": a GPU if there is one;
+            a `torch.device` too.
         revision: hub commit, tag or branch.
         threads: CPU threads that torch computes with in this process from now on; None leaves them.
         reference: compute with transformers' own modules: the same codes, more slowly.
@@ -231,13 +244,19 @@ def load_codec(
 
     Raises:
         CodecLoadError: no such checkpoint, no network, a checkpoint of no row of `FAMILIES`,
-            unknown bandwidth or number of codebooks, no such device or precision.
+            unknown bandwidth or number of codebooks, no such device, precision or number of
+            threads; a revision or precision of a codec that has none.
     """
+    name = codec_name(name)
     require_precision(precision)
-    require_device_name(device)
-    require_one_amount(bandwidth, n_q)
+    device = require_device_name(device)
+    _require_threads(threads)
+    bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
+        require_no_revision(name, revision)
+        if precision != "exact":
+            raise CodecLoadError(f"precision {precision}: codec {name} has exact alone")
         codec = builtin.open(name, bandwidth, n_q, device)
         require_storable(codec.spec)
         found = Origin(name, bandwidth, n_q, device, None, reference, precision, "")
@@ -273,8 +292,13 @@ def _prepared(device: str, precision: str, threads: int | None) -> str:
     if threads is not None:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(int(threads))
     return device
+
+
+def _require_threads(threads: int | None) -> None:
+    if threads is not None and (not is_whole(threads) or threads < 1):
+        raise CodecLoadError(f"threads {threads!r}: give a number of threads, 1 or more")
 
 
 def require_precision(precision: str) -> None:

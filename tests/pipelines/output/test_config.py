@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines.output.config import (
@@ -36,6 +37,38 @@ def test_a_stored_run_survives_json() -> None:
         assert StoredRun.from_json(written(run)) == run
         assert StoredRun.from_json(written(run)).fingerprint == run.fingerprint
     assert STORED.fingerprint != replace(STORED, plan=PlanFacts("0", "train", 1, 1)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        ({"bandwidth": "6"}, "--bandwidth '6': give kbps above 0"),
+        ({"bandwidth": True}, "--bandwidth True: give kbps above 0"),
+        ({"n_q": "2"}, "--n-q '2': give a number of codebooks"),
+        ({"n_q": 2.0}, "--n-q 2.0: give a number of codebooks"),
+    ],
+)
+def test_an_amount_that_is_no_number_is_refused(amount: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        TokenizeConfig("corpus", **amount)
+
+
+def test_amounts_of_numpy_are_stored_as_any() -> None:
+    config = TokenizeConfig("corpus", n_q=np.int64(4))
+    assert config == TokenizeConfig("corpus", n_q=4) and type(config.n_q) is int
+
+
+def test_a_device_and_a_folder_may_be_of_their_own_class() -> None:
+    import torch
+
+    assert RunOptions(workers=0, device=torch.device("cpu")).device == "cpu"  # type: ignore[arg-type]
+    for device in (None, 0, torch.device("meta")):
+        with pytest.raises(UsageError, match=f"--device {device}: choose one of auto, cpu, cuda"):
+            RunOptions(workers=0, device=device)  # type: ignore[arg-type]
+    config = TokenizeConfig("corpus", codec=Path("folder"))  # type: ignore[arg-type]
+    assert config == TokenizeConfig("corpus", codec="folder")
+    with pytest.raises(UsageError, match="codec None: give a name or a folder"):
+        TokenizeConfig("corpus", codec=None)  # type: ignore[arg-type]
 
 
 def test_a_file_of_the_first_version_is_read_and_gone_on_with() -> None:

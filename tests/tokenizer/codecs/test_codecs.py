@@ -23,6 +23,7 @@ from tokenizer import (
 )
 from tokenizer.codecs import CODECS, describe_codec
 from tokenizer.codecs.base import assemble, split
+from tokenizer.codecs.facts import codec_facts
 
 Opener = Callable[[float], Codec]
 NAMES = [*CODECS, "reduced", "mono"]
@@ -236,6 +237,22 @@ def test_what_is_no_codec_is_refused_in_one_line(tmp_path: Path, reduced: Path) 
         with pytest.raises(CodecLoadError, match=reason) as caught:
             load_codec(name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_was_moved_or_a_file_of_it_is_told_with_the_cure(
+    tmp_path: Path, reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CodecLoadError, match=r"moved, .*\(--codec NEWFOLDER\)") as caught:
+        load_codec(str(tmp_path / "away"))
+    assert "small" not in str(caught.value)
+    monkeypatch.chdir(reduced.parent)
+    for file in ("config.json", "model.safetensors"):
+        for name in (str(reduced / file), f"{reduced.name}/{file}", f"./{reduced.name}/{file}"):
+            for ask in (load_codec, describe_codec, codec_facts):
+                with pytest.raises(
+                    CodecLoadError, match=f"a file; give its folder, .*{reduced.name}"
+                ):
+                    ask(name)
 
 
 def test_broken_weights_are_refused(tmp_path: Path, reduced: Path) -> None:

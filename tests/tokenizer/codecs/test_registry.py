@@ -127,6 +127,16 @@ def test_a_kind_of_checkpoint_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("encodec_32khz", "facebook/encodec_32khz"),
         ("xcodec2", "hf-audio/xcodec2"),
         ("NeuCodec", "neuphonic/neucodec"),
+        ("encodec", "facebook/encodec_48khz or facebook/encodec_32khz or facebook/encodec_24khz"),
+        ("EnCodec", "facebook/encodec_48khz or facebook/encodec_32khz or facebook/encodec_24khz"),
+        ("encodec24", "facebook/encodec_24khz"),
+        ("encodec_24khz", "facebook/encodec_24khz"),
+        ("xcodec", "hf-audio/xcodec-hubert-librispeech or "),
+        ("X-Codec", "hf-audio/xcodec-hubert-librispeech or "),
+        ("x-codec2", "hf-audio/xcodec2"),
+        ("higgs", "bosonai/higgs-audio-v2-tokenizer or eustlb/higgs-audio-v2-tokenizer"),
+        ("moshi", "kyutai/mimi"),
+        ("mu-law", "mulaw"),
         ("higgs-audio-v2", "bosonai/higgs-audio-v2-tokenizer"),
     ],
 )
@@ -163,6 +173,10 @@ def test_codebooks_are_counted_or_chosen_by_bandwidth(reduced: Path) -> None:
         ({"bandwidth": 7.0}, "choose one of 3, 6, 12, 24"),
         ({"bandwidth": float("nan")}, "kbps above 0"),
         ({"bandwidth": float("inf")}, "kbps above 0"),
+        ({"bandwidth": "6"}, "bandwidth '6': give kbps above 0"),
+        ({"bandwidth": True}, "bandwidth True: give kbps above 0"),
+        ({"n_q": "2"}, "n_q '2': give a number"),
+        ({"n_q": np.float64(2)}, "n_q 2.0: give a number"),
     ],
 )
 def test_an_amount_that_is_none_is_refused(
@@ -186,6 +200,76 @@ def test_of_levels_of_several_rows_all_or_none_are_chosen() -> None:
             chosen(n_q=n_q)
     with pytest.raises(CodecLoadError, match=r"to 0\.1, 0\.3, 0\.7 kbps; .* n_q, one of 1, 3, 7"):
         chosen(0.2)
+
+
+@pytest.mark.parametrize("count", [np.int64(4), np.uint8(4)])
+def test_numbers_of_numpy_are_numbers(reduced: Path, count: Any) -> None:
+    for name in ("mulaw", str(reduced)):
+        codec = load_codec(name, n_q=count, device="cpu")
+        assert (
+            codec.spec == load_codec(name, n_q=4, device="cpu").spec == describe_codec(name, n_q=4)
+        )
+        assert type(codec.spec.n_q) is int and type(codec.origin and codec.origin.n_q) is int
+        assert pickle.loads(pickle.dumps(codec)).spec == codec.spec
+        by_rate = describe_codec(name, bandwidth=np.float32(6))
+        assert by_rate == describe_codec(name, bandwidth=6) and type(by_rate.bandwidth) is float
+
+
+@pytest.mark.parametrize("device", [None, 0, True, torch.device("meta"), "gpu"])
+def test_a_device_is_what_to_takes(reduced: Path, device: Any) -> None:
+    for name in ("mulaw", str(reduced)):
+        codec = load_codec(name, device=torch.device("cpu"))
+        assert codec.origin is not None and codec.origin.device == "cpu"
+        words = f"device {device}: choose one of auto, cpu"
+        with pytest.raises(CodecLoadError, match=words):
+            load_codec(name, device=device)
+        with pytest.raises(CodecLoadError, match=words):
+            codec.to(device)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"small"])
+def test_a_codec_is_named_by_text_or_a_path(reduced: Path, name: Any) -> None:
+    for ask in (load_codec, describe_codec, codec_facts):
+        spec = ask(reduced)
+        assert getattr(spec, "spec", spec).codec == str(reduced)
+        with pytest.raises(CodecLoadError, match="no such folder"):
+            ask(reduced / "away")
+        with pytest.raises(CodecLoadError, match=f"codec {name!r}: give a name or a folder"):
+            ask(name)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5, True])
+def test_threads_that_are_no_number_are_refused(reduced: Path, threads: Any) -> None:
+    for name in ("mulaw", str(reduced)):
+        with pytest.raises(CodecLoadError, match=r"threads .*: give a number of threads, 1 or"):
+            load_codec(name, device="cpu", threads=threads)
+
+
+def test_what_a_codec_without_a_checkpoint_has_not_is_refused() -> None:
+    for ask in (describe_codec, load_codec, codec_facts):
+        with pytest.raises(CodecLoadError, match="--revision x pins a hub checkpoint; mulaw is"):
+            ask("mulaw", revision="x")
+    with pytest.raises(CodecLoadError, match="precision fast: codec mulaw has exact alone"):
+        load_codec("mulaw", precision="fast")
+
+
+def test_a_printed_codec_says_which_device_it_runs_on(
+    monkeypatch: pytest.MonkeyPatch, reduced: Path
+) -> None:
+    cards(monkeypatch, 0)
+    assert repr(load_codec(str(reduced))).endswith(", on cpu)")
+    assert "on " not in repr(load_codec("mulaw"))
+
+    def load(checkpoint: Checkpoint, spec: CodecSpec, device: str, reference: bool) -> Codec:
+        made = Loudness()
+        made.spec = spec
+        return made
+
+    cards(monkeypatch, 2)
+    row = replace(registry.FAMILIES["encodec"], load=load)
+    monkeypatch.setitem(registry.FAMILIES, "encodec", row)
+    for asked, said in (("auto", "cuda"), ("cuda", "cuda"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
+        assert repr(load_codec(str(reduced), device=asked)).endswith(f", on {said})")
 
 
 def test_a_row_of_an_earlier_version_takes_a_bandwidth_alone(

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tokenizer.codecs.amounts import plain_spec
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, read_settings
-from tokenizer.errors import CodecLoadError
+from tokenizer.codecs.settings import (
+    MOST_CODEBOOKS,
+    require_settings,
+    wrong_counts,
+    wrong_ratios,
+    wrong_strides,
+)
 
 if TYPE_CHECKING:
     from transformers import DacConfig
+
+_COUNTS = (
+    "sampling_rate",
+    "codebook_size",
+    "codebook_dim",
+    "encoder_hidden_size",
+    "decoder_hidden_size",
+    "hidden_size",
+    "hop_length",
+)
 
 
 def read_config(checkpoint: Checkpoint) -> DacConfig:
@@ -21,8 +38,7 @@ def read_config(checkpoint: Checkpoint) -> DacConfig:
     from transformers import DacConfig
 
     config: DacConfig = read_settings(checkpoint, DacConfig, "a DAC's")
-    if wrong := _wrong(config):
-        raise CodecLoadError(f"codec {checkpoint.name}: its config.json has {wrong}")
+    require_settings(checkpoint, _wrong(config))
     return config
 
 
@@ -46,12 +62,18 @@ def describe_dac(
 
 
 def _wrong(config: DacConfig) -> str | None:
-    """A setting that no DAC has."""
+    """A setting that no DAC has, or two that contradict each other."""
     size = config.codebook_size
-    if not config.downsampling_ratios or min(config.downsampling_ratios) < 2:
-        return f"downsampling_ratios {list(config.downsampling_ratios)}: each must be 2 or more"
-    if config.sampling_rate < 1 or config.n_codebooks < 1:
-        return f"sampling_rate {config.sampling_rate} and n_codebooks {config.n_codebooks}"
+    wrong = (
+        wrong_ratios(config, "downsampling_ratios", least=2)
+        or wrong_ratios(config, "upsampling_ratios", least=2)
+        or wrong_counts(config, *_COUNTS)
+        or wrong_counts(config, "n_codebooks", most=MOST_CODEBOOKS)
+    )
+    if wrong:
+        return wrong
     if size < 2 or size & (size - 1):
         return f"codebook_size {size}: it must be a power of 2"
-    return None
+    down = ("downsampling_ratios", math.prod(config.downsampling_ratios))
+    up = ("upsampling_ratios", math.prod(config.upsampling_ratios))
+    return wrong_strides(("hop_length", config.hop_length), down) or wrong_strides(down, up)

@@ -18,8 +18,29 @@ from tokenizer.codecs.amounts import (
 )
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, read_settings, weights_hash
+from tokenizer.codecs.settings import (
+    guarded_settings,
+    require_settings,
+    wrong_bandwidths,
+    wrong_counts,
+    wrong_ratios,
+)
 from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import CodecLoadError
+
+_COUNTS = (
+    "sampling_rate",
+    "audio_channels",
+    "hidden_size",
+    "num_filters",
+    "kernel_size",
+    "last_kernel_size",
+    "residual_kernel_size",
+    "compress",
+    "num_lstm_layers",
+)
+_PAD_MODES = ("constant", "reflect", "replicate", "circular")
+"""those of torch"""
 
 
 def read_config(checkpoint: Checkpoint) -> EncodecConfig:
@@ -28,7 +49,32 @@ def read_config(checkpoint: Checkpoint) -> EncodecConfig:
         CodecLoadError: its config.json has settings that an EnCodec cannot have.
     """
     config: EncodecConfig = read_settings(checkpoint, EncodecConfig, "an EnCodec's")
+    with guarded_settings(checkpoint):
+        require_settings(checkpoint, _wrong(config))
     return config
+
+
+def _wrong(config: EncodecConfig) -> str | None:
+    """A setting that no EnCodec has, or two that contradict each other."""
+    wrong = (
+        wrong_counts(config, *_COUNTS)
+        or wrong_counts(config, "codebook_size", least=2)
+        or wrong_ratios(config, "upsampling_ratios")
+        or wrong_bandwidths(config)
+    )
+    if wrong:
+        return wrong
+    if config.codebook_dim != config.hidden_size:
+        return f"codebook_dim {config.codebook_dim}: it must be hidden_size, {config.hidden_size}"
+    if config.pad_mode not in _PAD_MODES:
+        return f"pad_mode {config.pad_mode!r}: choose one of {', '.join(_PAD_MODES)}"
+    if not 0 <= config.trim_right_ratio <= 1:
+        return f"trim_right_ratio {config.trim_right_ratio}: it must be a share, 0 to 1"
+    if config.chunk_length is not None and config.chunk_length < 1:
+        return f"chunk_length_s {config.chunk_length_s}: a chunk must have samples"
+    if config.chunk_stride is not None and not 0 <= (config.overlap or 0.0) < 1:
+        return f"overlap {config.overlap}: it must be a share of a chunk, 0 or more and below 1"
+    return None
 
 
 def find_encodec(name: str, revision: str | None = None) -> Checkpoint:

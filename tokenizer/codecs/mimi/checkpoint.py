@@ -7,10 +7,33 @@ from typing import TYPE_CHECKING
 from tokenizer.codecs.amounts import plain_spec
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, read_settings
+from tokenizer.codecs.settings import (
+    MOST_CODEBOOKS,
+    guarded_settings,
+    require_settings,
+    wrong_counts,
+    wrong_ratios,
+)
 from tokenizer.errors import CodecLoadError
 
 if TYPE_CHECKING:
     from transformers import MimiConfig
+
+_COUNTS = (
+    "sampling_rate",
+    "audio_channels",
+    "hidden_size",
+    "num_filters",
+    "kernel_size",
+    "last_kernel_size",
+    "residual_kernel_size",
+    "compress",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "sliding_window",
+    "upsample_groups",
+)
 
 
 def read_config(checkpoint: Checkpoint) -> MimiConfig:
@@ -22,7 +45,10 @@ def read_config(checkpoint: Checkpoint) -> MimiConfig:
     from transformers import MimiConfig
 
     config: MimiConfig = read_settings(checkpoint, MimiConfig, "a Mimi's")
-    if unusual := _unusual(config):
+    with guarded_settings(checkpoint):
+        require_settings(checkpoint, _wrong(config))
+        unusual = _unusual(config)
+    if unusual:
         raise CodecLoadError(
             f"codec {checkpoint.name}: a Mimi with {', '.join(unusual)} is not supported: only "
             "one that is causal, as the published one is, can be encoded in pieces"
@@ -64,6 +90,37 @@ def hop(config: MimiConfig) -> int:
     return length
 
 
+def _wrong(config: MimiConfig) -> str | None:
+    """A setting that no Mimi has, or two that contradict each other."""
+    wrong = (
+        wrong_counts(config, *_COUNTS)
+        or wrong_counts(config, "num_hidden_layers", least=0)
+        or wrong_counts(config, "codebook_size", least=2)
+        or wrong_counts(config, "num_quantizers", most=MOST_CODEBOOKS)
+        or wrong_counts(config, "num_semantic_quantizers", most=config.num_quantizers - 1)
+        or wrong_ratios(config, "upsampling_ratios")
+    )
+    if wrong:
+        return wrong
+    if config.sampling_rate % hop(config):
+        return (
+            f"sampling_rate {config.sampling_rate}: it must be a multiple of {hop(config)}, the "
+            "product of its upsampling_ratios"
+        )
+    if config.vector_quantization_hidden_dimension != config.codebook_dim:
+        return (
+            f"codebook_dim {config.codebook_dim}: it must be "
+            f"vector_quantization_hidden_dimension, {config.vector_quantization_hidden_dimension}"
+        )
+    rate: object = config.frame_rate  # of what the file says, which nothing has checked
+    if not isinstance(rate, int | float) or rate <= 0 or config.latent_stride < 2:
+        return (
+            f"frame_rate {rate!r}: it must be above 0, and at most half of "
+            f"{config.encodec_frame_rate}, that of its convolutions"
+        )
+    return None
+
+
 def _unusual(config: MimiConfig) -> list[str]:
     """Settings with which pieces would not be what the whole is."""
     found = []
@@ -73,14 +130,8 @@ def _unusual(config: MimiConfig) -> list[str]:
         found.append(f"pad_mode {config.pad_mode}")
     if config.trim_right_ratio != 1.0:
         found.append(f"trim_right_ratio {config.trim_right_ratio:g}")
-    if config.latent_stride < 2:
-        found.append(f"frame_rate {config.frame_rate:g}")
-    if config.sampling_rate % hop(config):
-        found.append(f"sampling_rate {config.sampling_rate}")
     rope = config.rope_parameters
     kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
     if kind != "default":
         found.append(f"rope_type {kind}")
-    if config.vector_quantization_hidden_dimension != config.codebook_dim:
-        found.append(f"codebook_dim {config.codebook_dim}")
     return found
