@@ -263,3 +263,10 @@ def in_groups(count: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` that cover `range(count)`."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def in_even_groups(count: int, size: int) -> Iterator[slice]:
+    """Likewise, all of about one size: what is done side by side ends together."""
+    groups = -(-count // size)
+    for i in range(groups):
+        yield slice(count * i // groups, count * (i + 1) // groups)

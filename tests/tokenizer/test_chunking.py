@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.chunking import ChunkCutter, OverlapAdd, chunk_spans, frames_of, in_groups
+from tokenizer.chunking import (
+    ChunkCutter,
+    OverlapAdd,
+    chunk_spans,
+    frames_of,
+    in_even_groups,
+    in_groups,
+)
 from tokenizer.errors import ShapeError
 
 LENGTH, STRIDE = 48_000, 47_520
@@ -148,3 +155,12 @@ def test_groups_cover_everything_once(count: int, size: int) -> None:
     groups = [list(range(count))[group] for group in in_groups(count, size)]
     assert [i for group in groups for i in group] == list(range(count))
     assert all(1 <= len(group) <= size for group in groups)
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 3), (1, 3), (3, 3), (4, 3), (24, 16), (25, 8)])
+def test_even_groups_are_as_few_and_of_one_size(count: int, size: int) -> None:
+    groups = [list(range(count))[group] for group in in_even_groups(count, size)]
+    assert [i for group in groups for i in group] == list(range(count))
+    assert len(groups) == len(list(in_groups(count, size)))
+    lengths = {len(group) for group in groups}
+    assert not lengths or (max(lengths) <= size and max(lengths) - min(lengths) <= 1)

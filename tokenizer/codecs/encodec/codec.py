@@ -32,6 +32,9 @@ from tokenizer.codecs.pieces import CodedPiece, Piece, PieceCodes, PieceSamples
 from tokenizer.codecs.precision import PrecisionReport
 from tokenizer.errors import ShapeError
 
+BATCH_PIECES = 24
+"""of recordings that go side by side on a CPU: so many share a reading of an LSTM's weights"""
+
 
 class EncodecCodec(Codec):
     """An EnCodec checkpoint at one bandwidth, on one device. Threads may share it, and take
@@ -53,6 +56,8 @@ class EncodecCodec(Codec):
         self._network = open_network(model, modules, spec, reference)
         self._pieces = open_pieces(model, modules, spec, self._network)
         self.piece_length = None if self._pieces is None else self._pieces.piece_length
+        if self._pieces is not None and place.type == "cpu":
+            self.batch_chunks = BATCH_PIECES
         fast = spec.precision == "fast"
         self._probe = Probe(modules, place, spec.has_scales) if fast else None
 

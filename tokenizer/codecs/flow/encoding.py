@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.audio.check import check_samples
-from tokenizer.chunking import ChunkCutter, chunk_spans, frames_of, in_groups, runs_of
+from tokenizer.chunking import (
+    ChunkCutter,
+    chunk_spans,
+    frames_of,
+    in_even_groups,
+    in_groups,
+    runs_of,
+)
 from tokenizer.codecs.flow.incoming import samples_of
 from tokenizer.codecs.pieces import Piece, PieceCodes, State
 from tokenizer.errors import FailureKind, RecordingError, ShapeError, UsageError
@@ -47,7 +54,7 @@ def encoded_in_lock_step(codec: Codec, recordings: Sequence[Samples]) -> list[li
     found: list[list[PieceCodes]] = [[] for _ in recordings]
     active, at = list(range(len(recordings))), 0
     while active:
-        for group in in_groups(len(active), codec.batch_chunks):
+        for group in in_even_groups(len(active), codec.batch_chunks):
             members = active[group]
             pieces = [
                 Piece(
