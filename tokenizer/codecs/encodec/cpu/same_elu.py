@@ -1,4 +1,4 @@
-"""ELU with torch's bits, in half of torch's time.
+"""ELU with torch's bits, 1.7 times as fast.
 
 torch takes `exp(x) - 1` of whole vectors from SLEEF's `expm1f` (N. Shibata and F. Petrogalli, IEEE
 TPDS 31(6), 2020, doi 10.1109/TPDS.2019.2960333). Every bit of it counts here, so this is SLEEF's
