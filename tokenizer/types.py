@@ -342,7 +342,8 @@ _FACTS = ("codes", "chunk_frames", "num_samples", "sample_rate")
 
 
 def _all_codes(parts: Any) -> list[Codes]:
-    found = [] if isinstance(parts, Codes) else list(parts)
+    several = hasattr(parts, "__iter__") and not isinstance(parts, Codes)
+    found = list(parts) if several else []
     if not found:
         raise ShapeError("nothing to join: give a list of Codes")
     for part in found:

@@ -22,6 +22,7 @@ from pipelines.output.manifest.names import DATA
 from pipelines.output.manifest.spread import overall
 from pipelines.output.plans.placing import split_name
 from pipelines.output.storage import RemoteStorage, Storage, open_storage
+from tokenizer.codecs.amounts import is_whole
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.codebooks.levels import cut_in_two
 from tokenizer.errors import ShardError, UsageError
@@ -102,8 +103,8 @@ def first_codebooks(root: str, spec: CodecSpec, n_q: int | None) -> int:
     """
     if n_q is None:
         return spec.n_q
-    if not 1 <= n_q <= spec.n_q:
-        raise UsageError(f"{root} has {spec.n_q} codebooks: n_q={n_q} cannot be taken from it")
+    if not is_whole(n_q) or not 1 <= n_q <= spec.n_q:
+        raise UsageError(f"{root} has {spec.n_q} codebooks: n_q={n_q!r} cannot be taken from it")
     if wrong := cut_in_two(spec.codec, spec.level_repeats, n_q):
         raise UsageError(f"{root}: n_q={n_q}: {wrong}")
     return n_q

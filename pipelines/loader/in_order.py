@@ -13,6 +13,7 @@ from pipelines.output.bare.shards import bare_shards
 from pipelines.output.bare.shards import splits_of as by_split
 from pipelines.output.cache import ByteCache
 from pipelines.output.formats.lost import Span, lost_frames
+from pipelines.output.formats.parquet.unverified import UNKNOWN
 from pipelines.output.formats.reading import Part, ShardReader, open_reader
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.rows import Rows
@@ -202,7 +203,7 @@ def _read(reader: ShardReader, row: int, id: str, n_q: int, shard: str) -> Coded
             int(index.num_samples[row]),
             reader.spec.sample_rate,
             reader.spec.layout,
-            reader.spec.weights_sha256,
+            None if reader.spec.weights_sha256 == UNKNOWN else reader.spec.weights_sha256,
         ),
         text=reader.field(row, "text"),
         language=reader.field(row, "language"),

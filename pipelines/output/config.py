@@ -6,6 +6,7 @@ how fast and where; changing it never changes a row.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -194,7 +195,8 @@ class TokenizeConfig:
                 object.__setattr__(self, name, float(value))
 
     def _check_amount(self) -> None:
-        if self.bandwidth is not None and not (is_number(self.bandwidth) and self.bandwidth > 0):
+        kbps = self.bandwidth
+        if kbps is not None and not (is_number(kbps) and 0 < kbps < math.inf):
             raise UsageError(f"--bandwidth {self.bandwidth!r}: give kbps above 0")
         if self.n_q is not None:
             if not is_whole(self.n_q) or self.n_q < 1:

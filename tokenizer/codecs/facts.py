@@ -22,6 +22,7 @@ from tokenizer.codecs.lookup import (
     Checkpoint,
     codec_name,
     find_checkpoint,
+    folder_called,
     looks_local,
     require_no_revision,
 )
@@ -84,11 +85,12 @@ def codec_facts(
     bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
-        require_no_revision(name, revision)
-        return builtin.spec(name, bandwidth, n_q)
+        spec = builtin.spec(name, bandwidth, n_q)
+        require_no_revision(name, revision, spec.revision)
+        return spec
     if name in _PUBLISHED and not Path(name).is_dir():
         return _published(name, bandwidth, n_q)
-    if name in BUNDLED or Path(name).expanduser().exists() or looks_local(name):
+    if name in BUNDLED or folder_called(name).exists() or looks_local(name):
         checkpoint = find_checkpoint(name, revision, builtin_names())
     else:
         folder = _cached(name, revision)

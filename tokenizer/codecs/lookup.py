@@ -92,7 +92,9 @@ def find_checkpoint(
     Raises:
         CodecLoadError: there is none, or there is no network to fetch it.
     """
-    folder = Path(name).expanduser()
+    folder = folder_called(name)
+    if revision is not None and not isinstance(revision, str):
+        raise CodecLoadError(f"revision {revision!r}: give a commit, tag or branch by its name")
     if name in BUNDLED or folder.is_dir():
         require_no_revision(name, revision)
     if name in BUNDLED:
@@ -116,13 +118,19 @@ def find_checkpoint(
     return _download(name, revision, named)
 
 
-def require_no_revision(name: str, revision: str | None) -> None:
-    """Of a codec that does not come from the hub.
+def folder_called(name: str) -> Path:
+    """The folder of that name; a user's whom nobody knows is none."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111  (which raises where there is no such user)
+
+
+def require_no_revision(name: str, revision: str | None, own: str | None = None) -> None:
+    """Of a codec that does not come from the hub by its name; `own` is the one that it says
+    itself.
 
     Raises:
         CodecLoadError: there is one.
     """
-    if revision is not None:
+    if revision not in (None, own):
         raise CodecLoadError(
             f"--revision {revision} pins a hub checkpoint; {name} is on this machine"
         )

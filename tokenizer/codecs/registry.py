@@ -194,8 +194,9 @@ def describe_codec(
     bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
-        require_no_revision(name, revision)
-        return builtin.spec(name, bandwidth, n_q)
+        spec = builtin.spec(name, bandwidth, n_q)
+        require_no_revision(name, revision, spec.revision)
+        return spec
     checkpoint = find_checkpoint(name, revision, builtin_names())
     return replace(describe_checkpoint(checkpoint, bandwidth, n_q), precision=precision)
 
@@ -254,7 +255,8 @@ def load_codec(
     bandwidth, n_q = plain_amount(bandwidth, n_q)
     builtin = find_builtin(name)
     if builtin is not None:
-        require_no_revision(name, revision)
+        if revision is not None:
+            require_no_revision(name, revision, builtin.spec(name, bandwidth, n_q).revision)
         if precision != "exact":
             raise CodecLoadError(f"precision {precision}: codec {name} has exact alone")
         codec = builtin.open(name, bandwidth, n_q, device)

@@ -13,6 +13,8 @@ from tokenizer.errors import CodecLoadError
 
 MOST_CODEBOOKS = 1_024
 """more than any codec has; a config.json that says more is damaged"""
+MOST_LAYERS = 1_024
+"""likewise of layers"""
 _MOST = 10_000_000
 """likewise of anything that is counted: hertz, channels, samples of a frame"""
 _RAISED = (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError)

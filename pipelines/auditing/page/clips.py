@@ -261,7 +261,7 @@ def peaks(sound: Block, span: int) -> list[list[int] | None]:
 
     None in columns that begin after the sound's end, so that all sounds are drawn on one clock.
     """
-    mono = np.clip(sound.mean(axis=0), -1.0, 1.0) * 127
+    mono = np.clip(np.nan_to_num(sound.mean(axis=0), nan=0.0), -1.0, 1.0) * 127
     count = max(1, min(PEAKS, span))
     columns = [mono[i * span // count : (i + 1) * span // count] for i in range(count)]
     return [[round(float(c.min())), round(float(c.max()))] if c.size else None for c in columns]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
@@ -306,3 +307,18 @@ def test_sound_that_is_no_number_is_a_failure(tmp_path: Path, rows: list[Row]) -
     with pytest.raises(RecordingError, match="not finite"):
         decode_recording(out, broken.id, str(tmp_path / "one.wav"))
     assert not (tmp_path / "one.wav").exists()
+
+
+def test_shards_without_footers_are_decoded_by_the_codec_that_is_given(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    out = write_output(tmp_path / "out", rows, form="parquet")
+    (tmp_path / "bare").mkdir()
+    for shard in (Path(out) / "data").rglob("*.parquet"):
+        table = pq.read_table(shard).replace_schema_metadata(None)
+        pq.write_table(table, tmp_path / "bare" / shard.name)
+    with pytest.warns(UserWarning, match="no footer"):
+        done = decode_many(
+            str(tmp_path / "bare"), str(tmp_path / "to"), codec="mulaw", workers=0, quiet=True
+        )
+    assert (done.decoded, done.failures) == (len(rows), [])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from sounds import sound
 
 from tokenizer import Codec, FailureKind, RecordingError, load_codec
+from tokenizer.codecs.semantic.seeded import REDUCED, write_seeded_semantic
 
 SECONDS = 0.5
 
@@ -60,6 +61,20 @@ def test_no_codes_are_made_of_what_is_no_number(
     with raises_encoder():
         stream.push(recording.samples)
         stream.finish()
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_what_a_bound_makes_a_number_is_none(name: str, tmp_path: Path) -> None:
+    """An infinity before the quantizer, whose `tanh` is 1."""
+    write_seeded_semantic(tmp_path, model_type=name)
+    (weights,) = tmp_path.glob("*.safetensors")
+    tensors = load_file(weights)
+    (last,) = {"fc.bias", "fc_encoder.bias"} & set(tensors)
+    tensors[last][0] = torch.inf
+    save_file(tensors, weights, metadata={"format": "pt"})
+    codec = load_codec(str(tmp_path), device="cpu")
+    with raises_encoder():
+        codec.encode(sound(8_000, codec.channels, codec.sample_rate))
 
 
 @pytest.mark.parametrize("name", WRITERS)

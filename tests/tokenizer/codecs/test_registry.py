@@ -292,6 +292,22 @@ def test_a_row_of_an_earlier_version_takes_a_bandwidth_alone(
     assert registry.stored_amount(describe_mulaw(3.0)) == (None, 2)
 
 
+def test_the_revision_that_a_package_s_codec_says_of_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a corpus has stored, and asks for again."""
+
+    def load(bandwidth: float, device: str) -> Codec:
+        return Loudness()
+
+    row = Builtin(lambda bandwidth: replace(Loudness().spec, revision="0123abc"), load)
+    monkeypatch.setitem(registry.CODECS, "loudness", row)
+    for ask in (describe_codec, load_codec, codec_facts):
+        ask("loudness", revision="0123abc")
+        with pytest.raises(CodecLoadError, match="--revision other pins"):
+            ask("loudness", revision="other")
+
+
 def test_codes_that_sixteen_bits_do_not_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def row(**change: Any) -> None:
         spec = replace(Loudness().spec, **change)

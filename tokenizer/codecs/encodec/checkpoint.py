@@ -19,6 +19,7 @@ from tokenizer.codecs.amounts import (
 from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, read_settings, weights_hash
 from tokenizer.codecs.settings import (
+    MOST_LAYERS,
     guarded_settings,
     require_settings,
     wrong_bandwidths,
@@ -58,6 +59,7 @@ def _wrong(config: EncodecConfig) -> str | None:
     """A setting that no EnCodec has, or two that contradict each other."""
     wrong = (
         wrong_counts(config, *_COUNTS)
+        or wrong_counts(config, "num_lstm_layers", "num_residual_layers", least=0, most=MOST_LAYERS)
         or wrong_counts(config, "codebook_size", least=2)
         or wrong_ratios(config, "upsampling_ratios")
         or wrong_bandwidths(config)

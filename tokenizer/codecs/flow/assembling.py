@@ -81,7 +81,7 @@ def require_codes(codes: Codes, spec: CodecSpec) -> None:
     if None not in (codes.weights, spec.weights_sha256) and codes.weights != spec.weights_sha256:
         raise ShapeError(
             f"codes were made by other weights than those of codec {spec.codec}: load the codec "
-            "that made them, or give codes.codes to decode_codes if it is meant"
+            "that made them, or say that it is meant by dataclasses.replace(codes, weights=None)"
         )
     if codes.n_q > spec.n_q:
         raise ShapeError(

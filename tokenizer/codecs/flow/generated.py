@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tokenizer.codecs.codebooks.levels import cut_in_two
 from tokenizer.codecs.flow.decoding import decoded_together
-from tokenizer.codecs.flow.incoming import Tensor
+from tokenizer.codecs.flow.incoming import Tensor, on_host, plain
 from tokenizer.errors import ShapeError
 from tokenizer.types import Codes, Waveform
 
@@ -33,6 +33,7 @@ def decoded_generated(
     frames = batch.shape[2]
     lengths = chunks_of(frames, codec.spec)
     longest = samples_of_frames(frames, codec.spec)
+    num_samples = plain(num_samples)
     if num_samples is not None and not (_is_whole(num_samples) and 1 <= num_samples <= longest):
         raise ShapeError(f"{frames} frames are 1 to {longest} samples, not {num_samples!r}")
     levels = _scales(codec, scales, len(batch), len(lengths), single)
@@ -65,11 +66,8 @@ def integers(generated: Any) -> NDArray[Any]:
     """
     if isinstance(generated, Codes):
         raise ShapeError("these are Codes: decode takes them")
-    if hasattr(generated, "detach"):
-        generated = generated.detach().cpu()
-        generated = generated.float() if generated.is_floating_point() else generated
     try:
-        array = np.asarray(generated)
+        array = np.asarray(on_host(generated))
     except (TypeError, ValueError) as error:
         raise ShapeError(
             f"codes{_lengths(generated)} do not make one array [n_q, T] or [B, n_q, T]: decode "
@@ -149,9 +147,10 @@ def _scales(
         return [[None] * chunks] * count
     if given is None:
         given = codec.default_scale
-    if hasattr(given, "detach"):
-        given = given.detach().cpu()
-    scales = np.asarray(given)
+    try:
+        scales = np.asarray(on_host(given))
+    except (TypeError, ValueError):
+        scales = np.asarray("of several lengths")
     numbers = scales.dtype.kind in "fiu"
     with np.errstate(over="ignore"):
         scales = scales.astype(np.float32) if numbers else scales
@@ -164,6 +163,6 @@ def _scales(
     except ValueError as error:
         wanted = f"[{chunks}]" if single else f"[{count}] or [{count}, {chunks}]"
         raise ShapeError(
-            f"scales must be one number or {wanted}, not {list(np.shape(given))}: {chunks} chunks"
+            f"scales must be one number or {wanted}, not {list(scales.shape)}: {chunks} chunks"
         ) from error
     return [[float(scale) for scale in row] for row in rows]

@@ -55,7 +55,9 @@ def require_several(sources: Any) -> None:
         ShapeError: one recording, where a list of them is wanted.
     """
     one = isinstance(sources, Waveform | str | bytes | os.PathLike) or hasattr(sources, "read")
-    if one or getattr(sources, "ndim", 2) < 2:
+    kind = getattr(getattr(sources, "dtype", None), "kind", "f")  # torch's have none
+    one = one or (getattr(sources, "ndim", 2) < 2 and kind in "fiub")
+    if one or not (hasattr(sources, "__iter__") or hasattr(sources, "__getitem__")):
         raise ShapeError(
             f"encode_batch takes a list of recordings, not one {type(sources).__name__}: encode "
             "takes that"
@@ -86,9 +88,7 @@ def samples_of(source: Any) -> NDArray[np.float32]:
     Raises:
         ShapeError: of anything else.
     """
-    if hasattr(source, "detach"):
-        source = source.detach().cpu()
-        source = source.float() if source.is_floating_point() else source
+    source = on_host(source) if hasattr(source, "detach") else source
     if not hasattr(source, "__array__"):
         raise ShapeError(
             f"cannot take samples from {type(source).__name__}: give a NumPy array or a tensor "
@@ -141,7 +141,24 @@ def _resampled(
         raise RecordingError(FailureKind.EMPTY, reason, "check")
 
 
+def on_host(value: Any) -> Any:
+    """Tensors, those in lists too, as arrays."""
+    if isinstance(value, list | tuple):
+        return [on_host(one) for one in value]
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return (value.float() if value.is_floating_point() else value).numpy()
+
+
+def plain(number: Any) -> Any:
+    """The number in an array or tensor of one."""
+    single = getattr(number, "ndim", None) == 0 and hasattr(number, "item")
+    return number.item() if single else number
+
+
 def _whole_rate(sample_rate: Any) -> int:
+    sample_rate = plain(sample_rate)
     if sample_rate is None:
         raise ShapeError("samples do not say their rate: encode(samples, sample_rate=44_100)")
     whole = isinstance(sample_rate, Real) and float(sample_rate).is_integer()

@@ -9,6 +9,7 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, read_settings
 from tokenizer.codecs.settings import (
     MOST_CODEBOOKS,
+    MOST_LAYERS,
     guarded_settings,
     require_settings,
     wrong_counts,
@@ -94,7 +95,7 @@ def _wrong(config: MimiConfig) -> str | None:
     """A setting that no Mimi has, or two that contradict each other."""
     wrong = (
         wrong_counts(config, *_COUNTS)
-        or wrong_counts(config, "num_hidden_layers", least=0)
+        or wrong_counts(config, "num_hidden_layers", least=0, most=MOST_LAYERS)
         or wrong_counts(config, "codebook_size", least=2)
         or wrong_counts(config, "num_quantizers", most=MOST_CODEBOOKS)
         or wrong_counts(config, "num_semantic_quantizers", most=config.num_quantizers - 1)

@@ -11,6 +11,7 @@ from tokenizer.codecs.base import CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, read_settings, weights_hash
 from tokenizer.codecs.settings import (
     MOST_CODEBOOKS,
+    MOST_LAYERS,
     guarded_settings,
     require_settings,
     wrong_bandwidths,
@@ -43,7 +44,10 @@ def _wrong_levels(config: Any) -> str | None:
     name = "input_sampling_rate" if hasattr(config, "input_sampling_rate") else "sampling_rate"
     wrong = (
         wrong_counts(config, name, "encoder_hidden_size", "hidden_size", "quantization_dim")
-        or wrong_counts(config, "num_hidden_layers", least=0)
+        or wrong_counts(config, "num_hidden_layers", least=0, most=MOST_LAYERS)
+        or wrong_counts(
+            config.semantic_model_config, "num_hidden_layers", least=0, most=MOST_LAYERS
+        )
         or wrong_ratios(config, "downsampling_ratios")
         or wrong_ratios(config, "quantization_levels", least=2)
     )
@@ -74,6 +78,7 @@ def _wrong_residual(config: Any) -> str | None:
         or wrong_counts(acoustic, "encoder_hidden_size", "decoder_hidden_size", "hidden_size")
         or wrong_counts(acoustic, "n_codebooks", least=0, most=MOST_CODEBOOKS)
         or wrong_ratios(semantic, "conv_stride")
+        or wrong_counts(semantic, "num_hidden_layers", least=0, most=MOST_LAYERS)
         or wrong_ratios(config, "strides")
         or (wrong_ratios(config, "block_dilations") if config.block_dilations else None)
         or wrong_bandwidths(config)

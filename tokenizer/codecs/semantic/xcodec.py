@@ -8,8 +8,6 @@ recording alone.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,6 +25,7 @@ from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import resample
+from tokenizer.codecs.semantic.finite import finite_outputs
 from tokenizer.codecs.semantic.gpu.classes import window_batches
 from tokenizer.codecs.semantic.gpu.xcodec import EncodeAlone, EncodeRows
 from tokenizer.codecs.semantic.windows import WindowedCodec
@@ -88,8 +87,9 @@ class XCodec(WindowedCodec):
             there = torch.from_numpy(samples)[None].to(self._device)
             padded = functional.pad(there, (0, -samples.shape[1] % self.spec.frame_length))
             # All levels, since levels nest, and the model counts them by its bandwidths only.
-            with _finite_latents(self._model):
+            with finite_outputs(self._model.fc) as finite:
                 found = self._model.encode(padded, return_dict=True).audio_codes
+            check_finite(all(map(bool, finite)))
             found = found[0, : self.spec.n_q]
             codes: NDArray[np.uint16] = found.cpu().numpy().astype(np.uint16)
         return codes
@@ -100,24 +100,6 @@ class XCodec(WindowedCodec):
             found = self._model.decode(there, return_dict=True).audio_values[0]
             samples: NDArray[np.float32] = found.float().cpu().numpy()
         return samples
-
-
-@contextmanager
-def _finite_latents(model: Any) -> Iterator[None]:
-    """See to it that what is quantized, which `encode` hands out no more, is finite.
-
-    Raises:
-        RecordingError: it is not (ENCODER).
-    """
-    seen: list[bool] = []
-    hook = model.fc.register_forward_hook(
-        lambda module, inputs, latents: seen.append(bool(torch.isfinite(latents).all()))
-    )
-    try:
-        yield
-    finally:
-        hook.remove()
-    check_finite(all(seen))
 
 
 class HiggsTokenizer(XCodec):

@@ -25,6 +25,7 @@ from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.lookup import Checkpoint
 from tokenizer.codecs.semantic.checkpoint import read_config, whole_frames, windowed_spec
 from tokenizer.codecs.semantic.features import Extractor, resample
+from tokenizer.codecs.semantic.finite import finite_outputs
 from tokenizer.codecs.semantic.gpu.classes import window_batches
 from tokenizer.codecs.semantic.gpu.xcodec2 import EncodeAlone, EncodeRows
 from tokenizer.codecs.semantic.windows import WindowedCodec
@@ -120,15 +121,12 @@ class XCodec2(WindowedCodec):
         with torch.inference_mode(), arithmetic(self.spec.precision):
             extracted = self._extractor(self.spec.frame_length)(samples)
             padded, features = (one[None].to(self._device) for one in extracted)
-            found = self._model.encode(
-                padded,
-                input_features=features,
-                input_features_mask=torch.ones(
-                    features.shape[:2], dtype=torch.int32, device=self._device
-                ),
-                output_latents=True,
-            )
-            check_finite(bool(torch.isfinite(found.latents).all()))
+            mask = torch.ones(features.shape[:2], dtype=torch.int32, device=self._device)
+            with finite_outputs(self._model.fc_encoder) as finite:
+                found = self._model.encode(
+                    padded, input_features=features, input_features_mask=mask
+                )
+            check_finite(all(map(bool, finite)))
             codes: NDArray[np.uint16] = found.audio_codes[0].cpu().numpy().astype(np.uint16)
         return codes[:, :frames]
 

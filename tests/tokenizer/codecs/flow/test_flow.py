@@ -192,8 +192,9 @@ def test_what_cannot_be_cut_or_joined_is_said() -> None:
         Codes.join([codes[10:], codes[:10]])
     with pytest.raises(ShapeError, match="two kinds"):
         Codes.join([codes, load_codec("mulaw").encode(sound(1_000))])
-    with pytest.raises(ShapeError, match="nothing to join"):
-        Codes.join([])
+    for none in ([], None, 5):
+        with pytest.raises(ShapeError, match="nothing to join"):
+            Codes.join(none)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="not uint16"):
         Codes.join([codes, codes.codes])  # type: ignore[list-item]
     assert Codes.join(part for part in (codes[:4], codes[4:])) == codes
@@ -299,7 +300,8 @@ def test_what_is_no_audio_is_said_in_one_line(tmp_path: Path) -> None:
         with pytest.raises((ShapeError, RecordingError), match=reason):
             codec.encode_batch([source], **options)
     same = codec.encode(np.zeros((1, 100), np.float32), sample_rate=RATE)
-    assert codec.encode(np.zeros((1, 100), np.float32), sample_rate=float(RATE)) == same
+    for rate in (float(RATE), np.array(RATE), torch.tensor(RATE), np.int64(RATE)):
+        assert codec.encode(np.zeros((1, 100), np.float32), sample_rate=rate) == same  # type: ignore[arg-type]
 
 
 def test_one_recording_is_no_batch(tmp_path: Path) -> None:
@@ -309,7 +311,12 @@ def test_one_recording_is_no_batch(tmp_path: Path) -> None:
         for source in ("a.wav", tmp_path / "a.wav", one, one.samples[0], file):
             with pytest.raises(ShapeError, match="a list of recordings, not one"):
                 codec.encode_batch(source, sample_rate=RATE)  # type: ignore[arg-type]
-    assert len(codec.encode_batch(one.samples[None], sample_rate=RATE)) == 1
+    with pytest.raises(ShapeError, match="a list of recordings, not one NoneType"):
+        codec.encode_batch(None)  # type: ignore[arg-type]
+    several = np.empty(2, object)
+    several[:] = [one.samples[0], one.samples[0, :50]]
+    for given in (one.samples[None], several, (one.samples for _ in range(2))):
+        assert codec.encode_batch(given, sample_rate=RATE)[0].num_samples == 100  # type: ignore[arg-type]
 
 
 def test_a_cutter_keeps_the_last_piece_back() -> None:

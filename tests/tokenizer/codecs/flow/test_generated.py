@@ -76,7 +76,9 @@ def test_scales_of_a_batch_are_one_a_recording_or_one_a_chunk() -> None:
     np.testing.assert_allclose(one[1].samples, codec.decode_codes(codes[1], 0.3).samples)
     each = codec.decode_codes(codes, scales=[[0.1, 0.2], [0.3, 0.4]])
     np.testing.assert_allclose(each[0].samples, codec.decode_codes(codes[0], [0.1, 0.2]).samples)
-    for wrong in ([0.1, 0.2, 0.3], "loud", [np.nan, 0.1], [-1.0, 0.1]):
+    half = codec.decode_codes(codes, scales=torch.tensor(0.25, dtype=torch.bfloat16))
+    np.testing.assert_allclose(half[1].samples, codec.decode_codes(codes[1], 0.25).samples)
+    for wrong in ([0.1, 0.2, 0.3], "loud", [np.nan, 0.1], [-1.0, 0.1], 1e300, [[0.1, 0.2], [0.3]]):
         with pytest.raises(ShapeError, match="scales must be"):
             codec.decode_codes(codes, scales=wrong)
     with pytest.raises(ShapeError, match=r"one number or \[2\], not \[3\]"):
@@ -102,6 +104,7 @@ def test_what_cannot_be_decoded_is_said_with_its_place() -> None:
         (codec.encode(sound(800, 1, RATE)), "decode takes them"),
         ([good, good[:, :4]], r"of \[3, 10\], \[3, 4\]…? do not make one array"),
         ([[1, 2], [3]], "do not make one array"),
+        ([torch.rand(3, 4, dtype=torch.bfloat16)] * 2, "integers, not float32"),
     ]
     for codes, reason in cases:
         with pytest.raises(ShapeError, match=reason) as caught:
@@ -112,7 +115,10 @@ def test_what_cannot_be_decoded_is_said_with_its_place() -> None:
     for length in (100.5, "9", True):
         with pytest.raises(ShapeError, match="1 to 800 samples, not"):
             codec.decode_codes(good, num_samples=length)  # type: ignore[arg-type]
-    assert codec.decode_codes(good, num_samples=np.int64(9)).num_samples == 9
+    for nine in (np.int64(9), np.array(9), torch.tensor(9)):
+        assert codec.decode_codes(good, num_samples=nine).num_samples == 9
+    listed = codec.decode_codes([torch.from_numpy(good)] * 2)
+    assert [one.num_samples for one in listed] == [800, 800]
 
 
 def test_hours_that_were_made_are_more_than_an_entry_of_chunk_frames_holds() -> None:

@@ -30,6 +30,7 @@ from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape
 from tokenizer.codecs.encodec.gpu.whole import AloneWork, RowsWork
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.semantic.features import Extractor
+from tokenizer.codecs.semantic.finite import finite_outputs
 from tokenizer.codecs.semantic.gpu.conformer import RowsConformer
 from tokenizer.codecs.semantic.gpu.noise import Noise
 
@@ -61,11 +62,10 @@ class EncodeAlone(AloneWork):
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         samples, features = inputs
         mask = torch.ones(features.shape[:2], dtype=torch.int32, device=features.device)
-        found = self._model.encode(
-            samples, input_features=features, input_features_mask=mask, output_latents=True
-        )
+        with finite_outputs(self._model.fc_encoder) as finite:
+            found = self._model.encode(samples, input_features=features, input_features_mask=mask)
         codes = found.audio_codes.transpose(0, 1).to(torch.int32)
-        return codes, torch.isfinite(found.latents).all()
+        return codes, torch.stack(finite).all()
 
 
 class EncodeRows(RowsWork):
