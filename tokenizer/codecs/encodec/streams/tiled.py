@@ -121,15 +121,14 @@ class TiledPieces(PieceNetwork):
         return [results[i] for i in range(len(pieces))]
 
     def _codes(self, piece: Piece, frames: torch.Tensor) -> NDArray[np.uint16]:
-        several = torch.get_num_threads() > 1
-        if several and self._is_whole(piece) and self._end_is_doubtful(frames):
+        if self._is_whole(piece) and self._end_is_doubtful(frames):
             self.repeated += 1
             return self._whole(piece).codes
         return super()._codes(piece, frames)
 
     def _end_is_doubtful(self, frames: torch.Tensor) -> bool:
-        """Whether another last bit could change a code at the end, where several threads of torch's
-        take another exponential for the few numbers that fill no vector."""
+        """Whether another last bit could change a code at the end, where torch's threads, also a
+        single one, take another exponential for the few numbers that fill no vector."""
         end = frames[-ENDS - self._encoder.second.reach.after :]
         moved = noise(end, frames.square().mean().sqrt().repeat(len(end)))
         return bool(uncertain(self._quantize(end, self.n_q, moved)[1]).any())
