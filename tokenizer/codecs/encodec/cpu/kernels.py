@@ -72,17 +72,6 @@ def elu(x: Any) -> Any:
 
 
 @compiled
-def spread(rows: Floats, blocks: Floats) -> None:
-    """float32 `[n, channels]` into `[channels / block, n, block]`."""
-    width = blocks.shape[2]
-    for block in range(blocks.shape[0]):
-        ours, first = blocks[block], block * width
-        for row in range(rows.shape[0]):
-            for i in range(width):
-                ours[row, i] = rows[row, first + i]
-
-
-@compiled
 def read_one(term: Floats, scale: Floats, shift: Floats, out: Floats, activate: bool) -> None:
     """`out = term * scale + shift`, or its ELU. `term` and `out` are float32 `[n]`; factors repeat
     every `scale.size` numbers."""
