@@ -13,6 +13,17 @@ from tokenizer.errors import CodecLoadError
 
 MOST_CODEBOOKS = 1_024
 """more than any codec has; a config.json that says more is damaged"""
+SEANET_COUNTS = (
+    "sampling_rate",
+    "audio_channels",
+    "hidden_size",
+    "num_filters",
+    "kernel_size",
+    "last_kernel_size",
+    "residual_kernel_size",
+    "compress",
+)
+"""what an EnCodec and a Mimi count of their SEANet"""
 MOST_LAYERS = 1_024
 """likewise of layers"""
 _MOST = 10_000_000

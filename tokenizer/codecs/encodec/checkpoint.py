@@ -20,6 +20,7 @@ from tokenizer.codecs.base import MAX_CODEBOOK, CodecSpec
 from tokenizer.codecs.lookup import Checkpoint, find_checkpoint, read_settings, weights_hash
 from tokenizer.codecs.settings import (
     MOST_LAYERS,
+    SEANET_COUNTS,
     guarded_settings,
     require_settings,
     wrong_bandwidths,
@@ -29,17 +30,6 @@ from tokenizer.codecs.settings import (
 from tokenizer.codecs.weights import load_pretrained
 from tokenizer.errors import CodecLoadError
 
-_COUNTS = (
-    "sampling_rate",
-    "audio_channels",
-    "hidden_size",
-    "num_filters",
-    "kernel_size",
-    "last_kernel_size",
-    "residual_kernel_size",
-    "compress",
-    "num_lstm_layers",
-)
 _PAD_MODES = ("constant", "reflect", "replicate", "circular")
 """those of torch"""
 
@@ -58,8 +48,9 @@ def read_config(checkpoint: Checkpoint) -> EncodecConfig:
 def _wrong(config: EncodecConfig) -> str | None:
     """A setting that no EnCodec has, or two that contradict each other."""
     wrong = (
-        wrong_counts(config, *_COUNTS)
-        or wrong_counts(config, "num_lstm_layers", "num_residual_layers", least=0, most=MOST_LAYERS)
+        wrong_counts(config, *SEANET_COUNTS)
+        or wrong_counts(config, "num_lstm_layers", most=MOST_LAYERS)
+        or wrong_counts(config, "num_residual_layers", least=0, most=MOST_LAYERS)
         or wrong_counts(config, "codebook_size", least=2)
         or wrong_ratios(config, "upsampling_ratios")
         or wrong_bandwidths(config)

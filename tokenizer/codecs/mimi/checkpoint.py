@@ -10,6 +10,7 @@ from tokenizer.codecs.lookup import Checkpoint, read_settings
 from tokenizer.codecs.settings import (
     MOST_CODEBOOKS,
     MOST_LAYERS,
+    SEANET_COUNTS,
     guarded_settings,
     require_settings,
     wrong_counts,
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
     from transformers import MimiConfig
 
 _COUNTS = (
-    "sampling_rate",
-    "audio_channels",
-    "hidden_size",
-    "num_filters",
-    "kernel_size",
-    "last_kernel_size",
-    "residual_kernel_size",
-    "compress",
     "num_attention_heads",
     "num_key_value_heads",
     "head_dim",
@@ -94,7 +87,7 @@ def hop(config: MimiConfig) -> int:
 def _wrong(config: MimiConfig) -> str | None:
     """A setting that no Mimi has, or two that contradict each other."""
     wrong = (
-        wrong_counts(config, *_COUNTS)
+        wrong_counts(config, *SEANET_COUNTS, *_COUNTS)
         or wrong_counts(config, "num_hidden_layers", least=0, most=MOST_LAYERS)
         or wrong_counts(config, "codebook_size", least=2)
         or wrong_counts(config, "num_quantizers", most=MOST_CODEBOOKS)
