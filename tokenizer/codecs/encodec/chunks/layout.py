@@ -162,8 +162,8 @@ def lay_out_terms(
                     blocks[there + i // size * wide * size + i % size] = spare[i]
             else:
                 for i in range(0, size, LANES):
-                    channels_at, target = channel + i, there + i
-                    _take(a, b, c, x, y, z, is_sum, activates, at + i, channels_at, blocks, target)
+                    column, target = channel + i, there + i
+                    _take(a, b, c, x, y, z, is_sum, activates, at + i, column, blocks, target)
 
 
 @numba.njit(inline="always")
