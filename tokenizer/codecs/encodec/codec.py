@@ -117,14 +117,26 @@ def open_network(
                     from tokenizer.codecs.encodec.streams.tiled import TiledPieces
 
                     return TiledPieces(model, modules, spec.n_q)
-                from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
-
-                return TiledNetwork(model, modules, spec.n_q)
+                return open_tiled(model, modules, spec.n_q)
             if spec.chunk_length is not None:
                 return open_batched(model, modules, spec.n_q, spec.precision)
             if streams(model.config):
                 return BatchedPieces(model, modules, spec.n_q)
     return ReferenceNetwork(model, modules, spec.n_q, spec.precision)
+
+
+def open_tiled(model: Any, modules: ReferenceModules, n_q: int) -> Network:
+    """Chunks on a CPU, full ones with transformers' own bits where its layers are known.
+
+    Raises:
+        UnknownLayer: the model has layers that only transformers runs.
+    """
+    from tokenizer.codecs.encodec.chunks.network import SameNetwork
+    from tokenizer.codecs.encodec.cpu.tiled_network import TiledNetwork
+
+    with suppress(UnknownLayer):
+        return SameNetwork(model, modules, n_q)
+    return TiledNetwork(model, modules, n_q)
 
 
 def open_batched(

@@ -82,7 +82,7 @@ def test_torch_s_own_runs_where_it_is_another(monkeypatch: pytest.MonkeyPatch) -
     """Not tried out here, where torch is what these tests compare with."""
     x = np.linspace(-3.0, 3.0, 64, dtype=np.float32)
     expected = torch_s(x)
-    monkeypatch.setattr(same_elu, "_is_torch_s", lambda: False)
+    monkeypatch.setattr(same_elu, "is_torch_s", lambda: False)
     monkeypatch.setattr(same_elu, "_in_place", None)
     assert not same_elu.spreads(same_elu.LANES)
     same_elu.elu_(x)
@@ -95,6 +95,6 @@ def test_another_function_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def nearest(x: torch.Tensor) -> torch.Tensor:
         return torch.where(x < 0, torch.expm1(x.double()).float(), x)
 
-    assert same_elu._is_torch_s() == same_elu.FUSES
+    assert same_elu.is_torch_s() == same_elu.FUSES
     monkeypatch.setattr(same_elu, "functional", type("_", (), {"elu": staticmethod(nearest)}))
-    assert not same_elu._is_torch_s.__wrapped__()
+    assert not same_elu.is_torch_s.__wrapped__()

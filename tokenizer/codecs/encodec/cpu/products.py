@@ -69,6 +69,11 @@ class Panels:
         self._bias: Floats = there.contiguous().numpy()
 
     @property
+    def laid(self) -> tuple[Floats, Floats, tuple[int, int, int]]:
+        """The numbers, the bias, and the columns of a panel, terms of a sum, and terms."""
+        return self._numbers, self._bias, (self._width, self._part, self.count)
+
+    @property
     def is_one_sum(self) -> bool:
         return self._part >= self.count
 
@@ -101,8 +106,7 @@ class Panels:
         end = (rows - 1) * step + last * apart + self.count - last * self._part
         if rows and end > len(left):
             raise ValueError(f"{len(left)} numbers are not {rows} rows {step} apart")
-        shape = (self._width, self._part, self.count)
-        _multiply(left, step, apart, self._numbers, self._bias, shape, out, how, then, backwards)
+        multiply_panels(left, step, apart, *self.laid, out, how, then, backwards)
 
 
 def _columns(vectors: int, heights: Sequence[int]) -> Any:
@@ -269,7 +273,7 @@ _few = _columns(1, (6, 2, 1))
 
 
 @compiled
-def _multiply(
+def multiply_panels(
     left: Floats,
     step: int,
     apart: int,
@@ -281,6 +285,7 @@ def _multiply(
     then: int,
     backwards: bool,
 ) -> None:
+    """`Panels.multiply`, of what `Panels.laid` has, and without a look at where `left` ends."""
     rows, columns = out.shape
     flat = out.reshape(-1)
     width, part, total = shape

@@ -148,6 +148,11 @@ class _Arithmetic:
         return ir.Constant(VECTOR, [float(np.float32(number))] * LANES)
 
 
+def elu_of(builder: Any, vector: Any) -> Any:
+    """Write the instructions."""
+    return _Arithmetic(builder).elu(vector)
+
+
 @intrinsic
 def _elu_of_vector(_: Any, source: Any, source_at: Any, target: Any, target_at: Any) -> Any:
     """For numba: from a vector of one float32 array to one of another."""
@@ -162,7 +167,7 @@ def _elu_of_vector(_: Any, source: Any, source_at: Any, target: Any, target_at: 
             )
             for i in (0, 2)
         )
-        store(builder, _Arithmetic(builder).elu(load(builder, its)), ours)
+        store(builder, elu_of(builder, load(builder, its)), ours)
         return context.get_dummy_value()
 
     return types.void(source, types.intp, target, types.intp), generate
@@ -231,11 +236,11 @@ def elu_(x: Floats) -> None:
 
 def spreads(count: int) -> bool:
     """Whether so many numbers side by side can be done here."""
-    return count % LANES == 0 and _is_torch_s()
+    return count % LANES == 0 and is_torch_s()
 
 
 @functools.cache
-def _is_torch_s() -> bool:
+def is_torch_s() -> bool:
     """Whether torch gives the same bits here: tried of numbers of every size. So many are not
     shared by torch's threads, and fill its vectors."""
     if not FUSES:
