@@ -68,6 +68,15 @@ def test_samples_are_those_that_were_written(name: str) -> None:
     assert np.array_equal(late, whole[:, round(LATE * RATE) :])
 
 
+@pytest.mark.parametrize("form", ["IRCAM", "PAF", "PVF"])
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+def test_what_ffmpeg_does_not_open_is_read_by_libsndfile(form: str, endian: str) -> None:
+    sink = io.BytesIO()
+    soundfile.write(sink, SOUND.T, RATE, format=form, subtype="PCM_16", endian=endian)
+    whole = read_audio(io.BytesIO(sink.getvalue())).samples
+    assert whole.shape == SOUND.shape and np.abs(whole - SOUND).max() <= 2**-15
+
+
 def test_a_second_way_reads_floats_in_wave64_as_such() -> None:
     again = stream_audio(io.BytesIO(floats()), name="a", second=True)
     assert np.array_equal(np.concatenate(list(again), axis=1), SOUND)

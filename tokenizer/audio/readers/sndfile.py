@@ -27,9 +27,15 @@ MAGIC = {
     b".snd",
     b"Crea",
     b"riff",
+    b"PVF1",
+    b" paf",
+    b"fap ",
+    *(bytes((0x64, 0xA3, kind, 0)) for kind in range(5)),
+    *(bytes((0, kind, 0xA3, 0x64)) for kind in range(5)),
 }
-"""first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and
-complains on stderr"""
+"""first bytes of what is worth trying, the last ones those of IRCAM's files; on anything else
+libsndfile looks for MPEG audio and complains on stderr. Formats that FFmpeg does not open and whose
+header counts samples are none of them: libsndfile says nothing of an end that is missing"""
 SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF", "RF64"}
 """formats in which `seek` is exact to the sample, for samples in `EXACT`"""
 EXACT = {
