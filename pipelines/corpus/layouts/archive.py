@@ -15,7 +15,7 @@ from pipelines.corpus.layouts.base import Folder, Layout
 from pipelines.corpus.layouts.laid_out import LaidOut
 from pipelines.corpus.sources.base import estimate_seconds, is_audio, rejected
 from pipelines.corpus.sources.identity import FILE, VERSION, handle_version, member_version
-from pipelines.corpus.sources.listing import Entry, Listing
+from pipelines.corpus.sources.listing import Entry, Listing, is_hidden_audio, is_left_out
 from pipelines.corpus.sources.members import Broken, Member, read_members
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.corpus.tables.hints import PLAIN, Hints, NotLaidOut
@@ -47,6 +47,8 @@ class Archive:
     broken: list[Broken] = field(default_factory=list)
     files: list[Member] = field(default_factory=list)
     """all that is no audio"""
+    hidden: list[str] = field(default_factory=list)
+    """names of audio that begin with a dot"""
     notes: list[str] = field(default_factory=list)
     layout: str = ""
     """the title of the layout that was recognised"""
@@ -54,9 +56,13 @@ class Archive:
     @classmethod
     def read(cls, uri: str, stem: str, file: BinaryIO) -> Archive:
         archive = cls(uri, stem, handle_version(file, uri))
+        # What a folder leaves out is left out here: tars of a Mac have `._x.wav` for each `x.wav`.
         for member in read_members(file):
             if isinstance(member, Broken):
                 archive.broken.append(member)
+                continue
+            if is_left_out(member.name):
+                archive.hidden += [clean(member.name)] * is_hidden_audio(member.name)
                 continue
             if is_audio(member.name):
                 archive.audio.append(member)
@@ -66,6 +72,7 @@ class Archive:
                 archive.sidecars.append(member)
             else:
                 archive.others.append(f"{stem}/{member.name}")
+        archive.notes += Listing(hidden=archive.hidden).notes()
         return archive
 
     def beside(self) -> dict[str, list[Member]]:

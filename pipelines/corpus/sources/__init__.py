@@ -64,6 +64,8 @@ def open_source(
         UsageError: a hint that means nothing to it, or none at all, or one twice.
     """
     specs = [spec] if isinstance(spec, str) else spec
+    if "" in specs:
+        raise UsageError("SOURCE is empty: give a folder, a file, or what else names a corpus")
     sources = [_open(each) for each in specs]
     if hints is not None:
         sources = _told(sources, hints)

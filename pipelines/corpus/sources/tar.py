@@ -52,7 +52,7 @@ class TarSource(Source):
 
     @staticmethod
     def fits(spec: str) -> bool:
-        if spec.endswith((".tar", *COMPRESSED)):
+        if _is_named(spec):
             return True
         return is_folder(spec) and holds_only(spec, "tar") and not is_packed(spec)
 
@@ -90,18 +90,15 @@ class TarSource(Source):
 
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
-        names = (
-            [self.spec]
-            if not is_remote(self.spec) and os.path.lexists(self.spec)
-            else list(braceexpand(self.spec))
-        )
-        for name in names:
-            if name.endswith(COMPRESSED):
-                raise SourceError(
-                    f"{name}: compressed archives cannot be read by byte range: unpack it, and "
-                    "give the folder, or unpack it to a .tar"
-                )
-        if self.spec.endswith(".tar"):
+        if _is_named(self.spec) or (not is_remote(self.spec) and Path(self.spec).is_file()):
+            there = not is_remote(self.spec) and os.path.lexists(self.spec)
+            names = [self.spec] if there else list(braceexpand(self.spec))
+            for name in names:
+                if name.endswith(COMPRESSED):
+                    raise SourceError(
+                        f"{name}: compressed archives cannot be read by byte range: unpack it, and "
+                        "give the folder, or unpack it to a .tar"
+                    )
             return names, []
         listing = list_folder(self.spec, follow_links=self.follow_links)
         for name, entry in listing.files.items():
@@ -118,6 +115,12 @@ class TarSource(Source):
             *([f"not read, beside the tars: {by_ending(others)}"] if others else []),
         ]
         return found, notes
+
+
+def _is_named(spec: str) -> bool:
+    """Whether a spec is a tar's name or a pattern of such; a folder may be called so too."""
+    named = spec.endswith((".tar", *COMPRESSED))
+    return named and (is_remote(spec) or not Path(spec).is_dir())
 
 
 def open_member(recording: Recording, check_version: bool) -> BinaryIO:

@@ -53,6 +53,45 @@ def read(source: TarSource, recording: Recording) -> bytes:
         return file.read()
 
 
+def test_what_a_folder_leaves_out_is_left_out(tmp_path: Path) -> None:
+    """Tars of a Mac have its own file beside each."""
+    content = tar(
+        [
+            ("./._a.wav", b"mac"),
+            ("./a.wav", audio(1)),
+            ("./._a.txt", b"mac"),
+            ("./a.txt", b"said"),
+            ("__MACOSX/a.wav", b"mac"),
+            (".DS_Store", b"mac"),
+            ("./.b.wav", audio(2)),
+            ("...And Justice.wav", audio(3)),
+        ]
+    )
+    source, good, bad = scan(tmp_path, content)
+    assert [(each.id, each.text) for each in good] == [
+        ("t/./a.wav", "said"),
+        ("t/...And Justice.wav", None),
+    ]
+    assert not bad
+    assert source.notes == ("left out: 1 hidden file or folder: ./.b.wav (a leading dot)",)
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_a_folder_may_be_called_like_a_tar(tmp_path: Path, name: str) -> None:
+    """As some programs call what they have unpacked."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "a.wav").write_bytes(audio(1))
+    (found,) = open_source(str(tmp_path / name)).scan()
+    assert found.id == "a.wav"
+    (tmp_path / name / "a.wav").unlink()
+    (tmp_path / name / "t.tar").write_bytes(tar([("b.wav", audio(2))]))
+    (found,) = open_source(str(tmp_path / name)).scan()
+    assert found.id == "t/b.wav"
+    (tmp_path / "shard.wds").write_bytes(tar([("b.wav", audio(2))]))
+    (found,) = open_source(f"tar:{tmp_path / 'shard.wds'}").scan()
+    assert found.id == "shard.wds/b.wav"
+
+
 def audio(number: int) -> bytes:
     return bytes([number]) * (700 + number)
 
