@@ -162,7 +162,9 @@ class HubSource(Source):
             column = audio_column(data.features.arrow_schema)
             if column is None:
                 raise SourceError(
-                    f"{self.spec}: no audio column among {', '.join(data.column_names)}"
+                    f"{self.spec}: no audio column (one with bytes is expected) among "
+                    f"{', '.join(data.column_names)}; a column of paths becomes one by "
+                    "data.cast_column(NAME, datasets.Audio()), before save_to_disk"
                 )
             self._loaded, self._files = (_undecoded(data, column), column), None
         return self._loaded

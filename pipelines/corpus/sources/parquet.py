@@ -355,11 +355,7 @@ def audio_column(schema: pa.Schema) -> str | None:
         return pick(structs, AUDIO_COLUMNS) or next(
             (name for name in structs if "image" not in name.lower()), structs[0]
         )
-    binary = [
-        field.name
-        for field in schema
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
-    ]
+    binary = [field.name for field in schema if _is_bytes(field.type)]
     return pick(binary, AUDIO_COLUMNS)
 
 
@@ -370,10 +366,14 @@ def holds_bytes(kind: pa.DataType) -> bool:
         return any(holds_bytes(child.type) for child in kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return holds_bytes(kind.value_type)
+    return _is_bytes(kind) or bool(pa.types.is_fixed_size_binary(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
     )
 
 

@@ -103,6 +103,18 @@ def _usual_name(name: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
+def _written_otherwise(names: tuple[str, ...]) -> dict[str, str]:
+    """Columns for text, speaker and language that are not called as usual → how they would be, for
+    those of the three that no usual column is there for."""
+    usual = usual_names(names)
+    found: dict[str, str] = {}
+    for wanted in (TEXT_COLUMNS, SPEAKER_COLUMNS, LANGUAGE_COLUMNS):
+        best = None if pick(names, wanted) else pick(usual.values(), wanted)
+        found |= {name: meant for name, meant in usual.items() if meant == best}
+    return found
+
+
 def pick_fields(
     row: Mapping[str, Any], used: Iterable[str] = (), given: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -160,8 +172,9 @@ class UniqueColumn:
 
     def add(self, column: str, value: Any) -> None:
         """Count a row's value."""
-        key = hash(None if value is None or value == "" else clean(str(value)))
-        self._repeats[column] += value in (None, "") or key in self._seen[column]
+        missing = value in (None, "") or (isinstance(value, float) and math.isnan(value))
+        key = hash(None if missing else clean(str(value)))
+        self._repeats[column] += missing or key in self._seen[column]
         self._seen[column].add(key)
 
     def choose(self) -> tuple[str | None, str]:
@@ -188,6 +201,8 @@ def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None
     Raises:
         ValueError: a transcript, speaker or language that is no string.
     """
+    if otherwise := _written_otherwise(tuple(row)):
+        row = {otherwise.get(name, name): value for name, value in row.items()}
     seconds_column = pick(row, SECONDS_COLUMNS)
     fields, meta = take_fields(
         pick_fields(row, [name for name in (id_column, seconds_column) if name])
