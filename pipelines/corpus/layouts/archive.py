@@ -4,7 +4,7 @@ is packed with its lists."""
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,6 +52,8 @@ class Archive:
     notes: list[str] = field(default_factory=list)
     layout: str = ""
     """the title of the layout that was recognised"""
+    _called: Counter[str] | None = None
+    """how many members are shown by a name"""
 
     @classmethod
     def read(cls, uri: str, stem: str, file: BinaryIO) -> Archive:
@@ -120,8 +122,8 @@ class Archive:
                     f"{self.uri}: {member.name} is there twice; this is the one at byte "
                     f"{member.offset}"
                 )
-                id = f"{self.stem}/{member.name}@{member.offset}"
-                yield rejected(id, self.uri, FailureKind.BAD_ROW, message)
+                id = clean(f"{self.stem}/{member.name}@{member.offset}")
+                yield rejected(id, self.uri, FailureKind.BAD_ROW, clean(message))
         yield from self._broken()
 
     def _laid_out(
@@ -192,7 +194,7 @@ class Archive:
         fields, meta = read_sidecars(readers)
         version = member_version(file, member.offset, member.size)
         return Recording(
-            id=clean(f"{self.stem}/{member.name}"),
+            id=clean(f"{self.stem}/{self._shown(member.name)}"),
             uri=self.uri,
             locator={
                 MEMBER: clean(member.name),
@@ -205,6 +207,15 @@ class Archive:
             meta=meta,
             **fields,
         )
+
+    def _shown(self, name: str) -> str:
+        """A member's name as text. Where several that are no UTF-8 would be called the same, each
+        shows its own bytes."""
+        if self._called is None:
+            self._called = Counter(clean(each) for each in {member.name for member in self.audio})
+        if self._called[shown := clean(name)] < 2:
+            return shown
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     def _broken(self) -> Iterator[Recording]:
         for broken in self.broken:

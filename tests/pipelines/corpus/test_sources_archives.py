@@ -92,6 +92,19 @@ def test_a_folder_may_be_called_like_a_tar(tmp_path: Path, name: str) -> None:
     assert found.id == "shard.wds/b.wav"
 
 
+def test_names_in_another_encoding_are_told_apart(tmp_path: Path) -> None:
+    """Tars from before UTF-8: two names that look alike as text cost no run."""
+    names = [b"caf\xe9.wav", b"caf\xe8.wav", b"\xfc.wav"]
+    members = [(name.decode("utf-8", "surrogateescape"), audio(n)) for n, name in enumerate(names)]
+    source, good, bad = scan(tmp_path, tar([*members, members[0]]))
+    assert [each.id for each in good] == ["t/caf\\xe9.wav", "t/caf\\xe8.wav", "t/\ufffd.wav"]
+    assert [read(source, each) for each in good] == [audio(n) for n in range(3)]
+    (twice,) = bad
+    assert "is there twice" in twice.locator["rejected"][1]
+    twice.id.encode()
+    str(twice.locator).encode()
+
+
 def audio(number: int) -> bytes:
     return bytes([number]) * (700 + number)
 
