@@ -37,6 +37,7 @@ __all__ = [
     "open_head",
     "refuse_rejected",
     "rejected",
+    "told",
 ]
 
 _ENDINGS = """
@@ -298,6 +299,12 @@ def require_regular(path: str) -> None:
         raise not_opened(path, error) from error
     if not stat.S_ISREG(mode):
         raise RecordingError(FailureKind.UNREADABLE, f"{path}: not a regular file", "open")
+
+
+def told(error: BaseException) -> str:
+    """What an error says: of a file that is missing, stores' clients give the name alone."""
+    nameless = isinstance(error, FileNotFoundError) and not error.strerror
+    return "no such file" if nameless else str(error)
 
 
 def not_opened(uri: str, error: BaseException) -> BaseException:

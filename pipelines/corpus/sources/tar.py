@@ -21,6 +21,7 @@ from pipelines.corpus.sources.base import (
     not_opened,
     refuse_rejected,
     require_regular,
+    told,
 )
 from pipelines.corpus.sources.identity import (
     FILE,
@@ -68,7 +69,7 @@ class TarSource(Source):
                     listed = Archive.read(archive, stem, file)
                     yield from listed.recordings(file, self.hints)
             except (OSError, tarfile.TarError, RecordingError) as error:
-                raise SourceError(f"{archive}: not a readable tar: {error}") from error
+                raise SourceError(f"{archive}: not a readable tar: {told(error)}") from error
             others += listed.others
             self.layout = listed.layout or self.layout
             for note in listed.notes:
