@@ -21,8 +21,8 @@ from pipelines.corpus.sources.identity import (
     require_same,
     row_version,
 )
-from pipelines.corpus.sources.parquet import audio_column, audio_value, holds_bytes
-from pipelines.corpus.tables.audio_cells import lengths_of_cells
+from pipelines.corpus.sources.parquet import audio_column, audio_value
+from pipelines.corpus.tables.audio_cells import holds_bytes, lengths_of_cells
 from pipelines.corpus.tables.columns import SECONDS_COLUMNS, UniqueColumn, describe_row, pick
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording

@@ -61,6 +61,9 @@ _LOOKS_LIKE = {
 _UNIT = re.compile(
     r"_(?:in_)?(?P<unit>ms|msecs?|millis|millisecs?|milliseconds?|s|secs?|seconds?)$"
 )
+_SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_.].*)?", re.IGNORECASE)
+"""names of files or folders that are called like parts of a data set"""
+_OF_SHARDS = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_UNIT = re.compile(r"(?i)(^|_)(samples?|frames?|us|ns|bytes|ticks|tokens|characters)(_|$)")
 """in the name of a time that cannot be seconds"""
@@ -195,8 +198,24 @@ class UniqueColumn:
         )
 
 
-def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None) -> dict[str, Any]:
-    """A row without its audio, as the arguments of a `Recording` (all but where it lies).
+def splits_of_files(names: Iterable[str]) -> dict[str, str]:
+    """The split that each file of a data set is of, by its name or its folder's, as the Hub has
+    them; empty where not two are told."""
+    found = {}
+    for name in names:
+        *folders, last = name.split("/")
+        stem = _OF_SHARDS.sub("", last.removesuffix(".parquet"))
+        split = next((part for part in [stem, *folders[::-1]] if _SPLIT.fullmatch(part)), None)
+        if split is not None:
+            found[name] = split
+    return found if len({*found.values()}) > 1 else {}
+
+
+def describe_row(
+    row: Mapping[str, Any], fallback_id: str, id_column: str | None, split: str | None = None
+) -> dict[str, Any]:
+    """A row without its audio, as the arguments of a `Recording` (all but where it lies). A column
+    `split` counts before the one that is given.
 
     Raises:
         ValueError: a transcript, speaker or language that is no string.
@@ -212,6 +231,6 @@ def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None
     return {
         "id": fallback_id if id_column is None else clean(str(row[id_column])),
         "seconds": float(seconds or 0) if known else None,
-        "meta": meta,
+        "meta": meta if split is None else {"split": split, **meta},
         **fields,
     }

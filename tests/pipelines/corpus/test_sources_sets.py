@@ -75,6 +75,32 @@ def test_columns_that_are_written_otherwise(tmp_path: Path) -> None:
     assert (first.text, first.meta) == ("x", {"Transcript": "X!"})
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data/train-00000-of-00002.parquet", "data/test-00000-of-00001-0123abcd.parquet"),
+        ("default/train/0000.parquet", "default/test/0000.parquet"),
+        ("train.parquet", "test.parquet"),
+    ],
+)
+def test_files_of_several_splits_are_not_mixed(tmp_path: Path, names: tuple[str, str]) -> None:
+    """A data set as it is downloaded from the Hub: what is to be tested on is not trained on."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns(2)), tmp_path / name)
+    found = {each.id: each.meta for each in open_source(str(tmp_path)).scan()}
+    assert {meta["split"] for id, meta in found.items() if "test" in id} == {"test"}
+    assert {meta["split"] for id, meta in found.items() if "train" in id} == {"train"}
+    pq.write_table(
+        pa.table(columns(1, split=(pa.string(), ["dev"]))), tmp_path / names[0]
+    )  # a column says it better
+    assert {each.meta["split"] for each in open_source(str(tmp_path)).scan()} == {"dev", "test"}
+    (tmp_path / names[1]).unlink()
+    pq.write_table(pa.table(columns(1)), tmp_path / names[0])
+    (alone,) = open_source(str(tmp_path)).scan()
+    assert alone.meta == {}
+
+
 def test_an_id_that_is_no_number_is_missing(tmp_path: Path) -> None:
     ids = [1.0, float("nan"), 3.0]
     source = written(tmp_path / "a", id=(pa.float64(), ids))
