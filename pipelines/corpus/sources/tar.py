@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -34,6 +35,7 @@ from pipelines.corpus.sources.identity import (
     require_same,
 )
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
+from pipelines.corpus.tables.columns import splits_of_files
 from pipelines.corpus.tables.values import clean
 from pipelines.system.remote import open_remote
 from tokenizer.errors import RecordingError, SourceError
@@ -63,11 +65,17 @@ class TarSource(Source):
         if len(set(stems)) < len(stems):  # the same name in several folders
             stems = [archive.removesuffix(".tar") for archive in archives]
         self.notes, others = tuple(notes), list[str]()
-        for archive, stem in zip(archives, stems, strict=True):
+        home = self.spec.rstrip("/")
+        if _is_named(self.spec):
+            home = home.partition("{")[0].rpartition("/")[0]
+        inside = [archive.removeprefix(f"{home}/") for archive in archives]
+        splits = splits_of_files(inside)
+        for archive, stem, name in zip(archives, stems, inside, strict=True):
             try:
                 with _open_archive(archive) as file:
                     listed = Archive.read(archive, stem, file)
-                    yield from listed.recordings(file, self.hints)
+                    for recording in listed.recordings(file, self.hints):
+                        yield _in_split(recording, splits.get(name))
             except (OSError, tarfile.TarError, RecordingError) as error:
                 raise SourceError(f"{archive}: not a readable tar: {told(error)}") from error
             others += listed.others
@@ -122,6 +130,13 @@ def _is_named(spec: str) -> bool:
     """Whether a spec is a tar's name or a pattern of such; a folder may be called so too."""
     named = spec.endswith((".tar", *COMPRESSED))
     return named and (is_remote(spec) or not Path(spec).is_dir())
+
+
+def _in_split(recording: Recording, split: str | None) -> Recording:
+    """What its archive says, where nothing beside it says more."""
+    if split is None or "rejected" in recording.locator:
+        return recording
+    return replace(recording, meta={"split": split, **recording.meta})
 
 
 def open_member(recording: Recording, check_version: bool) -> BinaryIO:

@@ -64,6 +64,8 @@ _UNIT = re.compile(
 _SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_.].*)?", re.IGNORECASE)
 """names of files or folders that are called like parts of a data set"""
 _OF_SHARDS = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$")
+_NUMBERS = re.compile(r"([-_.]?\d+)+$")
+"""of one shard among others"""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_UNIT = re.compile(r"(?i)(^|_)(samples?|frames?|us|ns|bytes|ticks|tokens|characters)(_|$)")
 """in the name of a time that cannot be seconds"""
@@ -199,12 +201,13 @@ class UniqueColumn:
 
 
 def splits_of_files(names: Iterable[str]) -> dict[str, str]:
-    """The split that each file of a data set is of, by its name or its folder's, as the Hub has
-    them; empty where not two are told."""
+    """The split that each file of a data set is of, by its name or its folder's, as the Hub and
+    WebDataset have them; empty where not two are told."""
     found = {}
     for name in names:
         *folders, last = name.split("/")
-        stem = _OF_SHARDS.sub("", last.removesuffix(".parquet"))
+        stem, of_hub = _OF_SHARDS.subn("", last.rpartition(".")[0])
+        stem = stem if of_hub else _NUMBERS.sub("", stem)
         split = next((part for part in [stem, *folders[::-1]] if _SPLIT.fullmatch(part)), None)
         if split is not None:
             found[name] = split

@@ -105,6 +105,22 @@ def test_names_in_another_encoding_are_told_apart(tmp_path: Path) -> None:
     str(twice.locator).encode()
 
 
+def test_tars_of_several_splits_are_not_mixed(tmp_path: Path) -> None:
+    for name in ("train-000000", "train-000001", "test-000000"):
+        said = b'{"split": "dev"}' if name == "train-000001" else b"{}"
+        (tmp_path / f"{name}.tar").write_bytes(tar([("a.wav", audio(1)), ("a.json", said)]))
+    pattern = f"{tmp_path}/{{train-{{000000..000001}},test-000000}}.tar"
+    for spec in (str(tmp_path), pattern):
+        found = {each.id: each.meta["split"] for each in open_source(spec).scan()}
+        assert found == {
+            "train-000000/a.wav": "train",
+            "train-000001/a.wav": "dev",
+            "test-000000/a.wav": "test",
+        }
+    (tmp_path / "test-000000.tar").unlink()
+    assert "split" not in next(iter(open_source(str(tmp_path)).scan())).meta
+
+
 def audio(number: int) -> bytes:
     return bytes([number]) * (700 + number)
 

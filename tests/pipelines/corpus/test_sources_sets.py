@@ -81,6 +81,7 @@ def test_columns_that_are_written_otherwise(tmp_path: Path) -> None:
         ("data/train-00000-of-00002.parquet", "data/test-00000-of-00001-0123abcd.parquet"),
         ("default/train/0000.parquet", "default/test/0000.parquet"),
         ("train.parquet", "test.parquet"),
+        ("train-7.parquet", "test_00.parquet"),
     ],
 )
 def test_files_of_several_splits_are_not_mixed(tmp_path: Path, names: tuple[str, str]) -> None:
