@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizer.audio.readers.shared import SharedFile
-from tokenizer.errors import UsageError
+from tokenizer.errors import ShapeError
 
 _IN_MEMORY = (bytes, bytearray, memoryview, mmap.mmap)
 _MOST_CHANNELS = 2
@@ -26,41 +26,41 @@ def require_arguments(
     """Refuse files, rates, channels and times that cannot be.
 
     Raises:
-        UsageError: one of them; the message says what to give instead.
+        ShapeError: one of them; the message says what to give instead.
     """
     if not isinstance(file, SharedFile):
         _require_file(file)
     if sample_rate is not None and not (sample_rate > 0 and sample_rate == int(sample_rate)):
-        raise UsageError(f"sample_rate={sample_rate}: give whole Hz above 0")
+        raise ShapeError(f"sample_rate={sample_rate}: give whole Hz above 0")
     if channels is not None and not 1 <= channels <= _MOST_CHANNELS:
-        raise UsageError(f"channels={channels}: 1 or 2")
+        raise ShapeError(f"channels={channels}: 1 or 2")
     for name, time in (("start", start), ("end", end)):
         if time is None:
             continue
         if isinstance(time, str) or not (math.isfinite(time) and time >= 0):
-            raise UsageError(f"{name}={time!r}: give seconds from 0")
+            raise ShapeError(f"{name}={time!r}: give seconds from 0")
 
 
 def _require_file(file: Any) -> None:
     """Refuse what is no path and no binary file that can be read from anywhere."""
     if isinstance(file, str | os.PathLike):
         if "://" in str(file) and not Path(file).exists():
-            raise UsageError(
+            raise ShapeError(
                 f"{file}: a URL, not a path: open it, as with fsspec.open(URL).open(), and give "
                 "the file"
             )
         return
     if isinstance(file, _IN_MEMORY):
-        raise UsageError(
+        raise ShapeError(
             f"audio in memory as {type(file).__name__}: give io.BytesIO(…) of it, or a path"
         )
     if not all(hasattr(file, name) for name in ("read", "seek", "tell")):
-        raise UsageError(f"{type(file).__name__} is no file: give a path, or an open binary file")
+        raise ShapeError(f"{type(file).__name__} is no file: give a path, or an open binary file")
     if isinstance(file, io.TextIOBase):
-        raise UsageError("a file that is open as text: open it with 'rb'")
+        raise ShapeError("a file that is open as text: open it with 'rb'")
     if getattr(file, "closed", False):
-        raise UsageError("a file that has been closed")
+        raise ShapeError("a file that has been closed")
     if not getattr(file, "seekable", lambda: True)():
-        raise UsageError(
+        raise ShapeError(
             "a file that cannot be sought in, as a pipe: give io.BytesIO(file.read()) instead"
         )

@@ -349,7 +349,7 @@ def stream_audio(
     Raises:
         RecordingError: here or while iterating; its kind says why. A channel or track that is not
             there is CHANNELS.
-        UsageError: an argument that cannot be.
+        ShapeError: an argument that cannot be.
     """
     require_arguments(file, sample_rate, channels, start, end)
     return AudioStream(

@@ -13,7 +13,7 @@ import pytest
 from audio_files import noise, wav
 
 from tokenizer import read_audio
-from tokenizer.errors import UsageError
+from tokenizer.errors import ShapeError
 
 CONTENT = wav(noise(0.1))
 
@@ -52,7 +52,7 @@ FILES: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_no_file_to_read(name: str) -> None:
     make, why = FILES[name]
-    with pytest.raises(UsageError, match=why) as caught:
+    with pytest.raises(ShapeError, match=why) as caught:
         read_audio(make())
     assert "\n" not in str(caught.value)
 
@@ -68,5 +68,5 @@ def test_what_is_no_file_to_read(name: str) -> None:
 )
 def test_values_that_cannot_be_are_named(tmp_path: Path, name: str, value: Any) -> None:
     (tmp_path / "a.wav").write_bytes(CONTENT)
-    with pytest.raises(UsageError, match=f"^{name}="):
+    with pytest.raises(ShapeError, match=f"^{name}="):
         read_audio(tmp_path / "a.wav", **{name: value})
