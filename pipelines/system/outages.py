@@ -121,6 +121,8 @@ def judge(error: BaseException, uri: str) -> Verdict:
             "setup",
             f"{place}: no secure connection ({reason}): check AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
         )
+    if any(name.endswith(".FileExpired") for name in names):  # s3fs; its number is that of "busy"
+        return Verdict("answer", "it was written again while it was read")
     # A broken connection may carry a number too: aiohttp calls a body that is cut short "400".
     if names & _BROKEN or any(
         isinstance(cause, OSError) and cause.errno in _OUTAGE_ERRNO for cause in chain

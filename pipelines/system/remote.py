@@ -347,6 +347,12 @@ def connect(uri: str, blame: Blame) -> tuple[Any, str]:
     return fs, path
 
 
+def forget_listings(uri: str) -> None:
+    """Have a store asked again what it holds: file systems keep what they were told."""
+    with suppress(Exception):  # whatever it is, whoever reads it says it better
+        connect(uri, AS_SOURCE)[0].invalidate_cache()
+
+
 def _opened(uri: str, options: dict[str, Any]) -> tuple[Any, str]:
     """fsspec takes every `::` for that of a chain."""
     if "::" not in uri or is_chain(uri):

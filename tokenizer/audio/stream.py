@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from tokenizer.audio.arguments import require_arguments
 from tokenizer.audio.blocks import joined, transposed
 from tokenizer.audio.channels import apply_mapping, mapping_matrix, picked_channel
 from tokenizer.audio.check import check_samples
@@ -233,9 +234,8 @@ class AudioStream:
         if short and not missing and any(not gap.samples for gap in self._reader.gaps):
             return  # it lacks what did not decode, which its report says
         whole = facts.declared if short and facts.declared is not None else samples
-        if (
-            self._first(facts.sample_rate) >= whole
-        ):  # begins behind the end, wherever that is: there is nothing to keep
+        # What begins behind the end, wherever that is, has nothing to keep.
+        if self._first(facts.sample_rate) >= whole:
             return
         self._truncated = True
         if self._allow_truncated:
@@ -349,7 +349,9 @@ def stream_audio(
     Raises:
         RecordingError: here or while iterating; its kind says why. A channel or track that is not
             there is CHANNELS.
+        ShapeError: an argument that cannot be.
     """
+    require_arguments(file, sample_rate, channels, start, end)
     return AudioStream(
         file,
         sample_rate,

@@ -4,7 +4,7 @@ is packed with its lists."""
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from pipelines.corpus.layouts.base import Folder, Layout
 from pipelines.corpus.layouts.laid_out import LaidOut
 from pipelines.corpus.sources.base import estimate_seconds, is_audio, rejected
 from pipelines.corpus.sources.identity import FILE, VERSION, handle_version, member_version
-from pipelines.corpus.sources.listing import Entry, Listing
+from pipelines.corpus.sources.listing import Entry, Listing, is_hidden_audio, is_left_out
 from pipelines.corpus.sources.members import Broken, Member, read_members
 from pipelines.corpus.sources.sidecars import READ_AS, read_sidecars
 from pipelines.corpus.tables.hints import PLAIN, Hints, NotLaidOut
@@ -47,16 +47,24 @@ class Archive:
     broken: list[Broken] = field(default_factory=list)
     files: list[Member] = field(default_factory=list)
     """all that is no audio"""
+    hidden: list[str] = field(default_factory=list)
+    """names of audio that begin with a dot"""
     notes: list[str] = field(default_factory=list)
     layout: str = ""
     """the title of the layout that was recognised"""
+    _called: Counter[str] | None = None
+    """how many members are shown by a name"""
 
     @classmethod
     def read(cls, uri: str, stem: str, file: BinaryIO) -> Archive:
         archive = cls(uri, stem, handle_version(file, uri))
+        # What a folder leaves out is left out here: tars of a Mac have `._x.wav` for each `x.wav`.
         for member in read_members(file):
             if isinstance(member, Broken):
                 archive.broken.append(member)
+                continue
+            if is_left_out(member.name):
+                archive.hidden += [clean(member.name)] * is_hidden_audio(member.name)
                 continue
             if is_audio(member.name):
                 archive.audio.append(member)
@@ -66,6 +74,7 @@ class Archive:
                 archive.sidecars.append(member)
             else:
                 archive.others.append(f"{stem}/{member.name}")
+        archive.notes += Listing(hidden=archive.hidden).notes()
         return archive
 
     def beside(self) -> dict[str, list[Member]]:
@@ -113,8 +122,8 @@ class Archive:
                     f"{self.uri}: {member.name} is there twice; this is the one at byte "
                     f"{member.offset}"
                 )
-                id = f"{self.stem}/{member.name}@{member.offset}"
-                yield rejected(id, self.uri, FailureKind.BAD_ROW, message)
+                id = clean(f"{self.stem}/{member.name}@{member.offset}")
+                yield rejected(id, self.uri, FailureKind.BAD_ROW, clean(message))
         yield from self._broken()
 
     def _laid_out(
@@ -185,7 +194,7 @@ class Archive:
         fields, meta = read_sidecars(readers)
         version = member_version(file, member.offset, member.size)
         return Recording(
-            id=clean(f"{self.stem}/{member.name}"),
+            id=clean(f"{self.stem}/{self._shown(member.name)}"),
             uri=self.uri,
             locator={
                 MEMBER: clean(member.name),
@@ -198,6 +207,15 @@ class Archive:
             meta=meta,
             **fields,
         )
+
+    def _shown(self, name: str) -> str:
+        """A member's name as text. Where several that are no UTF-8 would be called the same, each
+        shows its own bytes."""
+        if self._called is None:
+            self._called = Counter(clean(each) for each in {member.name for member in self.audio})
+        if self._called[shown := clean(name)] < 2:
+            return shown
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     def _broken(self) -> Iterator[Recording]:
         for broken in self.broken:

@@ -250,6 +250,8 @@ class Folder:
         known = marked_encoding(content) or self.encoding
         if known is not None and known.startswith(("utf-16", "utf-32")):
             content, known = content.decode(known, "replace").encode(), None
+        if b"\n" not in content:  # as Excel on a Mac ends lines
+            content = content.replace(b"\r", b"\n")
         for number, raw in enumerate(content.split(b"\n"), 1):
             place = f"{name}, line {number}"
             try:

@@ -16,6 +16,7 @@ from typing import cast
 
 from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
 from pipelines.corpus.sources.forms.several import SeveralSources
+from pipelines.corpus.sources.identity import look_anew
 from pipelines.corpus.sources.listing import is_output
 from pipelines.corpus.tables.hints import PLAIN, Hints
 from pipelines.system.places import local_path
@@ -64,6 +65,8 @@ def open_source(
         UsageError: a hint that means nothing to it, or none at all, or one twice.
     """
     specs = [spec] if isinstance(spec, str) else spec
+    if "" in specs:
+        raise UsageError("SOURCE is empty: give a folder, a file, or what else names a corpus")
     sources = [_open(each) for each in specs]
     if hints is not None:
         sources = _told(sources, hints)
@@ -116,6 +119,8 @@ def _open(spec: str) -> Source:
     if rest and not rest.startswith((":", "//")) and prefix in source_names():
         return _open_as(prefix, rest)
     spec = local_path(spec)
+    if is_remote(spec):
+        look_anew(spec)
     try:
         found, passed_over = _recognised(spec)
     except (OSError, ValueError, ImportError) as error:
@@ -141,6 +146,8 @@ def _open_as(name: str, rest: str) -> Source:
     without."""
     if name == "hf":
         return source_kind(name)(rest)
+    if is_remote(rest):
+        look_anew(rest)
     source = source_kind(name)(local_path(rest))
     try:
         if _recognised(source.spec)[0] != name:

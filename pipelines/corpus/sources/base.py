@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from pipelines.corpus.sources.downloads import Unanswered, download
 from pipelines.corpus.tables.hints import Hints
+from pipelines.system.outages import causes, status_of
 from pipelines.system.places import is_remote
 from pipelines.system.remote import MissingBucket, open_remote
 from tokenizer.audio.containers.glance import Glance
@@ -36,6 +37,7 @@ __all__ = [
     "open_head",
     "refuse_rejected",
     "rejected",
+    "told",
 ]
 
 _ENDINGS = """
@@ -77,6 +79,8 @@ _BYTES_A_SECOND = {
 }
 """typical bitrates, to size shards with before anything is decoded"""
 _OTHERS = 20_000
+_REFUSED = frozenset((401, 403))
+"""what HTTP says to those who may not have a file"""
 
 
 class Source(ABC):
@@ -297,11 +301,22 @@ def require_regular(path: str) -> None:
         raise RecordingError(FailureKind.UNREADABLE, f"{path}: not a regular file", "open")
 
 
+def told(error: BaseException) -> str:
+    """What an error says: of a file that is missing, stores' clients give the name alone."""
+    nameless = isinstance(error, FileNotFoundError) and not error.strerror
+    return "no such file" if nameless else str(error)
+
+
 def not_opened(uri: str, error: BaseException) -> BaseException:
     """The error for a file that does not open; what is no input/output error stays itself."""
     if isinstance(error, CodecshardsError):
         return error
     if isinstance(error, FileNotFoundError):
+        # fsspec says so of what a web host refuses, too.
+        refused = _REFUSED & {status_of(cause)[0] for cause in causes(error)}
+        if refused:
+            message = f"{uri}: its host refuses it (HTTP {next(iter(refused))})"
+            return RecordingError(FailureKind.UNREADABLE, message, "open")
         what = error.strerror if isinstance(error, MissingBucket) else "no such file"
         return RecordingError(FailureKind.NOT_FOUND, f"{uri}: {what}", "open")
     if isinstance(error, Unanswered):

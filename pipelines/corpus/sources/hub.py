@@ -21,8 +21,8 @@ from pipelines.corpus.sources.identity import (
     require_same,
     row_version,
 )
-from pipelines.corpus.sources.parquet import audio_column, audio_value, holds_bytes
-from pipelines.corpus.tables.audio_cells import lengths_of_cells
+from pipelines.corpus.sources.parquet import audio_column, audio_value
+from pipelines.corpus.tables.audio_cells import holds_bytes, lengths_of_cells
 from pipelines.corpus.tables.columns import SECONDS_COLUMNS, UniqueColumn, describe_row, pick
 from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
@@ -162,7 +162,9 @@ class HubSource(Source):
             column = audio_column(data.features.arrow_schema)
             if column is None:
                 raise SourceError(
-                    f"{self.spec}: no audio column among {', '.join(data.column_names)}"
+                    f"{self.spec}: no audio column (one with bytes is expected) among "
+                    f"{', '.join(data.column_names)}; a column of paths becomes one by "
+                    "data.cast_column(NAME, datasets.Audio()), before save_to_disk"
                 )
             self._loaded, self._files = (_undecoded(data, column), column), None
         return self._loaded

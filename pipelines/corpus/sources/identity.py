@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pipelines.system.places import is_remote
-from pipelines.system.remote import filesystem
+from pipelines.system.remote import filesystem, forget_listings
 from tokenizer.errors import FailureKind, RecordingError
 
 STREAM = "stream"
@@ -78,6 +78,12 @@ def remote_version(uri: str) -> str | None:
     """As `file_version`, asked for once a while: a store is asked for many members of one
     archive."""
     return _lately(uri, int(time.monotonic() / _WHILE))
+
+
+def look_anew(uri: str) -> None:
+    """Forget what this process was told of a store: it may live long, and come back."""
+    forget_listings(uri)
+    _lately.cache_clear()
 
 
 def require_version(uri: str, planned: Any) -> None:

@@ -130,9 +130,7 @@ def _walk_local(folder: str, listing: Listing, follow_links: bool) -> Iterator[t
             folders.clear()
             continue
         listing.hidden += [f"{prefix}{name}" for name in folders if is_hidden(name)]
-        listing.hidden += [
-            f"{prefix}{name}" for name in names if is_hidden(name) and _is_left_out_audio(name)
-        ]
+        listing.hidden += [f"{prefix}{name}" for name in names if is_hidden_audio(name)]
         folders[:] = sorted(
             name for name in folders if not is_hidden(name) and name not in _OF_SYSTEMS
         )
@@ -146,10 +144,16 @@ def _walk_local(folder: str, listing: Listing, follow_links: bool) -> Iterator[t
                 yield f"{prefix}{name}", _entry(os.path.join(root, name), folder, follow_links)  # noqa: PTH118
 
 
-def _is_left_out_audio(name: str) -> bool:
-    return is_audio(name) and not name.startswith(
-        "._"
-    )  # macOS keeps attributes of x.wav in ._x.wav
+def is_hidden_audio(name: str) -> bool:
+    """Whether a hidden file is called like audio. macOS keeps attributes of x.wav in ._x.wav."""
+    last = name.rpartition("/")[2]
+    return is_hidden(last) and is_audio(last) and not last.startswith("._")
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a file of an archive is hidden, or a system's own."""
+    *folders, last = name.split("/")
+    return is_hidden(last) or any(part in _OF_SYSTEMS for part in folders)
 
 
 def _entry(path: str, folder: str, follow_links: bool) -> Entry:
@@ -185,7 +189,7 @@ def _walk_remote(spec: str, listing: Listing) -> Iterator[tuple[str, Entry]]:
             continue
         parts = name.split("/")
         if any(is_hidden(part) for part in parts):
-            if _is_left_out_audio(parts[-1]):
+            if is_audio(name) and not parts[-1].startswith("._"):
                 listing.hidden.append(name)
         elif not any(part in _OF_SYSTEMS for part in parts[:-1]):
             yield name, Entry(int(info.get("size") or 0), info_version(info))

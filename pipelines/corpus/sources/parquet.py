@@ -34,8 +34,19 @@ from pipelines.corpus.sources.identity import (
     row_version,
 )
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
-from pipelines.corpus.tables.audio_cells import are_small, lengths_of_group
-from pipelines.corpus.tables.columns import AUDIO_COLUMNS, UniqueColumn, describe_row, pick
+from pipelines.corpus.tables.audio_cells import (
+    are_small,
+    holds_bytes,
+    is_bytes,
+    lengths_of_group,
+)
+from pipelines.corpus.tables.columns import (
+    AUDIO_COLUMNS,
+    UniqueColumn,
+    describe_row,
+    pick,
+    splits_of_files,
+)
 from pipelines.system.arrow import GroupSizes, open_parquet, sizes_of_group, sizes_of_groups
 from pipelines.system.places import within
 from pipelines.system.remote import open_remote
@@ -63,7 +74,8 @@ class ParquetSource(Source):
 
     def scan(self) -> Iterator[Recording]:
         files = self._files()
-        tables = [_Table(f"{self._folder()}/{name}", name) for name in files]
+        splits = splits_of_files(files)
+        tables = [_Table(f"{self._folder()}/{name}", name, splits.get(name)) for name in files]
         unique = UniqueColumn(
             set.intersection(*(set(table.names()) for table in tables)) if tables else ()
         )
@@ -224,8 +236,8 @@ class _Group:
 class _Table:
     """One file, while it is listed."""
 
-    def __init__(self, uri: str, name: str) -> None:
-        self._uri, self._name = uri, name
+    def __init__(self, uri: str, name: str, split: str | None) -> None:
+        self._uri, self._name, self._split = uri, name, split
         self.small = False
         """whether its audio is to be read for its lengths"""
         self._version: str | None = None
@@ -272,7 +284,7 @@ class _Table:
                     seconds = next(audio, None)
                     try:
                         told = describe_row(
-                            group.rows[row] if group.rows else {}, fallback, identity
+                            group.rows[row] if group.rows else {}, fallback, identity, self._split
                         )
                     except ValueError as error:
                         yield rejected(
@@ -355,26 +367,8 @@ def audio_column(schema: pa.Schema) -> str | None:
         return pick(structs, AUDIO_COLUMNS) or next(
             (name for name in structs if "image" not in name.lower()), structs[0]
         )
-    binary = [
-        field.name
-        for field in schema
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
-    ]
+    binary = [field.name for field in schema if is_bytes(field.type)]
     return pick(binary, AUDIO_COLUMNS)
-
-
-def holds_bytes(kind: pa.DataType) -> bool:
-    """Whether a column has bytes in it anywhere, which are no metadata: pictures, other
-    recordings."""
-    if pa.types.is_struct(kind):
-        return any(holds_bytes(child.type) for child in kind)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return holds_bytes(kind.value_type)
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
 
 
 def _declared(schema: pa.Schema) -> dict[str, str]:

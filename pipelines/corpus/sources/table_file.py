@@ -20,6 +20,7 @@ from pipelines.corpus.sources.base import (
     open_file,
     refuse_rejected,
     rejected,
+    told,
 )
 from pipelines.corpus.sources.identity import VERSION, Versions, file_version, require_version
 from pipelines.corpus.sources.listing import is_folder
@@ -171,7 +172,7 @@ class ManifestSource(Source):
                 else:
                     yield from rows.jsonl(file)
         except (OSError, EOFError, zlib.error, UnicodeError, pa.ArrowException) as error:
-            raise SourceError(f"manifest {self.spec} cannot be read: {error}") from error
+            raise SourceError(f"manifest {self.spec} cannot be read: {told(error)}") from error
 
     def _require_columns(self, header: list[str]) -> None:
         for name, column in self.hints.columns.items():

@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,6 +22,7 @@ from pipelines.corpus.sources.base import (
     not_opened,
     refuse_rejected,
     require_regular,
+    told,
 )
 from pipelines.corpus.sources.identity import (
     FILE,
@@ -33,6 +35,7 @@ from pipelines.corpus.sources.identity import (
     require_same,
 )
 from pipelines.corpus.sources.listing import by_ending, holds_only, is_folder, list_folder
+from pipelines.corpus.tables.columns import splits_of_files
 from pipelines.corpus.tables.values import clean
 from pipelines.system.remote import open_remote
 from tokenizer.errors import RecordingError, SourceError
@@ -52,7 +55,7 @@ class TarSource(Source):
 
     @staticmethod
     def fits(spec: str) -> bool:
-        if spec.endswith((".tar", *COMPRESSED)):
+        if _is_named(spec):
             return True
         return is_folder(spec) and holds_only(spec, "tar") and not is_packed(spec)
 
@@ -62,13 +65,19 @@ class TarSource(Source):
         if len(set(stems)) < len(stems):  # the same name in several folders
             stems = [archive.removesuffix(".tar") for archive in archives]
         self.notes, others = tuple(notes), list[str]()
-        for archive, stem in zip(archives, stems, strict=True):
+        home = self.spec.rstrip("/")
+        if _is_named(self.spec):
+            home = home.partition("{")[0].rpartition("/")[0]
+        inside = [archive.removeprefix(f"{home}/") for archive in archives]
+        splits = splits_of_files(inside)
+        for archive, stem, name in zip(archives, stems, inside, strict=True):
             try:
                 with _open_archive(archive) as file:
                     listed = Archive.read(archive, stem, file)
-                    yield from listed.recordings(file, self.hints)
+                    for recording in listed.recordings(file, self.hints):
+                        yield _in_split(recording, splits.get(name))
             except (OSError, tarfile.TarError, RecordingError) as error:
-                raise SourceError(f"{archive}: not a readable tar: {error}") from error
+                raise SourceError(f"{archive}: not a readable tar: {told(error)}") from error
             others += listed.others
             self.layout = listed.layout or self.layout
             for note in listed.notes:
@@ -90,18 +99,15 @@ class TarSource(Source):
 
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
-        names = (
-            [self.spec]
-            if not is_remote(self.spec) and os.path.lexists(self.spec)
-            else list(braceexpand(self.spec))
-        )
-        for name in names:
-            if name.endswith(COMPRESSED):
-                raise SourceError(
-                    f"{name}: compressed archives cannot be read by byte range: unpack it, and "
-                    "give the folder, or unpack it to a .tar"
-                )
-        if self.spec.endswith(".tar"):
+        if _is_named(self.spec) or (not is_remote(self.spec) and Path(self.spec).is_file()):
+            there = not is_remote(self.spec) and os.path.lexists(self.spec)
+            names = [self.spec] if there else list(braceexpand(self.spec))
+            for name in names:
+                if name.endswith(COMPRESSED):
+                    raise SourceError(
+                        f"{name}: compressed archives cannot be read by byte range: unpack it, and "
+                        "give the folder, or unpack it to a .tar"
+                    )
             return names, []
         listing = list_folder(self.spec, follow_links=self.follow_links)
         for name, entry in listing.files.items():
@@ -118,6 +124,19 @@ class TarSource(Source):
             *([f"not read, beside the tars: {by_ending(others)}"] if others else []),
         ]
         return found, notes
+
+
+def _is_named(spec: str) -> bool:
+    """Whether a spec is a tar's name or a pattern of such; a folder may be called so too."""
+    named = spec.endswith((".tar", *COMPRESSED))
+    return named and (is_remote(spec) or not Path(spec).is_dir())
+
+
+def _in_split(recording: Recording, split: str | None) -> Recording:
+    """What its archive says, where nothing beside it says more."""
+    if split is None or "rejected" in recording.locator:
+        return recording
+    return replace(recording, meta={"split": split, **recording.meta})
 
 
 def open_member(recording: Recording, check_version: bool) -> BinaryIO:

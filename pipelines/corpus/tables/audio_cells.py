@@ -67,3 +67,22 @@ def lengths_of_cells(cells: Any) -> Iterator[float | None]:
         return
     for cell in cells:
         yield seconds_of_bytes(cell.as_buffer()) if cell.is_valid else None
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column has bytes in it anywhere, which are no metadata: pictures, other
+    recordings."""
+    if pa.types.is_struct(kind):
+        return any(holds_bytes(child.type) for child in kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return holds_bytes(kind.value_type)
+    return is_bytes(kind) or bool(pa.types.is_fixed_size_binary(kind))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column's cells are bytes."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )

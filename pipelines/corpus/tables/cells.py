@@ -87,12 +87,12 @@ def split_tabs(source: Lines, delimiter: str, header: list[str]) -> _Cells:
     while (line := source.take()) is not None:
         cells = line.rstrip("\r\n").split(delimiter)
         if len(cells) == len(header):
-            yield source.number, [_unquoted(cell) for cell in cells]
+            yield source.number, [unquoted(cell) for cell in cells]
         elif any(cell.strip() for cell in cells):
             yield source.number, BadLine(f"{len(cells)} columns, the header names {len(header)}")
 
 
-def _unquoted(cell: str) -> str:
+def unquoted(cell: str) -> str:
     """A field that a CSV writer has quoted since there are quotes in it; any other stays as it
     is."""
     inside = cell[1:-1]

@@ -61,6 +61,11 @@ _LOOKS_LIKE = {
 _UNIT = re.compile(
     r"_(?:in_)?(?P<unit>ms|msecs?|millis|millisecs?|milliseconds?|s|secs?|seconds?)$"
 )
+_SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_.].*)?", re.IGNORECASE)
+"""names of files or folders that are called like parts of a data set"""
+_OF_SHARDS = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$")
+_NUMBERS = re.compile(r"([-_.]?\d+)+$")
+"""of one shard among others"""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_UNIT = re.compile(r"(?i)(^|_)(samples?|frames?|us|ns|bytes|ticks|tokens|characters)(_|$)")
 """in the name of a time that cannot be seconds"""
@@ -101,6 +106,18 @@ def _usual_name(name: str) -> str | None:
     if unit and base in _TIMES:
         return f"{base}{MILLISECONDS}" if unit["unit"].startswith("m") else base
     return None
+
+
+@lru_cache(maxsize=1024)
+def _written_otherwise(names: tuple[str, ...]) -> dict[str, str]:
+    """Columns for text, speaker and language that are not called as usual → how they would be, for
+    those of the three that no usual column is there for."""
+    usual = usual_names(names)
+    found: dict[str, str] = {}
+    for wanted in (TEXT_COLUMNS, SPEAKER_COLUMNS, LANGUAGE_COLUMNS):
+        best = None if pick(names, wanted) else pick(usual.values(), wanted)
+        found |= {name: meant for name, meant in usual.items() if meant == best}
+    return found
 
 
 def pick_fields(
@@ -160,8 +177,9 @@ class UniqueColumn:
 
     def add(self, column: str, value: Any) -> None:
         """Count a row's value."""
-        key = hash(None if value is None or value == "" else clean(str(value)))
-        self._repeats[column] += value in (None, "") or key in self._seen[column]
+        missing = value in (None, "") or (isinstance(value, float) and math.isnan(value))
+        key = hash(None if missing else clean(str(value)))
+        self._repeats[column] += missing or key in self._seen[column]
         self._seen[column].add(key)
 
     def choose(self) -> tuple[str | None, str]:
@@ -182,12 +200,31 @@ class UniqueColumn:
         )
 
 
-def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None) -> dict[str, Any]:
-    """A row without its audio, as the arguments of a `Recording` (all but where it lies).
+def splits_of_files(names: Iterable[str]) -> dict[str, str]:
+    """The split that each file of a data set is of, by its name or its folder's, as the Hub and
+    WebDataset have them; empty where not two are told."""
+    found = {}
+    for name in names:
+        *folders, last = name.split("/")
+        stem, of_hub = _OF_SHARDS.subn("", last.rpartition(".")[0])
+        stem = stem if of_hub else _NUMBERS.sub("", stem)
+        split = next((part for part in [stem, *folders[::-1]] if _SPLIT.fullmatch(part)), None)
+        if split is not None:
+            found[name] = split
+    return found if len({*found.values()}) > 1 else {}
+
+
+def describe_row(
+    row: Mapping[str, Any], fallback_id: str, id_column: str | None, split: str | None = None
+) -> dict[str, Any]:
+    """A row without its audio, as the arguments of a `Recording` (all but where it lies). A column
+    `split` counts before the one that is given.
 
     Raises:
         ValueError: a transcript, speaker or language that is no string.
     """
+    if otherwise := _written_otherwise(tuple(row)):
+        row = {otherwise.get(name, name): value for name, value in row.items()}
     seconds_column = pick(row, SECONDS_COLUMNS)
     fields, meta = take_fields(
         pick_fields(row, [name for name in (id_column, seconds_column) if name])
@@ -197,6 +234,6 @@ def describe_row(row: Mapping[str, Any], fallback_id: str, id_column: str | None
     return {
         "id": fallback_id if id_column is None else clean(str(row[id_column])),
         "seconds": float(seconds or 0) if known else None,
-        "meta": meta,
+        "meta": meta if split is None else {"split": split, **meta},
         **fields,
     }

@@ -203,7 +203,7 @@ class Rows:
 
     def parquet(self, file: Any) -> Iterator[tuple[int, Mapping[str, Any] | BadLine]]:
         """Rows of a Parquet file, columns of bytes left out."""
-        from pipelines.corpus.sources.parquet import holds_bytes
+        from pipelines.corpus.tables.audio_cells import holds_bytes
         from pipelines.system.arrow import open_parquet
 
         self.word, number = "row", 0

@@ -18,7 +18,7 @@ import soundfile
 from test_sources_sets import data_set
 
 from pipelines.corpus.sources import Source, open_source
-from tokenizer.errors import FailureKind, RecordingError
+from tokenizer.errors import FailureKind, RecordingError, SourceError
 from tokenizer.types import Recording
 
 Write = Callable[[Path, int], str]
@@ -149,6 +149,43 @@ def test_objects_of_a_store_are_told_by_their_tags(
         with pytest.raises(RecordingError) as caught:
             read(_elsewhere(spec), recording)
         assert caught.value.kind is FailureKind.CHANGED
+
+
+@pytest.mark.parametrize("way", ["folder", "table", "tar"])
+def test_a_process_that_comes_back_to_a_store_sees_what_is_there_now(
+    way: str, tmp_path: Path, bucket: s3.Bucket
+) -> None:
+    """As a notebook does: clients remember what they were told."""
+
+    def upload(count: int) -> None:
+        for number in range(count):
+            bucket.put(f"corpus/{number}.wav", wave(number, 0))
+        rows = "".join(f"corpus/{number}.wav\n" for number in range(count))
+        bucket.put("t.csv", f"path\n{rows}".encode())
+        with tarfile.open(tmp_path / "t.tar", "w") as archive:
+            for number in range(count):
+                (tmp_path / "a.wav").write_bytes(wave(number, 0))
+                archive.add(tmp_path / "a.wav", f"{number}.wav")
+        bucket.put("t.tar", (tmp_path / "t.tar").read_bytes())
+
+    spec = bucket.url({"folder": "corpus", "table": "t.csv", "tar": "t.tar"}[way])
+    for count in (2, 5):
+        upload(count)
+        source = open_source(spec)
+        found = list(source.scan())
+        assert [read(source, each) for each in found] == [wave(n, 0) for n in range(count)]
+    upload(6)
+    if way != "folder":  # without a new look there is one line, and no wait of 90 s
+        with pytest.raises(SourceError, match="written again while it was read"):
+            list(source.scan())
+
+
+@pytest.mark.parametrize("name", ["none.tar", "none.csv"])
+def test_a_list_that_a_store_does_not_have_is_said_to_be_missing(
+    name: str, bucket: s3.Bucket
+) -> None:
+    with pytest.raises(SourceError, match="no such file"):
+        list(open_source(bucket.url(name)).scan())
 
 
 def _elsewhere(spec: str) -> Source:

@@ -24,6 +24,7 @@ from pipelines.corpus.sources import SOURCES, open_source
 from pipelines.corpus.sources.base import Source, estimate_seconds
 from pipelines.corpus.tables.values import plain
 from tokenizer import FailureKind, RecordingError, SourceError, read_audio
+from tokenizer.errors import UsageError
 from tokenizer.types import Recording
 
 COUNT = 5
@@ -348,6 +349,8 @@ def test_what_is_no_source_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             list(open_source(spec).scan())
         assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="SOURCE is empty"):
+        open_source("")
 
 
 def test_a_saved_data_set_with_splits_needs_one_named(tmp_path: Path) -> None:

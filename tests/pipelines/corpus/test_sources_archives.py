@@ -53,6 +53,74 @@ def read(source: TarSource, recording: Recording) -> bytes:
         return file.read()
 
 
+def test_what_a_folder_leaves_out_is_left_out(tmp_path: Path) -> None:
+    """Tars of a Mac have its own file beside each."""
+    content = tar(
+        [
+            ("./._a.wav", b"mac"),
+            ("./a.wav", audio(1)),
+            ("./._a.txt", b"mac"),
+            ("./a.txt", b"said"),
+            ("__MACOSX/a.wav", b"mac"),
+            (".DS_Store", b"mac"),
+            ("./.b.wav", audio(2)),
+            ("...And Justice.wav", audio(3)),
+        ]
+    )
+    source, good, bad = scan(tmp_path, content)
+    assert [(each.id, each.text) for each in good] == [
+        ("t/./a.wav", "said"),
+        ("t/...And Justice.wav", None),
+    ]
+    assert not bad
+    assert source.notes == ("left out: 1 hidden file or folder: ./.b.wav (a leading dot)",)
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_a_folder_may_be_called_like_a_tar(tmp_path: Path, name: str) -> None:
+    """As some programs call what they have unpacked."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "a.wav").write_bytes(audio(1))
+    (found,) = open_source(str(tmp_path / name)).scan()
+    assert found.id == "a.wav"
+    (tmp_path / name / "a.wav").unlink()
+    (tmp_path / name / "t.tar").write_bytes(tar([("b.wav", audio(2))]))
+    (found,) = open_source(str(tmp_path / name)).scan()
+    assert found.id == "t/b.wav"
+    (tmp_path / "shard.wds").write_bytes(tar([("b.wav", audio(2))]))
+    (found,) = open_source(f"tar:{tmp_path / 'shard.wds'}").scan()
+    assert found.id == "shard.wds/b.wav"
+
+
+def test_names_in_another_encoding_are_told_apart(tmp_path: Path) -> None:
+    """Tars from before UTF-8: two names that look alike as text cost no run."""
+    names = [b"caf\xe9.wav", b"caf\xe8.wav", b"\xfc.wav"]
+    members = [(name.decode("utf-8", "surrogateescape"), audio(n)) for n, name in enumerate(names)]
+    source, good, bad = scan(tmp_path, tar([*members, members[0]]))
+    assert [each.id for each in good] == ["t/caf\\xe9.wav", "t/caf\\xe8.wav", "t/\ufffd.wav"]
+    assert [read(source, each) for each in good] == [audio(n) for n in range(3)]
+    (twice,) = bad
+    assert "is there twice" in twice.locator["rejected"][1]
+    twice.id.encode()
+    str(twice.locator).encode()
+
+
+def test_tars_of_several_splits_are_not_mixed(tmp_path: Path) -> None:
+    for name in ("train-000000", "train-000001", "test-000000"):
+        said = b'{"split": "dev"}' if name == "train-000001" else b"{}"
+        (tmp_path / f"{name}.tar").write_bytes(tar([("a.wav", audio(1)), ("a.json", said)]))
+    pattern = f"{tmp_path}/{{train-{{000000..000001}},test-000000}}.tar"
+    for spec in (str(tmp_path), pattern):
+        found = {each.id: each.meta["split"] for each in open_source(spec).scan()}
+        assert found == {
+            "train-000000/a.wav": "train",
+            "train-000001/a.wav": "dev",
+            "test-000000/a.wav": "test",
+        }
+    (tmp_path / "test-000000.tar").unlink()
+    assert "split" not in next(iter(open_source(str(tmp_path)).scan())).meta
+
+
 def audio(number: int) -> bytes:
     return bytes([number]) * (700 + number)
 

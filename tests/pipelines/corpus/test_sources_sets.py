@@ -60,6 +60,74 @@ def data_set(features: dict[str, Any], values: dict[str, list[Any]]) -> Any:
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=schema))
 
 
+def test_columns_that_are_written_otherwise(tmp_path: Path) -> None:
+    """As in a table of paths; a column that is called as usual comes first."""
+    text = pa.string()
+    (first, _) = written(
+        tmp_path / "a",
+        **{"Transcription": (text, ["x", "y"]), "Speaker ID": (pa.int64(), [7, 8])},
+        count=2,
+    ).scan()
+    assert (first.text, first.speaker, first.meta) == ("x", "7", {})
+    (first,) = written(
+        tmp_path / "b", text=(text, ["x"]), Transcript=(text, ["X!"]), count=1
+    ).scan()
+    assert (first.text, first.meta) == ("x", {"Transcript": "X!"})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data/train-00000-of-00002.parquet", "data/test-00000-of-00001-0123abcd.parquet"),
+        ("default/train/0000.parquet", "default/test/0000.parquet"),
+        ("train.parquet", "test.parquet"),
+        ("train-7.parquet", "test_00.parquet"),
+    ],
+)
+def test_files_of_several_splits_are_not_mixed(tmp_path: Path, names: tuple[str, str]) -> None:
+    """A data set as it is downloaded from the Hub: what is to be tested on is not trained on."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns(2)), tmp_path / name)
+    found = {each.id: each.meta for each in open_source(str(tmp_path)).scan()}
+    assert {meta["split"] for id, meta in found.items() if "test" in id} == {"test"}
+    assert {meta["split"] for id, meta in found.items() if "train" in id} == {"train"}
+    pq.write_table(
+        pa.table(columns(1, split=(pa.string(), ["dev"]))), tmp_path / names[0]
+    )  # a column says it better
+    assert {each.meta["split"] for each in open_source(str(tmp_path)).scan()} == {"dev", "test"}
+    (tmp_path / names[1]).unlink()
+    pq.write_table(pa.table(columns(1)), tmp_path / names[0])
+    (alone,) = open_source(str(tmp_path)).scan()
+    assert alone.meta == {}
+
+
+def test_an_id_that_is_no_number_is_missing(tmp_path: Path) -> None:
+    ids = [1.0, float("nan"), 3.0]
+    source = written(tmp_path / "a", id=(pa.float64(), ids))
+    assert [each.id for each in source.scan()] == [f"train-{n:08d}" for n in range(3)]
+    assert "values repeat or are missing: id" in source.notes[0]
+
+
+@pytest.mark.parametrize("kind", [pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())])
+def test_bytes_of_any_type_of_arrow(tmp_path: Path, kind: pa.DataType) -> None:
+    cells = pa.array([sound(n) for n in range(3)]).cast(kind)
+    pq.write_table(pa.table({"audio": cells, "text": ["a", "b", "c"]}), tmp_path / "t.parquet")
+    source = open_source(str(tmp_path / "t.parquet"))
+    found = list(source.scan())
+    assert [each.text for each in found] == ["a", "b", "c"]
+    assert [content(source, each) for each in found] == [sound(n) for n in range(3)]
+
+
+def test_paths_that_are_no_audio_column_say_how_to_make_one(tmp_path: Path) -> None:
+    import datasets
+
+    values = {"audio": datasets.Value("string")}
+    source = saved(tmp_path / "d", values, {"audio": ["x.wav"]})
+    with pytest.raises(SourceError, match=r"among audio; .*cast_column\(NAME, datasets.Audio"):
+        list(source.scan())
+
+
 def content(source: Source, recording: Recording) -> bytes:
     file = source.open(recording)
     if isinstance(file, str):

@@ -17,10 +17,12 @@ import soundfile
 from sounds import sound
 
 from pipelines.cli.main import main
+from pipelines.corpus.sources.base import open_file
 from pipelines.corpus.sources.identity import differ
 from pipelines.corpus.web_versions import with_web_versions
 from pipelines.output.inspect import inspect
 from pipelines.output.rows import Rows
+from tokenizer.errors import FailureKind, RecordingError
 from tokenizer.types import Recording
 
 LONG_AGO = 1_600_000_000
@@ -30,21 +32,22 @@ class _Quiet(SimpleHTTPRequestHandler):
     asked: list[str]
     fresh = False
     mute = False
+    shut = False
 
     def log_message(self, *args: object) -> None:
         pass
 
     def do_HEAD(self) -> None:
         self.asked.append(self.path)
-        if self.mute:
-            self.send_error(500)
+        if self.mute or self.shut:
+            self.send_error(403 if self.shut else 500)
         else:
             super().do_HEAD()
 
     def do_GET(self) -> None:
-        if self.mute:
+        if self.mute or self.shut:
             self.asked.append(self.path)
-            self.send_error(404)
+            self.send_error(403 if self.shut else 404)
         else:
             super().do_GET()
 
@@ -140,3 +143,9 @@ def test_what_is_not_on_the_web_passes_by_in_order() -> None:
 )
 def test_versions_are_compared_as_far_as_both_tell(planned: str, now: str, other: bool) -> None:
     assert differ(planned, now) is other
+
+
+def test_a_file_that_its_host_refuses_is_not_said_to_be_missing() -> None:
+    with host(Path.cwd(), shut=True) as (url, _), pytest.raises(RecordingError) as caught:
+        open_file(f"{url}/a.wav")
+    assert caught.value.kind is FailureKind.UNREADABLE and "HTTP 403" in caught.value.message

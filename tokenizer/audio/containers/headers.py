@@ -21,6 +21,7 @@ _FIXED_BLOCKS = {0x02: (2, 7), 0x11: (1, 4), 0x20: (0, 0), 0x31: (320, 65)}
 """Microsoft's and IMA's ADPCM, Yamaha's, GSM: samples that stand in a block's head, and bytes of
 that per channel; two samples in each byte behind it"""
 _EXTENSIBLE = 0xFFFE
+_WAVE64 = b"riff\x2e\x91\xcf\x11"
 _HIDDEN_SYNCS = tuple(
     bytes.fromhex(sync)
     for sync in ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8", "f8724e1f", "72f81f4e")
@@ -49,6 +50,8 @@ class WavHeader:
     """declared size of the samples; None when the writer could not know it"""
     data_there: int
     """bytes of the file from where the samples begin"""
+    swapped: bool = False
+    """RIFX: all numbers are big-endian, samples too"""
 
     @property
     def samples(self) -> int | None:
@@ -59,13 +62,11 @@ class WavHeader:
         return self.data_bytes // block
 
     @property
-    def is_padded(self) -> bool:
-        """Whether samples take more bytes than they have bits for, as Windows records 24 bits in
-        32: FFmpeg takes them for packed ones, or for floats."""
-        return (
-            self.extensible
-            and self.encoding == 1
-            and 0 < -(-self.valid_bits // 8) < -(-self.bits // 8)
+    def is_misread(self) -> bool:
+        """Whether FFmpeg reads it as something else: it takes padded samples for packed ones, or
+        for floats, and big-endian samples for little-endian ones."""
+        return _is_padded(self.encoding, self.extensible, self.bits, self.valid_bits) or (
+            self.swapped and self.encoding in (1, 3) and self.bits > 8
         )
 
     @property
@@ -117,7 +118,8 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
             if facts is None:
                 return None
             start = file.tell()
-            return WavHeader(*facts, _data_bytes(size, long), file.seek(0, os.SEEK_END) - start)
+            there = file.seek(0, os.SEEK_END) - start
+            return WavHeader(*facts, _data_bytes(size, long), there, order == ">")
         if chunk[:4] not in (b"fmt ", b"ds64"):
             file.seek(size + (size & 1), os.SEEK_CUR)
             continue
@@ -130,6 +132,30 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
                 return None
             facts = _format_facts(body, order)
     return None
+
+
+def is_misread_w64(file: BinaryIO) -> bool:
+    """Whether a file is Wave64 of padded samples, which FFmpeg reads as it does those of WAVE."""
+    file.seek(0)
+    if file.read(8) != _WAVE64:
+        return False
+    for name, at, size in walk(file, 40, "<16sq", 0, 8):
+        if name[:4] == b"fmt ":
+            file.seek(at + 24)
+            body = file.read(min(size, 40))
+            if len(body) < 16:
+                return False
+            encoding, extensible, _, _, _, bits, valid = _format_facts(body, "<")
+            return _is_padded(encoding, extensible, bits, valid)
+        if name[:4] == b"data":
+            return False
+    return False
+
+
+def _is_padded(encoding: int, extensible: bool, bits: int, valid: int) -> bool:
+    """Whether samples take more bytes than they have bits for, as Windows records 24 bits in
+    32."""
+    return extensible and encoding == 1 and 0 < -(-valid // 8) < -(-bits // 8)
 
 
 def _format_facts(body: bytes, order: str) -> tuple[int, bool, int, int, int, int, int]:
@@ -164,7 +190,7 @@ def read_blocks(file: BinaryIO) -> Blocks | None:
     nothing, or what cannot be: some writers count all channels, some put in a fixed number."""
     file.seek(0)
     head, end = file.read(16), file.seek(0, os.SEEK_END)
-    wide = head[:8] == b"riff\x2e\x91\xcf\x11"
+    wide = head[:8] == _WAVE64
     if not wide and (head[:4] not in (b"RIFF", b"RIFX") or head[8:12] != b"WAVE"):
         return None
     order = ">" if head[:4] == b"RIFX" else "<"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from av.codec.context import Flags2
+
 FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,matroska,"
     "mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,ogg,oma,qcp,rm,shn,sox,tak,truehd,tta,"
@@ -34,3 +38,13 @@ SUMMED = {
 """codecs whose packets carry checksums, which FFmpeg looks at only when asked"""
 FRAMED = {"ac3", "eac3", "mp3", "mp3float", "mp2", "mp2float"}
 """codecs whose frames say how long they are"""
+
+
+def set_up(context: Any, container: str) -> None:
+    """Have a decoder do what it does not by itself in this container."""
+    if context.name in SUMMED:
+        context.options = {"err_detect": "crccheck+explode"}
+    if context.name == "alac" and container == "caf":
+        # By CAF's table FFmpeg takes off the end of a whole last packet; of ALAC that one is no
+        # longer than its sound.
+        context.flags2 |= Flags2.skip_manual

@@ -61,8 +61,8 @@ def open_reader(
     reader = _opened(file, name, stream, allow_damaged)
     if not isinstance(reader, PyAVReader):
         return reader, 0
-    if reader.is_padded:
-        return _padded(file, reader, name, start)
+    if reader.is_misread:
+        return _misread(file, reader, name, start)
     if reader.facts.container == "ogg":
         return _paged(file, reader, name, allow_damaged, stream), 0
     first = round(start * reader.facts.sample_rate)
@@ -143,7 +143,7 @@ def _plain(file: AudioFile, name: str, start: float) -> tuple[Reader, int] | Non
     return reader, first
 
 
-def _padded(file: AudioFile, reader: PyAVReader, name: str, start: float) -> tuple[Reader, int]:
+def _misread(file: AudioFile, reader: PyAVReader, name: str, start: float) -> tuple[Reader, int]:
     """libsndfile's reader for WAVE that FFmpeg reads as something else, judged by its header."""
     reader.close()
     _rewind(file)
@@ -204,7 +204,7 @@ def _seek(file: AudioFile, reader: PyAVReader, name: str, start: int) -> tuple[R
     _rewind(file)
     try:
         exact = SoundFileReader(file, name)
-        if not exact.is_exact or not _agree(exact.facts, reader):
+        if not exact.is_like(reader.facts.codec) or not _agree(exact.facts, reader):
             exact.close()
             raise RecordingError(FailureKind.NOT_AUDIO, f"{name}: cannot begin anywhere")
         first = min(start, exact.facts.declared or 0)

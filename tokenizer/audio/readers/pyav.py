@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizer.audio.containers.digest import FlacDigest
 from tokenizer.audio.containers.extents import is_cut, is_unmeasured
 from tokenizer.audio.containers.headers import (
+    is_misread_w64,
     read_blocks,
     read_wav_header,
     tagged_seconds,
@@ -37,9 +38,9 @@ from tokenizer.audio.readers.formats import (
     EXACT,
     FORMATS,
     FRAMED,
-    SUMMED,
     TOGETHER,
     UNTIMED,
+    set_up,
 )
 from tokenizer.audio.readers.gathering import Gathered, layout_of
 from tokenizer.audio.timeline import Clock, Decoded, Gap, Nothing, PageCounts, Timestamps, Untimed
@@ -107,6 +108,9 @@ class PyAVReader:
                 # second of it takes to decode.
                 options["max_probe_packets"] = "1"
             self._cut, self._unmeasured = is_cut(handle), is_unmeasured(handle)
+            wav = self._wav
+            self.is_misread = is_misread_w64(handle) if wav is None else wav.is_misread
+            """whether it is WAVE that FFmpeg reads as something else"""
         if self._wav is not None:
             check_facts(name, self._wav.sample_rate, self._wav.channels)
             if self._wav.is_ambiguous:
@@ -130,11 +134,6 @@ class PyAVReader:
         self._container.close()
 
     @property
-    def is_padded(self) -> bool:
-        """Whether it is WAVE that FFmpeg reads as something else."""
-        return self._wav is not None and self._wav.is_padded
-
-    @property
     def length(self) -> int | None:
         """Samples that FFmpeg takes it to have."""
         return self._by_time_stamps(self.facts.sample_rate)
@@ -144,6 +143,8 @@ class PyAVReader:
         self._link = link
         if link.cut:
             self.facts = replace(self.facts, declared=CUT_OFF, tolerance=0)
+        elif not self.facts.trims:  # FFmpeg's figure is wrong where counts begin at any number
+            self.facts = replace(self.facts, declared=None)
 
     def packets_from(self, byte: int | None) -> Iterator[Any]:
         """Packets from this byte of the file on, where the container can be entered anywhere."""
@@ -172,8 +173,7 @@ class PyAVReader:
         chosen = next(
             (stream for stream in readable if stream.disposition & Disposition.default), readable[0]
         )
-        if chosen.codec_context.name in SUMMED:
-            chosen.codec_context.options = {"err_detect": "crccheck+explode"}
+        set_up(chosen.codec_context, self._container.format.name)
         return chosen
 
     def _facts(self, file: AudioFile) -> SourceFacts:

@@ -107,7 +107,7 @@ class SecondReader:
             facts.sample_rate,
             facts.channels,
         )
-        if same and (reader.is_exact or reader.facts.codec in _ALIKE):
+        if same and (reader.is_like(facts.codec) or reader.facts.codec in _ALIKE):
             return reader
         reader.close()
         return None

@@ -27,14 +27,27 @@ MAGIC = {
     b".snd",
     b"Crea",
     b"riff",
+    b"PVF1",
+    b" paf",
+    b"fap ",
+    *(bytes((0x64, 0xA3, kind, 0)) for kind in range(5)),
+    *(bytes((0, kind, 0xA3, 0x64)) for kind in range(5)),
 }
-"""first bytes of what is worth trying; on anything else libsndfile looks for MPEG audio and
-complains on stderr"""
+"""first bytes of what is worth trying, the last ones those of IRCAM's files; on anything else
+libsndfile looks for MPEG audio and complains on stderr. Formats that FFmpeg does not open and whose
+header counts samples are none of them: libsndfile says nothing of an end that is missing"""
 SEEKABLE = {"WAV", "WAVEX", "FLAC", "AIFF", "W64", "AU", "CAF", "RF64"}
 """formats in which `seek` is exact to the sample, for samples in `EXACT`"""
-EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"}
-"""encodings of which libsndfile makes the floats that FFmpeg makes, from any sample on: ADPCM
-depends on what came before"""
+EXACT = {
+    "PCM_S8": "pcm_s8",
+    "PCM_U8": "pcm_u8",
+    "PCM_16": "pcm_s16",
+    "PCM_24": "pcm_s24",
+    "PCM_32": "pcm_s32",
+    "FLOAT": "pcm_f32",
+}
+"""encodings of which libsndfile makes the floats that FFmpeg makes, from any sample on, and how
+FFmpeg's decoders of them begin: ADPCM depends on what came before"""
 _BLOCK = 65_536
 
 
@@ -74,10 +87,15 @@ class SoundFileReader:
         if start:
             self.seek(start)
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether it can begin anywhere, with the samples that FFmpeg would give."""
-        return self._file.format in SEEKABLE and self._file.subtype in EXACT
+    def is_like(self, codec: str) -> bool:
+        """Whether it can begin anywhere, with the samples that FFmpeg's decoder of this name would
+        give. Of one file the two may think differently: libsndfile takes floats in Wave64, as
+        FFmpeg writes them, for integers."""
+        if self._file.format not in SEEKABLE or self._file.subtype not in EXACT:
+            return False
+        if self._file.format == "FLAC":
+            return codec == "flac"
+        return codec.startswith(EXACT[self._file.subtype])
 
     @property
     def frames(self) -> int:

@@ -106,6 +106,7 @@ def _row(row: Mapping[str, Any], place: str, name: str, spec: str) -> Row:
     span, path = read_span(row), _beside(name, row[column])
     # A file's own name stays its id, as in a plain folder; parts of it add where they are.
     id = f"{path}{span.suffix}" if span.suffix else None
+    told = row.get("split")
     return Row(
         path,
         place,
@@ -114,5 +115,5 @@ def _row(row: Mapping[str, Any], place: str, name: str, spec: str) -> Row:
         span.start,
         span.end,
         span.seconds,
-        split_of(path, spec),
+        told if isinstance(told, str) and told else split_of(path, spec),
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Iterator
 
 from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half
@@ -59,6 +60,7 @@ class FMA(Layout):
             if (found := _AUDIO.fullmatch(name)) is not None
         }
         for table in _tables(folder):
+            csv.field_size_limit(sys.maxsize)  # lives of artists are long
             lines = csv.reader(io.StringIO(folder.text(table, "replace"), newline=""))
             head = list(zip(next(lines), next(lines), strict=False))
             next(lines, None)

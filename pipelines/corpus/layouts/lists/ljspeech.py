@@ -8,6 +8,7 @@ from itertools import islice
 
 from pipelines.corpus.layouts.base import NO, YES, BadRow, Fit, Folder, Layout, Row, half, parent
 from pipelines.corpus.layouts.base import split_of as split_by_folder
+from pipelines.corpus.tables.cells import unquoted
 from pipelines.corpus.tables.columns import TEXT_COLUMNS, pick, pick_fields
 
 _TABLES = ("metadata.csv", "metadata.txt", "metadata_train.csv", "metadata_val.csv")
@@ -57,14 +58,23 @@ def _tables(folder: Folder) -> list[str]:
     return sorted(folder.given or named)
 
 
+def _cells(line: str) -> list[str]:
+    """What stands between the bars; quotation marks are part of it, unless a CSV writer has put
+    them around what has some within, or around everything."""
+    cells = [cell.strip() for cell in line.split("|")]
+    if all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
+        return [cell[1:-1].replace('""', '"').strip() for cell in cells]
+    return [unquoted(cell).strip() for cell in cells]
+
+
 def _is_there(folder: Folder, name: str, line: str) -> bool:
-    return _audio(folder, parent(name), line.split("|")[0]) in folder.audio
+    return _audio(folder, parent(name), _cells(line)[0]) in folder.audio
 
 
 def _header(folder: Folder, name: str) -> list[str]:
     """Columns, where the first line names them and the second begins with audio that is there."""
     lines = [line for _, line in islice(folder.lines(name), 2) if isinstance(line, str)]
-    columns = [cell.strip().lower() for cell in lines[0].split("|")] if lines else []
+    columns = [cell.lower() for cell in _cells(lines[0])] if lines else []
     if len(lines) < 2 or len(columns) < 2 or _is_there(folder, name, lines[0]):
         return []
     named = pick(columns, TEXT_COLUMNS) is not None
@@ -76,7 +86,7 @@ def _named_columns(folder: Folder, name: str, header: list[str]) -> Iterator[Row
         if isinstance(line, BadRow):
             yield line
             continue
-        cells = [cell.strip() for cell in line.split("|")]
+        cells = _cells(line)
         if len(cells) != len(header) or not cells[0]:
             yield BadRow(place, f"{len(cells)} columns, the first line names {len(header)}")
             continue
@@ -87,13 +97,13 @@ def _named_columns(folder: Folder, name: str, header: list[str]) -> Iterator[Row
 
 def _table(folder: Folder, name: str) -> Iterator[Row | BadRow]:
     lines = list(folder.lines(name))
-    cells = [line.split("|") for _, line in lines if isinstance(line, str)]
+    cells = [_cells(line) for _, line in lines if isinstance(line, str)]
     voices = _second_is_speaker(cells)
     for place, line in lines:
         if isinstance(line, BadRow):
             yield line
             continue
-        parts = [part.strip() for part in line.split("|")]
+        parts = _cells(line)
         if len(parts) not in (2, 3) or not parts[0]:
             yield BadRow(place, f"{len(parts)} columns between vertical bars, 2 or 3 are expected")
             continue
@@ -109,7 +119,7 @@ def _table(folder: Folder, name: str) -> Iterator[Row | BadRow]:
 def _second_is_speaker(cells: list[list[str]]) -> bool:
     """Whether every second column of three is one word, and most third ones are not."""
     three = [parts for parts in cells if len(parts) == 3]
-    words = [parts[1].strip() for parts in three]
+    words = [parts[1] for parts in three]
     spoken = sum(len(parts[2].split()) > 1 for parts in three)
     return (
         bool(three)

@@ -77,7 +77,7 @@ def _speakers(folder: Folder) -> dict[str, dict[str, str]]:
         for _, line in folder.lines(name):
             if isinstance(line, BadRow):
                 continue
-            cells = line.split(maxsplit=4)
+            cells = line.strip().split(maxsplit=4)
             if not header:
                 header = [cell.lower() for cell in cells]
                 continue

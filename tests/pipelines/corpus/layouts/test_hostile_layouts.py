@@ -3,6 +3,7 @@ with what else lies about. Not one text is lost or wrong."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from more_corpora import MORE
 
 from pipelines.corpus.layouts import layout_by_name
 from pipelines.corpus.sources import open_source
+from pipelines.corpus.tables.hints import parse_hints
 from tokenizer.types import Recording
 
 ALL = CORPORA | MORE
@@ -41,6 +43,10 @@ def marked(root: Path) -> None:
 
 def of_windows(root: Path) -> None:
     rewritten(root, lambda content: content.replace(b"\n", b"\r\n"))
+
+
+def of_old_macs(root: Path) -> None:
+    rewritten(root, lambda content: content.replace(b"\n", b"\r"))
 
 
 def in_utf16(root: Path) -> None:
@@ -80,7 +86,7 @@ def with_others(root: Path) -> None:
 
 
 CHANGES = (
-    *(marked, of_windows, in_utf16, with_blanks, without_last_end),
+    *(marked, of_windows, of_old_macs, in_utf16, with_blanks, without_last_end),
     *(deeper, behind_a_link, in_capitals, with_others),
 )
 
@@ -113,6 +119,58 @@ def test_names_with_accents_as_two_systems_spell_them(tmp_path: Path) -> None:
     lines(tmp_path / "metadata.csv", "\u00e9t\u00e9|l'\u00e9t\u00e9")
     (found,) = open_source(str(tmp_path)).scan()
     assert (found.text, found.id) == ("l'\u00e9t\u00e9", "wavs/e\u0301te\u0301.wav")
+
+
+@pytest.mark.parametrize(
+    "quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE], ids=["some", "all", "none"]
+)
+def test_quotation_marks_of_a_csv_writer_are_no_text(tmp_path: Path, quoting: int) -> None:
+    """As pandas writes LJSpeech's table; in LJSpeech's own they stand as they are said."""
+    said = {"a-1": 'He said "no"', "a-2": '"Both" of them', "a-3": "it's", "a-4": '"Why?"'}
+    with (tmp_path / "metadata.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="|", quoting=quoting, quotechar='"')
+        if quoting == csv.QUOTE_NONE:
+            file.writelines(f"{name}|{text}\n" for name, text in said.items())
+        else:
+            writer.writerows(said.items())
+    for number, name in enumerate(said):
+        sound(tmp_path / "wavs" / f"{name}.wav", number)
+    found = {each.id: each.text for each in open_source(str(tmp_path)).scan()}
+    assert found == {f"wavs/{name}.wav": text for name, text in said.items()}
+
+
+def test_a_field_of_any_length(tmp_path: Path) -> None:
+    """An artist's life in FMA's table is longer than the csv module reads unasked."""
+    csv.field_size_limit(131_072)
+    (tmp_path / "tracks.csv").write_text(
+        ",album,artist,set,track\n,title,bio,split,title\ntrack_id,,,,\n"
+        f'2,an album,"{"x" * 200_000}",training,a title\n'
+    )
+    sound(tmp_path / "000" / "000002.wav", 0)
+    (found,) = open_source(str(tmp_path)).scan()
+    assert found.meta == {"title": "a title", "album": "an album", "split": "training"}
+
+
+def test_a_column_says_the_split_before_a_folder_does(tmp_path: Path) -> None:
+    for name in ("train/a.wav", "train/b.wav"):
+        sound(tmp_path / name, 0)
+    rows = ({"file_name": "train/a.wav", "split": "dev"}, {"file_name": "train/b.wav"})
+    lines(tmp_path / "metadata.jsonl", *rows)
+    found = list(open_source(str(tmp_path)).scan())
+    assert [each.meta["split"] for each in found] == ["dev", "train"]
+    hints = parse_hints(layout_split="dev")
+    assert [each.id for each in open_source(str(tmp_path), hints=hints).scan()] == ["train/a.wav"]
+
+
+def test_blanks_behind_a_header_are_no_name(tmp_path: Path) -> None:
+    """VCTK's own table of speakers has them."""
+    sound(tmp_path / "wav48" / "p225" / "p225_001.wav", 0)
+    lines(tmp_path / "txt" / "p225" / "p225_001.txt", "Please call Stella.")
+    lines(
+        tmp_path / "speaker-info.txt", "ID  AGE  GENDER  ACCENTS  REGION ", "225  23  F  English  S"
+    )
+    (found,) = open_source(str(tmp_path)).scan()
+    assert found.meta["region"] == "S"
 
 
 def test_two_files_that_differ_in_case_are_not_taken_for_each_other(tmp_path: Path) -> None:
