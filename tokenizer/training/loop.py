@@ -54,6 +54,9 @@ class Sitting:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        for flag, count in (("--threads", self.threads), ("--steps", self.steps)):
+            if count is not None and count < 1:
+                raise UsageError(f"{flag} {count}: give at least 1")
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(f"--minutes {self.minutes}: give more than 0")
         if not self.checkpoint_minutes > 0 or (

@@ -9,6 +9,7 @@ RUN/evaluations.jsonl    a line an evaluation: bits a code by level, by the inte
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -41,6 +42,7 @@ from tokenizer.training.checkpoints import (
 )
 from tokenizer.training.logs import Logs
 from tokenizer.training.loop import signals
+from tokenizer.training.trainer import diverged, finite
 
 CODER = "coder.safetensors"
 _REPORT_EVERY = 50
@@ -65,6 +67,8 @@ class Sitting:
             raise UsageError(f"--minutes {self.minutes}: give more than 0")
         if not self.checkpoint_minutes > 0:
             raise UsageError(f"--checkpoint-minutes {self.checkpoint_minutes}: give more than 0")
+        if self.evaluate_every < 1:
+            raise UsageError(f"--evaluate-every {self.evaluate_every}: give at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,8 @@ class _Run:
 
     def _one(self, step: int) -> None:
         bits, n_q = self._trainer.step(step, self._train_on)
+        if not math.isfinite(bits):
+            raise diverged(step, f"{bits} bits a code")
         self._logs.losses(step, {"bits": bits, "levels": n_q})
         if n_q == self._config.shape.levels:
             self._recent.append(bits)
@@ -205,6 +211,8 @@ class _Run:
     def _save(self, done: int) -> None:
         self._logs.flush()
         trainer = self._trainer
+        if not finite(trainer.network):
+            raise diverged(done, "weights are not finite")
         tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
         tensors |= optimizer_tensors(trainer.optimizer, "optimizer")
         write_state(self._run_dir, TrainState(done, tensors, {}))
