@@ -1,5 +1,5 @@
 """A disk that is full, here a limit on the size of files, is told in a line, and what was there
-stays."""
+stays; so does what another process is writing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from transformers import EncodecConfig, EncodecModel
 
 from tokenizer.errors import CodecshardsError, OutputError
 from tokenizer.training.checkpoints import TrainState, read_state, write_checkpoint, write_state
-from tokenizer.training.data.pack import PackWriter
+from tokenizer.training.data.pack import Pack, PackWriter
+from tokenizer.training.data.writing import alone
 from tokenizer.training.logs import Logs
+from tokenizer.training.loop import Sitting, train
+from tokenizer.training.presets import TrainConfig, find_preset
 
 
 @contextmanager
@@ -73,3 +76,19 @@ def test_of_logs(tmp_path: Path) -> None:
             for step in range(1_000):
                 logs.losses(step, {"mel": 1.0})
         logs.close()
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    with PackWriter(tmp_path / "pack", 48_000, 2) as writer:
+        writer.add("one", "other", [np.zeros((2, 48_000), np.float32)])
+        with pytest.raises(OutputError, match=r"pack .* is being written by another process"):
+            PackWriter(tmp_path / "pack", 48_000, 2)
+    pack, run = Pack(tmp_path / "pack"), tmp_path / "run"
+    run.mkdir()
+    with (
+        alone(run, "run"),
+        pytest.raises(OutputError, match=r"run .* is being written by another process"),
+    ):
+        train(TrainConfig(find_preset("tiny")), pack, run, Sitting(device="cpu"), print)
+    with alone(run, "run"):  # it was let go of
+        assert not (run / "losses.jsonl").exists()

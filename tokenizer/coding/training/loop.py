@@ -40,6 +40,7 @@ from tokenizer.training.checkpoints import (
     under,
     write_state,
 )
+from tokenizer.training.data.writing import alone
 from tokenizer.training.logs import Logs
 from tokenizer.training.loop import signals
 from tokenizer.training.trainer import diverged, finite
@@ -94,13 +95,15 @@ def train(
 
     Raises:
         UsageError: nothing to train on.
-        OutputError: the folder holds another run, or cannot be used.
+        OutputError: the folder holds another run, cannot be used, or another process trains in
+            it.
     """
     if not len(train_on):
         raise UsageError("there are no codes to train on: everything is held out or left out")
     settle(config, run_dir)
     network = new_network(config, train_on, codebooks)
-    return _Run(config, network, train_on, held_out, run_dir, sitting, say).go()
+    with alone(run_dir, f"run {run_dir}"):
+        return _Run(config, network, train_on, held_out, run_dir, sitting, say).go()
 
 
 def settle(config: CoderConfig, run_dir: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tokenizer.errors import OutputError, RecordingError, ShapeError, SourceError
 from tokenizer.sealing import seal, unseal
 from tokenizer.training.data.sums import BLOCK, BlockSums, CheckedBlocks
-from tokenizer.training.data.writing import writing
+from tokenizer.training.data.writing import alone, writing
 
 AUDIO, INDEX = "audio.i16", "index.json"
 VERSION = 1
@@ -142,7 +142,8 @@ class PackWriter:
         """Begin a pack; `made_from` (JSON values) is kept with it.
 
         Raises:
-            OutputError: there is a pack already, or the folder cannot be written.
+            OutputError: there is a pack already, another process makes one, or the folder cannot
+                be written.
         """
         self._made_from = dict(made_from or {})
         self.folder = Path(folder)
@@ -152,7 +153,11 @@ class PackWriter:
             )
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self.folder / (AUDIO + ".tmp")).open("wb")
+        with ExitStack() as held:  # let go of at once when it is refused
+            held.enter_context(alone(self.folder, f"pack {folder}"))
+            with self._writing():
+                self._file = (self.folder / (AUDIO + ".tmp")).open("wb")
+            self._held = held.pop_all()
         self._sample_rate, self._channels = sample_rate, channels
         self._rows: list[PackedRecording] = []
         self._sums = BlockSums()
@@ -169,6 +174,7 @@ class PackWriter:
             with suppress(OSError):  # of what was not written out, where the disk is full
                 self._file.close()
             (self.folder / (AUDIO + ".tmp")).unlink(missing_ok=True)
+            self._held.close()
 
     def add(
         self, name: str, kind: str, blocks: Iterable[NDArray[np.float32]], *, held_out: bool = False
