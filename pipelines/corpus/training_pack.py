@@ -105,6 +105,9 @@ def prepare_pack(
         for name, kind, samples in _synthesised(config, rate, channels):
             writer.add(name, kind, [samples])
     pack = Pack(folder)
+    for glob in config.hold_out:
+        if not any(_matches(one.id, (glob,)) for one in pack.recordings):
+            say(f"--hold-out {glob}: no recording has such an id")
     held_out = pack.seconds(held_out=True)
     say(
         f"{folder}: {len(pack.recordings)} recordings, {pack.seconds(held_out=False) / 60:.1f} min "

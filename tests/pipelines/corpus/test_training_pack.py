@@ -187,9 +187,12 @@ def test_mistakes_are_told_before_the_corpus_is_decoded(
     assert wrong[0] in capsys.readouterr().err and not run.exists()
 
 
-def test_what_is_no_recording_is_told(corpus: Path, tmp_path: Path) -> None:
+def test_what_is_no_recording_and_what_holds_none_out_is_told(corpus: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(corpus / "music", tmp_path / "music"))
     (folder / "cover.jpg").write_bytes(b"x")
     said: list[str] = []
-    prepare_pack(PackConfig(str(folder)), tmp_path / "pack", None, "tiny", said.append)
+    config = PackConfig(str(folder), hold_out=("0.*", "music/0.*"))
+    prepare_pack(config, tmp_path / "pack", None, "tiny", said.append)
     assert any("cover.jpg" in line for line in said), said
+    (line,) = [line for line in said if line.startswith("--hold-out")]
+    assert "music/0.*: no recording" in line
