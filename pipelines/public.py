@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.run import tokenize_corpus
 from pipelines.system.compute import DECODE_TIMEOUT
+from pipelines.system.places import places_named
 from pipelines.tokenizing.outcome import RunResult
 
 
 def tokenize(
-    source: str | Sequence[str],
-    out: str,
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
     *,
     codec: str = "facebook/encodec_48khz",
     revision: str | None = None,
@@ -117,7 +119,7 @@ def tokenize(
         OutputError: `out` cannot be written, or holds another run's output.
     """
     config = TokenizeConfig(
-        source if isinstance(source, str) else tuple(source),
+        places_named(source),
         codec=codec,
         revision=revision,
         bandwidth=bandwidth,
@@ -161,4 +163,4 @@ def tokenize(
         retry_failed=None if retry_failed is None else tuple(retry_failed),
         part=part,
     )
-    return tokenize_corpus(config, out, options)
+    return tokenize_corpus(config, os.fspath(out) if isinstance(out, os.PathLike) else out, options)

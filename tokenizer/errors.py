@@ -139,3 +139,10 @@ class RecordingError(CodecshardsError):
     def __reduce__(self) -> tuple[type[RecordingError], tuple[FailureKind, str, str]]:
         # Crosses process borders: the default reduction would lose kind and stage.
         return type(self), (self.kind, self.message, self.stage)
+
+
+def why_unwritten(error: Exception) -> str:
+    """Why a file cannot be written, as the system or libsndfile says it, which has no more than
+    "System error" for a full disk."""
+    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return f"{said.rstrip('.')}: a full disk?" if getattr(error, "code", None) == 2 else said

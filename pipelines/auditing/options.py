@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.auditing.measure.registry import MEASURES, Better, default_metrics
 from pipelines.system.compute import Compute
-from pipelines.system.settings import setting, shared
+from pipelines.system.settings import setting, settle, shared
 from tokenizer.errors import UsageError
 
 DEFAULT_SAMPLE = 20
@@ -88,18 +89,22 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
+        settle(self)
         Compute.of(self)
         if self.sample < 1:
             raise UsageError(f"--sample {self.sample}: give 1 or more")
         if self.ids and self.all:
             raise UsageError("--ids and --all: give one of them")
-        if not self.clip_seconds > 0:
+        if not 0 < self.clip_seconds < math.inf:
             raise UsageError(f"--clip-seconds {self.clip_seconds}: give seconds above 0")
         if not self.metrics:
             raise UsageError("--metrics: give one or more")
         for name in (*self.metrics, *self.limits):
             if name not in MEASURES:
                 raise UsageError(f"--metrics {name}: choose from {', '.join(MEASURES)}")
+        for name, limit in self.limits.items():
+            if not math.isfinite(limit):
+                raise UsageError(f"--{MEASURES[name].limit_option} {limit}: give a number")
         missing = [name for name in self.limits if name not in self.metrics]
         if missing:
             raise UsageError(f"a limit on {missing[0]} needs --metrics {missing[0]}")

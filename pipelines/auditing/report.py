@@ -24,7 +24,7 @@ from pipelines.auditing.results import (
     Severity,
     common_findings,
 )
-from pipelines.system.words import fixed, format_hours, many
+from pipelines.system.words import encodable, fixed, format_hours, many, printable
 
 SCHEMA_VERSION = 1
 PIPE_WIDTH = 160
@@ -172,10 +172,7 @@ def to_parquet(recordings: Sequence[RecordingAudit], metrics: Sequence[str]) -> 
     }
     for name in ("text", "language", "speaker"):
         values = [getattr(recording, name) for recording in recordings]
-        # A lone surrogate is no UTF-8.
-        columns[name] = pa.array(
-            [v and v.encode("utf-8", "backslashreplace").decode() for v in values], pa.string()
-        )
+        columns[name] = pa.array([v and encodable(v) for v in values], pa.string())
     columns["failed"] = pa.array([recording.failed for recording in recordings], pa.bool_())
     names = [[finding.name for finding in recording.findings] for recording in recordings]
     columns["findings"] = pa.array(names, pa.list_(pa.string()))
@@ -221,9 +218,8 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
         said = ", ".join(f"{way} {count}" for way, count in ways.items())
         console.print(f"  sources read a second time, by another decoder: {said}", markup=False)
     for finding in corpus["findings"]:
-        console.print(
-            f"  {finding['severity']}: {finding['name']}: {finding['detail']}", markup=False
-        )
+        line = f"  {finding['severity']}: {finding['name']}: {finding['detail']}"
+        console.print(printable(line), markup=False)
     for counted in report["findings"]:
         console.print(
             f"  {counted['severity']}: {counted['name']}: {_how_many(counted, audited)}",
@@ -234,7 +230,7 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
         ):
             console.print(f"    {line}", markup=False)
     for missed in report["limits_missed"]:
-        console.print(f"  limit missed: {missed['message']}", markup=False)
+        console.print(f"  limit missed: {printable(missed['message'])}", markup=False)
     if report["options"]["page"]:
         console.print(f"  listen: {report['out']}/audit/index.html", markup=False)
 
@@ -260,7 +256,7 @@ def _examples(report: Mapping[str, Any], name: str, most: int) -> list[str]:
         for f in r["findings"]
         if f["name"] == name
     ]
-    return lines[:most]
+    return [printable(line) for line in lines[:most]]
 
 
 def _figure_table(report: Mapping[str, Any]) -> Table:
@@ -285,5 +281,7 @@ def _figure_table(report: Mapping[str, Any]) -> Table:
             for name in ("mean", "median", "worst")
         ]
         counts = [str(spread["recordings"]), str(spread["not_applicable"])]
-        table.add_row(f"{metric}{unit}", *values, *counts, escape(spread.get("worst_id", "")))
+        table.add_row(
+            f"{metric}{unit}", *values, *counts, escape(printable(spread.get("worst_id", "")))
+        )
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
@@ -81,7 +82,10 @@ class AuditReport:
 
 
 def audit(
-    out: str, sample: int | None = None, options: AuditOptions | None = None, **asked: Any
+    out: str | os.PathLike[str],
+    sample: int | None = None,
+    options: AuditOptions | None = None,
+    **asked: Any,
 ) -> AuditReport:
     """Decode a sample of what `tokenize` wrote to `out`, measure it against the sources, and make a
     page to listen to.
@@ -105,7 +109,8 @@ def audit(
         options or AuditOptions(), asked if sample is None else {**asked, "sample": sample}
     )
     with open_display(options.quiet) as display:
-        return _Audit(out, options, display, None).work()
+        named = os.fspath(out) if isinstance(out, os.PathLike) else out
+        return _Audit(named, options, display, None).work()
 
 
 def _with(options: AuditOptions, asked: Mapping[str, Any]) -> AuditOptions:
@@ -113,13 +118,6 @@ def _with(options: AuditOptions, asked: Mapping[str, Any]) -> AuditOptions:
     for name in asked:
         if name not in known:
             raise UsageError(f"audit has no option {name!r}: choose from {', '.join(known)}")
-    if isinstance(asked.get("metrics"), str):  # as on the command line
-        asked = {
-            **asked,
-            "metrics": tuple(name.strip() for name in asked["metrics"].split(",") if name.strip()),
-        }
-    if isinstance(asked.get("ids"), str):
-        asked = {**asked, "ids": (asked["ids"],)}
     return replace(options, **asked)
 
 

@@ -65,6 +65,12 @@ def run(options: argparse.Namespace) -> int:
             "decode: give ID and -o FILE for one recording, or --all, --ids-file or --where with "
             "--to DIR for many"
         )
+    for name in ("format", "workers", "address", "gpus", "partial"):
+        if getattr(options, name) not in (None, False):
+            raise UsageError(
+                f"decode: --{name} is for many recordings, with --to DIR; of one, the ending of "
+                "-o says the format"
+            )
     from pipelines.output.export_audio import decode_recording
 
     written = decode_recording(

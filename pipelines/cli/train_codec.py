@@ -72,8 +72,12 @@ def run(options: argparse.Namespace) -> int:
     """Do what was asked for; the exit code."""
     from pipelines.corpus.training_pack import PackConfig, prepare_pack
     from pipelines.system.devices import require_device
-    from tokenizer.training.command import run_training
+    from tokenizer.errors import UsageError
+    from tokenizer.training.command import run_training, settings_of
 
+    for place in (options.run_dir, options.pack or ""):
+        if "://" in place:
+            raise UsageError(f"{place}: give a local folder; copy it when it is done")
     config = PackConfig(
         source=options.source[0] if len(options.source) == 1 else tuple(options.source),
         music=tuple(options.music or ["music/*"]),
@@ -87,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if not options.pack_only:  # asked before hours of decoding, not after
         require_device(options.device)
+        settings_of(options)
     run_dir = Path(options.run_dir)
     pack = prepare_pack(
         config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -50,7 +51,7 @@ class PackConfig:
             raise UsageError(
                 f"--hold-out-share {self.hold_out_share}: give 0 or more, and less than 1"
             )
-        if self.synthetic_minutes < 0:
+        if not 0 <= self.synthetic_minutes < math.inf:
             raise UsageError(f"--synthetic-minutes {self.synthetic_minutes}: give 0 or more")
 
     def reads(self, name: str) -> bool:
@@ -104,6 +105,9 @@ def prepare_pack(
         for name, kind, samples in _synthesised(config, rate, channels):
             writer.add(name, kind, [samples])
     pack = Pack(folder)
+    for glob in config.hold_out:
+        if not any(_matches(one.id, (glob,)) for one in pack.recordings):
+            say(f"--hold-out {glob}: no recording has such an id")
     held_out = pack.seconds(held_out=True)
     say(
         f"{folder}: {len(pack.recordings)} recordings, {pack.seconds(held_out=False) / 60:.1f} min "
@@ -129,6 +133,8 @@ def _add_corpus(writer: PackWriter, config: PackConfig, rate: int, channels: int
                 say(f"left out: {error}")
     finally:
         decoder.close()
+    for note in source.notes:
+        say(note)
     return failures
 
 

@@ -23,7 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from pipelines.system.places import is_remote
-from tokenizer.errors import OutputError, UsageError
+from tokenizer.errors import OutputError, UsageError, why_unwritten
 
 FORMAT = 1
 EVALUATION, ROWS, AUDIO, REFERENCE = "evaluation.json", "rows.jsonl", "audio", "reference"
@@ -172,7 +172,7 @@ def write_audio(path: Path, samples: NDArray[np.float32], sample_rate: int) -> N
         staged.replace(path)
     except (OSError, RuntimeError) as error:
         staged.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error})") from error
+        raise OutputError(f"{path}: cannot be written ({why_unwritten(error)})") from error
 
 
 def read_audio_file(path: Path) -> tuple[NDArray[np.float32], int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.evaluating.measuring import MEASURED
 from pipelines.system.compute import Compute
-from pipelines.system.settings import setting, shared
+from pipelines.system.settings import setting, settle, shared
 from tokenizer.errors import UsageError
 
 SHORTEST = 1.0
@@ -99,6 +99,7 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
+        settle(self)
         Compute.of(self)
         if not self.codec and not self.against:
             raise UsageError("--codec and --against: give one at least")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -33,7 +34,7 @@ from pipelines.evaluating.systems.codec import CodecSystem
 from pipelines.evaluating.systems.registry import open_systems
 from pipelines.evaluating.tables import markdown, parquet, results
 from pipelines.evaluating.work import Evaluator, Row, Settings, Task, fingerprint
-from pipelines.system.places import local_path
+from pipelines.system.places import local_path, places_named
 from pipelines.system.words import format_duration, many
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.errors import CodecshardsError, OutputError, UsageError
@@ -58,7 +59,7 @@ class Evaluated:
 
 
 def evaluate(
-    source: str | Sequence[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     options: EvaluateOptions | None = None,
     command: str | None = None,
@@ -85,7 +86,7 @@ def evaluate(
         if name not in known:
             raise UsageError(f"evaluate has no option {name!r}: choose from {', '.join(known)}")
     options = replace(options or EvaluateOptions(), **asked)
-    specs = (source,) if isinstance(source, str) else tuple(source)
+    specs = places_named(source)
     with open_display(options.quiet) as display:
         return _Run(specs, options, display, command).work()
 

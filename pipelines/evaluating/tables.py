@@ -15,7 +15,7 @@ from pipelines.evaluating.folder import Evaluation
 from pipelines.evaluating.measuring import MEASURED, NOT_SPEECH
 from pipelines.evaluating.summary import Estimate, Line, Summary, as_json
 from pipelines.evaluating.work import Row
-from pipelines.system.words import many
+from pipelines.system.words import encodable, many, printable
 
 _NEAREST = re.compile(r"(.+) comes to ([\d.]+) kbps at the nearest")
 NO_CODER = "none ships for these codecs"
@@ -33,7 +33,7 @@ def markdown(evaluation: Evaluation, summary: Summary, metrics: Sequence[str]) -
         shown = [name for name in metrics if any(name in line.figures for line in own)]
         lines += [f"## {domain}", "", *_table(own, shown), ""]
     lines += [f"- {note}" for note in notes(evaluation, summary, metrics)]
-    return "\n".join(lines).rstrip() + "\n"
+    return printable("\n".join(lines).rstrip() + "\n")
 
 
 def _head(evaluation: Evaluation) -> Iterator[str]:
@@ -174,8 +174,8 @@ def parquet(
             found.append(
                 {
                     "excerpt": excerpt.name,
-                    "domain": excerpt.domain,
-                    "id": excerpt.id.encode("utf-8", "backslashreplace").decode(),
+                    "domain": encodable(excerpt.domain),
+                    "id": encodable(excerpt.id),
                     "start": excerpt.start,
                     "seconds": excerpt.seconds,
                     "name": point.name,

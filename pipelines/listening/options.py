@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.system.settings import setting
+from pipelines.system.settings import setting, settle
 from tokenizer.errors import UsageError
 
 ANCHORS = {"3.5": 3500.0, "7": 7000.0}
@@ -49,6 +49,7 @@ class MakeOptions:
     quiet: bool = setting(False, "no progress")
 
     def __post_init__(self) -> None:
+        settle(self)
         for name, value in (
             ("excerpts", self.excerpts),
             ("raters", self.raters),
@@ -83,6 +84,7 @@ class ServeOptions:
     quiet: bool = setting(False, "no line for each screen that is rated")
 
     def __post_init__(self) -> None:
+        settle(self)
         if not 0 <= self.port <= 65535:
             raise UsageError(f"--port {self.port}: give 0 to 65535")
 
@@ -112,6 +114,7 @@ class AnalyseOptions:
     )
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("reference_share", "anchor_share"):
             if not 0 <= getattr(self, name) <= 1:
                 given = f"--{name.replace('_', '-')} {getattr(self, name):g}"

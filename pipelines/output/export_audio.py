@@ -23,10 +23,12 @@ from pipelines.output.storage import Storage, open_storage
 from pipelines.system.devices import require_device
 from tokenizer.codecs.base import Codec, CodecSpec
 from tokenizer.codecs.flow.decoding import finite
-from tokenizer.errors import CodecLoadError, OutputError, UsageError
+from tokenizer.errors import CodecLoadError, OutputError, UsageError, why_unwritten
 
 _SUBTYPES = {"WAV": "FLOAT", "FLAC": "PCM_24", "AIFF": "PCM_24"}
 """float WAV keeps what a codec decodes beyond full scale; other formats have their own default"""
+_UNFIT = frozenset({"RAW", "HTK", "SDS", "SVX", "VOC", "WVE", "XI"})
+"""formats that say no rate, or only some"""
 LARGEST_WAV = (1 << 32) - (1 << 20)
 """bytes of samples that a RIFF header can tell of; beyond them a `.wav` is RF64 (EBU Tech 3306),
 which players read as well"""
@@ -126,6 +128,8 @@ def decode_recording(
     require_device(device)
     row, spec = find_coded(out, id)
     require_place(output)
+    samples = row.codes.num_samples
+    _format(Path(output), Blocks(iter(()), samples, spec.sample_rate, spec.channels))
     loaded = load_same_codec(spec, codec, device, of=out)
     lost = lost_frames(encode_meta(row.meta))
     decoded = map(finite, loaded.decode_stream(row.codes))
@@ -215,8 +219,7 @@ def write_blocks(output: str, sound: Blocks, temporary: Path | None = None) -> N
             _forget_when(temporary)
         temporary.replace(target)
     except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        raise OutputError(f"{output} cannot be written: {reason}") from error
+        raise OutputError(f"{output} cannot be written: {why_unwritten(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -273,11 +276,12 @@ def _format(target: Path, sound: Blocks) -> tuple[str, str | None]:
     """libsndfile's names for a file's format, by its ending, and for its samples."""
     form = target.suffix.lstrip(".").upper()
     form = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}.get(form, form)
-    if form not in soundfile.available_formats():
+    if form not in soundfile.available_formats() or form in _UNFIT:
         raise UsageError(
             f"{target}: cannot write {target.suffix or 'a file without an ending'}: use .wav, "
             ".flac, .ogg or .mp3"
         )
+    require_writable(target.suffix.lower(), sound.sample_rate, sound.channels)
     subtype = "OPUS" if target.suffix.lower() == ".opus" else _SUBTYPES.get(form)
     if form == "WAV" and sound.num_samples * sound.channels * np.float32().nbytes > LARGEST_WAV:
         form = "RF64"

@@ -13,7 +13,7 @@ from pipelines.system.devices import (
     require_device,
     require_known,
 )
-from pipelines.system.settings import setting
+from pipelines.system.settings import setting, settle
 from tokenizer.errors import UsageError
 
 DECODE_TIMEOUT = 120.0
@@ -40,6 +40,7 @@ class Compute:
     quiet: bool = setting(False, "print nothing but errors")
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: give 0 or more")
         if self.gpus is not None and self.gpus < 0:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from tokenizer.errors import FailureKind, RecordingError, UsageError
@@ -48,6 +49,19 @@ def local_path(name: str) -> str:
     if name.startswith("~") and not os.path.lexists(name):
         return os.path.expanduser(name)  # noqa: PTH111  (what has no such user stays as it is)
     return name
+
+
+def places_named(source: Any) -> tuple[str, ...]:
+    """What a caller in Python gives for one or more SOURCEs: a path or URL, or several.
+
+    Raises:
+        UsageError: something else.
+    """
+    try:
+        given = [source] if isinstance(source, str | os.PathLike) else list(source)
+        return tuple(os.fspath(one) for one in given)
+    except TypeError as error:
+        raise UsageError(f"SOURCE {source!r}: give a path or URL, or a list of them") from error
 
 
 _HALF = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(/[^/].*|//+)", re.DOTALL)

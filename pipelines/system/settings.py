@@ -9,9 +9,14 @@ makes its flag from that (`pipelines.cli.flags`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from tokenizer.errors import UsageError
 
 AS_FIELD: Any = object()
 _FLAG, _INTERNAL = "flag", "internal"
@@ -78,3 +83,74 @@ def why_internal(one: Field[Any]) -> str | None:
     """Why a field has no flag; None where nothing says so."""
     found: str | None = one.metadata.get(_INTERNAL)
     return found
+
+
+def settle(options: Any) -> None:
+    """Give the fields of an options dataclass the types that they are declared with, where a caller
+    in Python gives what means the same: a `Path`, NumPy's numbers, a list, `"a,b"` for several
+    names, None for nothing. To be called as its `__post_init__` begins.
+
+    Raises:
+        UsageError: a value that means nothing of its field's type.
+    """
+    kinds = get_type_hints(type(options))
+    for one in fields(options):
+        value = getattr(options, one.name)
+        if value is None and NoneType not in get_args(kinds[one.name]):
+            value = one.default if one.default_factory is MISSING else one.default_factory()
+        if value is not None:
+            value = _typed(one, _plain(kinds[one.name]), value)
+        object.__setattr__(options, one.name, value)
+
+
+def _plain(kind: Any) -> Any:
+    """A type without its None; several are any."""
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    if isinstance(kind, UnionType):
+        return parts[0] if len(parts) == 1 else Any
+    return kind
+
+
+def _typed(one: Field[Any], kind: Any, value: Any) -> Any:
+    told = f"--{one.name.replace('_', '-')} {value!r}"
+    if get_origin(kind) is tuple:
+        return _several(one, told, value)
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{told}: give a dict")
+        wrong = next((name for name in value if not isinstance(value[name], Real)), None)
+        if wrong is not None:
+            raise UsageError(f"{told}: {wrong!r} is no number")
+        return {name: float(number) for name, number in value.items()}
+    return _scalar(kind, told, value)
+
+
+def _several(one: Field[Any], told: str, value: Any) -> tuple[str, ...]:
+    flag = flag_of(one)
+    if isinstance(value, str) and flag is not None and flag.commas:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, str | os.PathLike):
+        return (os.fspath(value),)
+    if not isinstance(value, Iterable):
+        raise UsageError(f"{told}: give a list")
+    return tuple(str(part) for part in value)
+
+
+def _scalar(kind: Any, told: str, value: Any) -> Any:
+    if getattr(value, "ndim", None) == 0:  # NumPy's and torch's
+        value = value.item()
+    if kind is bool and not isinstance(value, bool):
+        raise UsageError(f"{told}: give True or False")
+    if kind is int:
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise UsageError(f"{told}: give a whole number")
+        return int(value)
+    if kind is float:
+        if not isinstance(value, Real) or isinstance(value, bool) or value != value:
+            raise UsageError(f"{told}: give a number")
+        return float(value)
+    if kind is str:
+        if not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{told}: give a text")
+        return os.fspath(value)
+    return value

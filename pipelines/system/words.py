@@ -40,6 +40,12 @@ def printable(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if _commands(c) else c for c in text)
 
 
+def encodable(text: str) -> str:
+    """With what no UTF-8 can hold, half a pair of surrogates, written as an escape: half an emoji
+    at the end of a text that was cut, say."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _commands(character: str) -> bool:
     if character in "\n\t":
         return False

@@ -99,6 +99,8 @@ def load_language_model(file: str | Path, model: Model) -> LanguageModel:
         raise CodecLoadError(f"{file}: no such file; {_how_to_get(model)}") from error
     except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch goes on with how to run its code
+            reason = "not what torch.save has written of tensors alone"
         raise CodecLoadError(
             f"{file}: no weights of a language model for {model.name} ({reason}); "
             f"{_how_to_get(model)}"

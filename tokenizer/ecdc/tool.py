@@ -21,7 +21,14 @@ from tokenizer.ecdc.audio import converted
 from tokenizer.ecdc.files import Lender, Stored, Watch, read_ecdc, require_file, write_ecdc
 from tokenizer.ecdc.language_model import load_language_model
 from tokenizer.ecdc.models import MODELS, Model, model_of
-from tokenizer.errors import CodecLoadError, FailureKind, OutputError, RecordingError, UsageError
+from tokenizer.errors import (
+    CodecLoadError,
+    FailureKind,
+    OutputError,
+    RecordingError,
+    UsageError,
+    why_unwritten,
+)
 from tokenizer.types import Codes
 
 SUFFIX = ".ecdc"
@@ -251,7 +258,7 @@ def _written(target: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise OutputError(f"{target} cannot be written: {error}") from error
+        raise OutputError(f"{target} cannot be written: {why_unwritten(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

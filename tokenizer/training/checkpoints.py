@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 
 from tokenizer.errors import OutputError
 from tokenizer.sealing import seal, unseal
+from tokenizer.training.data.writing import writing
 from tokenizer.training.presets import TrainConfig
 
 CONFIG, STATE, CHECKPOINT = "config.json", "state.safetensors", "checkpoint"
@@ -68,26 +69,29 @@ def write_config(run_dir: Path, config: TrainConfig) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    try:
+    with writing(f"run {run_dir}"):
         run_dir.mkdir(parents=True, exist_ok=True)
         temporary = run_dir / (CONFIG + ".tmp")
         temporary.write_bytes(seal(config.to_dict()))
         _publish(temporary, run_dir / CONFIG)
-    except OSError as error:
-        raise OutputError(f"run {run_dir} cannot be written: {error.strerror}") from error
 
 
 def write_state(run_dir: Path, state: TrainState) -> None:
-    """Replace the folder's state by another, in one rename."""
+    """Replace the folder's state by another, in one rename.
+
+    Raises:
+        OutputError: the folder cannot be written; it has its earlier state.
+    """
     temporary = run_dir / (STATE + ".tmp")
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.tensors.items()}
     metadata = {"step": str(state.step), "numbers": json.dumps(state.numbers)}
     metadata[_CHECKSUM] = _checksum_of_state(metadata, tensors)
     try:
-        save_file(tensors, temporary, metadata)
-        _publish(temporary, run_dir / STATE)
-    except OSError as error:
-        raise OutputError(f"run {run_dir} cannot be written: {error.strerror}") from error
+        with writing(f"run {run_dir}"):
+            save_file(tensors, temporary, metadata)
+            _publish(temporary, run_dir / STATE)
+    finally:  # what a full disk has left of it only takes room
+        temporary.unlink(missing_ok=True)
 
 
 def read_state(run_dir: Path) -> TrainState | None:
@@ -119,6 +123,9 @@ def write_checkpoint(run_dir: Path, model: Any) -> bool:
 
     Returns:
         Whether there was one that held something else.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
     fresh, old, target = (
         run_dir / (CHECKPOINT + ".tmp"),
@@ -128,16 +135,16 @@ def write_checkpoint(run_dir: Path, model: Any) -> bool:
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        save_model(fresh, model)
-        other = target.exists() and not _holds(target, fresh)
-        if other:
-            target.replace(old)
-        if not target.exists():
-            fresh.replace(target)
-    except OSError as error:
-        raise OutputError(f"run {run_dir} cannot be written: {error.strerror}") from error
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with writing(f"run {run_dir}"):
+            save_model(fresh, model)
+            other = target.exists() and not _holds(target, fresh)
+            if other:
+                target.replace(old)
+            if not target.exists():
+                fresh.replace(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return other
 
 

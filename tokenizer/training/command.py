@@ -4,6 +4,7 @@ tokenizer.training`."""
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from tokenizer.errors import UsageError
 
 if TYPE_CHECKING:
     from tokenizer.training.data.pack import Pack
-    from tokenizer.training.loop import Outcome
+    from tokenizer.training.loop import Outcome, Sitting
+    from tokenizer.training.presets import TrainConfig
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +83,24 @@ def run_training(options: argparse.Namespace, pack: Pack, run_dir: Path) -> Outc
     Raises:
         UsageError: they cannot be.
     """
-    from tokenizer.training.loop import Sitting, train
+    from tokenizer.training.loop import train
+
+    config, sitting = settings_of(options)
+    hours = {
+        name: round(pack.seconds(held_out=held) / 3600, 4)
+        for name, held in (("hours", False), ("held_out_hours", True))
+    }
+    config = replace(config, pack={**hours, "recordings": len(pack.recordings)})
+    return train(config, pack, run_dir, sitting)
+
+
+def settings_of(options: argparse.Namespace) -> tuple[TrainConfig, Sitting]:
+    """What the options say, before there is a pack.
+
+    Raises:
+        UsageError: they cannot be.
+    """
+    from tokenizer.training.loop import Sitting
     from tokenizer.training.presets import TrainConfig, find_preset
 
     preset = find_preset(options.preset or ("finetune" if options.init else "small"))
@@ -90,24 +109,19 @@ def run_training(options: argparse.Namespace, pack: Pack, run_dir: Path) -> Outc
             raise UsageError(f"--batch {options.batch}: give at least 1")
         preset = replace(preset, batch=options.batch, total_batch=None)
     if options.learning_rate is not None:
-        if not options.learning_rate > 0:
+        if not 0 < options.learning_rate < math.inf:
             raise UsageError(f"--learning-rate {options.learning_rate}: give a factor above 0")
         phases = tuple(
             replace(phase, learning_rate=phase.learning_rate * options.learning_rate)
             for phase in preset.phases
         )
         preset = replace(preset, phases=phases)
-    hours = {
-        name: round(pack.seconds(held_out=held) / 3600, 4)
-        for name, held in (("hours", False), ("held_out_hours", True))
-    }
     config = TrainConfig(
         preset=preset,
         init=options.init,
         seed=options.seed,
         precision=options.precision,
         reverb=options.reverb,
-        pack={**hours, "recordings": len(pack.recordings)},
     )
     sitting = Sitting(
         device=options.device,
@@ -118,4 +132,4 @@ def run_training(options: argparse.Namespace, pack: Pack, run_dir: Path) -> Outc
         steps=options.steps,
         tensorboard=not options.no_tensorboard,
     )
-    return train(config, pack, run_dir, sitting)
+    return config, sitting

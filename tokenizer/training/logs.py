@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+
+from tokenizer.training.data.writing import writing
 
 LOSSES, EVALUATIONS, CURVES = "losses.jsonl", "evaluations.jsonl", "tensorboard"
 
@@ -29,40 +32,52 @@ class Logs:
             name for name, mark in (marks or {}).items() if not _is(run_dir / name, mark)
         ]
         """logs that do not hold any more what they held then"""
-        for name in (LOSSES, EVALUATIONS):
-            _cut(run_dir / name, step)
-        self._losses = (run_dir / LOSSES).open("a", encoding="utf-8")
-        self._evaluations = (run_dir / EVALUATIONS).open("a", encoding="utf-8")
-        self._curves: Any = _open_curves(run_dir / CURVES, step) if tensorboard else None
+        with self._writing():
+            for name in (LOSSES, EVALUATIONS):
+                _cut(run_dir / name, step)
+            self._losses = (run_dir / LOSSES).open("a", encoding="utf-8")
+            self._evaluations = (run_dir / EVALUATIONS).open("a", encoding="utf-8")
+            self._curves: Any = _open_curves(run_dir / CURVES, step) if tensorboard else None
 
     def losses(self, step: int, values: Mapping[str, float]) -> None:
         """One step."""
-        self._losses.write(json.dumps({"step": step, **values}) + "\n")
+        with self._writing():
+            self._losses.write(json.dumps({"step": step, **values}) + "\n")
         if self._curves is not None:
             for name, value in values.items():
                 self._curves.add_scalar(f"train/{name}", value, step)
 
     def evaluation(self, step: int, row: Mapping[str, Any]) -> None:
         """One bandwidth of one evaluation, after `step` steps."""
-        self._evaluations.write(json.dumps({"step": step, **row}) + "\n")
+        with self._writing():
+            self._evaluations.write(json.dumps({"step": step, **row}) + "\n")
         if self._curves is not None:
             for name in ("si_snr", "mel"):
                 self._curves.add_scalar(f"held_out/{name}/{row['bandwidth']:g}", row[name], step)
 
     def flush(self) -> dict[str, tuple[int, str]]:
-        """Everything so far is in the files: how long they are, and their SHA-256."""
-        self._losses.flush()
-        self._evaluations.flush()
-        if self._curves is not None:
-            self._curves.flush()
-        return {name: _mark(self._run_dir / name) for name in (LOSSES, EVALUATIONS)}
+        """Everything so far is in the files: how long they are, and their SHA-256.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._writing():
+            self._losses.flush()
+            self._evaluations.flush()
+            if self._curves is not None:
+                self._curves.flush()
+            return {name: _mark(self._run_dir / name) for name in (LOSSES, EVALUATIONS)}
 
     def close(self) -> None:
-        """Flush and close."""
-        self._losses.close()
-        self._evaluations.close()
-        if self._curves is not None:
-            self._curves.close()
+        """Close. What was not flushed belongs to no state, and is done again: a full disk, of which
+        something else has told, is nothing more here."""
+        for file in (self._losses, self._evaluations, self._curves):
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(f"run {self._run_dir}")
 
 
 def read_losses(run_dir: str | Path) -> list[dict[str, Any]]:

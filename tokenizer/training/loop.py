@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from tokenizer.training import checkpoints
 from tokenizer.training.checkpoints import TrainState
 from tokenizer.training.data.draws import DataOptions, Mixer, batches
 from tokenizer.training.data.pack import Pack
+from tokenizer.training.data.writing import alone
 from tokenizer.training.evaluate import evaluate, held_out_seconds
 from tokenizer.training.logs import Logs
 from tokenizer.training.networks.model import initial_model, new_model, require_fit, to_model_level
@@ -54,6 +55,9 @@ class Sitting:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        for flag, count in (("--threads", self.threads), ("--steps", self.steps)):
+            if count is not None and count < 1:
+                raise UsageError(f"{flag} {count}: give at least 1")
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(f"--minutes {self.minutes}: give more than 0")
         if not self.checkpoint_minutes > 0 or (
@@ -82,7 +86,7 @@ def train(
 
     Raises:
         UsageError: the folder holds another run, or something was asked for that cannot be done.
-        OutputError: the folder cannot be used.
+        OutputError: the folder cannot be used, or another process trains in it.
     """
     workers = open_workers(sitting.device)
     if sitting.threads is not None:
@@ -91,7 +95,10 @@ def train(
         keep_freed_memory(everything=True)
     config = replace(config, world=workers.count, preset=config.preset.on(workers.count))
     config = settle(config, run_dir, sitting, write=workers.first)
-    with _reduced_products():
+    with (
+        alone(run_dir, f"run {run_dir}") if workers.first else nullcontext(),
+        _reduced_products(),
+    ):
         return _Run(config, pack, run_dir, sitting, workers, say).go()
 
 

@@ -115,10 +115,7 @@ class Trainer:
         losses = self._all_losses(output, target, phase)
         report = {name: float(loss.detach()) for name, loss in losses.items()}
         if not all(np.isfinite(value) for value in report.values()):
-            raise CodecshardsError(
-                f"step {step}: a loss is not finite ({report}); resume with a lower learning rate "
-                "or float32"
-            )
+            raise diverged(step, f"a loss is not finite ({report})")
         gradient = self._balancers[phase.name].gradient(losses, output, self.workers)
         self._move(decoded, gradient, quantized, rate)
         report |= self._update_codebooks(embeddings, quantized, step)
@@ -196,7 +193,13 @@ class Trainer:
 
     def state(self, step: int, seconds: float, logs: Mapping[str, Any]) -> TrainState:
         """This moment, after `step` steps and `seconds` of training, with what `Logs.flush` says of
-        the logs."""
+        the logs.
+
+        Raises:
+            CodecshardsError: weights that are not finite, which no later step would mend.
+        """
+        if not finite(self.model):
+            raise diverged(step, "weights are not finite")
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {
             f"discriminator.{name}": tensor
@@ -250,6 +253,19 @@ class Trainer:
         return torch.autocast(
             self.workers.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         )
+
+
+def finite(network: torch.nn.Module) -> bool:
+    """Whether all weights are numbers."""
+    return all(bool(torch.isfinite(one).all()) for one in network.parameters())
+
+
+def diverged(step: int, what: str) -> CodecshardsError:
+    """Told in a line. A run keeps its learning rate, so that it takes another folder."""
+    return CodecshardsError(
+        f"step {step}: {what}; train in another folder, with a lower --learning-rate (or in "
+        "float32): this one keeps its last checkpoint"
+    )
 
 
 def _learn(optimizer: torch.optim.Optimizer, rate: float) -> None:

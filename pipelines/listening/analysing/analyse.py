@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from pipelines.listening.folder import (
     write_json,
 )
 from pipelines.listening.options import AnalyseOptions
+from pipelines.system.words import encodable
 from tokenizer.errors import UsageError
 
 _SCHEMA = pa.schema(
@@ -84,7 +86,7 @@ def analyse(test: str, given: Sequence[str], options: AnalyseOptions) -> Analysi
         collected,
     )
     out = folder / ANALYSIS
-    table = pa.Table.from_pylist([{**row, "kept": row["rater"] in kept} for row in rows], _SCHEMA)
+    table = pa.Table.from_pylist([_stored(row, row["rater"] in kept) for row in rows], _SCHEMA)
     file = BytesIO()
     pq.write_table(table, file)
     write_file(out / "ratings.parquet", file.getvalue())
@@ -98,6 +100,15 @@ def analyse(test: str, given: Sequence[str], options: AnalyseOptions) -> Analysi
             f"{first.rater}: {'; '.join(first.why)}"
         )
     return done
+
+
+def _stored(row: Mapping[str, Any], kept: bool) -> dict[str, Any]:
+    return {
+        **row,
+        "kept": kept,
+        "rater": encodable(row["rater"]),
+        "comment": encodable(row["comment"]),
+    }
 
 
 def _json(done: Analysis) -> dict[str, object]:

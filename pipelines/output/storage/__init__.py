@@ -3,6 +3,8 @@ where that matters."""
 
 from __future__ import annotations
 
+import os
+
 from pipelines.output.storage.base import Storage
 from pipelines.output.storage.local import LOCK, TEMPORARY, LocalStorage
 from pipelines.output.storage.remote import RemoteStorage
@@ -12,12 +14,13 @@ from tokenizer.errors import UsageError
 __all__ = ["LOCK", "TEMPORARY", "LocalStorage", "RemoteStorage", "Storage", "open_storage"]
 
 
-def open_storage(root: str) -> Storage:
+def open_storage(root: str | os.PathLike[str]) -> Storage:
     """The storage of an output folder; nothing is made or touched yet.
 
     Raises:
         UsageError: it has no name, as of a shell's variable that is not set, or is half a URL.
     """
+    root = os.fspath(root) if isinstance(root, os.PathLike) else root
     if not root:
         raise UsageError("OUT is empty: give a folder, or what else can be written to")
     require_place(root)

@@ -556,6 +556,19 @@ def test_names_are_printed_as_they_are(out: Path, capsys: pytest.CaptureFixture[
     assert "Song [live].mp3" in capsys.readouterr().out
 
 
+def test_names_command_no_terminal(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = dict(audit(out, options=replace(QUIET, page=False)).report)
+    red = "\x1b[31m.mp3"
+    report["figures"] = {"mel": report["figures"]["mel"] | {"worst_id": red}}
+    report["recordings"] = [{"id": red, "findings": [{"name": "silence", "detail": "x"}]}]
+    report["findings"] = [
+        {"name": "silence", "severity": "warning", "recordings": 1, "common": False}
+    ]
+    render(report)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and said.count(r"\x1b[31m.mp3") == 2
+
+
 def test_exit_codes_and_limits(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["audit", str(out), "--workers", "0", "--no-page", "--quiet", "--sample", "3"]
     assert main([*base, "--min-si-snr=-100", "--max-mel", "1000"]) == 0

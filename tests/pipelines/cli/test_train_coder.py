@@ -65,6 +65,7 @@ def test_what_is_held_out_and_left_out(out: Path) -> None:
         (["OUT", "RUN", "--hold-out-share", "1"], "--hold-out-share 1"),
         (["OUT", "RUN", "--steps", "0"], "--steps"),
         (["OUT", "RUN", "--threads", "0"], "--threads 0"),
+        (["OUT", "RUN", "--evaluate-every", "0"], "--evaluate-every 0"),
         (["OUT", "RUN", "--n-q", "99"], "n_q=99"),
         (["OUT", "s3://bucket/run"], "RUN is a local folder"),
         (["OUT", "RUN", "--device", "gpu"], "--device gpu"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,12 @@ def test_labels_and_the_split_are_functions_of_the_id() -> None:
     assert len(held) / 3000 == pytest.approx(0.2, abs=0.03) and held == [
         name for name in names if config.holds_out(name)
     ]
-    for wrong in ({"hold_out_share": 1.0}, {"synthetic_minutes": -1.0}):
+    nan = float("nan")
+    for wrong in (
+        {"hold_out_share": 1.0},
+        {"synthetic_minutes": -1.0},
+        {"synthetic_minutes": nan},
+    ):
         with pytest.raises(UsageError):
             PackConfig("x", **wrong)  # type: ignore[arg-type]
 
@@ -149,6 +155,8 @@ def test_train_codec_packs_trains_resumes_and_the_result_tokenizes(
         (["train-codec", "CORPUS", "RUN", "--preset", "huge"], "preset huge"),
         (["train-codec", "CORPUS", "RUN", "--hold-out-share", "2"], "--hold-out-share 2"),
         (["train-codec", "CORPUS", "RUN", "--init", "./nothing"], "no such folder"),
+        (["train-codec", "CORPUS", "s3://bucket/run"], "give a local folder"),
+        (["train-codec", "CORPUS", "RUN", "--leave-out", "*"], "no audio to put into it"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -166,3 +174,25 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert main([places.get(argument, argument) for argument in arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and words in error[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--threads", "0"], ["--precision", "half"], ["--steps", "0"], ["--reverb", "2"]]
+)
+def test_mistakes_are_told_before_the_corpus_is_decoded(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["train-codec", str(corpus), str(run), "--device", "cpu", *wrong]) == 2
+    assert wrong[0] in capsys.readouterr().err and not run.exists()
+
+
+def test_what_is_no_recording_and_what_holds_none_out_is_told(corpus: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(corpus / "music", tmp_path / "music"))
+    (folder / "cover.jpg").write_bytes(b"x")
+    said: list[str] = []
+    config = PackConfig(str(folder), hold_out=("0.*", "music/0.*"))
+    prepare_pack(config, tmp_path / "pack", None, "tiny", said.append)
+    assert any("cover.jpg" in line for line in said), said
+    (line,) = [line for line in said if line.startswith("--hold-out")]
+    assert "music/0.*: no recording" in line

@@ -203,6 +203,18 @@ def test_files_that_cannot_be_used_are_named_and_cost_themselves_only(
     assert written["problems"] == done.collected.problems
 
 
+def test_half_an_emoji_costs_nothing(made: tuple[Path, Design]) -> None:
+    """As a browser leaves one at the end of a text that it has cut."""
+    folder, design = made
+    sent = result(design, "a\ud83d", {"s001": {}, "s002": {}}, comment="b\ude00")
+    sent["screens"]["s001"]["comment"] = "too loud \ud83d"
+    done = analysed(made, sent)
+    assert [one.rater for one in done.verdicts] == ["a\ud83d"] and "a" in done.table
+    rows = pq.read_table(folder / "analysis" / "ratings.parquet").to_pylist()
+    assert {row["rater"] for row in rows} == {"a\\ud83d"} and all(row["kept"] for row in rows)
+    assert {row["comment"] for row in rows} == {"", "too loud \\ud83d"}
+
+
 def test_two_who_gave_one_name_stay_two_and_one_who_sent_twice_is_one(
     made: tuple[Path, Design],
 ) -> None:

@@ -146,6 +146,9 @@ def test_files_that_are_no_such_weights(tmp_path: Path) -> None:
     assert "no such file" in error("none.th", None)
     assert "no weights" in error("empty.th", b"")
     assert "no weights" in error("text.th", b"hello")
+    assert "weights_only" not in error("code.th", b"ECDC\0"), (
+        "how to run a file's code is no advice"
+    )
     assert "state dictionary" in error("list.th", [1, 2])
     assert "state dictionary" in error("model.th", {"model": 1})
     assert "0 codebooks" in error("other.th", {"x": torch.zeros(1)})

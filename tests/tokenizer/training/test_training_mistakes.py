@@ -41,6 +41,8 @@ def test_a_card_of_its_own_for_each_process(monkeypatch: pytest.MonkeyPatch) -> 
         (["--device", "cuda:99"], "device cuda:99"),
         (["--init", "./missing"], "no such folder"),
         (["--learning-rate", "-1"], "--learning-rate"),
+        (["--learning-rate", "inf"], "--learning-rate inf"),
+        (["--threads", "0"], "--threads 0"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

@@ -9,6 +9,7 @@ RUN/evaluations.jsonl    a line an evaluation: bits a code by level, by the inte
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -39,8 +40,10 @@ from tokenizer.training.checkpoints import (
     under,
     write_state,
 )
+from tokenizer.training.data.writing import alone
 from tokenizer.training.logs import Logs
 from tokenizer.training.loop import signals
+from tokenizer.training.trainer import diverged, finite
 
 CODER = "coder.safetensors"
 _REPORT_EVERY = 50
@@ -65,6 +68,8 @@ class Sitting:
             raise UsageError(f"--minutes {self.minutes}: give more than 0")
         if not self.checkpoint_minutes > 0:
             raise UsageError(f"--checkpoint-minutes {self.checkpoint_minutes}: give more than 0")
+        if self.evaluate_every < 1:
+            raise UsageError(f"--evaluate-every {self.evaluate_every}: give at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +95,15 @@ def train(
 
     Raises:
         UsageError: nothing to train on.
-        OutputError: the folder holds another run, or cannot be used.
+        OutputError: the folder holds another run, cannot be used, or another process trains in
+            it.
     """
     if not len(train_on):
         raise UsageError("there are no codes to train on: everything is held out or left out")
     settle(config, run_dir)
     network = new_network(config, train_on, codebooks)
-    return _Run(config, network, train_on, held_out, run_dir, sitting, say).go()
+    with alone(run_dir, f"run {run_dir}"):
+        return _Run(config, network, train_on, held_out, run_dir, sitting, say).go()
 
 
 def settle(config: CoderConfig, run_dir: Path) -> None:
@@ -168,6 +175,8 @@ class _Run:
 
     def _one(self, step: int) -> None:
         bits, n_q = self._trainer.step(step, self._train_on)
+        if not math.isfinite(bits):
+            raise diverged(step, f"{bits} bits a code")
         self._logs.losses(step, {"bits": bits, "levels": n_q})
         if n_q == self._config.shape.levels:
             self._recent.append(bits)
@@ -205,6 +214,8 @@ class _Run:
     def _save(self, done: int) -> None:
         self._logs.flush()
         trainer = self._trainer
+        if not finite(trainer.network):
+            raise diverged(done, "weights are not finite")
         tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
         tensors |= optimizer_tensors(trainer.optimizer, "optimizer")
         write_state(self._run_dir, TrainState(done, tensors, {}))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from tokenizer.errors import OutputError, RecordingError, ShapeError, SourceError
 from tokenizer.sealing import seal, unseal
 from tokenizer.training.data.sums import BLOCK, BlockSums, CheckedBlocks
+from tokenizer.training.data.writing import alone, writing
 
 AUDIO, INDEX = "audio.i16", "index.json"
 VERSION = 1
@@ -126,7 +128,8 @@ class Pack:
 class PackWriter:
     """Writes a pack, one recording after the other, without holding one in memory.
 
-    Use as a context manager: the pack exists once the block ends without an error.
+    Use as a context manager: the pack exists once the block ends without an error, and audio is in
+    it.
     """
 
     def __init__(
@@ -139,7 +142,8 @@ class PackWriter:
         """Begin a pack; `made_from` (JSON values) is kept with it.
 
         Raises:
-            OutputError: there is a pack already, or the folder cannot be written.
+            OutputError: there is a pack already, another process makes one, or the folder cannot
+                be written.
         """
         self._made_from = dict(made_from or {})
         self.folder = Path(folder)
@@ -147,11 +151,13 @@ class PackWriter:
             raise OutputError(
                 f"pack {folder}: there is one already; remove it or give another folder"
             )
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self.folder / (AUDIO + ".tmp")).open("wb")
-        except OSError as error:
-            raise OutputError(f"pack {folder} cannot be written: {error.strerror}") from error
+        with ExitStack() as held:  # let go of at once when it is refused
+            held.enter_context(alone(self.folder, f"pack {folder}"))
+            with self._writing():
+                self._file = (self.folder / (AUDIO + ".tmp")).open("wb")
+            self._held = held.pop_all()
         self._sample_rate, self._channels = sample_rate, channels
         self._rows: list[PackedRecording] = []
         self._sums = BlockSums()
@@ -161,11 +167,14 @@ class PackWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self._publish()
-        else:
-            self._file.close()
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            with suppress(OSError):  # of what was not written out, where the disk is full
+                self._file.close()
             (self.folder / (AUDIO + ".tmp")).unlink(missing_ok=True)
+            self._held.close()
 
     def add(
         self, name: str, kind: str, blocks: Iterable[NDArray[np.float32]], *, held_out: bool = False
@@ -175,6 +184,7 @@ class PackWriter:
 
         Raises:
             RecordingError: from the blocks.
+            OutputError: the folder cannot be written.
         """
         if kind not in KINDS:
             raise ShapeError(f"{name}: kind {kind!r} is none of {', '.join(KINDS)}")
@@ -188,14 +198,16 @@ class PackWriter:
                     )
                 stored = np.clip(np.rint(block.T * (32767 / FULL_SCALE)), -32767, 32767)
                 content = stored.astype("<i2").tobytes()
-                self._file.write(content)
+                with self._writing():
+                    self._file.write(content)
                 self._sums.add(content)
                 count += block.shape[1]
                 energy += float(np.square(block, dtype=np.float64).sum())
                 peak = max(peak, float(np.abs(block).max(initial=0.0)))
         except RecordingError:
-            self._file.seek(self._written * self._channels * 2)
-            self._file.truncate()
+            with self._writing():
+                self._file.seek(self._written * self._channels * 2)
+                self._file.truncate()
             self._sums.back(place)
             raise
         if count:
@@ -206,10 +218,11 @@ class PackWriter:
             self._written += count
 
     def _publish(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        (self.folder / (AUDIO + ".tmp")).replace(self.folder / AUDIO)
+        if not self._written:
+            raise SourceError(
+                f"pack {self.folder}: no audio to put into it: every recording is left out, or has "
+                "failed"
+            )
         rows = [asdict(row) for row in self._rows]
         index = {
             "version": VERSION,
@@ -220,11 +233,19 @@ class PackWriter:
             "recordings": rows,
         }
         temporary = self.folder / (INDEX + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(seal(index))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / INDEX)
+        with self._writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            (self.folder / (AUDIO + ".tmp")).replace(self.folder / AUDIO)
+            with temporary.open("wb") as file:
+                file.write(seal(index))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / INDEX)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(f"pack {self.folder}")
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from tokenizer.coding.training.corpus import Segments, lengths_of, share_of
 from tokenizer.coding.training.evaluate import bits_of
 from tokenizer.coding.training.loop import CODER, Sitting, train
 from tokenizer.coding.training.presets import CoderConfig
-from tokenizer.coding.training.trainer import new_network
+from tokenizer.coding.training.trainer import Trainer, new_network
 from tokenizer.coding.transformer.network import Network
 from tokenizer.coding.transformer.predictor import TransformerPredictor
 from tokenizer.coding.transformer.quantize import quantized
-from tokenizer.errors import OutputError, UsageError
+from tokenizer.errors import CodecshardsError, OutputError, UsageError
 from tokenizer.training.checkpoints import read_state
 from tokenizer.training.logs import read_evaluations, read_losses
 
@@ -168,3 +168,24 @@ def test_batches_depend_on_seed_and_step_alone(corpus: Segments) -> None:
     assert [one.tolist() for one in drawn(corpus, 8)] != again
     assert isinstance(Network(made_shape()), torch.nn.Module)
     assert json.loads(json.dumps(config_for(corpus).to_dict())) == config_for(corpus).to_dict()
+
+
+@pytest.mark.parametrize("bits", [math.nan, 4.0])
+def test_what_is_no_number_is_never_saved(
+    corpus: Segments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: float
+) -> None:
+    """Whether the loss of the step shows it or only that of the next one would."""
+
+    def diverges(self: Trainer, step: int, train: Segments) -> tuple[float, int]:
+        del step, train
+        with torch.no_grad():
+            next(self.network.parameters()).fill_(math.nan)
+        return bits, 2
+
+    config = config_for(corpus)
+    train(config, corpus, chains(1, 3), tmp_path, Sitting(minutes=1e-9), say=quiet)
+    before = state_of(tmp_path)
+    monkeypatch.setattr(Trainer, "step", diverges)
+    with pytest.raises(CodecshardsError, match="in another folder, with a lower --learning-rate"):
+        train(config, corpus, chains(1, 3), tmp_path, Sitting(minutes=1e-9), say=quiet)
+    assert state_of(tmp_path) == before
