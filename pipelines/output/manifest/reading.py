@@ -286,8 +286,9 @@ class StoredManifest:
         return {record.shard: record for record in self.records()}
 
     def records(self) -> Iterator[CommitRecord]:
-        """The commit record of every planned shard that has one, in order, one at a time. Failures
-        of recordings that were planned again since are not among them: the last verdict counts.
+        """The commit record of every planned shard that has one, in order, one at a time, as an
+        edit has it that was cut short. Failures of recordings that were planned again since are
+        not among them: the last verdict counts.
 
         Raises:
             ShardError: one is damaged.
@@ -297,7 +298,10 @@ class StoredManifest:
         void = self._void(generations)
         of = {name: one.number for one in generations for name in one.names}
         names = [name for name in of if f"{name}.json" in there]
-        for name, record in self.records_of(names):
+        edit = self.pending_edit()
+        edited = {} if edit is None else edit.records
+        for name, written in self.records_of(names):
+            record = edited.get(name, written)
             if isinstance(record, ShardError):
                 raise record
             if record is not None:

@@ -19,6 +19,7 @@ from stored_rows import by_id, stored_rows
 from codecshards import (
     CodesDataset,
     CodesLoader,
+    audit,
     correct_codes,
     drop_codes,
     filter_codes,
@@ -28,6 +29,7 @@ from codecshards import (
 )
 from pipelines.cli.main import main
 from pipelines.output.inspect import inspect
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.rows import Rows
 from pipelines.output.storage import LocalStorage
 from pipelines.output.verify import verify
@@ -207,6 +209,35 @@ def test_a_shard_may_become_empty(own: Path):
     drop_codes(str(own), where="true")
     assert not list((own / "data").iterdir()) and verify(str(own)) == []
     assert inspect(str(own)).recordings == 0 and record["rows"]
+
+
+def test_everybody_knows_of_an_edit_that_was_cut_short(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """From its commit on it is as after, before its files and records have their places."""
+    rows = by_id(own)
+    few = str(tmp_path / "few")
+    filter_codes(str(own), few, where="id = '003.wav'")
+
+    def end_here(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Manifest, "carry_out_edit", end_here)
+        with pytest.raises(KeyboardInterrupt):
+            drop_codes(str(own), GONE, reason="withdrawn")
+    assert by_id(own) == rows
+    found = inspect(str(own))
+    assert {one.id for one in found.failures if one.kind == "dropped"} == set(GONE)
+    assert (found.recordings, found.dropped) == (len(rows) - 2, 3)
+    assert {one["id"] for one in Rows(str(own)).failures()} == set(GONE)
+    merged = str(tmp_path / "merged")
+    merge_codes([few, str(own)], merged)
+    assert set(by_id(Path(merged))) == {*rows} - {*GONE}
+    heard = audit(str(own), ids=["004.wav", "011.wav"], page=False, workers=0, quiet=True)
+    assert heard.report["passed"] and not heard.report["findings"]
+    drop_codes(str(own), GONE, reason="withdrawn")
+    assert set(by_id(own)) == {*rows} - {*GONE} and verify(str(own)) == []
 
 
 def test_killed_at_any_step_it_is_as_before_or_as_after(out: Path, tmp_path: Path):
