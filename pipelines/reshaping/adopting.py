@@ -195,7 +195,7 @@ class _Adoption:
 
     def _put(self, file: _File, record: CommitRecord) -> None:
         """Give a file its place, and its record."""
-        final = f"{DATA}/{self._form.file_name(file.name)}"
+        final = _final(file.name, self._form)
         if file.place != final:
             self._storage.move(file.place, final)
         self._storage.write(record_name(file.name), record.to_json())
@@ -266,10 +266,10 @@ def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:
     found: dict[str, list[str]] = {}
     for place in places:
         found.setdefault(_split_of(place), []).append(place)
-    files = []
+    format, files = suffixes[kinds.pop()], []
     for split_name in sorted(found, key=lambda name: (name != FIRST_SPLIT, name)):
-        files += _numbered(split_name, found[split_name])
-    return suffixes[kinds.pop()], files
+        files += _numbered(split_name, found[split_name], shard_format(format))
+    return format, files
 
 
 def _split_of(place: str) -> str:
@@ -277,19 +277,27 @@ def _split_of(place: str) -> str:
     return FIRST_SPLIT if numbered is None else numbered.group(1)
 
 
-def _numbered(split_name: str, places: list[str]) -> list[_File]:
-    """The files of one split, in order."""
-    taken: dict[int, str] = {}
+def _numbered(split_name: str, places: list[str], form: ShardFormat) -> list[_File]:
+    """The files of one split, in order. One that lies where a shard is to lie stays there: it would
+    be lost to another that is moved over it."""
+    names = shard_names([(split_name, len(places))])
+    finals = [_final(name, form) for name in names]
+    taken = {number: final for number, final in enumerate(finals) if final in places}
     for place in places:
         found = _NUMBERED.fullmatch(PurePosixPath(place).stem)
         total = f"{len(places):05d}"
         if found and int(found.group(2)) < len(places) and found.group(3) in (None, total):
-            taken[int(found.group(2))] = place
+            taken.setdefault(int(found.group(2)), place)
     others = iter(sorted(set(places) - set(taken.values())))
     return [
         _File(taken[number] if number in taken else next(others), name)
-        for number, name in enumerate(shard_names([(split_name, len(places))]))
+        for number, name in enumerate(names)
     ]
+
+
+def _final(name: str, form: ShardFormat) -> str:
+    """Where a shard's file lies."""
+    return f"{DATA}/{form.file_name(name)}"
 
 
 def _planned(row: Row) -> Recording:

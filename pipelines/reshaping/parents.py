@@ -16,22 +16,22 @@ import pyarrow as pa
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.base import Lost, Partial
 from pipelines.output.formats.lost import CODES_LOST
-from pipelines.output.formats.schema import SCALARS, Row, make_footer, measures_in
+from pipelines.output.formats.schema import SCALARS, SECONDS, Row, make_footer, unknown_measures
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
 from pipelines.output.plan import PlannedShard
 from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.system.places import is_remote
-from tokenizer.audio.quality import MEASURES, described
 from tokenizer.errors import FailureKind, OutputError, ShardError, UsageError
 from tokenizer.types import Recording
 
-SECONDS = "seconds"
-"""a column that shards do not have: their samples over their rate"""
-
 SALVAGED = "expand"
 """stage of the failures of rows that were lost after they had been tokenized"""
+
+
+_NOTHING = dict.fromkeys(SCALARS.names)
+"""what is said of a row by columns that another program has left out"""
 
 
 class OtherRowsError(ShardError):
@@ -141,8 +141,7 @@ class Parent:
             if record.sha256 is None:
                 continue
             if "codec" not in record.footer:  # another program wrote it
-                numbers = [one.name for one in self.columns if pa.types.is_floating(one.type)]
-                return _about(measures_in(numbers))
+                return unknown_measures(self.columns)
             found: Mapping[str, Mapping[str, str]] = record.footer.get("quality", {})
             return found
         return {}
@@ -280,7 +279,8 @@ class Parent:
                 if isinstance(facts, Lost):
                     yield facts
                     continue
-                yield {**facts, SECONDS: facts["num_samples"] / facts["sample_rate"]}
+                seconds = facts["num_samples"] / facts["sample_rate"]
+                yield {**_NOTHING, **facts, SECONDS: seconds}
 
     @contextmanager
     def _hint(self) -> Iterator[None]:
@@ -373,15 +373,6 @@ def open_parents(
 def _with_seconds(schema: pa.Schema) -> pa.Schema:
     own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
     return pa.schema([*own, pa.field(SECONDS, pa.float64())])
-
-
-def _about(names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
-    """Unit and meaning of columns of numbers that no footer tells of."""
-    return {
-        name: described([name])[name] if name in MEASURES else {"unit": "", "what": ""}
-        for name in names
-        if name != SECONDS
-    }
 
 
 def _as_row(recording: Recording, facts: Mapping[str, Any]) -> Recording:
