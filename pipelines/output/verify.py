@@ -91,7 +91,7 @@ def verify(out: str) -> list[Problem]:
     except ManifestError as error:
         return [*problems, Problem(EDITS, str(error))]
     problems += [Problem(*found) for found in damaged(storage)]
-    staged: dict[str, str] = {}
+    staged = {one.waiting: "the plan" for one in generations}
     missing: list[str] = []
     fingerprints = manifest.fingerprints()
     for name, record in manifest.records_of([*fingerprints]):

@@ -26,7 +26,6 @@ from pipelines.output.manifest.names import (
     data_name,
     generation_name,
     record_name,
-    staged_plan_name,
 )
 from pipelines.output.manifest.records import CommitRecord
 from pipelines.output.plan import Plan
@@ -164,9 +163,8 @@ class StoredManifest:
             ManifestError: it is damaged.
         """
         facts, seen = generation.plan, False
-        staged = generation.staged or staged_plan_name(facts.sha256)
         # It may be moved to its place between two looks.
-        for name in (generation.place, staged, generation.place):
+        for name in (generation.place, generation.waiting, generation.place):
             try:
                 with self.storage.fetch(name) as path:
                     plan = Plan.from_path(path, facts.sha256, generation.before)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from killing import killed_at
 from stored_rows import by_id, codes_of
 
 from codecshards import (
@@ -27,6 +28,7 @@ from pipelines.cli.main import main
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.parquet.unverified import guess_spec, one_spec
 from pipelines.output.inspect import inspect
+from pipelines.output.rows import Rows
 from pipelines.output.verify import verify
 from tokenizer import ShardError, UsageError
 
@@ -212,6 +214,30 @@ def test_a_column_of_nothing_may_be_of_no_kind(outs: dict[str, Path], tmp_path: 
         rows = list(shard_format("parquet").read(file, "x"))
     assert [row.id for row in rows] == table["id"].to_pylist()
     assert all(row.codes.scales is None and row.text is None for row in rows)
+
+
+def test_killed_at_any_step_it_is_gone_on_with(outs: dict[str, Path], tmp_path: Path):
+    """Nobody is told to delete what it still needs: its plan waits for its place."""
+    files = sorted((outs["parquet"] / "data").iterdir())[:2]
+    (tmp_path / "made" / "data").mkdir(parents=True)
+    for path in files:
+        shutil.copy(path, tmp_path / "made" / "data")
+    before, waited = by_id(tmp_path / "made"), False
+    for change in range(1, 100):
+        new = tmp_path / f"new{change}"
+        new.mkdir()
+        for number, path in enumerate(files):
+            shutil.copy(path, new / f"{number}.parquet")
+        if not killed_at(change, lambda new=new: adopt_codes(str(new))):
+            break
+        if (new / "manifest/config.json").exists() and not (new / "manifest/plan.parquet").exists():
+            assert "run the same command again to finish it" in str(verify(str(new))[0])
+            assert {row["id"] for row in Rows(str(new)).rows(["id"])} == set(before)
+            waited = True
+        if not (new / "manifest/plan.parquet").exists():
+            adopt_codes(str(new))
+        assert verify(str(new)) == [] and by_id(new) == before
+    assert waited and change > len(files)
 
 
 def test_files_of_one_name_in_both_places_are_all_kept(outs: dict[str, Path], tmp_path: Path):
