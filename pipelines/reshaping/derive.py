@@ -219,16 +219,19 @@ class _Derivation:
     def _collect(self, moves: Moves) -> None:
         task = self._task
         shards = sum(len(parent.names) for parent in task.parents)
-        done = 0
+        done, others = 0, dict[str, None]()
         for number, parent in enumerate(task.parents):
             for shard in range(len(parent.names)):
                 split = parent.split_of(shard)
                 of = self._names.index(split) if split in self._names else 0
                 for rank, item in task.select(number, of, parent.items(shard)):
                     moves.add(self._move(rank, number, shard, item))
+                others |= dict.fromkeys(parent.others(shard))
                 done += 1
                 self._clock.say(f"reading what is there: {done} of {shards} shards")
         moves.end()
+        if others:
+            self._display.message(f"columns of another program are left out: {', '.join(others)}")
 
     def _move(self, rank: int, parent: int, shard: int, item: Item) -> Move:
         task = self._task

@@ -162,6 +162,22 @@ class Parent:
                     return _with_seconds(self.form.columns(file, path))
         return _with_seconds(SCALARS)
 
+    def others(self, shard: int) -> list[str]:
+        """Columns of a shard that was adopted which no row of ours has: they are in no file that is
+        written of it. The index of pandas is none."""
+        record = self.manifest.record(self.names[shard])
+        adopted = (self.stored.derived or {}).get("command") == "adopt"
+        if not adopted or record.sha256 is None:
+            return []
+        with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+            found = self.form.columns(file, self._place(record))
+        return [
+            one.name
+            for one in found
+            if one.name not in (*SCALARS.names, *self.quality)
+            and not one.name.startswith("__index_level_")
+        ]
+
     def items(self, shard: int) -> Iterator[Item]:
         """What was planned for a shard, in order; no codes are read.
 

@@ -203,6 +203,28 @@ def test_what_rows_can_do_without_may_be_left_out(
     assert len(by_id(new)) < len(by_id(tmp_path / "next")) == len(before)
 
 
+def test_columns_of_somebodys_own_are_not_lost_in_silence(
+    outs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    new, then = tmp_path / "new", tmp_path / "then"
+    new.mkdir()
+    for path in (outs["parquet"] / "data").iterdir():
+        table = pq.read_table(path)
+        table = table.append_column("grade", pa.array(["good"] * len(table)))
+        pq.write_table(table.append_column("mark", pa.array([0.5] * len(table))), new / path.name)
+    adopt_codes(str(new))
+    content = {path: path.read_bytes() for path in (new / "data").iterdir()}
+    assert main(["edit", str(new), "--drop-where", "seconds > 2"]) == 2
+    assert (
+        "columns of another program (grade, mark), which would be lost" in capsys.readouterr().err
+    )
+    assert {path: path.read_bytes() for path in (new / "data").iterdir()} == content
+    assert main(["reshard", str(new), str(then)]) == 0
+    assert "columns of another program are left out: grade, mark\n" in capsys.readouterr().err
+    assert main(["edit", str(then), "--drop-where", "seconds > 2"]) == 0
+    assert {*by_id(then)} < {*by_id(new)}
+
+
 def test_a_column_of_nothing_may_be_of_no_kind(outs: dict[str, Path], tmp_path: Path):
     """As pandas writes the scales of codecs that have none, or texts where there are none."""
     table = pq.read_table(next((outs["parquet"] / "data").iterdir())).replace_schema_metadata(None)
