@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipelines.output.bare.shards import bare_shards, planned
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import SCALARS, SECONDS
+from pipelines.output.formats.schema import SCALARS, SECONDS, with_seconds
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
@@ -69,7 +69,7 @@ class Rows:
         for shard in self._shards():
             with self._open(shard) as file:
                 return list(self._schema(file, shard).names)
-        return list(_with_seconds(SCALARS).names)
+        return list(with_seconds(SCALARS).names)
 
     def rows(self, columns: Sequence[str], where: str | None = None) -> Iterator[Values]:
         """These columns of every row for which the condition holds, in the plan's order.
@@ -90,7 +90,7 @@ class Rows:
                 found = self._read(file, shard, asked, schema)
                 yield from found if where is None else _holding(found, condition)
         if where is not None and not conditions:  # to be told of it also where there is no row
-            Where(where, _with_seconds(SCALARS))
+            Where(where, with_seconds(SCALARS))
 
     def failures(self, where: str | None = None) -> Iterator[Values]:
         """Every recording that failed: the columns of `FAILURES`.
@@ -153,7 +153,7 @@ class Rows:
     def _schema(self, file: IO[bytes], shard: _Shard) -> pa.Schema:
         found = self._form.columns(file, self._name(shard))
         file.seek(0)
-        return _with_seconds(found)
+        return with_seconds(found)
 
     def _read(
         self, file: IO[bytes], shard: _Shard, columns: Sequence[str], schema: pa.Schema
@@ -171,12 +171,6 @@ class Rows:
 
     def _name(self, shard: _Shard) -> str:
         return f"{self._storage.root}/{shard.name or shard.places[0]}"
-
-
-def _with_seconds(schema: pa.Schema) -> pa.Schema:
-    """Where a condition reads only some columns, the others are null."""
-    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
-    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
 
 
 def _require(columns: Sequence[str], schema: pa.Schema) -> None:

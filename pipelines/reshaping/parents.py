@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,8 +15,14 @@ import pyarrow as pa
 
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.base import Lost, Partial
-from pipelines.output.formats.lost import CODES_LOST
-from pipelines.output.formats.schema import SCALARS, SECONDS, Row, make_footer, unknown_measures
+from pipelines.output.formats.schema import (
+    SCALARS,
+    SECONDS,
+    Row,
+    make_footer,
+    unknown_measures,
+    with_seconds,
+)
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
 from pipelines.output.plan import PlannedShard
@@ -68,6 +74,8 @@ class Parent:
         self.out, self.salvage, self.allow_damaged = out, salvage, allow_damaged
         self.flaws: dict[str, str] = {}
         """by file: what was damaged of it beside its rows"""
+        self._known: dict[int, str | None] = {}
+        """by shard: the file that rows were counted in"""
         self._storage = open_storage(out)
         self.manifest = Manifest(self._storage)
         self.stored = self.manifest.require_config()
@@ -159,8 +167,8 @@ class Parent:
             record = self.manifest.record(name)
             if record.sha256 is not None:
                 with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
-                    return _with_seconds(self.form.columns(file, path))
-        return _with_seconds(SCALARS)
+                    return with_seconds(self.form.columns(file, path))
+        return with_seconds(SCALARS)
 
     def others(self, shard: int) -> list[str]:
         """Columns of a shard that was adopted which no row of ours has: they are in no file that is
@@ -185,6 +193,7 @@ class Parent:
             ShardError: it is damaged, or not what was planned.
         """
         record = self.manifest.record(self.names[shard])
+        self._known[shard] = record.sha256
         failed = {failure.id: failure for failure in record.failures}
         rows = self._forgiven(record) if self.allow_damaged else self._facts(record)
         at, facts = 0, next(rows, None)
@@ -223,7 +232,7 @@ class Parent:
         Raises:
             ShardError: damage.
         """
-        record = self.manifest.record(self.names[shard])
+        record = self._same(shard)
         if record.sha256 is None:
             return
         with self._fetched(record, whole=True) as path, open(path, "rb") as file:  # noqa: PTH123
@@ -236,7 +245,7 @@ class Parent:
         Raises:
             ShardError: damage that is not of single rows.
         """
-        record = self.manifest.record(self.names[shard])
+        record = self._same(shard)
         if record.sha256 is None:
             return
         with self._hint(), self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
@@ -244,6 +253,16 @@ class Parent:
                 yield from self.form.read(file, self._place(record))
             else:
                 yield from self._salvaged(file, self._place(record))
+
+    def _same(self, shard: int) -> CommitRecord:
+        """A shard's record, if its rows are still those that were counted."""
+        record = self.manifest.record(self.names[shard])
+        if self._known.get(shard, record.sha256) != record.sha256:
+            raise OutputError(
+                f"{self.out} was changed while it was read ({record.shard}): begin what is made of "
+                "it anew, in another folder"
+            )
+        return record
 
     def _other_rows(self, record: CommitRecord) -> OtherRowsError:
         return OtherRowsError(
@@ -350,20 +369,6 @@ def damaged(recording: Recording, message: str) -> Mapping[str, str]:
     }
 
 
-def losses(parents: Sequence[Parent], records: Iterable[CommitRecord]) -> tuple[int, int]:
-    """Of what was made of some folders: failures that these do not have, and rows that lack codes
-    that nobody could read, now or when an archive was expanded before."""
-    if not any(one.salvage for one in parents):
-        return 0, 0
-    carried = {id for one in parents for id, _ in one.failures()}
-    lost = partial = 0
-    for record in records:
-        partial += record.flags.get(CODES_LOST, 0)
-        own = (one for one in record.failures if one.id not in carried)
-        lost += sum(one.stage == SALVAGED for one in own)
-    return lost, partial if any(one.allow_damaged for one in parents) else 0
-
-
 def open_parents(
     outs: list[str], new: str, salvage: bool = False, allow_damaged: bool = False
 ) -> list[Parent]:
@@ -384,11 +389,6 @@ def open_parents(
         if not is_remote(root) and (root.startswith(f"{parent}/") or parent.startswith(f"{root}/")):
             raise UsageError(f"{new} and {parent} lie in each other: choose another folder")
     return parents
-
-
-def _with_seconds(schema: pa.Schema) -> pa.Schema:
-    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
-    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
 
 
 def _as_row(recording: Recording, facts: Mapping[str, Any]) -> Recording:

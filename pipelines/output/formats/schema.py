@@ -156,6 +156,12 @@ def make_footer(
     return footer | {"quality": dict(quality)} if quality else footer
 
 
+def with_seconds(schema: pa.Schema) -> pa.Schema:
+    """What conditions are about; where one reads only some columns, the others are null."""
+    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
+    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
+
+
 def unknown_measures(columns: pa.Schema) -> dict[str, dict[str, str]]:
     """What a footer would say of the columns of quality, in a file that another program has
     written: numbers that are none of ours."""
