@@ -22,6 +22,7 @@ from pipelines.auditing.saved_results import read_row
 from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.output.formats import shard_format
 from pipelines.output.formats.schema import Row
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
 from pipelines.tokenizing.jobs import CodecSettings
 from tokenizer.codecs.base import Codec, split
@@ -62,6 +63,7 @@ class Auditor:
         self._decoder = Decoder(settings.decode)
         self._second = Decoder(replace(settings.decode, second=True))
         self._storage = open_storage(settings.out)
+        self._manifest = Manifest(self._storage)
         self._format = shard_format(settings.format)
 
     def run(self, chosen: Chosen) -> RecordingAudit:
@@ -85,7 +87,7 @@ class Auditor:
 
     def _run(self, chosen: Chosen) -> RecordingAudit:
         try:
-            row = read_row(self._storage, self._format, chosen)
+            row = read_row(self._manifest, self._format, chosen)
         except (ShardError, FileNotFoundError) as error:
             return unreadable(chosen, str(error))
         try:

@@ -17,8 +17,8 @@ from pipelines.auditing.while_tokenizing import digest, part_name
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
 from pipelines.output.formats.webdataset.writer import key_of
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.leases import SILENT_SECONDS
-from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import Storage
 from tokenizer.errors import ShardError
 
@@ -96,6 +96,7 @@ class PassingParts:
 
     def __init__(self, storage: Storage, form: ShardFormat, options: AuditOptions) -> None:
         self._storage, self._form, self._options = storage, form, options
+        self._manifest = Manifest(storage)
         self._at: tuple[str, Mapping[str, Any]] = ("", {})
 
     def read(self, one: Chosen) -> RecordingAudit | None:
@@ -109,7 +110,7 @@ class PassingParts:
         try:
             values = self._of_shard(one.entry.shard)[id]
             found = RecordingAudit.from_json(values["result"])
-            if values["codes"] != digest(read_row(self._storage, self._form, one).codes):
+            if values["codes"] != digest(read_row(self._manifest, self._form, one).codes):
                 return None
         except (OSError, ValueError, KeyError, TypeError, ShardError):
             return None
@@ -130,16 +131,16 @@ def has_media(storage: Storage, found: RecordingAudit) -> bool:
     return all(storage.exists(f"{AUDIT}/{name}") for name in media(found.page))
 
 
-def read_row(storage: Storage, form: ShardFormat, one: Chosen) -> Row:
+def read_row(manifest: Manifest, form: ShardFormat, one: Chosen) -> Row:
     """The row of a recording.
 
     Raises:
         ShardError: its shard cannot be read, or does not hold it.
         FileNotFoundError: its shard is not there.
     """
-    name = data_name(one.entry.shard, form)
-    with storage.open(name) as file:
-        row = form.read_one(file, f"{storage.root}/{name}", one.entry.recording.id)
+    name = manifest.place_of(manifest.record(one.entry.shard), form)
+    with manifest.storage.open(name) as file:
+        row = form.read_one(file, f"{manifest.storage.root}/{name}", one.entry.recording.id)
     if row is None:
         raise ShardError(f"{name}: {one.entry.recording.id} is missing")
     return row

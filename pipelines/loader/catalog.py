@@ -64,9 +64,14 @@ class Catalog:
 
 
 def read_catalog(
-    root: str, verify: str, cache: ByteCache[bytes], split: str | None, partial: bool
+    root: str,
+    verify: str,
+    cache: ByteCache[bytes],
+    split: str | None,
+    partial: bool,
+    empty: bool = False,
 ) -> Catalog:
-    """List a data set.
+    """List a data set; `empty` takes one without a row.
 
     Raises:
         UsageError: nothing there, an unfinished run (unless `partial`), no row at all.
@@ -90,8 +95,9 @@ def read_catalog(
             (len(manifest.generations()) - 1, next_number(storage) - 1),
             _median_scale(records),
         )
-    if not catalog.rows:
-        raise UsageError(f"{root} holds no recordings")
+    if not catalog.rows and not empty:
+        of = "" if split is None else f" of the split {split}"
+        raise UsageError(f"{root} holds no recordings{of}")
     return catalog
 
 

@@ -70,9 +70,15 @@ class InOrder:
         """
         blobs: ByteCache[bytes] = ByteCache(_CACHE, len)
         self.root, self._where, self._damaged = root, where, damaged
-        self._catalogs: dict[str, Catalog] = {
-            split: read_catalog(root, "shards", blobs, split, partial) for split in splits_of(root)
+        read = {
+            split: read_catalog(root, "shards", blobs, split, partial, empty=True)
+            for split in splits_of(root)
         }
+        self._catalogs: dict[str, Catalog] = {
+            split: catalog for split, catalog in read.items() if catalog.rows
+        }
+        if not self._catalogs:
+            raise UsageError(f"{root} holds no recordings")
         self.n_q = first_codebooks(root, self.spec, n_q)
         if where is not None and next(Rows(root).rows(["id"], where), None) is None:
             raise UsageError(f"{root} has no recording for which --where {where!r} is true")

@@ -175,8 +175,10 @@ def _precision(codec: CodecSpec, beside: bool) -> str:
 
 
 def _splits(config: TokenizeConfig, totals: Totals) -> dict[str, int]:
-    """Rows by split; the one to train on first, where it is among them."""
-    found = dict(totals.splits) or {config.split or TRAIN: 0}
+    """Rows by split; the one to train on first, where it is among them. Of one without a row
+    `datasets` could read none, however many the others have."""
+    found = {split: rows for split, rows in totals.splits.items() if rows}
+    found = found or dict(totals.splits) or {config.split or TRAIN: 0}
     return {TRAIN: found[TRAIN], **found} if TRAIN in found else found
 
 

@@ -234,6 +234,16 @@ def _rounded(total: Mapping[str, float]) -> dict[str, Any]:
     return {name: round(value, 3) for name, value in sorted(total.items())}
 
 
+def _told(failure: Failure) -> str:
+    """A failure in one line, with its id but where that ends the path that is named anyway: an id
+    such as 7 stands in many a message."""
+    place = failure.source_uri
+    named = place.endswith(failure.id) and place in failure.message
+    words = failure.message if named else f"{failure.id}: {failure.message}"
+    line = f"  {failure.kind} ({failure.stage})  {words}"
+    return line.replace("\n", "\\n").replace("\t", "\\t")
+
+
 class _Console(Console):
     """Leaves it to the command line what to do when the reader has gone."""
 
@@ -253,11 +263,7 @@ def render(summary: Summary, *, failures: bool = False, console: Console | None 
         console.print(quality_table(summary.quality))
     if failures:
         for failure in summary.failures:
-            named = "" if failure.id in failure.message else f"{failure.id}: "
-            console.print(
-                printable(f"  {failure.kind} ({failure.stage})  {named}{failure.message}"),
-                markup=False,
-            )
+            console.print(printable(_told(failure)), markup=False)
     elif summary.failures:
         kinds = [name for name in ("failed", "filtered", "dropped") if getattr(summary, name)]
         console.print(f"  --failures lists the {' and '.join(kinds)} recordings", markup=False)

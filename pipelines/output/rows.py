@@ -13,15 +13,13 @@ import pyarrow as pa
 
 from pipelines.output.bare.shards import bare_shards, planned
 from pipelines.output.formats import shard_format
-from pipelines.output.formats.schema import SCALARS
+from pipelines.output.formats.schema import SCALARS, SECONDS, with_seconds
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import data_name
 from pipelines.output.storage import open_storage
 from pipelines.output.where import Where
 from tokenizer.errors import OutputError, ShardError, UsageError
 
-SECONDS = "seconds"
-"""a column that shards do not have: their samples over their rate"""
 _MADE_FROM = ("num_samples", "sample_rate")
 _AT_ONCE = 512
 """rows that a condition is asked of"""
@@ -71,7 +69,7 @@ class Rows:
         for shard in self._shards():
             with self._open(shard) as file:
                 return list(self._schema(file, shard).names)
-        return list(_with_seconds(SCALARS).names)
+        return list(with_seconds(SCALARS).names)
 
     def rows(self, columns: Sequence[str], where: str | None = None) -> Iterator[Values]:
         """These columns of every row for which the condition holds, in the plan's order.
@@ -89,10 +87,10 @@ class Rows:
                     key = tuple(map(str, schema))
                     condition = conditions.setdefault(key, Where(where, schema))
                 asked = [*columns, *(_mentioned(where, schema) if where is not None else ())]
-                found = self._read(file, shard, asked)
+                found = self._read(file, shard, asked, schema)
                 yield from found if where is None else _holding(found, condition)
         if where is not None and not conditions:  # to be told of it also where there is no row
-            Where(where, _with_seconds(SCALARS))
+            Where(where, with_seconds(SCALARS))
 
     def failures(self, where: str | None = None) -> Iterator[Values]:
         """Every recording that failed: the columns of `FAILURES`.
@@ -155,32 +153,29 @@ class Rows:
     def _schema(self, file: IO[bytes], shard: _Shard) -> pa.Schema:
         found = self._form.columns(file, self._name(shard))
         file.seek(0)
-        return _with_seconds(found)
+        return with_seconds(found)
 
-    def _read(self, file: IO[bytes], shard: _Shard, columns: Sequence[str]) -> Iterator[Values]:
-        wanted = dict.fromkeys(columns)
-        stored = dict.fromkeys(name for name in wanted if name != SECONDS)
+    def _read(
+        self, file: IO[bytes], shard: _Shard, columns: Sequence[str], schema: pa.Schema
+    ) -> Iterator[Values]:
+        """Of a column that another program has left out, nothing."""
+        wanted: dict[str, None] = dict.fromkeys(columns)
+        lacking = dict.fromkeys(name for name in wanted if name not in schema.names)
+        stored = dict.fromkeys(name for name in wanted if name not in (SECONDS, *lacking))
         if SECONDS in wanted:
             stored |= dict.fromkeys(_MADE_FROM)
         for row in self._form.read_columns(file, self._name(shard), list(stored)):
             if SECONDS in wanted:
-                yield {**row, SECONDS: row["num_samples"] / row["sample_rate"]}
-            else:
-                yield row
+                row = {**row, SECONDS: row["num_samples"] / row["sample_rate"]}
+            yield {**lacking, **row} if lacking else row
 
     def _name(self, shard: _Shard) -> str:
         return f"{self._storage.root}/{shard.name or shard.places[0]}"
 
 
-def _with_seconds(schema: pa.Schema) -> pa.Schema:
-    """Where a condition reads only some columns, the others are null."""
-    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
-    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
-
-
 def _require(columns: Sequence[str], schema: pa.Schema) -> None:
     for name in columns:
-        if name not in schema.names:
+        if name not in (*schema.names, *SCALARS.names):
             raise UsageError(
                 f"--columns {name}: there is no such column; there are {', '.join(schema.names)}"
             )

@@ -91,7 +91,7 @@ def verify(out: str) -> list[Problem]:
     except ManifestError as error:
         return [*problems, Problem(EDITS, str(error))]
     problems += [Problem(*found) for found in damaged(storage)]
-    staged: dict[str, str] = {}
+    staged = {one.waiting: "the plan" for one in generations}
     missing: list[str] = []
     fingerprints = manifest.fingerprints()
     for name, record in manifest.records_of([*fingerprints]):
@@ -140,6 +140,8 @@ class _Checker:
         if record.edited or record.dropped:  # done again, it would be as it was before
             return "to heal it, restore it: it was edited since it was tokenized"
         command = str((self._stored.derived or {"command": "tokenize"})["command"])
+        if command == "adopt":
+            return "to heal it, restore it: it was not written here, but adopted"
         keeps = (
             f"; `codecshards expand {self._storage.root} NEW --allow-damaged` keeps what can be "
             "read"

@@ -21,6 +21,8 @@ class Where:
         Raises:
             UsageError: not a condition, or it names a column that is not there.
         """
+        if not expression.strip():
+            raise UsageError(f'{flag} {expression!r}: give a condition, as in "seconds > 1"')
         self.expression = expression
         self._schema, self._flag = schema, flag
         self._database = duckdb.connect(config={"threads": 1, "enable_external_access": False})
@@ -36,7 +38,8 @@ class Where:
         self._database.register("rows", table)
         try:
             answers = self._database.execute(
-                f"select coalesce(cast(({self.expression}) as boolean), false) from rows"
+                # A comment at its end ends with its line.
+                f"select coalesce(cast(({self.expression}\n) as boolean), false) from rows"
             ).fetchall()
         except duckdb.Error as error:
             raise UsageError(f"{self._flag} {self.expression!r}: {self._reason(error)}") from error

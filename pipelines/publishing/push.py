@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines.output.card import CARD, Published, make_card
 from pipelines.output.edited_card import updated
 from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import SCALARS, make_footer, unknown_measures
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.manifest.names import data_name, hash_file
 from pipelines.output.manifest.records import CommitRecord, Totals
@@ -200,23 +203,43 @@ class _Push:
 
     def _written(self, record: CommitRecord, folder: str) -> Path:
         """A shard as it is published: the same rows give the same bytes."""
-        name = data_name(record.shard, self._form)
-        place = f"{self._storage.root}/{name}"
+        final = data_name(record.shard, self._form)
+        place = f"{self._storage.root}/{final}"
         path = Path(folder, self._form.file_name(record.shard))
         if record.sha256 is None:  # without a file there its number would be missing to readers
             with as_output_error(folder):
-                self._form.write(str(path), [], self._footer(record.footer))
+                self._form.write(str(path), [], self._footer(self._said(record.footer, SCALARS)))
             return path
         try:
-            with self._storage.open(name) as file:
-                footer = self._footer(self._form.footer(file, place))
-                file.seek(0)
-                form = self._form.like(file, place)  # an archive keeps its coder
-                file.seek(0)
-                rows = self._form.read(file, place)
-                with as_output_error(folder):
-                    hidden = rows if self._hide is None else map(self._hide.row, rows)
-                    form.write(str(path), hidden, footer)
+            # Of an edit that was cut short the rows as they are after it.
+            with self._storage.fetch(self._manifest.place_of(record, self._form)) as local:
+                self._require_committed(local, place, record)
+                with Path(local).open("rb") as file:
+                    said = self._form.footer(file, place)
+                    file.seek(0)
+                    footer = self._footer(self._said(said, self._form.columns(file, place)))
+                    file.seek(0)
+                    form = self._form.like(file, place)  # an archive keeps its coder
+                    file.seek(0)
+                    rows = self._form.read(file, place)
+                    with as_output_error(folder):
+                        hidden = rows if self._hide is None else map(self._hide.row, rows)
+                        form.write(str(path), hidden, footer)
         except FileNotFoundError as error:
             raise ShardError(f"{place}: not there: run `codecshards verify {self._out}`") from error
         return path
+
+    def _said(self, footer: Mapping[str, Any], columns: pa.Schema) -> Mapping[str, Any]:
+        """A footer, or what it would say in a file that another program has written."""
+        if "codec" in footer:
+            return footer
+        return make_footer(self._stored.codec, self._stored.version, unknown_measures(columns))
+
+    def _require_committed(self, local: str, place: str, record: CommitRecord) -> None:
+        """What is damaged would be published for good: it is remembered by the hash of what was
+        committed."""
+        if hash_file(local) != record.sha256:
+            raise ShardError(
+                f"{place}: damaged: not the bytes that were committed (SHA-256): run `codecshards "
+                f"verify {self._out}`"
+            )

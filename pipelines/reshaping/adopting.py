@@ -22,7 +22,14 @@ from pipelines.output.formats.parquet.unverified import UNKNOWN, one_spec
 from pipelines.output.formats.reading import count_rows
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import CommitRecord, Manifest, pack_counts
-from pipelines.output.manifest.names import CONFIG, DATA, hash_stored, record_name, staged_plan_name
+from pipelines.output.manifest.names import (
+    CONFIG,
+    DATA,
+    PLAN,
+    hash_stored,
+    record_name,
+    staged_plan_name,
+)
 from pipelines.output.manifest.records import Totals
 from pipelines.output.plan import Plan, shard_names, write_plan
 from pipelines.output.plans.distinct import DistinctIds
@@ -94,13 +101,24 @@ class _Adoption:
         self._out, self._display = out, display
         self._storage = open_storage(out)
         self._manifest = Manifest(self._storage)
-        if self._manifest.read_config() is not None:
-            raise OutputError(f"{out} has a manifest: there is nothing to adopt")
-        self._format, self._files = _listed(self._storage, out)
+        self._stored = self._manifest.read_config()
+        if self._stored is not None:
+            if not self._is_unfinished(self._stored):
+                raise OutputError(f"{out} has a manifest: there is nothing to adopt")
+            self._format = self._stored.config.format
+        else:
+            self._format, self._files = _listed(self._storage, out)
         self._form: ShardFormat = shard_format(self._format)
+
+    def _is_unfinished(self, stored: StoredRun) -> bool:
+        """Whether it was cut short after its configuration: its plan has not its place yet."""
+        adopted = (stored.derived or {}).get("command") == "adopt"
+        return adopted and not self._storage.exists(PLAN)
 
     def work(self, asked: CodecSpec | None) -> Derived:
         """Do it; the configuration comes last, and without it nothing counts."""
+        if self._stored is not None:
+            return self._finish(self._stored)
         with tempfile.TemporaryFile(prefix="codecshards-records-") as records:
             return self._work(self._spec(asked), records)
 
@@ -126,15 +144,20 @@ class _Adoption:
             plan.save(path)
         if not self._storage.create(CONFIG, seal(stored.to_json(), sort_keys=True)):
             raise OutputError(f"{self._out} has just been given a manifest by somebody else")
+        return self._finish(stored)
+
+    def _finish(self, stored: StoredRun) -> Derived:
+        """Give the plan its place, and say what there is."""
         self._manifest.recover(self._form)
         totals = Totals.over(self._manifest.records())
         write_card(self._storage, stored, totals)
-        seconds = totals.num_samples / spec.sample_rate
+        seconds = totals.num_samples / stored.codec.sample_rate
+        splits = dict(self._manifest.plan_facts().named_splits)
         self._display.message(
             f"{self._out}: {many(totals.rows, 'recording')}, {format_hours(seconds)}, adopted in "
             f"{many(totals.shards, 'shard')}"
         )
-        return Derived(self._out, totals.shards, totals.rows, seconds, 0, dict(facts.named_splits))
+        return Derived(self._out, totals.shards, totals.rows, seconds, 0, splits)
 
     def _spec(self, asked: CodecSpec | None) -> CodecSpec:
         blobs = [self._blob(file.place) for file in self._files]
@@ -195,7 +218,7 @@ class _Adoption:
 
     def _put(self, file: _File, record: CommitRecord) -> None:
         """Give a file its place, and its record."""
-        final = f"{DATA}/{self._form.file_name(file.name)}"
+        final = _final(file.name, self._form)
         if file.place != final:
             self._storage.move(file.place, final)
         self._storage.write(record_name(file.name), record.to_json())
@@ -266,10 +289,10 @@ def _listed(storage: Storage, out: str) -> tuple[str, list[_File]]:
     found: dict[str, list[str]] = {}
     for place in places:
         found.setdefault(_split_of(place), []).append(place)
-    files = []
+    format, files = suffixes[kinds.pop()], []
     for split_name in sorted(found, key=lambda name: (name != FIRST_SPLIT, name)):
-        files += _numbered(split_name, found[split_name])
-    return suffixes[kinds.pop()], files
+        files += _numbered(split_name, found[split_name], shard_format(format))
+    return format, files
 
 
 def _split_of(place: str) -> str:
@@ -277,19 +300,27 @@ def _split_of(place: str) -> str:
     return FIRST_SPLIT if numbered is None else numbered.group(1)
 
 
-def _numbered(split_name: str, places: list[str]) -> list[_File]:
-    """The files of one split, in order."""
-    taken: dict[int, str] = {}
+def _numbered(split_name: str, places: list[str], form: ShardFormat) -> list[_File]:
+    """The files of one split, in order. One that lies where a shard is to lie stays there: it would
+    be lost to another that is moved over it."""
+    names = shard_names([(split_name, len(places))])
+    finals = [_final(name, form) for name in names]
+    taken = {number: final for number, final in enumerate(finals) if final in places}
     for place in places:
         found = _NUMBERED.fullmatch(PurePosixPath(place).stem)
         total = f"{len(places):05d}"
         if found and int(found.group(2)) < len(places) and found.group(3) in (None, total):
-            taken[int(found.group(2))] = place
+            taken.setdefault(int(found.group(2)), place)
     others = iter(sorted(set(places) - set(taken.values())))
     return [
         _File(taken[number] if number in taken else next(others), name)
-        for number, name in enumerate(shard_names([(split_name, len(places))]))
+        for number, name in enumerate(names)
     ]
+
+
+def _final(name: str, form: ShardFormat) -> str:
+    """Where a shard's file lies."""
+    return f"{DATA}/{form.file_name(name)}"
 
 
 def _planned(row: Row) -> Recording:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.output.formats.base import Lost
+from pipelines.output.formats.lost import CODES_LOST
 from pipelines.output.formats.schema import Row, ShardStats
+from pipelines.output.manifest.commits import CommitRecord
 from pipelines.output.plan import PlannedShard
 from pipelines.output.quality.figures import Values
 from pipelines.output.storage.base import as_output_error
 from pipelines.reshaping.moves import Origins
-from pipelines.reshaping.parents import Parent, damaged
+from pipelines.reshaping.parents import SALVAGED, Parent, damaged
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import ShardError
 from tokenizer.types import Recording
@@ -87,6 +89,20 @@ class Wanted:
     def failures(self) -> list[Mapping[str, str]]:
         """What is no row, in order; then those that were lost."""
         return [*self._origins.failures(self.planned.rows), *self.lost]
+
+
+def losses(parents: Sequence[Parent], records: Iterable[CommitRecord]) -> tuple[int, int]:
+    """Of what was made of some folders: failures that these do not have, and rows that lack codes
+    that nobody could read, now or when an archive was expanded before."""
+    if not any(one.salvage for one in parents):
+        return 0, 0
+    carried = {id for one in parents for id, _ in one.failures()}
+    lost = partial = 0
+    for record in records:
+        partial += record.flags.get(CODES_LOST, 0)
+        own = (one for one in record.failures if one.id not in carried)
+        lost += sum(one.stage == SALVAGED for one in own)
+    return lost, partial if any(one.allow_damaged for one in parents) else 0
 
 
 class Copier:

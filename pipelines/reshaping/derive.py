@@ -3,7 +3,6 @@ killed, the same command goes on."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,9 +23,18 @@ from pipelines.output.plan import Plan, write_plan
 from pipelines.output.storage import open_storage
 from pipelines.output.stored_run import StoredRun
 from pipelines.reshaping.clock import Clock
-from pipelines.reshaping.copying import Copier, Found, Rename, Sums, Wanted, in_order, shuffled
-from pipelines.reshaping.moves import Move, Moves, NothingLeftError, Origins
-from pipelines.reshaping.parents import Item, Parent, losses
+from pipelines.reshaping.copying import (
+    Copier,
+    Found,
+    Rename,
+    Sums,
+    Wanted,
+    in_order,
+    losses,
+    shuffled,
+)
+from pipelines.reshaping.moves import Move, Moves, NothingLeftError, Origins, order_key
+from pipelines.reshaping.parents import Item, Parent
 from pipelines.reshaping.sizes import ShardSize, place
 from pipelines.system.words import format_hours, many
 from pipelines.tokenizing.progress import Display
@@ -219,16 +227,19 @@ class _Derivation:
     def _collect(self, moves: Moves) -> None:
         task = self._task
         shards = sum(len(parent.names) for parent in task.parents)
-        done = 0
+        done, others = 0, dict[str, None]()
         for number, parent in enumerate(task.parents):
             for shard in range(len(parent.names)):
                 split = parent.split_of(shard)
                 of = self._names.index(split) if split in self._names else 0
                 for rank, item in task.select(number, of, parent.items(shard)):
                     moves.add(self._move(rank, number, shard, item))
+                others |= dict.fromkeys(parent.others(shard))
                 done += 1
                 self._clock.say(f"reading what is there: {done} of {shards} shards")
         moves.end()
+        if others:
+            self._display.message(f"columns of another program are left out: {', '.join(others)}")
 
     def _move(self, rank: int, parent: int, shard: int, item: Item) -> Move:
         task = self._task
@@ -241,7 +252,7 @@ class _Derivation:
     def _write(self, wanted: Sequence[Wanted], run: str) -> None:
         task = self._task
         copier = Copier(task.parents, task.spec, task.rename)
-        footer = make_footer(task.spec, self._stored.version, _quality(task.parents))
+        footer = make_footer(task.spec, self._stored.version, task.parents[0].quality)
         ways = in_order if task.seed is None else shuffled
         total = len(self._plan.shards)
         done = total - len(wanted)
@@ -335,12 +346,6 @@ def splits_of(parents: Sequence[Parent]) -> list[str]:
     return list(dict.fromkeys(name for parent in parents for name in parent.splits))
 
 
-def order_key(seed: int, group: str) -> int:
-    """Where a group comes in an order by chance: the same for the same seed, on every machine."""
-    digest = hashlib.sha256(f"{seed}\0{group}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
-
-
 def group_of(recording: Recording) -> str:
     """What stays together: channels of one recording."""
     return recording_of({**recording.meta, "channel": recording.channel}) or recording.id
@@ -389,8 +394,3 @@ def _same_rows(one: Plan, other: Plan) -> bool:
     return next(rows) == next(rows) and all(
         a == b for a, b in zip(one.ids(), other.ids(), strict=True)
     )
-
-
-def _quality(parents: Sequence[Parent]) -> Mapping[str, Mapping[str, str]]:
-    """Their columns of quality; all parents have the same."""
-    return parents[0].quality

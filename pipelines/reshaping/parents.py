@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,23 +15,29 @@ import pyarrow as pa
 
 from pipelines.output.formats import ShardFormat, shard_format
 from pipelines.output.formats.base import Lost, Partial
-from pipelines.output.formats.lost import CODES_LOST
-from pipelines.output.formats.schema import SCALARS, Row, make_footer, measures_in
+from pipelines.output.formats.schema import (
+    SCALARS,
+    SECONDS,
+    Row,
+    make_footer,
+    unknown_measures,
+    with_seconds,
+)
 from pipelines.output.manifest.commits import CommitRecord, Manifest
 from pipelines.output.manifest.names import data_name, hash_file
 from pipelines.output.plan import PlannedShard
 from pipelines.output.plans.together import Plans
 from pipelines.output.storage import open_storage
 from pipelines.system.places import is_remote
-from tokenizer.audio.quality import MEASURES, described
 from tokenizer.errors import FailureKind, OutputError, ShardError, UsageError
 from tokenizer.types import Recording
 
-SECONDS = "seconds"
-"""a column that shards do not have: their samples over their rate"""
-
 SALVAGED = "expand"
 """stage of the failures of rows that were lost after they had been tokenized"""
+
+
+_NOTHING = dict.fromkeys(SCALARS.names)
+"""what is said of a row by columns that another program has left out"""
 
 
 class OtherRowsError(ShardError):
@@ -68,6 +74,8 @@ class Parent:
         self.out, self.salvage, self.allow_damaged = out, salvage, allow_damaged
         self.flaws: dict[str, str] = {}
         """by file: what was damaged of it beside its rows"""
+        self._known: dict[int, str | None] = {}
+        """by shard: the file that rows were counted in"""
         self._storage = open_storage(out)
         self.manifest = Manifest(self._storage)
         self.stored = self.manifest.require_config()
@@ -141,8 +149,7 @@ class Parent:
             if record.sha256 is None:
                 continue
             if "codec" not in record.footer:  # another program wrote it
-                numbers = [one.name for one in self.columns if pa.types.is_floating(one.type)]
-                return _about(measures_in(numbers))
+                return unknown_measures(self.columns)
             found: Mapping[str, Mapping[str, str]] = record.footer.get("quality", {})
             return found
         return {}
@@ -160,8 +167,24 @@ class Parent:
             record = self.manifest.record(name)
             if record.sha256 is not None:
                 with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
-                    return _with_seconds(self.form.columns(file, path))
-        return _with_seconds(SCALARS)
+                    return with_seconds(self.form.columns(file, path))
+        return with_seconds(SCALARS)
+
+    def others(self, shard: int) -> list[str]:
+        """Columns of a shard that was adopted which no row of ours has: they are in no file that is
+        written of it. The index of pandas is none."""
+        record = self.manifest.record(self.names[shard])
+        adopted = (self.stored.derived or {}).get("command") == "adopt"
+        if not adopted or record.sha256 is None:
+            return []
+        with self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
+            found = self.form.columns(file, self._place(record))
+        return [
+            one.name
+            for one in found
+            if one.name not in (*SCALARS.names, *self.quality)
+            and not one.name.startswith("__index_level_")
+        ]
 
     def items(self, shard: int) -> Iterator[Item]:
         """What was planned for a shard, in order; no codes are read.
@@ -170,6 +193,7 @@ class Parent:
             ShardError: it is damaged, or not what was planned.
         """
         record = self.manifest.record(self.names[shard])
+        self._known[shard] = record.sha256
         failed = {failure.id: failure for failure in record.failures}
         rows = self._forgiven(record) if self.allow_damaged else self._facts(record)
         at, facts = 0, next(rows, None)
@@ -208,7 +232,7 @@ class Parent:
         Raises:
             ShardError: damage.
         """
-        record = self.manifest.record(self.names[shard])
+        record = self._same(shard)
         if record.sha256 is None:
             return
         with self._fetched(record, whole=True) as path, open(path, "rb") as file:  # noqa: PTH123
@@ -221,7 +245,7 @@ class Parent:
         Raises:
             ShardError: damage that is not of single rows.
         """
-        record = self.manifest.record(self.names[shard])
+        record = self._same(shard)
         if record.sha256 is None:
             return
         with self._hint(), self._fetched(record) as path, open(path, "rb") as file:  # noqa: PTH123
@@ -229,6 +253,16 @@ class Parent:
                 yield from self.form.read(file, self._place(record))
             else:
                 yield from self._salvaged(file, self._place(record))
+
+    def _same(self, shard: int) -> CommitRecord:
+        """A shard's record, if its rows are still those that were counted."""
+        record = self.manifest.record(self.names[shard])
+        if self._known.get(shard, record.sha256) != record.sha256:
+            raise OutputError(
+                f"{self.out} was changed while it was read ({record.shard}): begin what is made of "
+                "it anew, in another folder"
+            )
+        return record
 
     def _other_rows(self, record: CommitRecord) -> OtherRowsError:
         return OtherRowsError(
@@ -280,7 +314,8 @@ class Parent:
                 if isinstance(facts, Lost):
                     yield facts
                     continue
-                yield {**facts, SECONDS: facts["num_samples"] / facts["sample_rate"]}
+                seconds = facts["num_samples"] / facts["sample_rate"]
+                yield {**_NOTHING, **facts, SECONDS: seconds}
 
     @contextmanager
     def _hint(self) -> Iterator[None]:
@@ -334,20 +369,6 @@ def damaged(recording: Recording, message: str) -> Mapping[str, str]:
     }
 
 
-def losses(parents: Sequence[Parent], records: Iterable[CommitRecord]) -> tuple[int, int]:
-    """Of what was made of some folders: failures that these do not have, and rows that lack codes
-    that nobody could read, now or when an archive was expanded before."""
-    if not any(one.salvage for one in parents):
-        return 0, 0
-    carried = {id for one in parents for id, _ in one.failures()}
-    lost = partial = 0
-    for record in records:
-        partial += record.flags.get(CODES_LOST, 0)
-        own = (one for one in record.failures if one.id not in carried)
-        lost += sum(one.stage == SALVAGED for one in own)
-    return lost, partial if any(one.allow_damaged for one in parents) else 0
-
-
 def open_parents(
     outs: list[str], new: str, salvage: bool = False, allow_damaged: bool = False
 ) -> list[Parent]:
@@ -368,20 +389,6 @@ def open_parents(
         if not is_remote(root) and (root.startswith(f"{parent}/") or parent.startswith(f"{root}/")):
             raise UsageError(f"{new} and {parent} lie in each other: choose another folder")
     return parents
-
-
-def _with_seconds(schema: pa.Schema) -> pa.Schema:
-    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
-    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
-
-
-def _about(names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
-    """Unit and meaning of columns of numbers that no footer tells of."""
-    return {
-        name: described([name])[name] if name in MEASURES else {"unit": "", "what": ""}
-        for name in names
-        if name != SECONDS
-    }
 
 
 def _as_row(recording: Recording, facts: Mapping[str, Any]) -> Recording:

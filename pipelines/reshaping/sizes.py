@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.output.formats.schema import SECONDS
 from pipelines.output.plans.placing import LEAST_SECONDS, are_together
 from pipelines.reshaping.moves import Move
-from pipelines.reshaping.parents import SECONDS
 from tokenizer.chunking import chunk_spans, frames_of
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.errors import UsageError

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.output.formats.schema import recording_of
-from pipelines.reshaping.derive import group_of, order_key
-from pipelines.reshaping.parents import SECONDS, Item, Parent
+from pipelines.output.formats.schema import SECONDS, recording_of
+from pipelines.reshaping.derive import group_of
+from pipelines.reshaping.moves import order_key
+from pipelines.reshaping.parents import Item, Parent
 from pipelines.system.words import format_hours, many
 from tokenizer.errors import UsageError
 

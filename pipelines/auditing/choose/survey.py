@@ -19,7 +19,7 @@ from pipelines.auditing.results import FindingName, Remark
 from pipelines.output.formats import ShardFormat
 from pipelines.output.formats.schema import Row
 from pipelines.output.manifest.commits import Manifest
-from pipelines.output.manifest.names import data_name, hash_stored
+from pipelines.output.manifest.names import hash_stored
 from pipelines.output.plan import PlannedShard
 from pipelines.output.plans.together import Plans
 from pipelines.output.stored_run import StoredRun
@@ -143,17 +143,17 @@ def take_survey(
     entries = Entries()
     remarks: list[Remark] = []
     totals = _Totals(stored.codec.n_q, stored.codec.codebook_size)
-    committed = {record.shard: record.sha256 for record in manifest.records()}
+    committed = {record.shard: record for record in manifest.records()}
     shards = 0
     wanted = plan.holding(ids)
     for shard in plan.shards:
-        sha256 = committed.get(shard.name)
-        if sha256 is None:
+        record = committed.get(shard.name)
+        if record is None or record.sha256 is None:
             continue
         if ids and shard.number not in wanted:
             continue
         shards += 1
-        name = data_name(shard.name, form)
+        name = manifest.place_of(record, form)
         try:
             with manifest.storage.open(name) as file:
                 footer = form.footer(file, f"{manifest.storage.root}/{name}")
@@ -161,7 +161,7 @@ def take_survey(
             for row, recording in _rows(manifest, form, shard, name):
                 entries.append(_entry(row, recording, shard.name))
                 totals.add(row.codes)
-            if hash_stored(manifest.storage, name) != sha256:
+            if hash_stored(manifest.storage, name) != record.sha256:
                 remarks.append(
                     _damaged(
                         shard.name, f"{name} is not the file that was committed (SHA-256 differs)"

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.output.manifest.spread import figures_of
+from tokenizer.audio.quality import MEASURES, described
 from tokenizer.audio.quality.base import as_float32
 from tokenizer.codecs.base import CodecSpec
 from tokenizer.types import Codes
@@ -39,6 +40,8 @@ ARROW_SCHEMA = pa.schema(
     ]
 )
 """of every shard; columns of quality follow"""
+SECONDS = "seconds"
+"""a column that shards do not have: their samples over their rate"""
 _CHECKSUMS = "crc32"
 """of arrays that lie in files of their own, among a row's facts in some formats"""
 
@@ -124,6 +127,7 @@ def row_of(
         KeyError, ValueError: a fact or an array that is missing or not what a row promises.
     """
     own = {name: facts[name] for name in ARROW_SCHEMA.names if name.startswith("source_")}
+    own["source_uri"] = own["source_uri"] or ""  # nobody may say where what was adopted came from
     return Row(
         id=facts["id"],
         codes=Codes(
@@ -150,6 +154,23 @@ def make_footer(
         "codec": {**asdict(spec), "frame_rate": spec.frame_rate},
     }
     return footer | {"quality": dict(quality)} if quality else footer
+
+
+def with_seconds(schema: pa.Schema) -> pa.Schema:
+    """What conditions are about; where one reads only some columns, the others are null."""
+    own = [one.with_nullable(True) for one in schema if one.name != SECONDS]
+    return pa.schema([*own, pa.field(SECONDS, pa.float64())])
+
+
+def unknown_measures(columns: pa.Schema) -> dict[str, dict[str, str]]:
+    """What a footer would say of the columns of quality, in a file that another program has
+    written: numbers that are none of ours."""
+    numbers = (one.name for one in columns if pa.types.is_floating(one.type))
+    return {
+        name: described([name])[name] if name in MEASURES else {"unit": "", "what": ""}
+        for name in measures_in(numbers)
+        if name != SECONDS
+    }
 
 
 GROUPING = ("recording", "channel", "channels")

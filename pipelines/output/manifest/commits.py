@@ -154,9 +154,8 @@ class Manifest(StoredManifest):
         generations = self.require_generations()
         staged = self.storage.list(STAGING)
         for one in generations:
-            name = one.staged or staged_plan_name(one.plan.sha256)
-            if name.rsplit("/", 1)[-1] in staged:
-                self.storage.move(name, one.place)
+            if one.waiting.rsplit("/", 1)[-1] in staged:
+                self.storage.move(one.waiting, one.place)
         for name in staged:
             if STAGED_PLAN.fullmatch(name):
                 self.storage.remove(f"{STAGING}/{name}")

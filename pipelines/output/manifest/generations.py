@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.output.manifest.names import plan_name
+from pipelines.output.manifest.names import plan_name, staged_plan_name
 from pipelines.output.plan import Plan, shard_names
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.cuts import CUT_FROM
@@ -59,6 +59,11 @@ class Generation:
     def names(self) -> list[str]:
         """Of its shards, in order."""
         return shard_names(self.plan.named_splits, self.before)
+
+    @property
+    def waiting(self) -> str:
+        """Where its plan lies until it has its place."""
+        return self.staged or staged_plan_name(self.plan.sha256)
 
     @property
     def place(self) -> str:

@@ -26,7 +26,6 @@ from pipelines.output.manifest.names import (
     data_name,
     generation_name,
     record_name,
-    staged_plan_name,
 )
 from pipelines.output.manifest.records import CommitRecord
 from pipelines.output.plan import Plan
@@ -164,9 +163,8 @@ class StoredManifest:
             ManifestError: it is damaged.
         """
         facts, seen = generation.plan, False
-        staged = generation.staged or staged_plan_name(facts.sha256)
         # It may be moved to its place between two looks.
-        for name in (generation.place, staged, generation.place):
+        for name in (generation.place, generation.waiting, generation.place):
             try:
                 with self.storage.fetch(name) as path:
                     plan = Plan.from_path(path, facts.sha256, generation.before)
@@ -286,8 +284,9 @@ class StoredManifest:
         return {record.shard: record for record in self.records()}
 
     def records(self) -> Iterator[CommitRecord]:
-        """The commit record of every planned shard that has one, in order, one at a time. Failures
-        of recordings that were planned again since are not among them: the last verdict counts.
+        """The commit record of every planned shard that has one, in order, one at a time, as an
+        edit has it that was cut short. Failures of recordings that were planned again since are
+        not among them: the last verdict counts.
 
         Raises:
             ShardError: one is damaged.
@@ -297,7 +296,10 @@ class StoredManifest:
         void = self._void(generations)
         of = {name: one.number for one in generations for name in one.names}
         names = [name for name in of if f"{name}.json" in there]
-        for name, record in self.records_of(names):
+        edit = self.pending_edit()
+        edited = {} if edit is None else edit.records
+        for name, written in self.records_of(names):
+            record = edited.get(name, written)
             if isinstance(record, ShardError):
                 raise record
             if record is not None:

@@ -244,6 +244,13 @@ class _Editor:
         self, found: Mapping[int, int], said: Mapping[str, Any], run: str, reason: str | None
     ) -> Edit:
         """Write every shard's new file."""
+        for shard in found:
+            if others := self.parent.others(shard):
+                raise UsageError(
+                    f"{self._out}: {self.parent.names[shard]} has columns of another program "
+                    f"({', '.join(others)}), which would be lost: `codecshards reshard {self._out} "
+                    "NEW` leaves them out, edit that"
+                )
         records, before = {}, {}
         for at, shard in enumerate(found):
             name = self.parent.names[shard]

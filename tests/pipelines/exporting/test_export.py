@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +25,8 @@ from loader_data import make_rows, write_output
 import codecshards as cs
 from pipelines.cli.main import main
 from pipelines.exporting.token_map import PATTERNS, SPECIALS, TokenMap
-from pipelines.output.formats.schema import Row
+from pipelines.output.formats import shard_format
+from pipelines.output.formats.schema import Row, make_footer
 from tokenizer.codecs.mulaw import describe_mulaw
 from tokenizer.errors import OutputError, ShapeError, UsageError
 
@@ -224,6 +226,30 @@ def test_splits_are_apart(tmp_path: Path, rows: list[Row]) -> None:
     from datasets import load_from_disk
 
     assert {k: len(v) for k, v in load_from_disk(str(tmp_path / "arrow")).items()} == done.documents
+
+
+def test_a_split_may_have_no_row(out: str, tmp_path: Path) -> None:
+    """All of it failed, or was dropped: the others are read, here and by `datasets`."""
+    split, again, bare = (str(tmp_path / name) for name in ("split", "again", "bare"))
+    cs.split_codes(out, split, valid=0.4, quiet=True)
+    cs.drop_codes(split, [row.id for row in cs.CodesDataset(split, split="valid")])
+    cs.compress_codes(split, again, coder="static", workers=0, quiet=True)
+    for number, place in enumerate((split, again)):
+        done = cs.export_codes(place, str(tmp_path / f"new{number}"), to="megatron", quiet=True)
+        assert done.documents == {"train": len(cs.CodesDataset(split, split="train"))}
+    shutil.copytree(Path(again, "data"), bare)
+    form = shard_format("coded")
+    form.write(f"{bare}/valid-00000-of-00001{form.suffix}", [], make_footer(SPEC, "1"))
+    assert cs.export_codes(
+        bare, str(tmp_path / "new"), to="arrow", quiet=True
+    ).documents.keys() == {"train"}
+    with pytest.raises(UsageError, match="no recordings of the split valid"):
+        cs.CodesDataset(split, split="valid")
+    read = datasets.load_dataset(split, cache_dir=str(tmp_path / "cache"))
+    assert {name: len(rows) for name, rows in read.items()} == done.documents
+    cs.drop_codes(split, where="true")
+    with pytest.raises(UsageError, match="holds no recordings"):
+        cs.export_codes(split, str(tmp_path / "none"), to="arrow", quiet=True)
 
 
 def test_splits_of_a_manifest_are_apart_and_conditions_hold_for_all(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pipelines.output.formats import SHARD_FORMATS, shard_format
 from pipelines.output.formats.schema import ARROW_SCHEMA, Row, make_footer
 from pipelines.output.formats.webdataset.writer import key_of
+from pipelines.output.where import Where
 from tokenizer import ShardError, UsageError
 from tokenizer.codecs.mulaw import describe_mulaw
 from tokenizer.types import Codes
@@ -170,6 +172,23 @@ def test_columns_are_those_of_the_design(tmp_path: Path) -> None:
     metadata = pq.ParquetFile(path).metadata.row_group(0)
     assert {metadata.column(i).compression for i in range(metadata.num_columns)} == {"ZSTD"}
     assert metadata.num_rows <= 64
+
+
+def test_a_condition_is_about_what_the_first_row_lacks(form: str, tmp_path: Path) -> None:
+    """A measure may say nothing of a recording: of silence there is no loudness."""
+    footer = FOOTER | {"quality": {name: {"unit": "dB", "what": ""} for name in ("snr", "peak")}}
+    qualities = [{"snr": None, "peak": 0.0}, {"snr": 12.25, "peak": -3.5}, {"snr": 2.5, "peak": 1}]
+    rows = [make_row(n, quality=quality) for n, quality in enumerate(qualities)]
+    shards, where = shard_format(form), "snr > 5 and peak < -3"
+    for some, expected in ((rows, [False, True, False]), ([], [])):
+        path = tmp_path / f"{len(some)}{shards.suffix}"
+        shards.write(str(path), some, footer)
+        with path.open("rb") as file:
+            schema = shards.columns(file, "shard")
+            assert schema.field("snr").type == schema.field("peak").type == pa.float32()
+            file.seek(0)
+            found = list(shards.read_columns(file, "shard", schema.names))
+        assert Where(where, schema).holds(found) == expected
 
 
 def test_parquet_is_read_by_datasets_duckdb_and_pandas(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from rich.console import Console
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
-from pipelines.output.manifest.commits import CommitRecord, pack_counts
+from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
 from pipelines.output.verify import _unfinished, verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, ShardError
@@ -213,6 +214,22 @@ def test_the_page_for_people_says_it_all(out: Path) -> None:
         "complete",
     ):
         assert words in text
+
+
+def test_every_failure_is_a_line_with_its_id(out: Path) -> None:
+    """Also where the id stands in the message by chance."""
+    summary = inspect(str(out))
+    kinds = [("7", "7 packets"), ("a\nb", "why\tnot"), ("x.wav", "/c/x.wav: no audio")]
+    failures = [Failure(id, "/c/x.wav", "damaged", said, "decode") for id, said in kinds]
+    sink = io.StringIO()
+    console = Console(file=sink, width=200)
+    render(replace(summary, failures=failures), failures=True, console=console)
+    lines = [line.strip() for line in sink.getvalue().splitlines() if "damaged (decode)" in line]
+    assert lines == [
+        "damaged (decode)  7: 7 packets",
+        "damaged (decode)  a\\nb: why\\tnot",
+        "damaged (decode)  /c/x.wav: no audio",
+    ]
 
 
 def test_where_the_time_went_is_told_and_adds_up(out: Path) -> None:

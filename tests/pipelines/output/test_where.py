@@ -25,6 +25,7 @@ ROWS = [
         ("seconds between 1 and 30 and language = 'de'", [False, True, False, False]),
         ("language is null or seconds < 1", [True, False, True, False]),
         ("true", [True, True, True, True]),
+        ("seconds < 1 -- the short ones", [True, False, False, False]),
     ],
 )
 def test_rows_are_judged_in_their_order(expression: str, expected: list[bool]) -> None:
@@ -38,6 +39,7 @@ def test_rows_are_judged_in_their_order(expression: str, expected: list[bool]) -
     [
         ("second > 1", "there is no second; there are seconds, language"),
         ("seconds >", "--keep 'seconds >': "),
+        (" ", "--keep ' ': give a condition"),
         ("seconds > 1; drop table rows", "--keep"),
         ("language = (select content from read_text('/etc/hostname'))", "--keep"),
         ("language", ""),

@@ -24,16 +24,17 @@ from published import in_both_formats, instead_of_the_hub
 from stored_rows import by_id
 
 from codecshards import compress_codes
-from pipelines import drop_codes, push_codes
+from pipelines import adopt_codes, drop_codes, push_codes
 from pipelines.cli.main import main
 from pipelines.loader.dataset import CodesDataset
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.edited_card import BEGIN, END, updated
 from pipelines.output.formats.coded.file import CodedFile
 from pipelines.output.formats.parquet.writer import ParquetFormat
+from pipelines.output.manifest.commits import Manifest
 from pipelines.publishing.anonymous import Anonymous
 from pipelines.run import tokenize_corpus
-from tokenizer.errors import OutputError, UsageError
+from tokenizer.errors import OutputError, ShardError, UsageError
 
 NAME = "someone/codes"
 HERE = RunOptions(workers=0, quiet=True)
@@ -126,6 +127,61 @@ def test_a_second_push_reads_no_shard_again(
     shutil.rmtree(tmp_path / "cache")
     assert push_codes(str(out), NAME, quiet=True).sent > 2 and hub.files[NAME] == before
     assert hub.files[NAME]["README.md"] == card
+
+
+def test_what_an_edit_took_out_is_not_published_though_it_was_cut_short(
+    out: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is committed, and its new files wait under the names they were staged by."""
+    ids = list(by_id(out))
+    with monkeypatch.context() as killed:
+        killed.setattr(Manifest, "carry_out_edit", end_here)
+        with pytest.raises(KeyboardInterrupt):
+            drop_codes(str(out), [ids[0]], reason="withdrawn")
+    push_codes(str(out), NAME, quiet=True)
+    assert set(by_id(checkout(hub, tmp_path / "clone"))) == set(ids[1:])
+    drop_codes(str(out), [ids[1]])  # finishes the one before
+    push_codes(str(out), NAME, quiet=True)
+    assert set(by_id(checkout(hub, tmp_path / "clone"))) == set(ids[2:])
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_damage_is_not_published(
+    made: dict[str, Path], form: str, hub: Hub, tmp_path: Path
+) -> None:
+    """Also where the file is whole in itself, as a tar is with another letter in a text."""
+    out = Path(shutil.copytree(made[form], tmp_path / form))
+    shard = next(path for path in sorted(out.glob("data/*")) if b"Text" in path.read_bytes())
+    before = shard.read_bytes()
+    shard.write_bytes(before.replace(b"Text", b"Test", 1))
+    with pytest.raises(ShardError, match=rf"{shard.name}: damaged: .*codecshards verify"):
+        push_codes(str(out), NAME, quiet=True)
+    assert f"data/{shard.name}" not in hub.files[NAME]
+    shard.write_bytes(before)
+    push_codes(str(out), NAME, quiet=True)
+    assert by_id(checkout(hub, tmp_path / "clone")).keys() == by_id(out).keys()
+    assert b"Text" in hub.files[NAME][f"data/{shard.name}"]
+
+
+def test_what_was_adopted_without_a_footer_gets_one(
+    made: dict[str, Path], hub: Hub, tmp_path: Path
+) -> None:
+    """As files have it that DuckDB or pandas have written: codes and columns of quality arrive."""
+    out = tmp_path / "written anew"
+    out.mkdir()
+    table = load_dataset(str(made["parquet"]), split="train", cache_dir=str(tmp_path / "cache"))
+    table.add_column("snr", np.full(len(table), 7, np.float32)).to_parquet(out / "x.parquet")
+    adopt_codes(str(out), like=str(made["parquet"]))
+    push_codes(str(out), NAME, quiet=True)
+    clone = checkout(hub, tmp_path / "clone")
+    assert by_id(clone).keys() == by_id(made["parquet"]).keys()
+    codes = CodesDataset(clone)
+    assert codes.spec.weights_sha256 == CodesDataset(made["parquet"]).spec.weights_sha256
+    assert codes.measures == ("snr",)
+
+
+def end_here(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_archive_is_pushed_as_one(

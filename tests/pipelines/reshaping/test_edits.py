@@ -19,6 +19,8 @@ from stored_rows import by_id, stored_rows
 from codecshards import (
     CodesDataset,
     CodesLoader,
+    audit,
+    compress_codes,
     correct_codes,
     drop_codes,
     filter_codes,
@@ -28,10 +30,12 @@ from codecshards import (
 )
 from pipelines.cli.main import main
 from pipelines.output.inspect import inspect
+from pipelines.output.manifest.commits import Manifest
 from pipelines.output.rows import Rows
 from pipelines.output.storage import LocalStorage
 from pipelines.output.verify import verify
-from tokenizer import ShardError, UsageError
+from pipelines.reshaping.derive import _Derivation
+from tokenizer import OutputError, ShardError, UsageError
 from tokenizer.sealing import seal, unseal
 
 GONE = ["003.wav", "010.wav", "bad.wav"]
@@ -207,6 +211,62 @@ def test_a_shard_may_become_empty(own: Path):
     drop_codes(str(own), where="true")
     assert not list((own / "data").iterdir()) and verify(str(own)) == []
     assert inspect(str(own)).recordings == 0 and record["rows"]
+
+
+def test_everybody_knows_of_an_edit_that_was_cut_short(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """From its commit on it is as after, before its files and records have their places."""
+    rows = by_id(own)
+    few = str(tmp_path / "few")
+    filter_codes(str(own), few, where="id = '003.wav'")
+
+    def end_here(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Manifest, "carry_out_edit", end_here)
+        with pytest.raises(KeyboardInterrupt):
+            drop_codes(str(own), GONE, reason="withdrawn")
+    assert by_id(own) == rows
+    found = inspect(str(own))
+    assert {one.id for one in found.failures if one.kind == "dropped"} == set(GONE)
+    assert (found.recordings, found.dropped) == (len(rows) - 2, 3)
+    assert {one["id"] for one in Rows(str(own)).failures()} == set(GONE)
+    merged = str(tmp_path / "merged")
+    merge_codes([few, str(own)], merged)
+    assert set(by_id(Path(merged))) == {*rows} - {*GONE}
+    heard = audit(str(own), ids=["004.wav", "011.wav"], page=False, workers=0, quiet=True)
+    assert heard.report["passed"] and not heard.report["findings"]
+    drop_codes(str(own), GONE, reason="withdrawn")
+    assert set(by_id(own)) == {*rows} - {*GONE} and verify(str(own)) == []
+
+
+def test_an_edit_of_what_another_folder_is_being_made_of_is_noticed(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Rows are found by their places, and after the edit others have these."""
+    first = stored_rows(own)[0]["id"]
+    before = stored_rows(own)
+    write = _Derivation._write
+
+    def late(*given: Any) -> None:
+        monkeypatch.setattr(_Derivation, "_write", write)
+        drop_codes(str(own), [first])
+        write(*given)
+
+    for name, make in {
+        "filtered": lambda new: filter_codes(str(own), new, where="id <= '002.wav'"),
+        "shuffled": lambda new: reshard_codes(str(own), new, shuffle=1),
+        "archive": lambda new: compress_codes(str(own), new, coder="static", workers=0),
+    }.items():
+        monkeypatch.setattr(_Derivation, "_write", late)
+        with pytest.raises(OutputError, match=r"was changed while it was read \(train-00000"):
+            make(str(tmp_path / name))
+        first = stored_rows(own)[0]["id"]
+    assert stored_rows(own) == before[3:]
+    filter_codes(str(own), str(tmp_path / "anew"), where="seconds > 0")
+    assert by_id(tmp_path / "anew") == by_id(own)
 
 
 def test_killed_at_any_step_it_is_as_before_or_as_after(out: Path, tmp_path: Path):

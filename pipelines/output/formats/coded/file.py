@@ -230,7 +230,8 @@ class CodedFile:
         if section.end != end or len(content) % PLACE.size:
             raise Damage("its index is not what was written")
         places: list[tuple[int, int, int, int]] = list(PLACE.iter_unpack(content))
-        ends = [*(place[0] for place in places[1:]), index_at]
+        # A file may have no row, and then no block.
+        ends = [*(place[0] for place in places[1:]), *[index_at] * bool(places)]
         at = first
         found = []
         for number, (place, stop) in enumerate(zip(places, ends, strict=True)):

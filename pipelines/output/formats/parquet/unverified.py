@@ -86,7 +86,8 @@ def one_spec(found: Sequence[CodecSpec], names: Sequence[str]) -> CodecSpec:
     first = known[0] if known else with_codebook(found[0], size)
     for spec, name in zip(found, names, strict=True):
         if spec.codec == UNKNOWN:
-            same = _shape(spec) == _shape(first) and spec.codebook_size <= first.codebook_size
+            most = max(first.codebook_size, _LEAST_CODEBOOK)  # what is guessed of few codes
+            same = _shape(spec) == _shape(first) and spec.codebook_size <= most
         else:
             same = spec == first
         if not same:

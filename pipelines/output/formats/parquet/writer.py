@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.output.formats.base import ShardFormat
+from pipelines.output.formats.parquet.unverified import REQUIRED
 from pipelines.output.formats.reading.base import ShardReader
 from pipelines.output.formats.schema import (
     ARROW_SCHEMA,
@@ -99,7 +100,7 @@ class ParquetFormat(ShardFormat):
         with _damage(name):
             shard = _open(file)
             for number in range(shard.num_row_groups):
-                yield from _from_table(shard.read_row_group(number, use_threads=False))
+                yield from _from_table(_row_group(shard, number))
 
     def read_one(self, file: IO[bytes], name: str, id: str) -> Row | None:
         with _damage(name):
@@ -110,9 +111,7 @@ class ParquetFormat(ShardFormat):
                 ].to_pylist()
                 if id in ids:
                     at = ids.index(id)
-                    return next(
-                        _from_table(shard.read_row_group(number, use_threads=False).slice(at, 1))
-                    )
+                    return next(_from_table(_row_group(shard, number).slice(at, 1)))
         return None
 
     def columns(self, file: IO[bytes], name: str) -> pa.Schema:
@@ -140,6 +139,23 @@ class ParquetFormat(ShardFormat):
 
 def _open(file: IO[bytes]) -> pq.ParquetFile:
     return open_parquet(file, checksums=True)
+
+
+def _row_group(shard: pq.ParquetFile, number: int) -> pa.Table:
+    """Its rows. Another program may have left out columns that they can do without, or, as pandas
+    does, have forgotten of what kind is one that holds nothing."""
+    table = shard.read_row_group(number, use_threads=False)
+    if FOOTER_KEY.encode() in (shard.schema_arrow.metadata or {}):
+        return table
+    for field in ARROW_SCHEMA:
+        at, nothing = table.schema.get_field_index(field.name), pa.nulls(len(table), field.type)
+        if field.name in REQUIRED:
+            continue
+        if at < 0:
+            table = table.append_column(field, nothing)
+        elif pa.types.is_null(table.schema.types[at]):
+            table = table.set_column(at, field, nothing)
+    return table
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

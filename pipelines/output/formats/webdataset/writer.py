@@ -27,7 +27,7 @@ from numpy.lib import format as npy
 
 from pipelines.output.formats.base import ShardFormat
 from pipelines.output.formats.reading.base import ShardReader
-from pipelines.output.formats.schema import FOOTER_KEY, SCALARS, Row, row_of
+from pipelines.output.formats.schema import FOOTER_KEY, SCALARS, Row, quality_fields, row_of
 from tokenizer.errors import ShapeError, ShardError
 
 FOOTER_MEMBER = f"__{FOOTER_KEY}__"
@@ -85,7 +85,8 @@ class WebDatasetFormat(ShardFormat):
         with _damage(name), tarfile.open(fileobj=file, mode="r:") as tar:
             for group in _samples(tar, name):
                 return _schema_of(json.loads(_content(tar, group["json"])))
-        return SCALARS
+        file.seek(0)
+        return pa.schema([*SCALARS, *quality_fields(self.footer(file, name).get("quality", ()))])
 
     def read_columns(
         self, file: IO[bytes], name: str, columns: Sequence[str]
@@ -112,14 +113,23 @@ def key_of(id: str) -> str:
 
 def _schema_of(facts: Mapping[str, Any]) -> pa.Schema:
     """Columns as a row's JSON has them; of those that this version does not know, the type is that
-    of the value."""
+    of the value. One that says nothing of the first row is one of quality, and may say something of
+    others."""
     known = [field for field in SCALARS if field.name in facts]
     more = [
-        pa.field(name, pa.scalar(value).type)
+        pa.field(name, _kind(value))
         for name, value in facts.items()
         if name not in SCALARS.names and not isinstance(value, dict | list)
     ]
     return pa.schema([*known, *more])
+
+
+def _kind(value: Any) -> pa.DataType:
+    """JSON may write a number without a fraction among those that have one."""
+    if value is None or isinstance(value, float):
+        return pa.float32()
+    kind = pa.scalar(value).type
+    return pa.float64() if pa.types.is_integer(kind) else kind
 
 
 def _members(row: Row) -> Iterator[tuple[str, bytes]]:
