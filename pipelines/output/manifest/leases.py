@@ -73,8 +73,12 @@ class Lease:
         self._thread = Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        self._write()
-        self._thread.start()
+        try:
+            self._write()
+            self._thread.start()
+        except BaseException:  # stopped half-way: what was written would stay
+            self._give_up()
+            raise
         return self
 
     def __exit__(
@@ -83,8 +87,12 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         with suppress(OSError, OutputError):
             self._storage.remove(self._name)
 

@@ -254,6 +254,20 @@ def test_a_run_that_may_do_shards_again_is_told_from_one_that_adds_some(failed: 
         assert f"process {os.getpid()}" in said and at_work(storage, "a" * 12) == []
 
 
+def test_a_run_that_is_stopped_as_it_begins_leaves_no_lease(
+    failed: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self: Lease) -> None:
+        write(self)
+        raise KeyboardInterrupt
+
+    write = Lease._write
+    monkeypatch.setattr(Lease, "_write", stopped)
+    with pytest.raises(KeyboardInterrupt), Lease(failed.storage, "a" * 12, CONFIG):
+        pass
+    assert failed.storage.list("manifest/runs") == []
+
+
 def test_a_missing_generation_is_no_smaller_folder(tmp_path: Path) -> None:
     root = tmp_path / "out"
     go_on(root, SECOND, THIRD)
