@@ -27,6 +27,8 @@ from tokenizer.errors import OutputError
 from tokenizer.sealing import seal, unseal
 
 RUNS = "manifest/runs"
+_ENDED = ("Z", "X")
+"""what the system says of a process that is none any more"""
 BEAT_SECONDS = 20.0
 SILENT_SECONDS = 900.0
 """far more than a beat: machines' clocks differ, and file systems stall"""
@@ -182,11 +184,11 @@ def _exists(pid: int) -> bool:
 
 
 def _born(pid: int) -> str:
-    """Ticks from boot to the process's start; nothing where the system does not tell."""
+    """Ticks from boot to the process's start; nothing where the system does not tell, and of one
+    that has ended and waits for its parent to notice."""
     try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
-        )
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return "" if stat[0] in _ENDED else stat[19]
     except (OSError, IndexError):
         return ""
 
