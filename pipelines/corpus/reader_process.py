@@ -7,7 +7,6 @@ import errno
 import os
 import pickle
 import queue
-import signal
 import sys
 import tempfile
 import threading
@@ -42,7 +41,6 @@ _WATCH_EVERY = 1.0
 
 def main() -> None:
     """Decode what comes in, until the other end goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     keep_freed_memory()
     connection = Connection(int(sys.argv[1]))
     _die_with(int(sys.argv[2]))

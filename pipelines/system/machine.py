@@ -21,10 +21,14 @@ def own_command(module: str, *arguments: str) -> Sequence[str]:
 
     Only the interpreter's own folders are searched for modules, and the one that holds this
     package: with `-m`, a `queue.py` or `tokenizer.py` in the user's working folder would be run
-    instead.
+    instead. Ctrl-C, which a terminal sends to all, is the parent's business, also while the child
+    imports.
     """
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     own = "from codecshards.own import own_packages; own_packages()"
-    start = f"import sys; sys.path += {own_paths()!r}; {own}; from {module} import main; main()"
+    start = (
+        f"{deaf}; import sys; sys.path += {own_paths()!r}; {own}; from {module} import main; main()"
+    )
     return [sys.executable, "-P", "-c", start, *arguments]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.system.machine import _quota, of_this_machine, usable_cores
+from pipelines.system.machine import _quota, of_this_machine, own_command, usable_cores
 
 PRINT = [
     sys.executable,
@@ -86,3 +86,14 @@ def test_what_a_machine_refuses_is_one_line(error: Exception, words: str) -> Non
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "", "x"), RuntimeError("odd")])
 def test_other_errors_are_nobody_s_machine_s(error: Exception) -> None:
     assert of_this_machine(error) is None
+
+
+def test_ctrl_c_while_a_child_imports_is_its_parent_s_business(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import signal; signal.raise_signal(signal.SIGINT)\ndef main(): print('there')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(
+        own_command("slow"), env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "there\n", "")
