@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:
         return _say(str(error), EXIT_USAGE)
-    except (MemoryError, OSError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError, UnicodeEncodeError) as error:
         if (text := of_this_machine(error)) is not None:
             return _say(text, EXIT_USAGE)
         if not lacks_memory(error):

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.system.words import printable
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _HERE = Path(__file__).resolve().parents[2]
@@ -126,6 +128,8 @@ def of_this_machine(error: BaseException) -> str | None:
     again = "then run the same command again"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return f"no more threads or processes can be started: raise `ulimit -u`, {again}"
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        return f"{printable(error.object)}: a name that is not UTF-8: choose another"
     if not isinstance(error, OSError):
         return None
     if "usable temporary directory" in str(error):

@@ -109,6 +109,10 @@ def test_all_fine_is_exit_code_0(
             ["tokenize", "CORPUS", "/proc/nowhere/out", "--codec", "mulaw", "--workers", "0"],
             "cannot be written",
         ),
+        (
+            ["tokenize", "CORPUS", "/tmp/nowhere/\udcff", "--codec", "mulaw", "--workers", "0"],
+            "not UTF-8",
+        ),
         (["tokenize", "EMPTY", "OUT", "--codec", "mulaw"], "no recordings"),
         (["inspect", "CORPUS"], "not an output of"),
         (["verify", "MISSING"], "not an output of"),

@@ -97,3 +97,11 @@ def test_ctrl_c_while_a_child_imports_is_its_parent_s_business(tmp_path: Path) -
         own_command("slow"), env=environment, capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "there\n", "")
+
+
+def test_a_name_that_no_library_opens_is_one_line() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "out/\udcff".encode()
+    assert of_this_machine(caught.value) == (
+        r"out/\udcff: a name that is not UTF-8: choose another"
+    )
