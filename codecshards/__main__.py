@@ -8,8 +8,26 @@ part, as `export PYTHONPATH=$PYTHONPATH:/x` makes one.
 import os
 import sys
 
+_USAGE, _INTERRUPTED = 2, 130
+"""exit codes, as in `pipelines.cli`"""
+
 
 def main() -> int:
+    try:
+        return _main()
+    except KeyboardInterrupt:  # while modules are imported, before there is a command to end
+        print("codecshards: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _main() -> int:
+    if not _has_working_folder():
+        print(
+            "codecshards: the working folder is not there any more: change to another one, then "
+            "run the same command again",
+            file=sys.stderr,
+        )
+        return _USAGE
     forget_working_folder()
     from codecshards.own import own_packages
 
@@ -17,6 +35,16 @@ def main() -> int:
     from pipelines.cli.main import main as run
 
     return run()
+
+
+def _has_working_folder() -> bool:
+    """Without one relative names mean nothing, and PyTorch's library of products ends the
+    process."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return False
+    return True
 
 
 def forget_working_folder() -> None:

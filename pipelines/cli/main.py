@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from pipelines.cli import EXIT_INTERRUPTED, EXIT_USAGE, EXIT_WRONG
 from pipelines.system.blame import lacks_memory
+from pipelines.system.machine import of_this_machine
 from pipelines.system.signals import Stopped, stoppable
 from pipelines.system.streams import outlived_readers
 from pipelines.system.words import printable
@@ -79,7 +80,9 @@ def _run(options: argparse.Namespace) -> int:
         return _say(str(error), EXIT_WRONG)
     except CodecshardsError as error:
         return _say(str(error), EXIT_USAGE)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError, UnicodeEncodeError) as error:
+        if (text := of_this_machine(error)) is not None:
+            return _say(text, EXIT_USAGE)
         if not lacks_memory(error):
             raise
         return _say(

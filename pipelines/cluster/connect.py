@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
 from pipelines.cluster.deaths import last_line
-from pipelines.cluster.local import HeadWatch, private_folder
+from pipelines.cluster.local import HeadWatch, last_fatal, private_folder
 from pipelines.cluster.token import require_token
 from pipelines.system.machine import own_paths, usable_cores
 from pipelines.system.places import store_environment
@@ -89,7 +89,8 @@ def connect(address: str | None, workers: int | None, gpus: int | None) -> Itera
                 if address
                 else "Ray could not start on this machine"
             )
-            raise UsageError(f"{place} ({_reason(error)})") from error
+            reason = last_fatal(folder) or _reason(error)
+            raise UsageError(f"{place} ({reason})") from error
         # stopped half-way: what has been started must not outlive this process, nor crash it at its
         # end
         except BaseException:

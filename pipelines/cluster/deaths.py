@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.system.blame import Death, DeathKind, LastWords
+from pipelines.system.machine import of_this_machine
 
 WORDS_SECONDS = 60.0
 """to ask a node how one of its processes died"""
@@ -88,3 +89,10 @@ def last_line(error: BaseException) -> str:
     """What an error says in the end: above it, Ray's errors have the trace of another process."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
+
+
+def why_it_failed(error: RayTaskError) -> str:
+    """What an error that ended an actor's task means: its machine's refusal, or a fault of ours."""
+    cause: BaseException | None = getattr(error, "cause", None)
+    refused = None if cause is None else of_this_machine(cause)
+    return refused or f"{last_line(error)} (a fault in codecshards: please report it)"

@@ -28,7 +28,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 from pipelines.cluster.actors import EncodeActor, Runner
 from pipelines.cluster.connect import Cluster, recount, store_settings
-from pipelines.cluster.deaths import how_it_died, last_line
+from pipelines.cluster.deaths import how_it_died, why_it_failed
 from pipelines.cluster.encoder import Feed
 from pipelines.cluster.judgement import Judgement
 from pipelines.cluster.team import Member, Team, Watchman
@@ -217,9 +217,7 @@ class Driver:
             self._runners.bury(task.runner, error)
             return self._judgement.after(job, how_it_died(task.runner.place, error))
         except RayTaskError as error:
-            raise UsageError(
-                f"shard {job.name}: {last_line(error)} (a fault in codecshards: please report it)"
-            ) from error
+            raise UsageError(f"shard {job.name}: {why_it_failed(error)}") from error
         if isinstance(outcome, RecordingError) or not isinstance(outcome, ShardResult):
             raise outcome
         progress.finish(planned[job.name], outcome.progress)

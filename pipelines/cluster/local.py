@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import cast
 
 _PREFIX = "codecshards-ray-"
+_FATAL = re.compile(r"\[[^]]* C \d+ \d+\] (?:\(\w+\) )?(?:[\w.]+:\d+: )?(.+)")
+"""a line of its daemons' logs before which they end themselves"""
 _LONGEST_PARENT = 12
 """characters of a folder below which Ray's sockets still have names that the system allows (107
 characters)"""
@@ -44,6 +47,18 @@ def private_folder() -> Iterator[str]:
         yield str(Path(folder, "r"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def last_fatal(folder: str | None) -> str:
+    """Why a daemon of Ray that was started here gave up, as it says in its log; nothing where none
+    did. Ray itself only notices that it is not there."""
+    for log in ("raylet.err", "gcs_server.err") if folder else ():
+        with suppress(OSError):
+            text = Path(str(folder), "session_latest", "logs", log).read_text(errors="replace")
+            for line in text.splitlines():
+                if found := _FATAL.match(line):
+                    return found[1].strip()
+    return ""
 
 
 def _remove_orphans(parent: Path) -> None:

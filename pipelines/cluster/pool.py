@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from pipelines.cluster.connect import Cluster, recount, store_settings
-from pipelines.cluster.deaths import Place, how_it_died, last_line, settle_down
+from pipelines.cluster.deaths import Place, how_it_died, settle_down, why_it_failed
 from pipelines.cluster.team import Member, Team, Watchman
 from pipelines.system.blame import Death, DeathKind, Trial
 from pipelines.tokenizing.progress import Display
@@ -241,9 +241,8 @@ class Pool(Generic[Item, Result]):
             self._judge(one, how_it_died(member.place, error), caller)
             return
         except RayTaskError as error:
-            reason = f"{last_line(error)} (a fault in codecshards: please report it)"
             self._held -= caller.size(one.item)
-            caller.failed(one.item, reason)
+            caller.failed(one.item, why_it_failed(error))
             return
         if isinstance(result, CodecshardsError):
             raise result

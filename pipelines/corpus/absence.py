@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.corpus.sources.base import is_remote
+from pipelines.corpus.sources.identity import FILE
 from tokenizer.errors import FailureKind, RecordingError, SourceUnavailable
+from tokenizer.types import Recording
 
 IN_A_ROW = 10
 """recordings that may be missing one after the other before it is asked whether they are gone"""
@@ -26,13 +28,18 @@ class Absence:
         self._places = places
         self._allowed = allowed
         self._in_a_row = 0
+        self._files: set[tuple[str, str]] = set()
+        """of those in a row, whose segments are one after the other"""
 
     def found(self) -> None:
         """One could be opened."""
         self._in_a_row = 0
+        self._files.clear()
 
-    def failed(self, error: RecordingError, neighbours: Sequence[str]) -> None:
-        """One failed; `neighbours` are the URIs of the recordings that it was planned with.
+    def failed(
+        self, error: RecordingError, recording: Recording, neighbours: Sequence[str]
+    ) -> None:
+        """A recording failed; `neighbours` are the URIs of those that it was planned with.
 
         Raises:
             SourceUnavailable: it looks as if not this one were missing, but all of them.
@@ -40,24 +47,48 @@ class Absence:
         missing = error.kind is FailureKind.NOT_FOUND or (
             error.kind is FailureKind.UNREADABLE and error.stage == "open"
         )
-        self._in_a_row = self._in_a_row + 1 if missing else 0
-        if not missing or self._allowed:
+        if not missing:
+            self.found()
+            return
+        self._in_a_row += 1
+        self._files.add(_file_of(recording))
+        if self._allowed:
             return
         for place in self._places:
             near = [uri for uri in neighbours if len(self._places) == 1 or uri.startswith(place)]
             away = away_folder(place, near)
             if away is not None:
                 raise SourceUnavailable(f"{away}: {_ASK}")
-        if self._in_a_row >= IN_A_ROW:
+        if self._in_a_row >= IN_A_ROW and not self._is_of_few_files():
             raise SourceUnavailable(
-                f"{self._in_a_row} recordings in a row are not there ({error.message}): {_ASK}"
+                f"{self._in_a_row} recordings in a row {_WORDS[error.kind]} ({error.message}): "
+                f"{_ASK}"
             )
 
+    def _is_of_few_files(self) -> bool:
+        """Whether they are segments of a few files that are missing from folders which are
+        there."""
+        return len(self._files) < IN_A_ROW and not any(
+            is_remote(uri) or _fault(Path(uri).parent) for uri, _ in self._files
+        )
 
+
+def _file_of(recording: Recording) -> tuple[str, str]:
+    """The same for all segments of a file, and another one for every other recording, as for
+    members of a tar: with the tar all that is in it is away."""
+    is_segment = (recording.start, recording.end, recording.channel) != (None, None, None)
+    if is_segment and FILE not in recording.locator:
+        return recording.uri, ""
+    return recording.uri, recording.id
+
+
+_WORDS = {
+    FailureKind.NOT_FOUND: "are not there",
+    FailureKind.UNREADABLE: "cannot be opened",
+}
 _ASK = (
-    "is a disk not mounted? Run the same command again once it is there, or with --max-failures N "
-    "if up to N recordings are "
-    "gone for good"
+    "is a disk not mounted, or access denied? Run the same command again once it is there, or with "
+    "--max-failures N if up to N recordings are gone for good"
 )
 
 

@@ -7,7 +7,6 @@ import errno
 import os
 import pickle
 import queue
-import signal
 import sys
 import tempfile
 import threading
@@ -42,7 +41,6 @@ _WATCH_EVERY = 1.0
 
 def main() -> None:
     """Decode what comes in, until the other end goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     keep_freed_memory()
     connection = Connection(int(sys.argv[1]))
     _die_with(int(sys.argv[2]))
@@ -217,6 +215,18 @@ _OF_THE_MACHINE = {
     errno.ENFILE: "too many open files on this machine",
 }
 """errors that reading a recording gives, and that are not of the recording"""
+_OF_THE_PLACE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+}
+"""what a disk, a share or its permissions do to a file, and perhaps to all beside it"""
 
 
 def _input_output(recording: Recording, error: OSError) -> RecordingError | UsageError:
@@ -225,8 +235,12 @@ def _input_output(recording: Recording, error: OSError) -> RecordingError | Usag
             f"{_OF_THE_MACHINE[error.errno]}, then run the same command again ({recording.uri})"
         )
     reason = str(error).splitlines()[0] if str(error) else ""
+    # What the file system refuses is no matter of decoding, and may be so of the whole corpus.
+    refused = error.errno in _OF_THE_PLACE and not isinstance(error, FFmpegError)
     return RecordingError(
-        FailureKind.UNREADABLE, f"{recording.uri}: {type(error).__name__}: {reason}", "decode"
+        FailureKind.UNREADABLE,
+        f"{recording.uri}: {type(error).__name__}: {reason}",
+        "open" if refused else "decode",
     )
 
 

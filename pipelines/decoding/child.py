@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -87,7 +86,6 @@ class Child:
 
 def main() -> None:
     """The process that does the work. Ctrl-C is for the one that gives it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not stand among the answers
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()

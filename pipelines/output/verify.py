@@ -127,7 +127,16 @@ class _Checker:
         """Everything wrong with one committed shard; what was planned for it is not compared where
         the plan is damaged."""
         recordings = None if planned is None else planned.recordings
-        messages = list(self._problems(name, recordings, record))
+        try:
+            messages = list(self._problems(name, recordings, record))
+        except OSError as error:  # says nothing of what it holds, nor of the other shards
+            return [
+                Problem(
+                    name,
+                    f"its file cannot be read ({error.strerror or error}): verify "
+                    "it again once it can",
+                )
+            ]
         if record.fingerprint != fingerprint:
             messages.insert(
                 0, "was committed with another configuration or plan than the stored ones"

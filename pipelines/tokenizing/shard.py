@@ -180,7 +180,7 @@ class Shard:
                 self._tools.keep.require(known)
             self._send(pending, held.rest() + cutter.finish(), watch, last=True)
         except RecordingError as error:
-            self._tools.absence.failed(error, self._uris)
+            self._tools.absence.failed(error, decoding.recording, self._uris)
             pending.fail(error)
         progress.planned = planned + estimated(decoding.recording)
         pending.num_samples = cutter.num_samples

@@ -27,6 +27,8 @@ from tokenizer.errors import OutputError
 from tokenizer.sealing import seal, unseal
 
 RUNS = "manifest/runs"
+_ENDED = ("Z", "X")
+"""what the system says of a process that is none any more"""
 BEAT_SECONDS = 20.0
 SILENT_SECONDS = 900.0
 """far more than a beat: machines' clocks differ, and file systems stall"""
@@ -73,8 +75,12 @@ class Lease:
         self._thread = Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        self._write()
-        self._thread.start()
+        try:
+            self._write()
+            self._thread.start()
+        except BaseException:  # stopped half-way: what was written would stay
+            self._give_up()
+            raise
         return self
 
     def __exit__(
@@ -83,8 +89,12 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         with suppress(OSError, OutputError):
             self._storage.remove(self._name)
 
@@ -174,11 +184,11 @@ def _exists(pid: int) -> bool:
 
 
 def _born(pid: int) -> str:
-    """Ticks from boot to the process's start; nothing where the system does not tell."""
+    """Ticks from boot to the process's start; nothing where the system does not tell, and of one
+    that has ended and waits for its parent to notice."""
     try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
-        )
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return "" if stat[0] in _ENDED else stat[19]
     except (OSError, IndexError):
         return ""
 

@@ -33,7 +33,7 @@ from pipelines.output.plans.together import Part, Plans
 from pipelines.output.storage import Storage
 from pipelines.output.stored_run import PlanFacts, StoredRun
 from tokenizer.codecs.precision import PrecisionReport
-from tokenizer.errors import ManifestError, OutputError, ShardError
+from tokenizer.errors import ManifestError, OutputError, ShardError, UsageError
 from tokenizer.sealing import unseal
 
 LOOK_SECONDS = 1.0
@@ -88,6 +88,13 @@ class StoredManifest:
             return None
         except OSError as error:
             raise OutputError(f"{self.storage.root}/{CONFIG} cannot be read: {error}") from error
+        except ManifestError:
+            raise
+        except UsageError as error:  # its checksum is right
+            raise ManifestError(
+                f"{self.storage.root}/{CONFIG}: of another version of codecshards ({error}): use "
+                "that one here, or choose another OUT"
+            ) from error
 
     def require_config(self) -> StoredRun:
         """The stored configuration.

@@ -8,14 +8,14 @@ import builtins
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.output.manifest.spread import is_figures
-from tokenizer.errors import FailureKind, ShardError
+from tokenizer.errors import FailureKind, ManifestError, ShardError
 from tokenizer.sealing import seal, unseal
 
 _MANY = 1 << 14
@@ -140,9 +140,13 @@ class CommitRecord:
 
         Raises:
             ShardError: not a commit record, or not as it was written.
+            ManifestError: a record as it was written, with what this version does not know.
         """
         try:
             values = unseal(content)
+            _require_known({*values}, cls, name)
+            for failure in values["failures"]:
+                _require_known({*failure}, Failure, name)
             _require_kinds(values)
             failures = tuple(Failure(**failure) for failure in values.pop("failures"))
             groups = tuple(int(rows) for rows in values.pop("groups", ()))
@@ -153,6 +157,19 @@ class CommitRecord:
             raise ShardError(
                 f"{name}: not a commit record ({error}): run the same `tokenize` again to heal it"
             ) from error
+
+
+def _require_known(names: Collection[str], kind: type, place: str) -> None:
+    """
+    Raises:
+        ManifestError: it is no damage, and must not be healed as if it were some.
+    """
+    more = sorted({*names} - {one.name for one in fields(kind)})
+    if more:
+        raise ManifestError(
+            f"{place}: written by a newer codecshards, with {', '.join(more)}, which this one does "
+            "not know: use that version here"
+        )
 
 
 def _require_kinds(values: Mapping[str, Any]) -> None:

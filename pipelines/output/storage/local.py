@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.output.storage.base import Storage, as_output_error
+from pipelines.system.words import printable
 from tokenizer.errors import OutputError
 
 _NO_HARD_LINKS = {
@@ -38,6 +39,12 @@ class LocalStorage(Storage):
 
     def __init__(self, root: str) -> None:
         self.root = str(Path(root).resolve())
+        try:
+            self.root.encode()
+        except UnicodeEncodeError as error:  # Parquet's library opens no such path
+            raise OutputError(
+                f"{printable(self.root)}: the name is not UTF-8: choose or rename the folder"
+            ) from error
 
     def read(self, name: str) -> bytes:
         return self._path(name).read_bytes()

@@ -14,7 +14,7 @@ from typing import IO, Any
 from fsspec.utils import get_protocol
 
 from pipelines.output.storage.base import Storage, as_output_error
-from pipelines.system.outages import is_refused
+from pipelines.system.outages import has_no_conditions, is_refused
 from pipelines.system.remote import AS_OUTPUT, MissingBucket, filesystem
 from tokenizer.errors import OutputError
 
@@ -70,6 +70,11 @@ class RemoteStorage(Storage):
             try:
                 self._fs.pipe_file(self._path(name), content, mode="create")
             except OSError as error:
+                if has_no_conditions(error):
+                    raise OutputError(
+                        f"{self.root}: this store has no conditional puts (If-None-Match), by "
+                        "which runs agree who commits a shard: choose a folder, or another store"
+                    ) from error
                 if not is_refused(error):
                     raise
                 return self._holds(name, content)

@@ -109,6 +109,10 @@ def test_all_fine_is_exit_code_0(
             ["tokenize", "CORPUS", "/proc/nowhere/out", "--codec", "mulaw", "--workers", "0"],
             "cannot be written",
         ),
+        (
+            ["tokenize", "CORPUS", "/tmp/nowhere/\udcff", "--codec", "mulaw", "--workers", "0"],
+            "not UTF-8",
+        ),
         (["tokenize", "EMPTY", "OUT", "--codec", "mulaw"], "no recordings"),
         (["inspect", "CORPUS"], "not an output of"),
         (["verify", "MISSING"], "not an output of"),
@@ -238,6 +242,52 @@ def test_a_reader_that_goes_away_is_no_error(make_corpus: Maker, tmp_path: Path)
         ["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0 and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("place", ["manifest/commits/*.json", "data/*.parquet"])
+def test_a_file_that_cannot_be_opened_is_one_line_that_names_it(
+    make_corpus: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """As somebody else's that nobody may read is; permissions would mean nothing to root."""
+    corpus, out = str(make_corpus(count=2)), tmp_path / "out"
+    made = ["tokenize", corpus, str(out), "--codec", "mulaw", "--workers", "0", "--quiet"]
+    assert main(made) == 3
+    (file,) = out.glob(place)
+    file.unlink()
+    file.symlink_to(file.name)
+    capsys.readouterr()
+    for command in (["ls", str(out)], made):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("codecshards: ") and str(file) in line
+    if "data" in place:
+        assert main(["verify", str(out)]) == 1
+        assert "its file cannot be read" in capsys.readouterr().out
+
+
+def test_without_a_working_folder_one_line_says_so(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); os.chdir({str(tmp_path / 'gone')!r});"
+        "os.rmdir(os.getcwd()); from codecshards.__main__ import main; sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2 and "working folder is not there" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import codecshards.own as own, signal;"
+        "own.own_packages = lambda: signal.raise_signal(signal.SIGINT);"
+        "from codecshards.__main__ import main; sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 130 and ended.stderr == "codecshards: interrupted\n"
 
 
 def test_help_and_version_name_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster.local import HeadWatch, private_folder
+from pipelines.cluster.local import HeadWatch, last_fatal, private_folder
 
 
 def test_the_folder_is_short_private_and_gone_afterwards(
@@ -49,3 +49,15 @@ def test_a_head_that_goes_away_interrupts_and_one_that_stays_does_not() -> None:
         time.sleep(30)
     assert watch.lost and "run the same command again" in watch.message
     watch.close()
+
+
+def test_why_a_daemon_gave_up_is_told(tmp_path: Path) -> None:
+    assert last_fatal(None) == last_fatal(str(tmp_path)) == ""
+    logs = tmp_path / "session_latest/logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.err").write_text(
+        "[2026-11-27 13:34:18,851 I 21082 21092] (raylet) main.cc:1: begins\n"
+        "[2026-11-27 13:34:18,851 C 1 2] (raylet) dl.cc:161: failed to open /dev/shm\n"
+        "*** StackTrace Information ***\n"
+    )
+    assert last_fatal(str(tmp_path)) == "failed to open /dev/shm"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from itertools import count
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from pipelines.cluster import team as teams
-from pipelines.cluster.deaths import Place
+from pipelines.cluster.deaths import Place, why_it_failed
 from pipelines.cluster.team import Team, require_package
 from pipelines.system.blame import Death, DeathKind
 from tokenizer.errors import UsageError
@@ -151,3 +152,9 @@ class Gone:
 
     def remote(self) -> Answer:
         return Answer(RayActorError())
+
+
+def test_what_a_machine_refuses_is_no_fault_of_ours() -> None:
+    refused = RayTaskError("run", "Traceback\nOSError: x", OSError(errno.EMFILE, "", "/a"))
+    assert "raise `ulimit -n`" in why_it_failed(refused) and "fault" not in why_it_failed(refused)
+    assert "a fault in codecshards" in why_it_failed(RayTaskError("run", "x", KeyError("x")))

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 
 import pytest
 from corpora import Maker
 
 from pipelines.corpus.absence import IN_A_ROW, Absence, away_folder
+from pipelines.corpus.reader_process import _input_output
+from pipelines.corpus.sources.identity import FILE
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.inspect import inspect
 from pipelines.output.manifest.commits import Manifest
 from pipelines.output.storage import open_storage
 from pipelines.run import tokenize_corpus
 from tokenizer.errors import FailureKind, RecordingError, SourceError, SourceUnavailable
+from tokenizer.types import Recording
 
 GONE = RecordingError(FailureKind.NOT_FOUND, "x.wav: no such file", "open")
 DAMAGED = RecordingError(FailureKind.DAMAGED, "x.wav: damaged", "decode")
+_numbers = count()
+
+
+def x() -> Recording:
+    """A file that no other is of."""
+    return Recording(f"{next(_numbers)}", "x.wav")
 
 
 def tokenize(corpus: Path, out: Path, **options: int) -> None:
@@ -79,11 +92,43 @@ def test_ten_in_a_row_of_a_table_are_asked_about(tmp_path: Path) -> None:
     absence = Absence([str(tmp_path / "corpus.csv")], allowed=False)
     for _ in range(3):
         for error in [GONE] * (IN_A_ROW - 1) + [DAMAGED]:
-            absence.failed(error, [])
+            absence.failed(error, x(), [])
         absence.found()
     with pytest.raises(SourceUnavailable, match="10 recordings in a row"):
         for _ in range(IN_A_ROW):
-            absence.failed(GONE, [])
+            absence.failed(GONE, x(), [])
+
+
+def test_segments_of_one_file_that_is_gone_do_not_stop_the_run(tmp_path: Path) -> None:
+    (tmp_path / "corpus.csv").touch()
+    for root in (tmp_path, tmp_path / "away"):
+        absence = Absence([str(tmp_path / "corpus.csv")], allowed=False)
+        stops = root != tmp_path
+        with pytest.raises(SourceUnavailable) if stops else nullcontext():
+            for number in range(3 * IN_A_ROW):
+                segment = Recording(f"{number}", str(root / "x.wav"), start=1.0 * number)
+                absence.failed(GONE, segment, [])
+
+
+def test_members_of_a_tar_that_is_gone_stop_the_run(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    absence = Absence([], allowed=False)
+    with pytest.raises(SourceUnavailable, match="10 recordings in a row"):
+        for number in range(IN_A_ROW):
+            locator = {FILE: "12-34", "offset": number}
+            member = Recording(f"{number}", str(tmp_path / "x.tar"), locator, start=0.0, end=1.0)
+            absence.failed(GONE, member, [])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_share_that_refuses_every_file_stops_the_run(tmp_path: Path, number: int) -> None:
+    (tmp_path / "corpus.csv").touch()
+    error = _input_output(x(), OSError(number, os.strerror(number)))
+    absence = Absence([str(tmp_path / "corpus.csv")], allowed=False)
+    assert isinstance(error, RecordingError)
+    with pytest.raises(SourceUnavailable, match="10 recordings in a row cannot be opened"):
+        for _ in range(IN_A_ROW):
+            absence.failed(error, x(), [])
 
 
 def test_remote_corpora_and_data_sets_have_no_folder(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing import get_context
@@ -31,6 +33,7 @@ from tokenizer.types import Recording
 
 PARQUET = shard_format("parquet")
 FORK = get_context("fork")
+ROOT = Path(__file__).resolve().parents[3]
 FIRST, SECOND, THIRD = ("a", "b", "c"), ("d", "e"), ("f",)
 
 
@@ -252,6 +255,38 @@ def test_a_run_that_may_do_shards_again_is_told_from_one_that_adds_some(failed: 
     with Lease(storage, "a" * 12, CONFIG):
         (said,) = at_work(storage, "b" * 12)
         assert f"process {os.getpid()}" in said and at_work(storage, "a" * 12) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells what has ended")
+def test_a_run_whose_parent_has_not_noticed_its_end_is_over(failed: Manifest) -> None:
+    code = (
+        "import sys; from pipelines.output.manifest.leases import Lease;"
+        "from pipelines.output.storage.local import LocalStorage;"
+        f"Lease(LocalStorage({failed.storage.root!r}), 'a' * 12, 'x')._write();"
+        "print('there', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as run:
+        assert run.stdout is not None and run.stdout.readline() == b"there\n"
+        assert len(at_work(failed.storage, "b" * 12)) == 1
+        run.kill()
+        os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOWAIT)
+        assert at_work(failed.storage, "b" * 12) == []
+
+
+def test_a_run_that_is_stopped_as_it_begins_leaves_no_lease(
+    failed: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self: Lease) -> None:
+        write(self)
+        raise KeyboardInterrupt
+
+    write = Lease._write
+    monkeypatch.setattr(Lease, "_write", stopped)
+    with pytest.raises(KeyboardInterrupt), Lease(failed.storage, "a" * 12, CONFIG):
+        pass
+    assert failed.storage.list("manifest/runs") == []
 
 
 def test_a_missing_generation_is_no_smaller_folder(tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ from rich.console import Console
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
-from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
+from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, pack_counts
+from pipelines.output.storage import open_storage
 from pipelines.output.verify import _unfinished, verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, ShardError
-from tokenizer.errors import UsageError
+from tokenizer.errors import ManifestError, UsageError
 from tokenizer.sealing import seal, unseal
 
 HERE = RunOptions(workers=0, quiet=True)
@@ -161,6 +162,27 @@ def test_a_record_with_values_of_other_kinds_is_damaged(
     edit(record(out), **values)
     assert any("not a commit record" in str(problem) for problem in verify(str(out)))
     with pytest.raises(ShardError, match="not a commit record"):
+        inspect(str(out))
+
+
+@pytest.mark.parametrize("where", ["record", "failure"])
+def test_a_newer_version_s_record_is_no_damage_to_heal(out: Path, where: str) -> None:
+    """Its shard would be done again, and what it says more be lost."""
+    lost = {"id": "x", "source_uri": "x", "kind": "empty", "message": "", "stage": "", "more": 1}
+    edit(record(out), **({"more": 1} if where == "record" else {"failures": [lost]}))
+    before = record(out).read_bytes()
+    with pytest.raises(ManifestError, match="newer codecshards, with more"):
+        inspect(str(out))
+    with pytest.raises(ManifestError, match="newer codecshards, with more"):
+        Manifest(open_storage(str(out))).settle(shard_format("parquet"))
+    assert record(out).read_bytes() == before
+
+
+def test_a_configuration_of_a_newer_version_is_named(out: Path) -> None:
+    place = out / "manifest" / "config.json"
+    plan = unseal(place.read_bytes())["plan"]
+    edit(place, plan={**plan, "more": 1})
+    with pytest.raises(ManifestError, match=r"config\.json: of another version"):
         inspect(str(out))
 
 

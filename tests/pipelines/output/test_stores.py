@@ -232,6 +232,13 @@ def test_a_record_is_removed_only_if_nobody_has_replaced_it_meanwhile(bucket: Bu
     assert storage.remove_if("commits/a.json", b"newer") and not bucket.keys("out/")
 
 
+def test_a_store_without_conditional_puts_is_refused_by_its_name(bucket: Bucket) -> None:
+    unknown = Fault(status=501, code="NotImplemented")
+    bucket.proxy.rule = lambda r: unknown if r.conditional else None
+    with pytest.raises(OutputError, match=r"/out: this store has no conditional puts"):
+        open_storage(bucket.url("out")).create("a", b"ours")
+
+
 @pytest.mark.parametrize("fault", [LOST["lost"], LOST["503"]], ids=["lost", "503"])
 def test_no_shard_is_missing_where_answers_are_lost(
     bucket: Bucket, corpus: Path, expected: dict[str, Any], fault: Fault

@@ -1,7 +1,8 @@
-"""What of a machine a run may use."""
+"""What of a machine a run may use, and what it is refused."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.system.machine import _quota, usable_cores
+from pipelines.system.machine import _quota, of_this_machine, own_command, usable_cores
 
 PRINT = [
     sys.executable,
@@ -63,3 +64,44 @@ def test_quotas_of_the_older_kind_are_kept(tmp_path: Path, quota: str, cores: in
 
 def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
     assert _quota(tmp_path, tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "", "/a/b"), "/a/b cannot be used: Permission denied: "),
+        (OSError(errno.ENOSPC, ""), "temporary files are in "),
+        (OSError(errno.EIO, "", b"/a/\xfc"), "cannot be used: Input/output error: look at "),
+        (BlockingIOError(errno.EAGAIN, ""), "ulimit -u"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []"), "TMPDIR"),
+    ],
+)
+def test_what_a_machine_refuses_is_one_line(error: Exception, words: str) -> None:
+    text = of_this_machine(error)
+    assert text is not None and words in text and "\n" not in text
+    assert text.endswith("then run the same command again")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "", "x"), RuntimeError("odd")])
+def test_other_errors_are_nobody_s_machine_s(error: Exception) -> None:
+    assert of_this_machine(error) is None
+
+
+def test_ctrl_c_while_a_child_imports_is_its_parent_s_business(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import signal; signal.raise_signal(signal.SIGINT)\ndef main(): print('there')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(
+        own_command("slow"), env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "there\n", "")
+
+
+def test_a_name_that_no_library_opens_is_one_line() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "out/\udcff".encode()
+    assert of_this_machine(caught.value) == (
+        r"out/\udcff: a name that is not UTF-8: choose another"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -413,8 +414,16 @@ def run_limited(arguments: list[str], file_bytes: int) -> subprocess.CompletedPr
         "--workers",
         "0",
     ]
+    # Compiled modules would be cut at the limit too, and break every later import of them.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import sys
 
 from pipelines.output.formats.coded.jobs import Job
@@ -15,7 +14,6 @@ from tokenizer.errors import CodecshardsError
 
 def main() -> None:
     """Answer until there are no more questions. Ctrl-C is for the process that asks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not stand among the answers
     predictor: Predictor | None = None
