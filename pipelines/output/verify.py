@@ -130,13 +130,8 @@ class _Checker:
         try:
             messages = list(self._problems(name, recordings, record))
         except OSError as error:  # says nothing of what it holds, nor of the other shards
-            return [
-                Problem(
-                    name,
-                    f"its file cannot be read ({error.strerror or error}): verify "
-                    "it again once it can",
-                )
-            ]
+            why = error.strerror or error
+            return [Problem(name, f"its file cannot be read ({why}): verify it again once it can")]
         if record.fingerprint != fingerprint:
             messages.insert(
                 0, "was committed with another configuration or plan than the stored ones"
