@@ -98,7 +98,8 @@ class EvaluateOptions:
     quiet: bool = shared(Compute, "quiet", help="no progress; the table is printed all the same")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
+        if self.device is not None:  # torch has names of its own class
+            object.__setattr__(self, "device", str(self.device))
         settle(self)
         Compute.of(self)
         if not self.codec and not self.against:

@@ -30,15 +30,19 @@ def require_arguments(
     """
     if not isinstance(file, SharedFile):
         _require_file(file)
-    if sample_rate is not None and not (sample_rate > 0 and sample_rate == int(sample_rate)):
-        raise ShapeError(f"sample_rate={sample_rate}: give whole Hz above 0")
-    if channels is not None and not 1 <= channels <= _MOST_CHANNELS:
-        raise ShapeError(f"channels={channels}: 1 or 2")
+    if sample_rate is not None and (isinstance(sample_rate, str) or not _is_rate(sample_rate)):
+        raise ShapeError(f"sample_rate={sample_rate!r}: give whole Hz above 0")
+    if channels is not None and (isinstance(channels, str) or not 1 <= channels <= _MOST_CHANNELS):
+        raise ShapeError(f"channels={channels!r}: 1 or 2")
     for name, time in (("start", start), ("end", end)):
         if time is None:
             continue
         if isinstance(time, str) or not (math.isfinite(time) and time >= 0):
             raise ShapeError(f"{name}={time!r}: give seconds from 0")
+
+
+def _is_rate(rate: float) -> bool:
+    return 0 < rate < math.inf and rate == int(rate)
 
 
 def _require_file(file: Any) -> None:

@@ -24,7 +24,7 @@ from pipelines.corpus.sources.members import Broken, read_members
 from pipelines.corpus.tables.lines import NOT_UTF8, marked_encoding
 from tokenizer.errors import FailureKind, SourceError
 
-_SPLIT = re.compile(r"(train|dev|test|valid|validation|validated|eval)([-_].*)?", re.IGNORECASE)
+_SPLIT = re.compile(r"(train|dev|test|val|valid|validation|validated|eval)([-_].*)?", re.IGNORECASE)
 """folders that are called like parts of a corpus: `train`, `train-clean-100`, `dev_other`"""
 
 

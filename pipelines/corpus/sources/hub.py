@@ -5,6 +5,7 @@ Audio as bytes, decoded here."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -57,8 +58,11 @@ class HubSource(Source):
 
     @staticmethod
     def fits(spec: str) -> bool:
-        folder = Path(spec)
-        return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+        # A pattern of tars may be longer than a name can be, which is an error to `Path`.
+        return any(
+            os.path.isfile(f"{spec}/{name}")  # noqa: PTH113
+            for name in ("state.json", "dataset_dict.json")
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None, "_files": None}

@@ -200,13 +200,13 @@ def is_output(spec: str) -> bool:
     if is_remote(spec):
         fs, root = filesystem(spec)
         return all(fs.exists(f"{root.rstrip('/')}/{mark}") for mark in _OUTPUT)
-    return all(Path(spec, mark).is_file() for mark in _OUTPUT)
+    return all(os.path.isfile(f"{spec}/{mark}") for mark in _OUTPUT)  # noqa: PTH113
 
 
 def is_folder(spec: str) -> bool:
     """Whether a path or URL is a folder that is there."""
     if not is_remote(spec):
-        return Path(spec).is_dir()
+        return os.path.isdir(spec)  # noqa: PTH112
     fs, root = filesystem(spec)
     return bool(fs.isdir(root))
 

@@ -99,8 +99,9 @@ class TarSource(Source):
 
     def _archives(self) -> tuple[list[str], list[str]]:
         """Their names, and notes on what is beside them."""
-        if _is_named(self.spec) or (not is_remote(self.spec) and Path(self.spec).is_file()):
-            there = not is_remote(self.spec) and os.path.lexists(self.spec)
+        local = not is_remote(self.spec)
+        if _is_named(self.spec) or (local and os.path.isfile(self.spec)):  # noqa: PTH113
+            there = local and os.path.lexists(self.spec)
             names = [self.spec] if there else list(braceexpand(self.spec))
             for name in names:
                 if name.endswith(COMPRESSED):
@@ -129,7 +130,7 @@ class TarSource(Source):
 def _is_named(spec: str) -> bool:
     """Whether a spec is a tar's name or a pattern of such; a folder may be called so too."""
     named = spec.endswith((".tar", *COMPRESSED))
-    return named and (is_remote(spec) or not Path(spec).is_dir())
+    return named and (is_remote(spec) or not os.path.isdir(spec))  # noqa: PTH112
 
 
 def _in_split(recording: Recording, split: str | None) -> Recording:

@@ -61,7 +61,7 @@ _LOOKS_LIKE = {
 _UNIT = re.compile(
     r"_(?:in_)?(?P<unit>ms|msecs?|millis|millisecs?|milliseconds?|s|secs?|seconds?)$"
 )
-_SPLIT = re.compile(r"(train|dev|test|valid|validation|eval)([-_.].*)?", re.IGNORECASE)
+_SPLIT = re.compile(r"(train|dev|test|val|valid|validation|eval)([-_.].*)?", re.IGNORECASE)
 """names of files or folders that are called like parts of a data set"""
 _OF_SHARDS = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$")
 _NUMBERS = re.compile(r"([-_.]?\d+)+$")
@@ -202,16 +202,18 @@ class UniqueColumn:
 
 def splits_of_files(names: Iterable[str]) -> dict[str, str]:
     """The split that each file of a data set is of, by its name or its folder's, as the Hub and
-    WebDataset have them; empty where not two are told."""
-    found = {}
+    WebDataset have them; empty where not two are told: `train_ann` and `train_bob` are one."""
+    found, kinds = dict[str, str](), set[str]()
     for name in names:
         *folders, last = name.split("/")
         stem, of_hub = _OF_SHARDS.subn("", last.rpartition(".")[0])
         stem = stem if of_hub else _NUMBERS.sub("", stem)
-        split = next((part for part in [stem, *folders[::-1]] if _SPLIT.fullmatch(part)), None)
+        parts = map(_SPLIT.fullmatch, [stem, *folders[::-1]])
+        split = next((part for part in parts if part is not None), None)
         if split is not None:
-            found[name] = split
-    return found if len({*found.values()}) > 1 else {}
+            found[name] = split[0]
+            kinds.add(split[1].lower())
+    return found if len(kinds) > 1 else {}
 
 
 def describe_row(
@@ -224,7 +226,11 @@ def describe_row(
         ValueError: a transcript, speaker or language that is no string.
     """
     if otherwise := _written_otherwise(tuple(row)):
-        row = {otherwise.get(name, name): value for name, value in row.items()}
+        # `Speaker` of several fields, or `Text` as a list, is something else: it stays as it is.
+        row = {
+            name if isinstance(value, list | dict) else otherwise.get(name, name): value
+            for name, value in row.items()
+        }
     seconds_column = pick(row, SECONDS_COLUMNS)
     fields, meta = take_fields(
         pick_fields(row, [name for name in (id_column, seconds_column) if name])

@@ -117,8 +117,27 @@ def test_tars_of_several_splits_are_not_mixed(tmp_path: Path) -> None:
             "train-000001/a.wav": "dev",
             "test-000000/a.wav": "test",
         }
-    (tmp_path / "test-000000.tar").unlink()
+    (tmp_path / "test-000000.tar").rename(tmp_path / "val-000000.tar")
+    found = {each.id: each.meta["split"] for each in open_source(str(tmp_path)).scan()}
+    assert found["val-000000/a.wav"] == "val"
+    (tmp_path / "val-000000.tar").unlink()
     assert "split" not in next(iter(open_source(str(tmp_path)).scan())).meta
+    (tmp_path / "train-000000.tar").rename(tmp_path / "train_ann.tar")
+    (tmp_path / "train-000001.tar").rename(tmp_path / "train_bob.tar")
+    found = {each.id: each.meta.get("split") for each in open_source(str(tmp_path)).scan()}
+    assert found == {"train_ann/a.wav": None, "train_bob/a.wav": "dev"}
+
+
+def test_a_pattern_may_be_longer_than_a_name(tmp_path: Path) -> None:
+    names = [f"train-{number:06d}" for number in range(40)]
+    for name in names[:2]:
+        (tmp_path / f"{name}.tar").write_bytes(tar([("a.wav", audio(1))]))
+    pattern = f"{tmp_path}/{{{','.join(names)}}}.tar"
+    with pytest.raises(SourceError, match=r"train-000002\.tar"):
+        list(open_source(pattern).scan())
+    for name in names[2:]:
+        (tmp_path / f"{name}.tar").write_bytes(tar([("a.wav", audio(1))]))
+    assert [each.id for each in open_source(pattern).scan()] == [f"{one}/a.wav" for one in names]
 
 
 def audio(number: int) -> bytes:

@@ -73,6 +73,10 @@ def test_columns_that_are_written_otherwise(tmp_path: Path) -> None:
         tmp_path / "b", text=(text, ["x"]), Transcript=(text, ["X!"]), count=1
     ).scan()
     assert (first.text, first.meta) == ("x", {"Transcript": "X!"})
+    (first,) = written(
+        tmp_path / "c", Sentence=(pa.list_(text), [["x"]]), Speaker=(text, ["y"]), count=1
+    ).scan()
+    assert (first.text, first.speaker, first.meta) == (None, "y", {"Sentence": ["x"]})
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from tokenizer.errors import UsageError
         ("clip_seconds", np.float32(2), 2.0),
         ("codec", Path("run/checkpoint"), "run/checkpoint"),
         ("device", torch.device("cpu"), "cpu"),
+        ("device", None, "auto"),
         ("workers", None, None),
     ],
 )

@@ -62,8 +62,8 @@ def test_what_is_no_file_to_read(name: str) -> None:
     [
         *(("start", value) for value in (-1.0, float("nan"), float("inf"), "1")),
         *(("end", value) for value in (-0.5, float("inf"))),
-        *(("sample_rate", value) for value in (0, -5, 24_000.5)),
-        *(("channels", value) for value in (0, 3)),
+        *(("sample_rate", value) for value in (0, -5, 24_000.5, float("inf"), "16000")),
+        *(("channels", value) for value in (0, 3, "1")),
     ],
 )
 def test_values_that_cannot_be_are_named(tmp_path: Path, name: str, value: Any) -> None:

@@ -152,12 +152,12 @@ def test_a_field_of_any_length(tmp_path: Path) -> None:
 
 
 def test_a_column_says_the_split_before_a_folder_does(tmp_path: Path) -> None:
-    for name in ("train/a.wav", "train/b.wav"):
+    for name in ("train/a.wav", "train/b.wav", "val/c.wav"):
         sound(tmp_path / name, 0)
     rows = ({"file_name": "train/a.wav", "split": "dev"}, {"file_name": "train/b.wav"})
-    lines(tmp_path / "metadata.jsonl", *rows)
+    lines(tmp_path / "metadata.jsonl", *rows, {"file_name": "val/c.wav"})
     found = list(open_source(str(tmp_path)).scan())
-    assert [each.meta["split"] for each in found] == ["dev", "train"]
+    assert [each.meta["split"] for each in found] == ["dev", "train", "val"]
     hints = parse_hints(layout_split="dev")
     assert [each.id for each in open_source(str(tmp_path), hints=hints).scan()] == ["train/a.wav"]
 
