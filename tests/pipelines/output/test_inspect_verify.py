@@ -16,11 +16,12 @@ import pytest
 from corpora import write_corpus
 from rich.console import Console
 
+from pipelines.cli.main import main
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
 from pipelines.output.manifest.commits import CommitRecord, Failure, pack_counts
-from pipelines.output.verify import _unfinished, verify
+from pipelines.output.verify import Problem, _unfinished, verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, ShardError
 from tokenizer.errors import UsageError
@@ -162,6 +163,16 @@ def test_a_record_with_values_of_other_kinds_is_damaged(
     assert any("not a commit record" in str(problem) for problem in verify(str(out)))
     with pytest.raises(ShardError, match="not a commit record"):
         inspect(str(out))
+
+
+def test_what_is_wrong_with_an_id_of_several_lines_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [Problem("train-00000-of-00001", "a\nb\x1b[2J: text is not the planned one")]
+    monkeypatch.setattr("pipelines.output.verify.verify", lambda out: found)
+    assert main(["verify", "out"]) == 1
+    wanted = "train-00000-of-00001: a\\nb\\x1b[2J: text is not the planned one\n"
+    assert capsys.readouterr().out == wanted
 
 
 def test_many_missing_shards_are_counted_and_a_few_named() -> None:
