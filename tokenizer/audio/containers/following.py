@@ -39,6 +39,7 @@ def _streams(file: BinaryIO) -> int:
     count, left = 0, b""
     while block := file.read(_BLOCK):
         text = left + block
-        count += sum(text.count(start) for start in _FLAC)
+        if b"fLaC" in text:
+            count += sum(text.count(start) for start in _FLAC)
         left = text[-len(_FLAC[0]) + 1 :]
     return count
