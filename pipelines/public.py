@@ -160,7 +160,7 @@ def tokenize(
         reference=reference,
         audit=audit,
         append=append,
-        retry_failed=None if retry_failed is None else tuple(retry_failed),
+        retry_failed=retry_failed,  # type: ignore[arg-type]  # `settle` makes a tuple of it
         part=part,
     )
     return tokenize_corpus(config, os.fspath(out) if isinstance(out, os.PathLike) else out, options)

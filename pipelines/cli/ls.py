@@ -14,7 +14,7 @@ from typing import Any
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from pipelines.cli import EXIT_OK
-from pipelines.system.words import printable
+from pipelines.system.words import one_line, printable
 
 COLUMNS = ("id", "seconds", "speaker", "language", "text")
 _OF_FAILURES = ("id", "kind", "stage", "message")
@@ -64,6 +64,7 @@ def run(given: argparse.Namespace) -> int:
         print(f"{committed} of {planned} shards are committed so far", file=sys.stderr)
     columns = _columns(given, FAILURES.names if given.failures else rows.columns)
     found = rows.failures(given.where) if given.failures else rows.rows(columns, given.where)
+    found = chain(list(islice(found, 1)), found)  # a name that is none is told before any line
     for line in _lines(given, found, columns):
         print(line)
         if getattr(sys.stdout, "gone", False):  # `ls OUT | head` has what it wants
@@ -86,7 +87,7 @@ def _lines(
 ) -> Iterator[str]:
     terminal = sys.stdout.isatty()
     if given.ids:
-        return (printable(row["id"]) if terminal else _cell(row["id"]) for row in rows)
+        return (one_line(row["id"]) if terminal else _cell(row["id"]) for row in rows)
     if given.json:
         return (_json(row, columns) for row in rows)
     if given.tsv or not terminal:

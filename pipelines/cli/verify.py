@@ -18,10 +18,11 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.output.bare.shards import without_manifest
     from pipelines.output.storage import open_storage
     from pipelines.output.verify import verify
+    from pipelines.system.words import one_line
 
     problems = verify(options.out)
     for problem in problems:
-        print(problem)
+        print(one_line(str(problem)))
     if not problems and without_manifest(open_storage(options.out)):
         print(
             f"{options.out}: every shard is whole and every row one of its codec; whether they are "

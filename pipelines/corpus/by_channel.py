@@ -14,6 +14,7 @@ from itertools import islice
 
 from pipelines.corpus.cutting import Cutting
 from pipelines.corpus.lengths import with_lengths
+from pipelines.corpus.own_keys import beside
 from pipelines.corpus.reader import Decoder, DecodeSettings
 from pipelines.corpus.sources.base import Source
 from pipelines.corpus.tables.word_times import WordCount
@@ -126,7 +127,7 @@ class ByChannel:
                 recording,
                 id=f"{recording.id}#{channel}",
                 channel=channel,
-                meta={**recording.meta, **said},
+                meta=beside(recording.meta, said),
             )
 
     def _counts(

@@ -26,8 +26,10 @@ from pipelines.system.blame import EXIT_NO_MEMORY
 from pipelines.system.remote import work_for
 from tokenizer.allocator import keep_freed_memory
 from tokenizer.audio import AudioReport, AudioStream, stream_audio
+from tokenizer.audio.containers.following import may_go_on
 from tokenizer.audio.cutting.recording import cut_by_header, cut_by_listening
 from tokenizer.audio.quality.meter import QualityMeter
+from tokenizer.audio.readers.base import opened
 from tokenizer.audio.readers.opening import count_channels
 from tokenizer.audio.readers.shared import SharedFile
 from tokenizer.cuts import CutRule, Cuts
@@ -176,7 +178,11 @@ class _Worker:
             whole = replace(recording, start=None, end=None)
             stream = self._stream(whole, file, name_of(recording))
             try:
-                return cut_by_header(stream, rule, recording.start, recording.end)
+                cuts = cut_by_header(stream, rule, recording.start, recording.end)
+                if cuts is None or not cuts.pieces or stream.facts.container != "flac":
+                    return cuts
+                with opened(file) as handle:  # decoding reads on in a second stream
+                    return None if may_go_on(handle) else cuts
             finally:
                 stream.close()
         finally:

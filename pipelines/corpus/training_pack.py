@@ -20,6 +20,7 @@ from tokenizer.errors import OutputError, RecordingError, UsageError
 from tokenizer.training.data.pack import INDEX, Pack, PackWriter
 from tokenizer.training.data.synthesis import music, noises, speech
 from tokenizer.training.presets import find_preset
+from tokenizer.types import Recording
 
 _PIECE_SECONDS = 10.0
 Say = Callable[[str], None]
@@ -120,11 +121,17 @@ def prepare_pack(
 def _add_corpus(writer: PackWriter, config: PackConfig, rate: int, channels: int, say: Say) -> int:
     source = open_source(config.source)
     decoder = Decoder(DecodeSettings(source, rate, channels, downmix=config.downmix))
-    failures = 0
+    failures, unused = 0, dict.fromkeys(config.leave_out)
+
+    def wanted() -> Iterator[Recording]:
+        for recording in source.scan():
+            for glob in [glob for glob in unused if _matches(recording.id, (glob,))]:
+                del unused[glob]
+            if config.reads(recording.id):
+                yield recording
+
     try:
-        for decoding in decoder.decode(
-            recording for recording in source.scan() if config.reads(recording.id)
-        ):
+        for decoding in decoder.decode(wanted()):
             name = decoding.recording.id
             try:
                 writer.add(name, config.kind(name), decoding, held_out=config.holds_out(name))
@@ -135,6 +142,8 @@ def _add_corpus(writer: PackWriter, config: PackConfig, rate: int, channels: int
         decoder.close()
     for note in source.notes:
         say(note)
+    for glob in unused:
+        say(f"--leave-out {glob}: no recording has such an id")
     return failures
 
 

@@ -11,7 +11,7 @@ from pipelines.evaluating.summary import Estimate, Line
 
 WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 38
-COLOURS = ("#0b6fb8", "#d1500b", "#00875f", "#b8488f", "#b07a00", "#5b5bd6", "#4c5a67", "#0d8aa0")
+COLOURS = ("#0b6fb8", "#d1500b", "#00875f", "#b8488f", "#b07a00", "#5b5bd6", "#738294", "#0d8aa0")
 """told apart also by people who see colours otherwise; shapes of marks differ too"""
 SHAPES = ("circle", "square", "diamond", "triangle")
 _R = 4.5

@@ -21,6 +21,7 @@ from pipelines.evaluating.folder import (
     Point,
     audio_path,
     open_folder,
+    read_audio_file,
     read_evaluation,
     write_evaluation,
     write_file,
@@ -143,7 +144,7 @@ class _Run:
         """The excerpts that are there, or new ones.
 
         Raises:
-            OutputError: those that are there were drawn by other options.
+            OutputError: those that are there were drawn by other options, or are damaged.
         """
         drawn = self._drawn()
         if not (self._folder / places.EVALUATION).exists():
@@ -156,12 +157,20 @@ class _Run:
                     f"({name} {there.drawn.get(name)}, not {value}): give another folder"
                 )
         for excerpt in there.excerpts:
-            if not audio_path(self._folder, places.REFERENCE, excerpt.name).is_file():
-                raise OutputError(
-                    f"{self._options.report}: the reference {excerpt.name} has gone; give another "
-                    "folder, or remove this one and begin anew"
-                )
+            path = audio_path(self._folder, places.REFERENCE, excerpt.name)
+            if not path.is_file():
+                raise self._without(excerpt, "has gone")
+            try:
+                read_audio_file(path)
+            except OutputError as error:
+                raise self._without(excerpt, "is damaged") from error
         return there
+
+    def _without(self, excerpt: Excerpt, what: str) -> OutputError:
+        return OutputError(
+            f"{self._options.report}: the reference {excerpt.name} {what}; give another folder, or "
+            "remove this one and begin anew"
+        )
 
     def _drawn(self) -> dict[str, Any]:
         """What decides which excerpts there are."""

@@ -192,7 +192,8 @@ def _from_files(
             f"{storage.root} holds several splits ({', '.join(sorted(splits))}): give split="
         )
     form = shards[0].format
-    _require_all([shard.file.rsplit(".", 1)[0] for shard in shards], storage.root, partial)
+    names = [shard.file.rsplit(".", 1)[0] for shard in shards]
+    _require_all(names, storage.root, partial, _COPY_MORE)
     blobs = [_blob(storage, shard.place, None, None, cache) for shard in shards]
     found = counted_rows(storage, shards)
     spec = one_spec([other for _, other in found], [blob.name for blob in blobs])
@@ -212,18 +213,24 @@ def _from_files(
     return Catalog(storage.root, form, _is_remote(storage), spec, entries)
 
 
+_COPY_MORE = (
+    "copy the others too, and manifest/ beside data/, which says which shards have no file because "
+    "all of their recordings failed"
+)
+
+
 def _split_in(file: str) -> str:
     """The split that a file's name begins with."""
     return file.rsplit("-", 3 if "-of-" in file else 1)[0]
 
 
-def _require_all(shards: Sequence[str], root: str, partial: bool) -> None:
+def _require_all(shards: Sequence[str], root: str, partial: bool, how: str = "finish it") -> None:
     """Shards say how many there are: a copy or a run that lacks some would make short epochs."""
     totals = {int(found.group(1)) for shard in shards if (found := re.search(r"-of-(\d+)$", shard))}
     total = max(totals, default=len(shards))
     if len(shards) < total and not partial:
         raise UsageError(
-            f"{root} has {len(shards)} of {total} shards: finish it, or give partial=True "
+            f"{root} has {len(shards)} of {total} shards: {how}, or give partial=True "
             "(to a command --partial) to go on with these"
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.output.formats import SHARD_FORMATS, format_names
 from pipelines.system.compute import Compute
-from pipelines.system.settings import setting, shared
+from pipelines.system.settings import setting, settle, shared
 from tokenizer.audio.quality import NONE, chosen
 from tokenizer.codecs.amounts import is_number, is_whole
 from tokenizer.codecs.base import CodecSpec
@@ -160,6 +160,10 @@ class TokenizeConfig:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "codec", codec_name(self.codec))
+        object.__setattr__(self, "source", _one_or_several(self.source))
+        self._check_amount()
+        settle(self)
         if self.format not in SHARD_FORMATS and self.format not in format_names():
             raise UsageError(
                 f"--format {self.format}: choose one of {', '.join(sorted(format_names()))}"
@@ -168,8 +172,6 @@ class TokenizeConfig:
             raise UsageError(
                 f"--shard-hours {self.shard_hours}: give a number above 0 and at most 1000"
             )
-        object.__setattr__(self, "codec", codec_name(self.codec))
-        self._check_amount()
         if self.channels not in (None, *CHANNEL_CHOICES):
             raise UsageError(
                 f"--channels {self.channels}: choose one of {', '.join(CHANNEL_CHOICES)}"
@@ -184,15 +186,10 @@ class TokenizeConfig:
             raise UsageError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
         if not self.max_chunk_seconds > 0:
             raise UsageError(f"--max-chunk-seconds {self.max_chunk_seconds}: give seconds above 0")
-        object.__setattr__(self, "source", _one_or_several(self.source))
         object.__setattr__(self, "quality", ",".join(chosen(self.quality)) or NONE)
         if self.keep is not None and not self.keep.strip():
             raise UsageError("--keep is empty: give a condition, or leave it out")
         self._settle_cut()
-        # 24 and 24.0 are one setting, and must not be two in what is stored and hashed.
-        for name in ("bandwidth", "shard_hours", "max_chunk_seconds"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, float(value))
 
     def _check_amount(self) -> None:
         kbps = self.bandwidth
@@ -309,6 +306,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
+        settle(self)
         Compute.of(self)
         self.parts  # noqa: B018  (says what is wrong with it)
         if self.append and self.retry_failed is not None:

@@ -49,6 +49,8 @@ class Pushed:
     there: int = 0
     """shards that were there already"""
     removed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """columns of another program, which are not in what was sent"""
     card: str = ""
     """the text of README.md"""
     shown: bool = True
@@ -109,6 +111,7 @@ def push_codes(
             for path in files.values():
                 Path(path).unlink()
             work.remembered.save()
+    done.left_out = list(work.left_out)
     before = remote.read(CARD) if CARD in there else None
     done.card = work.card(before, license)
     work.remembered.save()
@@ -140,6 +143,8 @@ class _Push:
         self.remembered = Remembered(self._storage.root, [hidden])
         self.sizes: Counter[str] = Counter()
         """bytes by split, as they are published"""
+        self.left_out: dict[str, None] = {}
+        """names of columns that a shard has and what is published of it has not"""
 
     @property
     def shown(self) -> bool:
@@ -217,7 +222,8 @@ class _Push:
                 with Path(local).open("rb") as file:
                     said = self._form.footer(file, place)
                     file.seek(0)
-                    footer = self._footer(self._said(said, self._form.columns(file, place)))
+                    columns = self._form.columns(file, place)
+                    footer = self._footer(self._said(said, columns))
                     file.seek(0)
                     form = self._form.like(file, place)  # an archive keeps its coder
                     file.seek(0)
@@ -225,9 +231,17 @@ class _Push:
                     with as_output_error(folder):
                         hidden = rows if self._hide is None else map(self._hide.row, rows)
                         form.write(str(path), hidden, footer)
+            self._count_columns(columns, path)
         except FileNotFoundError as error:
             raise ShardError(f"{place}: not there: run `codecshards verify {self._out}`") from error
         return path
+
+    def _count_columns(self, had: pa.Schema, path: Path) -> None:
+        """Note what was left out; the index of pandas is no column."""
+        with path.open("rb") as file:
+            has = self._form.columns(file, str(path)).names
+        gone = (name for name in had.names if name not in has)
+        self.left_out |= dict.fromkeys(x for x in gone if not x.startswith("__index_level_"))
 
     def _said(self, footer: Mapping[str, Any], columns: pa.Schema) -> Mapping[str, Any]:
         """A footer, or what it would say in a file that another program has written."""

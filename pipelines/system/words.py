@@ -40,6 +40,11 @@ def printable(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if _commands(c) else c for c in text)
 
 
+def one_line(text: str) -> str:
+    """The same of what is to stay a line: an id may have line ends, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def encodable(text: str) -> str:
     """With what no UTF-8 can hold, half a pair of surrogates, written as an escape: half an emoji
     at the end of a text that was cut, say."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.corpus.absence import Absence
 from pipelines.corpus.open_files import reading_order
+from pipelines.corpus.own_keys import beside
 from pipelines.corpus.reader import Decoder, DecodeSettings, Decoding
 from pipelines.corpus.tables.word_times import OUTSIDE, beyond, without_words
 from pipelines.output.formats.schema import Row, ShardStats, counted, encode_meta
@@ -238,11 +239,13 @@ class Shard:
 
     def _row(self, pending: Pending) -> Row:
         recording, report = pending.recording, pending.facts
-        meta, flags = _meta(pending, self._tools.settings.decode), list(report.audio.flags)
-        wrong = beyond(meta, pending.num_samples / self._spec.sample_rate)
+        flags = list(report.audio.flags)
+        wrong = beyond(recording.meta, pending.num_samples / self._spec.sample_rate)
         if wrong is not None:
             flags.append(OUTSIDE)
-            meta = without_words(meta, wrong) | {"flags": flags}
+        meta = _meta(pending, self._tools.settings.decode, flags)
+        if wrong is not None:
+            meta = without_words(meta, wrong)
         self._flags.update(flags)
         return Row(
             id=recording.id,
@@ -310,26 +313,29 @@ class _Held:
         return chunks
 
 
-def _meta(pending: Pending, settings: DecodeSettings) -> dict[str, Any]:
-    """What the source says of a recording, and what was found out while it was read."""
+def _meta(
+    pending: Pending, settings: DecodeSettings, flags: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What the source says of a recording, and what was found out while it was read; `flags` where
+    there are more than those of its audio."""
     recording, audio = pending.recording, pending.facts.audio
-    meta = dict(recording.meta)
+    ours: dict[str, Any] = {}
     if pending.facts.tags:  # a corpus may have tags of its own
-        meta[FILE_TAGS if TAGS in meta else TAGS] = dict(pending.facts.tags)
-    if audio.flags:
-        meta["flags"] = list(audio.flags)
+        ours[FILE_TAGS if TAGS in recording.meta else TAGS] = dict(pending.facts.tags)
+    if found := list(audio.flags if flags is None else flags):
+        ours["flags"] = found
     if audio.gaps:
-        meta["gaps"] = [list(gap) for gap in audio.gaps]
+        ours["gaps"] = [list(gap) for gap in audio.gaps]
     if audio.tracks > 1:
-        meta["audio_tracks"] = audio.tracks
+        ours["audio_tracks"] = audio.tracks
     if settings.stream is not None:
-        meta["audio_track"] = audio.track
+        ours["audio_track"] = audio.track
     if audio.channel is not None:
-        meta["channel"] = audio.channel
+        ours["channel"] = audio.channel
     for name in ("start", "end"):
         if getattr(recording, name) is not None:
-            meta[name] = getattr(recording, name)
-    return meta
+            ours[name] = getattr(recording, name)
+    return beside(recording.meta, ours)
 
 
 def _known(pending: Pending, spec: CodecSpec, settings: DecodeSettings) -> dict[str, Any]:

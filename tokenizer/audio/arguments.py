@@ -6,14 +6,15 @@ import io
 import math
 import mmap
 import os
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from tokenizer.audio.readers.base import HIGHEST_RATE
 from tokenizer.audio.readers.shared import SharedFile
 from tokenizer.errors import ShapeError
 
 _IN_MEMORY = (bytes, bytearray, memoryview, mmap.mmap)
-_MOST_CHANNELS = 2
 
 
 def require_arguments(
@@ -22,27 +23,31 @@ def require_arguments(
     channels: int | None,
     start: float | None,
     end: float | None,
+    stream: int | None = None,
 ) -> None:
-    """Refuse files, rates, channels and times that cannot be.
+    """Refuse files, rates, channels, times and tracks that cannot be.
 
     Raises:
         ShapeError: one of them; the message says what to give instead.
     """
     if not isinstance(file, SharedFile):
         _require_file(file)
-    if sample_rate is not None and (isinstance(sample_rate, str) or not _is_rate(sample_rate)):
-        raise ShapeError(f"sample_rate={sample_rate!r}: give whole Hz above 0")
-    if channels is not None and (isinstance(channels, str) or not 1 <= channels <= _MOST_CHANNELS):
+    if sample_rate is not None and not (
+        _is_number(sample_rate) and 0 < sample_rate <= HIGHEST_RATE and sample_rate % 1 == 0
+    ):
+        raise ShapeError(f"sample_rate={sample_rate!r}: give whole Hz above 0, to {HIGHEST_RATE}")
+    if channels is not None and not (_is_number(channels) and channels in (1, 2)):
         raise ShapeError(f"channels={channels!r}: 1 or 2")
     for name, time in (("start", start), ("end", end)):
-        if time is None:
-            continue
-        if isinstance(time, str) or not (math.isfinite(time) and time >= 0):
+        if time is not None and not (_is_number(time) and math.isfinite(time) and time >= 0):
             raise ShapeError(f"{name}={time!r}: give seconds from 0")
+    if stream is not None and not isinstance(stream, Integral):
+        raise ShapeError(f"stream={stream!r}: give a number from 0")
 
 
-def _is_rate(rate: float) -> bool:
-    return 0 < rate < math.inf and rate == int(rate)
+def _is_number(value: object) -> bool:
+    """Whether it is one of Python's or NumPy's, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _require_file(file: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,9 +48,9 @@ def picked_channel(name: str, layout: tuple[str, ...], wanted: int | str | None)
     count = len(layout)
     there = f"{count} channels ({' '.join(layout)})" if count > 1 else "1 channel"
     reason = ""
-    if isinstance(wanted, int):
+    if isinstance(wanted, Integral):  # NumPy's too
         if 0 <= wanted < count:
-            return wanted
+            return int(wanted)
         reason = f"there is no channel {wanted}, it has {there}, counted from 0"
     elif wanted in _SIDES:
         place, label = _SIDES[wanted]

@@ -100,10 +100,10 @@ class AudioStream:
         if second:
             self._reader = SecondReader(source, self.name, self._reader)
         facts = self._reader.facts
-        self.sample_rate = sample_rate or facts.sample_rate
+        self.sample_rate = int(sample_rate or facts.sample_rate)
         self._chosen, self._channel = channel, picked_channel(self.name, facts.layout, channel)
         single = self._channel is not None or channel == MIX
-        self.channels = channels or (1 if single else facts.channels)
+        self.channels = int(channels or (1 if single else facts.channels))
         self._copies = self.channels if single or facts.channels == 1 else 1
         there = facts.layout if self._channel is None else ("FC",)
         self._matrix = mapping_matrix(self.name, there, self.channels // self._copies, downmix)
@@ -351,7 +351,7 @@ def stream_audio(
             there is CHANNELS.
         ShapeError: an argument that cannot be.
     """
-    require_arguments(file, sample_rate, channels, start, end)
+    require_arguments(file, sample_rate, channels, start, end, stream)
     return AudioStream(
         file,
         sample_rate,

@@ -134,6 +134,8 @@ def run(options: argparse.Namespace) -> int:
         codebooks=not options.no_codebooks,
     )
     read = read_codes(options.out, wanted)
+    for pattern in read.unmatched:
+        print(f"{pattern}: none of the recordings that were read has such an id", flush=True)
     config = CoderConfig(
         shape=read.shape,
         segment_frames=read.segment_frames,

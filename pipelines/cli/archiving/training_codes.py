@@ -46,6 +46,8 @@ class Read:
     train: Segments
     held_out: Segments
     codebooks: list[NDArray[np.float32]] | None
+    unmatched: tuple[str, ...] = ()
+    """globs, each behind its flag, of which no recording that was read has an id"""
 
 
 def read_codes(outs: Sequence[str], wanted: Wanted) -> Read:
@@ -68,14 +70,18 @@ def read_codes(outs: Sequence[str], wanted: Wanted) -> Read:
     chunked = segment if spec.chunk_length is not None else None
     shape = preset_shape(wanted.preset, sizes, spec.frame_rate, chunked)
     train, held_out = Segments(sizes), Segments(sizes)
+    unmatched = [("--hold-out", glob) for glob in wanted.hold_out]
+    unmatched += [("--leave-out", glob) for glob in wanted.leave_out]
     for sample in _sampled(sets, wanted.hours * 3600):
+        unmatched = [one for one in unmatched if not fnmatchcase(sample.id, one[1])]
         if _among(sample.id, wanted.leave_out) or not sample.frames:
             continue
         held = _among(sample.id, wanted.hold_out) or share_of(sample.id) < wanted.hold_out_share
         lengths = lengths_of(sample.chunk_frames.tolist(), segment)
         (held_out if held else train).add(sample.codes, lengths, sample.id)
     codebooks = codebook_vectors(spec, n_q) if wanted.codebooks else None
-    return Read(shape, segment, train, held_out, codebooks)
+    told = tuple(f"{flag} {glob}" for flag, glob in unmatched)
+    return Read(shape, segment, train, held_out, codebooks, told)
 
 
 def segment_frames(spec: CodecSpec) -> int:

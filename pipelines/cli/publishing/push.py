@@ -68,6 +68,9 @@ def run(given: argparse.Namespace) -> int:
         print(f"{done.url}: would send {many(done.sent, 'shard')}, about {size}, and this card:\n")
         print(done.card)
         return EXIT_OK
+    if done.left_out:
+        names = ", ".join(done.left_out)
+        print(f"columns of another program are left out: {names}", file=sys.stderr)
     there = f"; {many(done.there, 'shard')} there already" if done.there else ""
     gone = f"; {many(len(done.removed), 'shard')} removed" if done.removed else ""
     print(f"{done.url}: sent {many(done.sent, 'shard')}, {size}{there}{gone}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
+from unicodedata import normalize
 
 from pipelines.corpus.layouts import layout_by_name
 from pipelines.corpus.layouts.base import Folder, Layout
@@ -80,12 +81,17 @@ class Archive:
     def beside(self) -> dict[str, list[Member]]:
         """Sidecars of each audio member, by its name: those with its name but for the ending; or,
         as WebDataset has it, with its name up to the first dot where that belongs to no other
-        audio."""
+        audio; or with its name in another Unicode form, as of a Mac, where it is the only one of
+        its kind."""
         stems = {_stem(member.name) for member in self.audio}
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for name in stems:
+            alike[normalize("NFC", name)].append(name)
         of_key: defaultdict[str, set[str]] = defaultdict(set)
         for member in self.audio:
             of_key[_key(member.name)].add(_stem(member.name))
         found: dict[str, list[Member]] = defaultdict(list)
+        other: defaultdict[tuple[str, str], list[Member]] = defaultdict(list)
         used = set()
         for sidecar in self.sidecars:
             stem = _stem(sidecar.name)
@@ -94,8 +100,15 @@ class Archive:
             elif len(of_key.get(stem, ())) == 1:
                 found[next(iter(of_key[stem]))].append(sidecar)
             else:
+                same = alike[normalize("NFC", stem)]
+                if len(same) == 1:
+                    other[same[0], _ending(sidecar.name)].append(sidecar)
                 continue
             used.add(sidecar)
+        for (stem, ending), given in other.items():
+            if len(given) == 1 and ending not in {_ending(one.name) for one in found[stem]}:
+                found[stem] += given
+                used |= {*given}
         self.others += [
             f"{self.stem}/{member.name}" for member in self.sidecars if member not in used
         ]

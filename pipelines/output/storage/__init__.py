@@ -18,10 +18,13 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
     """The storage of an output folder; nothing is made or touched yet.
 
     Raises:
-        UsageError: it has no name, as of a shell's variable that is not set, or is half a URL.
+        UsageError: it has no name, as of a shell's variable that is not set, is half a URL, or no
+            text.
     """
     root = os.fspath(root) if isinstance(root, os.PathLike) else root
     if not root:
         raise UsageError("OUT is empty: give a folder, or what else can be written to")
+    if not isinstance(root, str):
+        raise UsageError(f"OUT {root!r}: give a path or URL")
     require_place(root)
     return RemoteStorage(root) if is_remote(root) else LocalStorage(local_path(root))

@@ -138,8 +138,9 @@ def test_what_is_not_there_is_told_in_a_line(
     out: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     assert main(["ls", str(out), *arguments]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and said in lines[0]
+    written = capsys.readouterr()
+    lines = written.err.strip().splitlines()
+    assert len(lines) == 1 and said in lines[0] and not written.out
 
 
 def test_failures_are_listed_instead(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,19 @@ def test_what_is_held_out_and_left_out(out: Path) -> None:
     assert 0 < short.train.recordings + short.held_out.recordings < 12
 
 
+def test_patterns_that_no_id_has_are_told(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    globs = ["--hold-out", "*/00001.*", "--hold-out", "*/1.wav", "--leave-out", "Music/*"]
+    steps = ["--steps", "1", "--batch", "1", "--device", "cpu"]
+    assert main(["train-coder", str(out), str(tmp_path / "run"), *steps, *globs]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--")]
+    assert [line.split(": none of the recordings")[0] for line in said] == [
+        "--hold-out */1.wav",
+        "--leave-out Music/*",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

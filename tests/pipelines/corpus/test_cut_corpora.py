@@ -258,6 +258,21 @@ def test_the_true_length_wins_over_the_one_that_a_table_says(
         assert sum(row["num_samples"] for row in found[0].values()) == whole
 
 
+def test_flac_files_that_were_joined_are_cut_to_their_end(tmp_path: Path) -> None:
+    halves = [content(beats(seed)[: 5 * RATE + seed], "FLAC") for seed in (3, 4)]
+    path = tmp_path / "joined.flac"
+    path.write_bytes(b"".join(halves))
+    run(str(path), tmp_path / "out", cut="fixed", cut_pad=None)
+    whole = np.concatenate([soundfile.read(io.BytesIO(half))[0] for half in halves])
+    at, ours = 0, load_codec("mulaw", bandwidth=6.0)
+    for row in by_id(tmp_path / "out").values():
+        samples = whole[at : at + row["num_samples"]].T.astype(np.float32)
+        codes = ours.encode(Waveform(np.ascontiguousarray(samples), RATE)).codes
+        assert row["codes"] == array("uint16", codes)
+        at += row["num_samples"]
+    assert at == len(whole)
+
+
 def test_channels_are_cut_at_the_same_places_and_stay_together(tmp_path: Path) -> None:
     samples = beats()
     samples[: 2 * RATE, 0], samples[6 * RATE :, 1] = 0, 0  # they take turns

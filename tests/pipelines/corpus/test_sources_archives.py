@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -286,6 +287,21 @@ def test_sidecars_pair_by_the_whole_stem(tmp_path: Path) -> None:
     assert len(source.notes) == 1 and all(
         name in source.notes[0] for name in ("dr.txt", "lone.json", "x.pdf")
     )
+
+
+@pytest.mark.parametrize(("of_audio", "of_text"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_sidecars_pair_across_unicode_forms(tmp_path: Path, of_audio: str, of_text: str) -> None:
+    """As a tar has them whose texts were written on a Mac; not where two could be meant."""
+    forms = [normalize(form, "Été/ü") for form in ("NFC", "NFD")]
+    members: list[tuple[str, Content]] = [
+        (normalize(of_audio, "Été/é.1.wav"), audio(1)),
+        (normalize(of_text, "Été/é.1.txt"), "déjà".encode()),
+        *((f"{name}.wav", audio(2)) for name in forms),
+        (f"{normalize('NFC', 'É')}{normalize('NFD', 'té')}/ü.txt", b"whose?"),
+    ]
+    source, good, bad = scan(tmp_path, tar(members))
+    assert not bad and [one.text for one in good] == ["déjà", None, None]
+    assert len(source.notes) == 1 and "1 .txt" in source.notes[0]
 
 
 def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:

@@ -191,8 +191,11 @@ def test_what_is_no_recording_and_what_holds_none_out_is_told(corpus: Path, tmp_
     folder = Path(shutil.copytree(corpus / "music", tmp_path / "music"))
     (folder / "cover.jpg").write_bytes(b"x")
     said: list[str] = []
-    config = PackConfig(str(folder), hold_out=("0.*", "music/0.*"))
+    config = PackConfig(str(folder), hold_out=("0.*", "music/0.*"), leave_out=("1.*", "nine.*"))
     prepare_pack(config, tmp_path / "pack", None, "tiny", said.append)
     assert any("cover.jpg" in line for line in said), said
     (line,) = [line for line in said if line.startswith("--hold-out")]
     assert "music/0.*: no recording" in line
+    assert [line for line in said if line.startswith("--leave-out")] == [
+        "--leave-out nine.*: no recording has such an id"
+    ]

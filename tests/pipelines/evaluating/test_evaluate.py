@@ -358,7 +358,7 @@ def test_a_damaged_evaluation_is_named(tmp_path: Path) -> None:
             read_evaluation(tmp_path)
 
 
-def test_a_reference_that_has_gone_is_named(corpus: Path, tmp_path: Path) -> None:
+def test_a_reference_that_has_gone_or_is_damaged_is_named(corpus: Path, tmp_path: Path) -> None:
     options = EvaluateOptions(
         codec=("mulaw",),
         against=(),
@@ -368,7 +368,13 @@ def test_a_reference_that_has_gone_is_named(corpus: Path, tmp_path: Path) -> Non
         quiet=True,
     )
     found = evaluate(str(corpus), options=options, metrics=("si-snr",)).evaluation
-    (tmp_path / "audio" / "reference" / f"{found.excerpts[0].name}.flac").unlink()
+    reference = tmp_path / "audio" / "reference" / f"{found.excerpts[0].name}.flac"
+    content = bytearray(reference.read_bytes())
+    content[len(content) // 2] ^= 4
+    reference.write_bytes(content)
+    with pytest.raises(OutputError, match=f"{reference.stem} is damaged; give another folder"):
+        evaluate(str(corpus), options=options, metrics=("si-snr",))
+    reference.unlink()
     with pytest.raises(OutputError, match="has gone"):
         evaluate(str(corpus), options=options)
 

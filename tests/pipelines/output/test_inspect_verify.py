@@ -16,12 +16,13 @@ import pytest
 from corpora import write_corpus
 from rich.console import Console
 
+from pipelines.cli.main import main
 from pipelines.output.config import RunOptions, TokenizeConfig
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import inspect, render
 from pipelines.output.manifest.commits import CommitRecord, Failure, Manifest, pack_counts
 from pipelines.output.storage import open_storage
-from pipelines.output.verify import _unfinished, verify
+from pipelines.output.verify import Problem, _unfinished, verify
 from pipelines.run import tokenize_corpus
 from tokenizer import OutputError, ShardError
 from tokenizer.errors import ManifestError, UsageError
@@ -184,6 +185,16 @@ def test_a_configuration_of_a_newer_version_is_named(out: Path) -> None:
     edit(place, plan={**plan, "more": 1})
     with pytest.raises(ManifestError, match=r"config\.json: of another version"):
         inspect(str(out))
+
+
+def test_what_is_wrong_with_an_id_of_several_lines_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [Problem("train-00000-of-00001", "a\nb\x1b[2J: text is not the planned one")]
+    monkeypatch.setattr("pipelines.output.verify.verify", lambda out: found)
+    assert main(["verify", "out"]) == 1
+    wanted = "train-00000-of-00001: a\\nb\\x1b[2J: text is not the planned one\n"
+    assert capsys.readouterr().out == wanted
 
 
 def test_many_missing_shards_are_counted_and_a_few_named() -> None:

@@ -272,10 +272,18 @@ def test_truncated_missing_and_changing_shards_are_refused(form: str, tmp_path: 
         CodesDataset(out)
 
 
+def test_a_copy_that_lacks_a_file_is_not_called_unfinished(tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out", make_rows(4, SPEC, longest=1.0), shards=2)
+    (out / "data/train-00001-of-00002.parquet").unlink()
+    with pytest.raises(UsageError, match="1 of 2 shards: copy the others too, and manifest/"):
+        CodesDataset(out / "data")
+    assert len(CodesDataset(out / "data", partial=True)) == 2
+
+
 def test_unfinished_and_foreign_folders_are_refused(form: str, tmp_path: Path) -> None:
     out = write_output(tmp_path / "out", make_rows(40, SPEC, longest=3.0), form=form, shards=4)
     (out / "manifest" / "commits" / "train-00002-of-00004.json").unlink()
-    with pytest.raises(UsageError, match="3 of 4 shards"):
+    with pytest.raises(UsageError, match="3 of 4 shards: finish it"):
         CodesDataset(out)
     assert len(CodesDataset(out, partial=True)) == 30
     with pytest.raises(UsageError, match="n_q=5"):

@@ -78,6 +78,7 @@ def test_what_arrives_are_the_rows_without_paths_of_this_machine(
 ) -> None:
     out = made[form]
     done = push_codes(str(out), NAME, license="cc-by-4.0", quiet=True)
+    assert done.left_out == []
     shards = sorted(path.name for path in (out / "data").iterdir())
     assert len(shards) > 2 and done.sent == len(shards) + 1 and done.there == 0
     assert hub.commits[-1] == ("Update the card", ["README.md"], [])
@@ -170,9 +171,10 @@ def test_what_was_adopted_without_a_footer_gets_one(
     out = tmp_path / "written anew"
     out.mkdir()
     table = load_dataset(str(made["parquet"]), split="train", cache_dir=str(tmp_path / "cache"))
-    table.add_column("snr", np.full(len(table), 7, np.float32)).to_parquet(out / "x.parquet")
+    table = table.add_column("snr", np.full(len(table), 7, np.float32))
+    table.add_column("grade", ["good"] * len(table)).to_parquet(out / "x.parquet")
     adopt_codes(str(out), like=str(made["parquet"]))
-    push_codes(str(out), NAME, quiet=True)
+    assert push_codes(str(out), NAME, quiet=True).left_out == ["grade"]
     clone = checkout(hub, tmp_path / "clone")
     assert by_id(clone).keys() == by_id(made["parquet"]).keys()
     codes = CodesDataset(clone)

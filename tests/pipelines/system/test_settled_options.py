@@ -3,6 +3,7 @@ line."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from pipelines.auditing.options import AuditOptions
 from pipelines.evaluating.options import EvaluateOptions
 from pipelines.listening.options import AnalyseOptions, MakeOptions
-from pipelines.output.config import RunOptions
+from pipelines.output.config import RunOptions, TokenizeConfig
+from pipelines.output.storage import open_storage
 from pipelines.system.places import places_named
 from tokenizer.errors import UsageError
 
@@ -61,6 +63,11 @@ def test_what_means_the_same_is_taken(name: str, given: Any, meant: Any) -> None
         (AuditOptions, "codec", 5, "--codec 5: give a text"),
         (AuditOptions, "workers", "2", "--workers '2'"),
         (RunOptions, "workers", 1.5, "--workers 1.5"),
+        (RunOptions, "audit", "0.5", "--audit '0.5': give a number"),
+        (RunOptions, "max_failures", "3", "--max-failures '3': give a whole number"),
+        (RunOptions, "part", 5, "--part 5: give a text"),
+        (RunOptions, "retry_failed", "lost", "--retry-failed lost: choose of"),
+        (RunOptions, "retry_failed", True, "--retry-failed True: give a list"),
         (EvaluateOptions, "excerpts", 1.5, "--excerpts 1.5"),
         (EvaluateOptions, "seconds", "3", "--seconds '3'"),
         (MakeOptions, "raters", "many", "--raters 'many'"),
@@ -71,6 +78,39 @@ def test_what_means_nothing_is_told(options: Any, name: str, given: Any, words: 
     with pytest.raises(UsageError) as caught:
         options(**{name: given})
     assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"shard_hours": "2"}, "--shard-hours '2': give a number"),
+        ({"stream": "0"}, "--stream '0': give a whole number"),
+        ({"cut_max": "4"}, "--cut-max '4': give a number"),
+        ({"cut": "fixed", "cut_min": "1"}, "--cut-min '1': give a number"),
+        ({"max_chunk_seconds": None, "tags": 1}, "--tags 1: give True or False"),
+        ({"quality": ["basic"]}, "--quality ['basic']: give a text"),
+        ({"map": {"text": "said"}}, "--map {'text': 'said'}: give a text"),
+        ({"split": 5}, "--split 5: give a text"),
+    ],
+)
+def test_so_is_what_means_nothing_of_a_corpus(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        TokenizeConfig("corpus", **given)
+    assert str(caught.value).startswith(words)
+
+
+def test_settings_of_a_corpus_are_stored_as_plain_values() -> None:
+    given: Any = {"shard_hours": np.float32(2), "stream": np.int64(1), "tags": np.True_}
+    found = TokenizeConfig("corpus", **given, audio_root=Path("a"), keep=None, quality=None)  # type: ignore[arg-type]
+    wanted = TokenizeConfig("corpus", shard_hours=2.0, stream=1, tags=True, audio_root="a")
+    assert json.dumps(found.to_dict()) == json.dumps(wanted.to_dict())
+    assert RunOptions(retry_failed=["crashed"]).retry_failed == ("crashed",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("out", [5, b"out"])
+def test_an_output_folder_is_a_path_or_url(out: Any) -> None:
+    with pytest.raises(UsageError, match="give a path or URL"):
+        open_storage(out)
 
 
 def test_names_of_systems_and_bandwidths() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from audio_files import noise, wav
 
@@ -60,13 +61,23 @@ def test_what_is_no_file_to_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("start", value) for value in (-1.0, float("nan"), float("inf"), "1")),
+        *(("start", value) for value in (-1.0, float("nan"), float("inf"), "1", [1])),
         *(("end", value) for value in (-0.5, float("inf"))),
-        *(("sample_rate", value) for value in (0, -5, 24_000.5, float("inf"), "16000")),
-        *(("channels", value) for value in (0, 3, "1")),
+        *(("sample_rate", value) for value in (0, -5, 24_000.5, "48000", 1 << 30)),
+        *(("sample_rate", value) for value in (float("inf"), float("nan"), True, [1])),
+        *(("channels", value) for value in (0, 3, "2", 1.5, True)),
+        ("stream", "0"),
     ],
 )
 def test_values_that_cannot_be_are_named(tmp_path: Path, name: str, value: Any) -> None:
     (tmp_path / "a.wav").write_bytes(CONTENT)
     with pytest.raises(ShapeError, match=f"^{name}="):
         read_audio(tmp_path / "a.wav", **{name: value})
+
+
+def test_numbers_of_numpy_are_pythons(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(CONTENT)
+    more: Any = {"channel": np.int64(1), "stream": np.int64(0), "start": np.float32(0)}
+    found = read_audio(tmp_path / "a.wav", np.int64(8_000), np.int8(1), **more)
+    assert type(found.sample_rate) is int and found.channels == 1
+    assert type(read_audio(tmp_path / "a.wav", 24_000.0).sample_rate) is int  # type: ignore[arg-type]

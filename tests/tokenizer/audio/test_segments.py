@@ -216,3 +216,28 @@ def test_frames_are_found_as_far_as_they_follow_each_other() -> None:
     assert FrameIndex(first, content[first : first + 4]).place(io.BytesIO(broken), 250) is None
     with pytest.raises(ValueError, match="MPEG"):
         FrameIndex(0, b"RIFF")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [("flac", "FLAC"), ("au", "AU"), ("w64", "W64"), ("aiff", "AIFF")]
+)
+def test_segments_of_joined_files_are_those_of_the_whole(
+    suffix: str, kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(b"".join(_of_8_khz(seed, kind) for seed in (1, 2)))
+    whole = read_audio(path).samples
+    many = SharedFile(str(path), "x")
+    for start, end in ((5.5, 6.0), (5.5, 8.0), (5.5, None), (8.0, 9.5), (8.0, None)):
+        wanted = whole[:, round(8_000 * start) : None if end is None else round(8_000 * end)]
+        for file in (str(path), many):
+            try:
+                blocks = list(stream_audio(file, start=start, end=end, name="x"))
+            except RecordingError:
+                assert wanted.shape[1] < 8_000 * ((end or 13.0) - start)
+                continue
+            assert np.array_equal(np.concatenate(blocks, axis=1), wanted), (start, end)
+
+
+def _of_8_khz(seed: int, kind: str) -> bytes:
+    return by_soundfile(noise(6.5, 1, 8_000, seed), kind, rate=8_000)

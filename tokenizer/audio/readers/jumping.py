@@ -35,6 +35,8 @@ class Jumps:
         self._step = 0
         """time units of a frame"""
         self._never = False
+        self.goes_on: bool | None = None
+        """whether sound may follow behind what the header counts, where somebody has looked"""
 
     def jump(
         self, reader: PyAVReader, file: AudioFile, start: float, end: float | None

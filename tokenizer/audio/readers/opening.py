@@ -7,6 +7,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+from tokenizer.audio.containers.following import GOING_ON, may_go_on
 from tokenizer.audio.containers.headers import is_plain_wav, read_wav_header, wav_may_hide
 from tokenizer.audio.containers.mpeg import is_free_format
 from tokenizer.audio.containers.ogg import read_links
@@ -65,7 +66,6 @@ def open_reader(
         return _misread(file, reader, name, start)
     if reader.facts.container == "ogg":
         return _paged(file, reader, name, allow_damaged, stream), 0
-    first = round(start * reader.facts.sample_rate)
     if start <= SEEK_SECONDS:
         return reader, 0
     if reader.facts.container == "mp3":
@@ -75,7 +75,7 @@ def open_reader(
         reader.close()
         _rewind(file)
         return PyAVReader(file, name, allow_damaged=allow_damaged, stream=stream), 0
-    return _seek(file, reader, name, first)
+    return _seek(file, reader, name, start, jumps or Jumps())
 
 
 def count_channels(file: AudioFile, name: str, stream: int | None = None) -> int:
@@ -197,17 +197,20 @@ def _rescue(file: AudioFile, name: str, reason: str) -> Reader:
         raise RecordingError(FailureKind.NOT_AUDIO, message, "open") from error
 
 
-def _seek(file: AudioFile, reader: PyAVReader, name: str, start: int) -> tuple[Reader, int]:
-    """Jump to the start where that is exact to the bit; elsewhere keep the reader, and decode up to
-    it."""
+def _seek(
+    file: AudioFile, reader: PyAVReader, name: str, start: float, jumps: Jumps
+) -> tuple[Reader, int]:
+    """Jump to the start (seconds) where that is exact to the bit; elsewhere keep the reader, and
+    decode up to it."""
     place = None if isinstance(file, str) else file.tell()
     _rewind(file)
     try:
         exact = SoundFileReader(file, name)
-        if not exact.is_like(reader.facts.codec) or not _agree(exact.facts, reader):
+        alike = exact.is_like(reader.facts.codec) and _agree(exact.facts, reader)
+        if not alike or _goes_on(file, exact.facts, jumps):
             exact.close()
             raise RecordingError(FailureKind.NOT_AUDIO, f"{name}: cannot begin anywhere")
-        first = min(start, exact.facts.declared or 0)
+        first = min(round(start * exact.facts.sample_rate), exact.facts.declared or 0)
         exact.seek(first)
     except RecordingError:
         if place is not None and not isinstance(file, str):  # the first reader goes on where it was
@@ -225,6 +228,16 @@ def _agree(facts: SourceFacts, reader: PyAVReader) -> bool:
     if theirs.declared not in (None, facts.declared) or facts.declared != reader.length:
         return False
     return (facts.sample_rate, facts.channels) == (theirs.sample_rate, theirs.channels)
+
+
+def _goes_on(file: AudioFile, facts: SourceFacts, jumps: Jumps) -> bool:
+    """Whether there may be more than libsndfile counts, so that it could seek into that instead."""
+    if facts.container not in GOING_ON:
+        return False
+    if jumps.goes_on is None:
+        with opened(file) as handle:
+            jumps.goes_on = may_go_on(handle)
+    return jumps.goes_on
 
 
 def require_regular_file(path: str) -> None:

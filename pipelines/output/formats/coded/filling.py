@@ -118,7 +118,7 @@ def marked(row: Row, lost: Sequence[Run], layout: Layout, file: str) -> Row:
     meta = dict(row.meta)
     for name, more in new.items():
         before = meta.get(name)
-        kept = before if isinstance(before, list) else []
+        kept = before if isinstance(before, list) else [] if before is None else [before]
         meta[name] = [*kept, *(one for one in more if one not in kept)]
     return replace(row, meta=meta)
 
