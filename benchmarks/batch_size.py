@@ -24,7 +24,7 @@ from tokenizer.allocator import keep_freed_memory
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--codec",
         required=True,

@@ -54,7 +54,7 @@ SHAPES = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--files", type=int, default=20_000, help="in each corpus")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(

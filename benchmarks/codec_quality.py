@@ -61,7 +61,7 @@ class Figures:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("pack", help="made by codecshards train-codec … --pack-only")
     parser.add_argument("--codec", default="small")
     parser.add_argument("--device", default="auto")

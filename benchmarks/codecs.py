@@ -116,7 +116,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--family", required=True, choices=FAMILIES)
     parser.add_argument("--seconds", type=float, action="append", help="10 and 600 by default")
     parser.add_argument(

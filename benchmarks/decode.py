@@ -32,7 +32,7 @@ ROUND_SECONDS = {"cpu": 45.0, "cuda": 1800.0}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--codec",
         required=True,

@@ -46,7 +46,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--seconds", type=float, nargs="+", default=[1.0, 60.0], help="lengths of the recordings"
     )

@@ -50,7 +50,7 @@ SECONDS = (0.4, 1.0, 3.3, 7.7, 12.0, 20.01)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--codec",
         required=True,

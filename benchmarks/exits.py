@@ -24,7 +24,7 @@ COMMAND = Path(sys.executable).with_name("codecshards")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--times", type=int, default=1000, help="for each command (default: %(default)s)"
     )

@@ -36,7 +36,7 @@ RESUMED = ("commit records", "plan", "configuration")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--trials",
         type=int,

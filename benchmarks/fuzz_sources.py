@@ -235,7 +235,7 @@ def trial(kind: str, folder: Path, rng: np.random.Generator) -> tuple[str, str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=2000, help="trials of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)

@@ -89,7 +89,7 @@ class Count:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--codec", action="append", help="reduced (EnCodec 48 kHz), mulaw")
     parser.add_argument("--kills", type=int, default=30, help="a mixture (default: %(default)s)")
     parser.add_argument("--mixture", action="append", choices=MIXTURES, help="default: each")

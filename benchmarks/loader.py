@@ -42,7 +42,7 @@ Figures = dict[str, list[dict[str, float]]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--env",
         type=Path,

@@ -31,7 +31,7 @@ Rows = dict[str, tuple[bytes, str]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--trials",
         type=int,

@@ -36,7 +36,7 @@ FIRST_SECONDS, TAIL_SECONDS = 60, 2
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--codec", action="append", default=[], help="a checkpoint or a name")
     parser.add_argument(

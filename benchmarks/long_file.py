@@ -31,7 +31,7 @@ LIMIT_MIB = 1536
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument(
         "--codec",

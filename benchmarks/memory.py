@@ -30,7 +30,7 @@ IN_A_SHARD = 1000
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 200_000])
     parser.add_argument("--work", help="folder for the inputs, which stay there")
     parser.add_argument("--stages", default=",".join(STAGES), help="default: all")

@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--size", default="full", help="default: %(default)s")
     parser.add_argument("--threads", type=int, action="append", help="default: 1 and 2")
     asked = parser.parse_args()

@@ -23,7 +23,7 @@ RATE, CHANNELS = 48_000, 2
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("audio", type=Path, help="a folder")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--most", type=int, default=200, help="files (default: %(default)s)")

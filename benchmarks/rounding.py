@@ -52,7 +52,7 @@ BEGINNING = 4.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", help="recordings; two chunks of each are taken")
     parser.add_argument(
         "--codec", action="append", required=True, help="checkpoint folders or names"

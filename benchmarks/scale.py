@@ -81,7 +81,7 @@ class Stages:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--records", type=int, nargs="+", default=[1_000, 10_000, 50_000], help="sizes of corpora"
     )

@@ -167,7 +167,7 @@ def time_verify(rows: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--latency", type=float, default=0.05, help="seconds (default: 0.05)")
     parser.add_argument("--rows", type=int, nargs="+", help="time `verify` instead")

@@ -36,7 +36,7 @@ FORMATS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--hours", type=float, default=2.0, help="default: %(default)s")
     parser.add_argument("--formats", default=",".join(FORMATS), help="default: %(default)s")
     options = parser.parse_args()

@@ -66,7 +66,7 @@ class Seen:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", help="recordings of speech, of which 3 to 10 s are taken")
     parser.add_argument("--clips", type=int, default=24, help="of speech (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="at most (default: 10)")

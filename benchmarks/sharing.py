@@ -44,7 +44,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", type=int, default=6000)
     asked = parser.parse_args()
     lengths = random_lengths(asked.rows * 8 / 3600, 8.0)

@@ -208,6 +208,22 @@ def test_the_loader_needs_neither_ray_nor_a_codec() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{one.name}" for one in ROOT.glob("docs/*"))]
+)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    tops = "benchmarks|codecshards|docs|examples|pipelines|tests|tokenizer"
+    named = {
+        one
+        for one in re.findall(rf"`((?:{tops})/[\w./-]+)`", text)
+        if not re.search("NAME|FAMILY", one)
+    }
+    linked = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    places = {ROOT / one for one in named} | {(ROOT / page).parent / one for one in linked}
+    assert sorted(str(place) for place in places if not place.exists()) == []
+
+
 def test_no_two_test_modules_have_one_name() -> None:
     """pytest would collect the first of them and stumble over the next."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]

@@ -36,7 +36,7 @@ PEERS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("what", choices=("write", "check", "measure"))
     parser.add_argument("--source", type=Path, required=True)

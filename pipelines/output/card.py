@@ -206,19 +206,24 @@ def _front_matter(
         }
     ]
     if config.format == "parquet":
-        front["dataset_info"] = {
-            "features": features_of(arrow_schema(config.measures)),
-            "splits": [
-                {"name": split, "num_bytes": said.bytes[split], "num_examples": of}
-                if split in said.bytes
-                else {"name": split, "num_examples": of}
-                for split, of in splits.items()
-            ],
-        }
+        front["dataset_info"] = {"features": features_of(arrow_schema(config.measures))}
         if said.bytes:
-            size = sum(said.bytes.values())
-            front["dataset_info"] |= {"download_size": size, "dataset_size": size}
+            front["dataset_info"] |= _sizes(splits, said.bytes)
     return front
+
+
+def _sizes(splits: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Rows and bytes, of what is published alone: `datasets` warns of rows without bytes, and with
+    both refuses a folder that has grown since its card was written."""
+    size = sum(sizes.values())
+    return {
+        "splits": [
+            {"name": split, "num_bytes": sizes.get(split, 0), "num_examples": rows}
+            for split, rows in splits.items()
+        ],
+        "download_size": size,
+        "dataset_size": size,
+    }
 
 
 def features_of(schema: pa.Schema) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ class TokenizeConfig:
     cut: str | None = setting(
         None,
         "cut recordings of over --cut-max into segments: silence (in pauses, by level), vad "
-        "(around speech, by Silero's VAD: pip install 'codecshards[vad]'), fixed (at equal "
+        "(around speech, by Silero's VAD: pip install silero-vad), fixed (at equal "
         "lengths) (default: no)",
         metavar="HOW",
     )

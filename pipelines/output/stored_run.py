@@ -173,6 +173,10 @@ class StoredRun:
         """One line for each setting with which `wanted` would write other rows; empty when they
         agree."""
         before, now = self._identity(), wanted._identity()
+        weights = "codec.weights_sha256"
+        if before[weights] != now[weights] and self.codec.codec != wanted.codec.codec:
+            # Names alone make no difference, but say more than hashes of what does.
+            before["codec"], now["codec"] = self.codec.codec, wanted.codec.codec
         return [
             f"{name}: {_short(before.get(name, UNSAID.get(name)))} there, "
             f"{_short(now.get(name, UNSAID.get(name)))} now"

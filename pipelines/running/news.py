@@ -51,7 +51,7 @@ class News:
             more = " …" if self.other_text > len(self.examples) else ""
             said.append(
                 f"text of {many(self.other_text, 'recording')} differs in SOURCE "
-                f"({', '.join(self.examples)}{more}): `codecshards edit {out} --set`"
+                f"({', '.join(self.examples)}{more}): `codecshards edit {out} --set TABLE`"
             )
         return said
 

@@ -175,3 +175,15 @@ def test_examples_train_and_sound(
     for sound in sounds:
         samples, rate = soundfile.read(tmp_path / f"{sound}.wav")
         assert rate == expected and 0.5 < len(samples) / rate < 3 and samples.std() > 0
+
+
+@pytest.mark.parametrize("name", ["make_demo_corpus", "train_music_lm", "train_tts_lm"])
+def test_help_says_what_an_example_does_in_a_whole_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    about = capsys.readouterr().out.split("\n\n")[1]
+    assert about.endswith(".") and about.count("`") == 2

@@ -132,6 +132,14 @@ def test_other_weights_are_a_difference_and_another_path_to_the_same_is_not() ->
     assert "weights" in difference
 
 
+def test_another_codec_is_said_by_its_name_before_its_hash() -> None:
+    other = replace(SPEC, codec="another", weights_sha256="d")
+    assert STORED.differences(StoredRun(CONFIG, other, "1")) == [
+        f"codec: {SPEC.codec!r} there, 'another' now",
+        f"codec.weights_sha256: {SPEC.weights_sha256!r} there, 'd' now",
+    ]
+
+
 def test_fast_and_exact_codes_do_not_mix_and_folders_from_before_there_was_a_choice_are_exact() -> (
     None
 ):

@@ -394,7 +394,8 @@ def test_the_output_is_a_data_set(make_corpus: Maker, tmp_path: Path) -> None:
     tokenize_corpus(config(corpus), str(out), HERE)
     front = yaml.safe_load((out / "README.md").read_text().split("---")[1])
     assert front["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
-    assert front["dataset_info"]["splits"] == [{"name": "train", "num_examples": 12}]
+    info = datasets.DatasetInfo._from_yaml_dict(front["dataset_info"])
+    assert info.splits is None and info.features is not None, "rows without bytes are warned of"
     table = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(table) == 12 and table.column_names[:3] == ["id", "codes", "scales"]
 

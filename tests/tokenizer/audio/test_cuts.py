@@ -268,7 +268,7 @@ def test_the_network_hears_no_speech_in_tones_and_is_asked_for_by_name(
         cut_by_listening(stream, CutRule("vad", 1.0, 3.0))
     assert require_silero().is_file()
     monkeypatch.setitem(sys.modules, "silero_vad", None)
-    with pytest.raises(UsageError, match=r"pip install 'codecshards\[vad\]'"):
+    with pytest.raises(UsageError, match=r"pip install silero-vad"):
         require_silero()
 
 

@@ -39,7 +39,8 @@ def require_silero() -> Path:
         if path.is_file():
             return path
     raise UsageError(
-        "--cut vad: needs Silero's VAD: pip install 'codecshards[vad]'; --cut silence needs nothing"
+        "--cut vad: needs Silero's VAD: pip install silero-vad (or '.[vad]' in a clone of "
+        "codecshards); --cut silence needs nothing"
     )
 
 
