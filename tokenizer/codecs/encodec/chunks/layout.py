@@ -8,16 +8,20 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tokenizer.codecs.encodec.chunks.moments import Parts, gather
 from tokenizer.codecs.encodec.cpu.kernels import Floats, compiled_exactly
 from tokenizer.codecs.encodec.cpu.products import multiply_panels
 from tokenizer.codecs.encodec.cpu.same_elu import elu_of, lay_out
-from tokenizer.codecs.encodec.cpu.vectors import LANES, load, multiply_add, store, vector_at
-
-_code: Any = cgutils
+from tokenizer.codecs.encodec.cpu.vectors import (
+    LANES,
+    first_of,
+    load,
+    multiply_add,
+    store,
+    vector_at,
+)
 
 
 class Terms(NamedTuple):
@@ -83,9 +87,8 @@ def _taking(is_sum: bool, activates: bool) -> Any:
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             def at_place(number: int, place: Any) -> Any:
-                array = context.make_array(signature.args[number])
-                start = array(context, builder, values[number]).data
-                return vector_at(builder, start, place)
+                first = first_of(context, builder, signature.args[number], values[number])
+                return vector_at(builder, first, place)
 
             def term(number: int) -> Any:
                 places = (values[6], values[7], values[7])

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tokenizer.codecs.encodec.cpu.kernels import Floats, compiled_exactly
 from tokenizer.codecs.encodec.cpu.vectors import (
     FUSES,
     LANES,
+    first_of,
     fused,
     load,
     multiply_add,
@@ -34,7 +34,6 @@ from tokenizer.codecs.encodec.cpu.vectors import (
     vector_at,
 )
 
-_code: Any = cgutils
 WIDTH, CHUNK = 8, 16
 """numbers of torch's vector, vectors of its chunk"""
 ONE = np.float32(1.0)
@@ -83,13 +82,11 @@ def _take_in(
     """For numba: `WIDTH` rows of `LANES` channels, each row into its means and sums of squares."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        def data(number: int) -> Any:
-            array = context.make_array(signature.args[number])
-            return array(context, builder, values[number]).data
-
         number = ir.IntType(64)
-        source, target = data(0), data(3)
-        share = load(builder, vector_at(builder, data(5), values[6]))
+        source, target, shares_at = (
+            first_of(context, builder, signature.args[i], values[i]) for i in (0, 3, 5)
+        )
+        share = load(builder, vector_at(builder, shares_at, values[6]))
         for row in range(WIDTH):
             there = builder.add(values[1], builder.mul(values[2], number(row)))
             mean_at, squares_at = (

@@ -24,6 +24,7 @@ from tokenizer.codecs.encodec.cpu.vectors import (
     FUSES,
     LANES,
     VECTOR,
+    first_of,
     has,
     load,
     multiply_add,
@@ -135,8 +136,8 @@ def _columns(vectors: int, heights: Sequence[int]) -> Any:
             given = _Given(*values)
             arrays = dict(zip(_Given._fields, signature.args, strict=True))
             for name in ("left", "right", "bias", "out"):
-                array = context.make_array(arrays[name])(context, builder, getattr(given, name))
-                given = given._replace(**{name: array.data})
+                first = first_of(context, builder, arrays[name], getattr(given, name))
+                given = given._replace(**{name: first})
             _write_rows(builder, vectors, heights, given)
             return context.get_dummy_value()
 

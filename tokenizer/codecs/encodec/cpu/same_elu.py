@@ -27,6 +27,7 @@ from tokenizer.codecs.encodec.cpu.vectors import (
     FUSES,
     LANES,
     VECTOR,
+    first_of,
     load,
     multiply_add,
     store,
@@ -162,7 +163,7 @@ def _elu_of_vector(_: Any, source: Any, source_at: Any, target: Any, target_at: 
         its, ours = (
             vector_at(
                 builder,
-                context.make_array(kinds[i])(context, builder, values[i]).data,
+                first_of(context, builder, kinds[i], values[i]),
                 values[i + 1],
             )
             for i in (0, 2)

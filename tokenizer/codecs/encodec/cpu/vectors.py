@@ -55,6 +55,11 @@ def vector_at(builder: Any, start: Any, at: Any) -> Any:
     return builder.bitcast(builder.gep(start, [place]), VECTOR.as_pointer())
 
 
+def first_of(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """The place of the first number of one of numba's arrays."""
+    return context.make_array(kind)(context, builder, array).data
+
+
 def load(builder: Any, pointer: Any) -> Any:
     """A vector, wherever it lies."""
     vector = builder.load(pointer)
