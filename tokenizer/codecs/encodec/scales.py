@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import torch
+from torch.nn import functional
 
 from tokenizer.codecs.encodec.arithmetic import one_thread
 
+TOGETHER = 128
+"""numbers that are added up in one sum"""
 SILENCE = 1e-8
 """added to every RMS, as EnCodec does: silence is divided by it"""
 
@@ -30,8 +33,16 @@ def normalise(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def row_scales(samples: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     """The RMS of each row's mono mix plus 1e-8, `[rows]`, of `[rows, channels, width]` with zeros
-    beyond each row's end."""
+    beyond each row's end; the same whatever rows share a batch, and whatever its width."""
     mono = samples.sum(1) / samples.shape[1]
-    if lengths is None:
-        return mono.square().mean(1).sqrt() + SILENCE
-    return (mono.square().sum(1) / lengths).sqrt() + SILENCE
+    count = mono.new_full((), samples.shape[2]) if lengths is None else lengths
+    return (summed(mono.square()) / count).sqrt() + SILENCE
+
+
+def summed(x: torch.Tensor) -> torch.Tensor:
+    """`[rows, n]` to `[rows]`, in parts of a fixed size: how torch divides one long sum depends on
+    how many there are."""
+    while x.shape[1] > 1:
+        padded = functional.pad(x, (0, -x.shape[1] % TOGETHER))
+        x = padded.view(x.shape[0], -1, TOGETHER).sum(2)
+    return x[:, 0]
