@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+MOST_MORE = 30 << 30
+"""bytes that libraries may take on a GPU beyond those that torch holds"""
 _LOCK = RLock()
 
 
@@ -62,15 +64,19 @@ def _by_operation(cudnn: str) -> Iterator[None]:
         (backends.mkldnn.matmul, backends.mkldnn, "ieee"),
     ]
     before = [(place, parent, place.fp32_precision) for place, parent, _ in wanted]
-    enabled, benchmark = backends.cudnn.enabled, backends.cudnn.benchmark
+    chosen = ("enabled", True), ("benchmark", False), ("deterministic", True)
+    flags = [(name, getattr(backends.cudnn, name)) for name, _ in chosen]
     try:
-        # Algorithms chosen by a race would round differently from one process to the next.
-        backends.cudnn.enabled, backends.cudnn.benchmark = True, False
+        # Algorithms that are chosen by a race, or that add as it comes, would round differently
+        # from one process to the next.
+        for name, flag in chosen:
+            setattr(backends.cudnn, name, flag)
         for place, _, value in wanted:
             place.fp32_precision = value
         yield
     finally:
-        backends.cudnn.enabled, backends.cudnn.benchmark = enabled, benchmark
+        for name, flag in flags:
+            setattr(backends.cudnn, name, flag)
         for place, parent, value in before:
             # What followed its parent goes on following it.
             place.fp32_precision = "none" if value == parent.fp32_precision else value
@@ -81,10 +87,33 @@ def _by_library(tf32: bool) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32):
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def modest_memory(device: torch.device) -> Iterator[None]:
+    """Refuse a GPU's libraries workspaces that most cards have no memory for, for the length of a
+    `with` block in one of `arithmetic`.
+
+    cuDNN convolves EnCodec's last layer by Fourier transforms wherever it gets 35 GB for them: on
+    an H200 33,000 kernels and 0.24 s for one chunk, and rounded otherwise than in a process, or on
+    a card, that has less. Where memory is refused, torch tries what needs less.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cuda = torch.cuda
+    limit = getattr(cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)
+    wanted = cuda.memory_reserved(device) + MOST_MORE
+    share = min(wanted / cuda.get_device_properties(device).total_memory, limit)
+    cuda.set_per_process_memory_fraction(share, device)
+    try:
+        yield
+    finally:
+        cuda.set_per_process_memory_fraction(limit, device)
 
 
 @contextmanager

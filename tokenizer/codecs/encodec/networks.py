@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tokenizer.codecs.base import ChunkCodes
-from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.arithmetic import arithmetic, modest_memory
 from tokenizer.codecs.encodec.scales import normalise
 from tokenizer.errors import CodecshardsError, FailureKind, RecordingError
 
@@ -69,7 +69,11 @@ class ChunkNetwork(Network):
         """int64 `[codebooks, frames]` each, to float32 `[channels, frames * frame_length]` each."""
 
     def encode(self, chunks: Sequence[NDArray[np.float32]]) -> list[ChunkCodes]:
-        with torch.inference_mode(), arithmetic(self._precision):
+        with (
+            torch.inference_mode(),
+            arithmetic(self._precision),
+            modest_memory(self._device),
+        ):
             samples, scales = normalised(chunks, self._device, self._has_scales)
             codes = self.to_codes(samples)
             frames = [code.shape[1] for code in codes]
@@ -83,7 +87,7 @@ class ChunkNetwork(Network):
         ]
 
     def decode(self, chunks: Sequence[ChunkCodes]) -> list[NDArray[np.float32]]:
-        with torch.inference_mode(), arithmetic("exact"):
+        with torch.inference_mode(), arithmetic("exact"), modest_memory(self._device):
             decoded = self.to_samples([codes_on(chunk, self._device) for chunk in chunks])
             return [
                 _scaled(samples, chunk.scale)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sounds import sound
 
 from tokenizer import load_codec
 from tokenizer.codecs.encodec import arithmetic as module
-from tokenizer.codecs.encodec.arithmetic import arithmetic, exact_float32
+from tokenizer.codecs.encodec.arithmetic import arithmetic, exact_float32, modest_memory
 from tokenizer.codecs.encodec.scales import normalise
 
 BACKENDS: Any = torch.backends
@@ -84,6 +85,51 @@ def test_older_settings_come_back_too() -> None:
             and not torch.backends.cudnn.allow_tf32
         )
     assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32
+
+
+def test_cudnn_neither_races_nor_adds_as_it_comes() -> None:
+    flags = BACKENDS.cudnn
+    before = (flags.enabled, flags.benchmark, flags.deterministic)
+    flags.benchmark = True
+    try:
+        with arithmetic("exact"):
+            assert (flags.enabled, flags.benchmark, flags.deterministic) == (True, False, True)
+        assert flags.benchmark and not flags.deterministic
+    finally:
+        flags.enabled, flags.benchmark, flags.deterministic = before
+
+
+@pytest.mark.parametrize(
+    ("held_gib", "total_gib", "limit", "expected"),
+    [(10, 140, 1.0, 40 / 140), (10, 24, 1.0, 1.0), (0, 40, 0.5, 0.5), (100, 140, 0.9, 130 / 140)],
+    ids=["a large card", "a small one", "one that the caller has limited", "nearly all is held"],
+)
+def test_a_card_gives_libraries_a_modest_part(
+    monkeypatch: pytest.MonkeyPatch,
+    held_gib: int,
+    total_gib: int,
+    limit: float,
+    expected: float,
+) -> None:
+    limits = [limit]
+
+    def properties(device: torch.device) -> Any:
+        return SimpleNamespace(total_memory=total_gib << 30)
+
+    fakes: dict[str, Any] = {
+        "memory_reserved": lambda device: held_gib << 30,
+        "get_device_properties": properties,
+        "get_per_process_memory_fraction": lambda device: limits[-1],
+        "set_per_process_memory_fraction": lambda share, device: limits.append(share),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake, raising=False)
+    with pytest.raises(ZeroDivisionError), modest_memory(torch.device("cuda")):
+        assert limits[-1] == pytest.approx(min(expected, limit))
+        raise ZeroDivisionError
+    assert limits[-1] == limit
+    with modest_memory(torch.device("cpu")):
+        assert len(limits) == 3
 
 
 @newer
