@@ -25,7 +25,7 @@ import torch
 FRAME_NOISE, CHUNK_NOISE, SCORE_NOISE = 7e-6, 2e-6, 1e-6
 """bounds of the three parts: of the frame's RMS, of its chunk's RMS, of the residual's squared size
 over the entries' distance"""
-BESIDE = 1 / 3
+BESIDE = 1 / 6
 """share of the encoder's two parts that is left where every layer but the LSTM has upstream's own
 bits (`tokenizer.codecs.encodec.gpu.settling`); `benchmarks/gpu/bound.py` measures it"""
 ON_GPU = 2.0

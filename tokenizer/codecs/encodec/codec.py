@@ -144,7 +144,7 @@ def open_batched(
     modules: ReferenceModules,
     n_q: int,
     precision: str = "exact",
-    beside: bool = False,
+    beside: bool = True,
 ) -> BatchedNetwork:
     """In batches on a GPU, by kernels of our own where they run; `beside` as `BatchedNetwork`.
 

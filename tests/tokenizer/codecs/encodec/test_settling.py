@@ -339,8 +339,10 @@ def test_no_chunk_is_lost_or_settled_twice(
 
 
 def test_plans() -> None:
-    full = [np.zeros((2, 20), np.float32)] * 11
-    assert [(shape.rows, len(some)) for shape, some in full_ones(full, (8, 32))] == [(8, 8), (8, 3)]
+    full = [np.zeros((2, 20), np.float32)] * 43
+    for count, expected in ((8, [(8, 8)]), (9, [(32, 9)]), (43, [(32, 32), (32, 11)])):
+        plans = full_ones(full[:count], (8, 32))
+        assert [(shape.rows, len(some)) for shape, some in plans] == expected
     shorter = [np.zeros((2, n), np.float32) for n in (9, 3, 7, 1, 5)]
     assert by_length(shorter, (1, 2)) == [
         (Rows(2, 3, lengths=(1, 3)), [3, 1]),

@@ -61,8 +61,8 @@ class BatchedNetwork(Network):
 
     With "exact" precision, a chunk with a code that rounding could have decided is settled
     (`tokenizer.codecs.encodec.gpu.settling`): it has the codes and the scale that transformers'
-    operations give for it alone. Other scales are sums over a row of a batch, and may differ from
-    those of a chunk alone in a float32's last bit.
+    operations give for it alone. Other scales are added up in parts of a fixed size, the same
+    whatever shares a batch, and may differ from transformers' in a float32's last bit.
 
     Threads may share it: while one waits for results, others start batches.
     """
@@ -78,7 +78,7 @@ class BatchedNetwork(Network):
         precision: str = "exact",
         fused: Fused | None = None,
         direct: bool = False,
-        beside: bool = False,
+        beside: bool = True,
     ) -> None:
         """`reference` has the same modules and does not look at the device. With `fused`, the
         encoder's operations between convolutions are compiled; with `direct`, it and the quantizer

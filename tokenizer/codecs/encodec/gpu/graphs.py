@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.arithmetic import arithmetic, modest_memory
 
 WARM_UP = 2
 """runs before a capture, in which libraries choose their algorithms and take their memory"""
@@ -202,7 +202,8 @@ class GraphRunner(Runner):
             with torch.cuda.stream(slot.lane.stream):
                 slot.lane.stream.wait_event(slot.copied)
                 if graph is None:
-                    there = self._work(*_views(slot.device, places))
+                    with modest_memory(self._device):
+                        there = self._work(*_views(slot.device, places))
                 else:
                     slot.lane.inputs[:size].copy_(slot.device[:size])
                     graph.graph.replay()
@@ -240,17 +241,18 @@ class GraphRunner(Runner):
     def _capture(self, lane: _Lane, shape: Shape) -> _Graph:
         places, size = _places(self._work.layout(shape))
         inputs = _views(lane.inputs, places)
-        with torch.cuda.stream(lane.stream):
-            lane.inputs[:size].zero_()
-            for _ in range(WARM_UP):
-                self._work(*inputs)
         graph = torch.cuda.CUDAGraph()
-        # A lane's graphs share memory: their results are copied away, in the same stream, before
-        # the next one is replayed.
-        with torch.cuda.graph(
-            graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"
-        ):
-            results = self._work(*inputs)
+        with modest_memory(self._device):
+            with torch.cuda.stream(lane.stream):
+                lane.inputs[:size].zero_()
+                for _ in range(WARM_UP):
+                    self._work(*inputs)
+            # A lane's graphs share memory: their results are copied away, in the same stream,
+            # before the next one is replayed.
+            with torch.cuda.graph(
+                graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"
+            ):
+                results = self._work(*inputs)
         return _Graph(graph, results)
 
 
@@ -348,10 +350,17 @@ def fill(
 ) -> None:
     """Write chunks into a batch on the host; rows without one are silence of full width, and come
     to nothing."""
-    samples[len(chunks) :].zero_()
+    # By NumPy: torch would divide every chunk among threads that it has to wake up for it.
+    rows = samples.numpy()
+    rows[len(chunks) :] = 0.0
     lengths.fill_(samples.shape[2])
     for row, chunk in enumerate(chunks):
         count = chunk.shape[1]
-        samples[row, :, :count] = torch.from_numpy(chunk)
-        samples[row, :, count:] = 0.0
+        rows[row, :, :count] = chunk
+        rows[row, :, count:] = 0.0
         lengths[row] = count
+
+
+def put(samples: torch.Tensor, recording: NDArray[np.float32]) -> None:
+    """Write a recording into a tensor on the host, of the same shape."""
+    samples.numpy()[:] = recording

@@ -1,5 +1,4 @@
-"""Chunks in doubt: alone, or, where that is asked for, first side by side and what is still in
-doubt then alone.
+"""Chunks in doubt: side by side first, and what is still in doubt then alone; or all of them alone.
 
 Alone, a chunk has transformers' codes whatever they are, but leaves most of a GPU idle. Side by
 side, every layer but the LSTM has the very bits that it has alone for what goes into it, and only
@@ -17,6 +16,7 @@ own each and share the LSTM, where they end in zeros: it looks backwards only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from tokenizer.chunking import frames_of
-from tokenizer.codecs.encodec.arithmetic import arithmetic
+from tokenizer.codecs.encodec.arithmetic import arithmetic, modest_memory
 from tokenizer.codecs.encodec.certainty import BESIDE
 from tokenizer.codecs.encodec.gpu.batches import (
     Batch,
@@ -39,7 +39,7 @@ from tokenizer.codecs.encodec.gpu.batches import (
 )
 from tokenizer.codecs.encodec.gpu.beside import RowsConvolution, RowsEncoder, Together
 from tokenizer.codecs.encodec.gpu.doubt import flat, in_doubt, noise_of_rows
-from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
+from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill, put
 from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
 from tokenizer.codecs.encodec.reference import ReferenceModules, StaticNetwork
@@ -47,12 +47,12 @@ from tokenizer.codecs.encodec.scales import normalise
 
 ROWS = (8, 32)
 """chunks that are settled side by side in one batch"""
-FLOOR = 8
+FLOOR = 32
 """rows that take as long as what such a batch costs however few it has: its normalisations and its
 LSTM"""
 FEW = 2
 """chunks that are done sooner alone, in lanes of their own"""
-LANES, BESIDE_LANES = 4, 1
+LANES, BESIDE_LANES = 4, 2
 """chunks alone, and batches of those side by side, that are computed at the same time: neither
 fills a GPU, but each lane is captured anew"""
 
@@ -80,25 +80,27 @@ class Settling:
         reference: ReferenceModules,
         n_q: int,
         opener: Opener,
-        beside: bool = False,
+        beside: bool = True,
     ) -> None:
         """`reference` has the same modules and does not look at the device; `beside`: side by side
-        first.
-
-        Raises:
-            UnknownLayer: with `beside`, the model has layers that cannot be run so.
+        first, where the model has layers that can be run so.
         """
-        self._beside = beside
+        self._beside = False
         self._width, self._hop = int(model.config.chunk_length), int(model.config.hop_length)
         self._open = opener
         self.alone = SettleWork(model, reference, n_q)
         self._tried = False
         if beside:
-            front, back = split(model.encoder)
-            self.rest = Rest(model, back, n_q)
-            self.full = FullWork(model, front, self.rest)
-            self.shorter = ShorterWork(model, front, self.rest)
-            self.rest_alone = RestAlone(back, reference, n_q)
+            with suppress(UnknownLayer):
+                self._open_beside(model, reference, n_q)
+
+    def _open_beside(self, model: Any, reference: ReferenceModules, n_q: int) -> None:
+        front, back = split(model.encoder)
+        self.rest = Rest(model, back, n_q)
+        self.full = FullWork(model, front, self.rest)
+        self.shorter = ShorterWork(model, front, self.rest)
+        self.rest_alone = RestAlone(back, reference, n_q)
+        self._beside = True
 
     def enough(self, lengths: Sequence[int]) -> list[int]:
         """Which of the chunks that wait, by their samples, fill the largest batches; alone, none
@@ -272,11 +274,10 @@ class FullWork(Work):
         for shape in shapes:
             source = torch.Generator(self._device).manual_seed(shape.rows)
             size = (shape.rows, self._channels, shape.width)
-            try:
+            with suppress(torch.OutOfMemoryError), modest_memory(self._device):
                 samples = torch.randn(size, generator=source, device=self._device)
                 self._rest.embed(self.front(samples, trial=True)[0], trial=True)
-            except torch.OutOfMemoryError:
-                pass  # the steps that are left go row by row
+            # Where the memory did not do, the steps that are left go row by row.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()  # which other streams could not use
 
@@ -313,7 +314,7 @@ class ShorterWork(Work):
 
     def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Chunk]) -> None:
         for row, chunk in enumerate(items):
-            inputs[row][0].copy_(torch.from_numpy(chunk))
+            put(inputs[row][0], chunk)
             inputs[-1][row] = frames_of(chunk.shape[1], self._hop)
 
     def hidden(
@@ -350,7 +351,7 @@ class Alone(Work):
         return [((shape.rows, self._channels, shape.width), torch.float32)]
 
     def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[NDArray[np.float32]]) -> None:
-        inputs[0][0].copy_(torch.from_numpy(items[0]))
+        put(inputs[0][0], items[0])
 
     def _codes(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Int16 `[n_q, 1, frames]`."""

@@ -36,7 +36,7 @@ from tokenizer.codecs.encodec.gpu.batches import (
     one_by_one,
     rows_that_fit,
 )
-from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill
+from tokenizer.codecs.encodec.gpu.graphs import Layout, Shape, Work, fill, put
 from tokenizer.codecs.encodec.networks import check_finite
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
@@ -198,7 +198,7 @@ class AloneWork(Work):
         return [((shape.rows, self.channels, shape.width), torch.float32)]
 
     def fill(self, inputs: Sequence[torch.Tensor], items: Sequence[Samples]) -> None:
-        inputs[0][0].copy_(torch.from_numpy(items[0]))
+        put(inputs[0][0], items[0])
 
     @abstractmethod
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
