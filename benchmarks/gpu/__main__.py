@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(repeatable.digest(bench, options.digest))
             return 0
         said = [*(arguments if arguments is not None else sys.argv[1:])]
-        everything(bench, said, folder, options.only)
+        everything(bench, said, folder, options.only, options.audio)
     return 0
 
 
@@ -64,6 +64,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", help="default: %(default)s")
     parser.add_argument("--toy", action="store_true", help="a small codec and little of everything")
     parser.add_argument("--output", default=str(RESULTS), help="- for none (default: %(default)s)")
+    parser.add_argument("--audio", type=Path, help="a folder of .wav files, 48 kHz, 16 bit")
     parser.add_argument("--checkpoint", type=Path, help="a folder (default: seeded weights)")
     parser.add_argument(
         "--only", action="append", help="parts whose title has this in it (default: all); again"
@@ -80,13 +81,17 @@ def seeded(folder: Path, size: str) -> None:
 
 
 def everything(
-    bench: Bench, arguments: list[str], folder: Path, only: list[str] | None = None
+    bench: Bench,
+    arguments: list[str],
+    folder: Path,
+    only: list[str] | None = None,
+    audio: Path | None = None,
 ) -> None:
     """All parts, in the order in which they are worth most."""
     import torch
     import transformers
 
-    from benchmarks.gpu import bound, correctness, inside, others, repeatable, speed
+    from benchmarks.gpu import bound, correctness, inside, others, recordings, repeatable, speed
 
     line = bench.report.line
     line("# On a GPU\n\n    PYTHONPATH=.:tests python -m benchmarks.gpu " + " ".join(arguments))
@@ -100,6 +105,7 @@ def everything(
     passed = [*arguments, "--checkpoint", str(folder)]
     parts: list[tuple[str, Callable[[], None]]] = [
         ("Correctness", lambda: correctness.run(bench)),
+        ("Recordings", lambda: recordings.run(bench, audio)),
         ("Speed", lambda: speed.run(bench)),
         ("Batches and memory", lambda: speed.by_batch(bench)),
         ("Settling", lambda: inside.settling(bench)),

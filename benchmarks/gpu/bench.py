@@ -91,7 +91,7 @@ class Bench:
         bandwidth: float,
         precision: str = "exact",
         by: str | None = None,
-        beside: bool = False,
+        beside: bool = True,
     ) -> BatchedNetwork:
         """Ours; on a CPU the very batches, without graphs. `by` torch's operations, "compiled"
         ones or kernels of our own, "direct"; None: as the product chooses. `beside` as

@@ -20,7 +20,7 @@ from sounds import structured
 from benchmarks.gpu.bench import HOP, WIDTH, Bench, Chunk, clip_chunks, full_chunks, music
 from benchmarks.moves import Moves, measure
 from tokenizer.chunking import frames_of
-from tokenizer.codecs.encodec.arithmetic import exact_float32
+from tokenizer.codecs.encodec.arithmetic import exact_float32, modest_memory
 from tokenizer.codecs.encodec.certainty import BESIDE
 from tokenizer.codecs.encodec.gpu import settling
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
@@ -109,7 +109,7 @@ def moved(bench: Bench, network: BatchedNetwork, chunks: Sequence[Chunk]) -> dic
     for start in range(0, len(chunks), AT_ONCE):
         some = [torch.from_numpy(chunk)[None] for chunk in chunks[start : start + AT_ONCE]]
         some = [chunk.to(bench.device) for chunk in some]
-        with exact_float32():
+        with exact_float32(), modest_memory(bench.device):
             theirs = [encoder(normalise(chunk)[0])[0].t().contiguous() for chunk in some]
             stages = ((in_batches(network, some), 1.0), (beside(network, some), BESIDE))
             for stage, (ours, share) in zip(found, stages, strict=True):

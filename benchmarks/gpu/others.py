@@ -262,7 +262,7 @@ def speed(bench: Bench, contest: Contest) -> None:
         "what", "ours", "each alone, side by side", "transformers", "ours / transformers"
     )
     rng = np.random.default_rng(1)
-    feeds = {"clips of 1 to 8 s": [float(n) for n in rng.uniform(1, 8, 256)], "10 s": [10.0] * 96}
+    feeds = {"clips of 1 to 8 s": [float(n) for n in rng.uniform(1, 8, 96)], "10 s": [10.0] * 32}
     if bench.toy:
         feeds = {"clips": [0.1, 0.2]}
     for name, seconds in feeds.items():

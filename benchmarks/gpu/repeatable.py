@@ -17,22 +17,22 @@ ROOT = Path(__file__).resolve().parents[2]
 _TESTS = ("test_batched_network.py", "test_graphs.py", "test_settling.py", "test_fast_codes.py")
 
 
-def digest(bench: Bench, precision: str) -> str:
-    """Of all codes and scales of a fixed set of sounds."""
+def digest(bench: Bench, precision: str, at_once: int = 512) -> str:
+    """Of all codes and scales of a fixed set of sounds, of which so many are encoded at a time."""
     chunks: list[Chunk] = full_chunks(3 if bench.toy else 300)
     chunks += clip_chunks(0.7, 2 if bench.toy else 200, 0.6)
     chunks += [one.samples for one in structured(9_000, 1).values()]
     found = hashlib.sha256()
-    for one in encode(bench.network(24.0, precision), chunks):
+    for one in encode(bench.network(24.0, precision), chunks, at_once):
         found.update(one.codes.tobytes() + repr(one.scale).encode())
     return found.hexdigest()[:16]
 
 
 def run(bench: Bench, arguments: list[str]) -> None:
-    """Twice in this process, and once in another."""
-    bench.report.table("precision", "this process", "again", "another process", "equal")
+    """Twice in this process, the second time in smaller batches, and once in another."""
+    bench.report.table("precision", "this process", "smaller batches", "another process", "equal")
     for precision in ("exact",) if bench.toy else ("exact", "fast"):
-        mine = [digest(bench, precision) for _ in range(2)]
+        mine = [digest(bench, precision, at_once) for at_once in (512, 3 if bench.toy else 40)]
         bench.forget()
         command = [sys.executable, "-m", "benchmarks.gpu", *arguments, "--digest", precision]
         done = subprocess.run(

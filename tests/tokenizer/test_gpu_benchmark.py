@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import wave
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.gpu.bench import Bench, Report, music
 
 PARTS = [
     "Correctness",
+    "Recordings",
     "Speed",
     "Batches and memory",
     "Settling",
@@ -38,8 +40,15 @@ PARTS = [
 def test_every_part_runs_and_is_written_down(reduced: Path, tmp_path: Path) -> None:
     output = tmp_path / "gpu.md"
     arguments = ["--device", "cpu", "--toy", "--minutes", "9", "--output", str(output)]
+    with wave.open(str(tmp_path / "one.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes((music(50_000, seed=1)[0] * 20_000).astype("<i2").tobytes())
+    arguments += ["--audio", str(tmp_path)]
     assert main([*arguments, "--checkpoint", str(reduced)]) == 0
     said = output.read_text()
+    assert "| shorter | 1 | 24 |" in said
     assert [line[3:] for line in said.splitlines() if line.startswith("## ")] == PARTS
     assert "**" not in said, said  # what differs or breaks is said in bold
     assert "| yes |" in said and "0 of " in said
