@@ -77,6 +77,11 @@ class AuditOptions:
     codec: str | None = setting(
         None, "where the codec lies now, if it has moved (its weights must be the same)"
     )
+    moved: tuple[str, ...] = setting(
+        (),
+        "if the corpus has moved: how its names began, and how they begin now",
+        metavar="OLD=NEW",
+    )
     device: str = shared(Compute, "device")
     workers: int | None = shared(Compute, "workers", default=0, flag_default=None)
     """0 works in this process; otherwise on Ray: a number of cores, None for all"""
@@ -118,7 +123,8 @@ class AuditOptions:
     def fingerprint(self, stored: Mapping[str, Any]) -> str:
         """Hash of what decides one recording's result, with the corpus's stored configuration."""
         own = {
-            name: getattr(self, name) for name in ("metrics", "reencode", "page", "clip_seconds")
+            name: getattr(self, name)
+            for name in ("metrics", "reencode", "page", "clip_seconds", "moved")
         }
         text = json.dumps([own, stored], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

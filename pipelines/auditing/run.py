@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -40,7 +40,8 @@ from pipelines.auditing.since import stale_words
 from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
-from pipelines.corpus.sources import open_source
+from pipelines.corpus.sources import open_source, source_names
+from pipelines.corpus.sources.forms.moved import open_moved
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
@@ -330,8 +331,11 @@ class _Audit:
             ),
             decode=DecodeSettings(
                 # A source that has changed is found by its hash, and heard.
-                source=open_source(
-                    config.source, follow_links=config.follow_links, check_versions=False
+                source=open_moved(
+                    config.source,
+                    options.moved,
+                    source_names(),
+                    partial(open_source, follow_links=config.follow_links, check_versions=False),
                 ),
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
