@@ -89,7 +89,7 @@ class _Run:
                 "--precision fast: needs GPUs; on CPUs use --precision exact, which is no slower "
                 "there"
             )
-        self._source = open_corpus(config)
+        self._source = open_corpus(config, options.moved)
         self._config = TokenizeConfig.from_dict(
             {**config.to_dict(), "source": self._source.address}
         )
@@ -134,9 +134,10 @@ class _Run:
             wanted = replace(wanted, config=replace(wanted.config, split=stored.config.split))
         changed = stored.differences(wanted)
         if changed:
+            moved = [name.partition(":")[0] for name in changed] == ["config.source"]
             raise OutputError(
                 f"{self._out} holds another configuration ({'; '.join(changed)}): choose another "
-                "OUT, or the same settings"
+                "OUT, or the same settings" + "; if SOURCE has moved: --moved OLD=NEW" * moved
             )
         return stored
 

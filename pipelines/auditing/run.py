@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -40,8 +40,7 @@ from pipelines.auditing.since import stale_words
 from pipelines.auditing.while_tokenizing import WHY as IN_PASSING
 from pipelines.auditing.while_tokenizing import PassingSettings
 from pipelines.corpus.reader import DecodeSettings
-from pipelines.corpus.sources import open_source, source_names
-from pipelines.corpus.sources.forms.moved import open_moved
+from pipelines.corpus.sources import Source, open_source
 from pipelines.output.formats import shard_format
 from pipelines.output.inspect import counted_use
 from pipelines.output.manifest.commits import Manifest
@@ -53,7 +52,7 @@ from pipelines.tokenizing.jobs import CodecSettings
 from pipelines.tokenizing.progress import Display, open_display
 from tokenizer.codecs import batch_chunks
 from tokenizer.codecs.registry import stored_amount
-from tokenizer.errors import UsageError
+from tokenizer.errors import SourceError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +164,7 @@ class _Audit:
         self._state = state_of(self._manifest)
         self._display.message(f"reading the shards of {self._out} …")
         survey = take_survey(
-            self._manifest,
-            self._plan,
-            self._form,
-            self._stored,
-            set(self._options.ids),
+            self._manifest, self._plan, self._form, self._stored, set(self._options.ids)
         )
         chosen = self._chosen(survey)
         shards = {record.shard: record.sha256 for record in self._manifest.records()}
@@ -185,13 +180,8 @@ class _Audit:
         if survey.remarks and not survey.entries:  # every shard is damaged: that is the report
             return []
         if self._share is None:
-            return choose(
-                survey.entries,
-                sample=options.sample,
-                seed=options.seed,
-                ids=options.ids,
-                all=options.all,
-            )
+            drawn = {name: getattr(options, name) for name in ("sample", "seed", "ids", "all")}
+            return choose(survey.entries, **drawn)
         return choose_share(survey.entries, self._share, self._plan.ids())
 
     def _results(
@@ -330,13 +320,7 @@ class _Audit:
                 precision=self._precision(),
             ),
             decode=DecodeSettings(
-                # A source that has changed is found by its hash, and heard.
-                source=open_moved(
-                    config.source,
-                    options.moved,
-                    source_names(),
-                    partial(open_source, follow_links=config.follow_links, check_versions=False),
-                ),
+                source=self._source(),
                 sample_rate=spec.sample_rate,
                 channels=spec.channels,
                 downmix=config.downmix,
@@ -348,6 +332,20 @@ class _Audit:
             ),
             options=options,
         )
+
+    def _source(self) -> Source:
+        config = self._config
+        try:
+            # A source that has changed is found by its hash, and heard.
+            return open_source(
+                config.source,
+                follow_links=config.follow_links,
+                check_versions=False,
+                moved=self._options.moved,
+            )
+        except SourceError as error:
+            hint = f"if it has moved: --moved {config.sources[0]}=NEW"
+            raise SourceError(f"{error}; {hint}") from error
 
     def _publish(self, survey: Survey, recordings: tuple[RecordingAudit, ...]) -> dict[str, Any]:
         """Write everything; the report comes last. What the last audit's page played goes once this

@@ -47,7 +47,11 @@ def _audited_well(out: str, config: TokenizeConfig, options: RunOptions) -> bool
     # A pinned revision is stored with the corpus; without one the codec lies where it was just
     # loaded from.
     codec = None if config.revision else config.codec
-    done = audit_share(out, options.audit, AuditOptions(codec=codec, **asdict(options.compute)))
+    done = audit_share(
+        out,
+        options.audit,
+        AuditOptions(codec=codec, moved=options.moved, **asdict(options.compute)),
+    )
     if not options.quiet:
         render(done.report)
     return done.passed

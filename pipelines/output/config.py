@@ -304,6 +304,13 @@ class RunOptions:
         metavar="K/N",
     )
 
+    moved: tuple[str, ...] = setting(
+        (),
+        "if the corpus has moved since the first run: how its names began, and how they begin now; "
+        "rows have the names of then",
+        metavar="OLD=NEW",
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))  # torch has names of its own class
         settle(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipelines.corpus.cutting import Cutting
 from pipelines.corpus.reader import DecodeSettings
@@ -12,8 +12,9 @@ from pipelines.output.config import TokenizeConfig
 from tokenizer.codecs.base import CodecSpec
 
 
-def open_corpus(config: TokenizeConfig) -> Source:
-    """
+def open_corpus(config: TokenizeConfig, moved: Sequence[str] = ()) -> Source:
+    """`moved` as `open_source`.
+
     Raises:
         SourceError: there is no such thing, in one line.
         UsageError: a hint that cannot be followed.
@@ -22,6 +23,7 @@ def open_corpus(config: TokenizeConfig) -> Source:
         config.source,
         follow_links=config.follow_links,
         hints=parse_hints(**{name: getattr(config, name) for name in SAID}),
+        moved=moved,
     )
 
 

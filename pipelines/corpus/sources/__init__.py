@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from pipelines.corpus.sources.base import AUDIO_EXTENSIONS, Source, extension, is_remote
+from pipelines.corpus.sources.forms.moved import Move, MovedSource, now
 from pipelines.corpus.sources.forms.several import SeveralSources
 from pipelines.corpus.sources.identity import look_anew
 from pipelines.corpus.sources.listing import is_output
@@ -50,6 +51,7 @@ def open_source(
     follow_links: bool = False,
     check_versions: bool = True,
     hints: Hints | None = None,
+    moved: Sequence[str] = (),
 ) -> Source:
     """The source that a spec names.
 
@@ -59,19 +61,25 @@ def open_source(
         follow_links: `Source.follow_links`.
         check_versions: `Source.check_versions`.
         hints: `Source.hints`.
+        moved: `OLD=NEW` each, of a corpus that was read where names begin with OLD and lies now
+            where they begin with NEW; the spec may be either.
 
     Raises:
         SourceError: there is no such thing, in one line.
-        UsageError: a hint that means nothing to it, or none at all, or one twice.
+        UsageError: a hint that means nothing to it, or none at all, or one twice; a move that is
+            none.
     """
     specs = [spec] if isinstance(spec, str) else spec
     if "" in specs:
         raise UsageError("SOURCE is empty: give a folder, a file, or what else names a corpus")
-    sources = [_open(each) for each in specs]
+    moves = [Move.of(one, specs) for one in moved]
+    sources = [_open(now(each, moves, source_names()) if moves else each) for each in specs]
     if hints is not None:
         sources = _told(sources, hints)
     for source in sources:
         source.follow_links, source.check_versions = follow_links, check_versions
+    if moves:
+        sources = [MovedSource(source, moves) for source in sources]
     if len(sources) == 1:
         return sources[0]
     if not sources:

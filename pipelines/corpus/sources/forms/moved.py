@@ -1,15 +1,19 @@
-"""A corpus that lies elsewhere than where it was read before."""
+"""A corpus that lies elsewhere than where it was read before.
+
+To the run it is where it was: what it lists has the names of then, which are those in plans and
+rows, and what is opened is looked for where it is now.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pipelines.corpus.sources.base import Place, Source, is_remote
 from pipelines.system.places import local_path
-from tokenizer.errors import SourceError, UsageError
+from tokenizer.errors import UsageError
 from tokenizer.types import Recording
 
 
@@ -35,93 +39,92 @@ class Move:
                 f"--moved {said}: give OLD=NEW, how names began and how they begin now, as "
                 "/data/corpus=/mnt/corpus"
             )
-        likely = [one for one in found if any(one.names(spec) for spec in known)]
+        likely = [one for one in found if any(begins(spec, one.old) for spec in known)]
         likely += [one for one in found if is_remote(one.new) or os.path.exists(one.new)]  # noqa: PTH110
         best = (likely or found)[0]
-        new = best.new if is_remote(best.new) else os.path.abspath(local_path(best.new))  # noqa: PTH100
+        new = best.new if is_remote(best.new) else os.path.realpath(local_path(best.new))
         return cls(best.old, new.rstrip("/"))
 
-    def names(self, name: str) -> bool:
-        """Whether a path or URL is what has moved, or lies in it."""
-        return name == self.old or name.startswith(f"{self.old}/")
-
-    def __call__(self, name: str) -> str:
+    def forth(self, name: str) -> str:
         """A path or URL as it is now."""
-        return self.new + name[len(self.old) :] if self.names(name) else name
+        return self.new + name[len(self.old) :] if begins(name, self.old) else name
+
+    def back(self, name: str) -> str:
+        """The same as it was."""
+        return self.old + name[len(self.new) :] if begins(name, self.new) else name
 
 
-def moved(spec: str, moves: Sequence[Move], prefixes: Sequence[str]) -> str:
+def begins(name: str, place: str) -> bool:
+    """Whether a path or URL is a place, or lies in it; a prefix such as `tar:` may stand before
+    it."""
+    return any(
+        one == place or one.startswith(f"{place}/") for one in (name, name.partition(":")[2])
+    )
+
+
+def now(spec: str, moves: Sequence[Move], prefixes: Sequence[str]) -> str:
     """A SOURCE as it is now; `prefixes` may stand before it, with a colon."""
     head, colon, rest = spec.partition(":")
     if colon and head in prefixes:
-        return f"{head}:{moved(rest, moves, ())}"
-    return next((move(spec) for move in moves if move.names(spec)), spec)
-
-
-def open_moved(
-    spec: str | Sequence[str],
-    said: Sequence[str],
-    prefixes: Sequence[str],
-    opener: Callable[[Sequence[str]], Source],
-) -> Source:
-    """The corpus that a SOURCE, or several, named once.
-
-    Args:
-        spec: as it was then.
-        said: of what has moved since, `OLD=NEW` each.
-        prefixes: that may stand before a SOURCE, with a colon.
-        opener: opens SOURCEs.
-
-    Raises:
-        UsageError: as `Move.of`.
-        SourceError: it is not there, in one line that says how to say where it is.
-    """
-    specs = [spec] if isinstance(spec, str) else list(spec)
-    known = [*specs, *(one.partition(":")[2] for one in specs)]
-    moves = [Move.of(one, known) for one in said]
-    try:
-        source = opener([moved(one, moves, prefixes) for one in specs])
-    except SourceError as error:
-        raise SourceError(f"{error}; if it has moved: --moved {specs[0]}=NEW") from error
-    return MovedSource(source, moves) if moves else source
+        return f"{head}:{_first(rest, [move.forth for move in moves])}"
+    changes = [move.forth for move in moves]
+    found = _first(spec, changes)
+    if found == spec and not is_remote(spec):
+        full = os.path.abspath(local_path(spec))  # noqa: PTH100
+        return spec if _first(full, changes) == full else _first(full, changes)
+    return found
 
 
 class MovedSource(Source):
-    """Opens recordings of before where they are now."""
+    """A source with the names of before."""
 
     def __init__(self, source: Source, moves: Sequence[Move]) -> None:
-        """`source` is the corpus as it is now."""
-        super().__init__(source.spec)
-        self._source, self._moves = source, tuple(moves)
-        self.check_versions, self.follow_links = source.check_versions, source.follow_links
-
-    @property
-    def address(self) -> str | tuple[str, ...]:
-        return self._source.address
+        """`source` is the corpus as it is now, and told all that it is to be told."""
+        self._source = source
+        self._forth = [move.forth for move in moves]
+        self._back = [move.back for move in moves]
+        super().__init__(_first(source.spec, self._back))
+        self.prefix, self.is_one_file = source.prefix, source.is_one_file
+        self.hints, self.follows = source.hints, source.follows
+        self.follow_links, self.check_versions = source.follow_links, source.check_versions
 
     @property
     def places(self) -> tuple[str, ...]:
         return self._source.places
 
     def scan(self) -> Iterator[Recording]:
-        return self._source.scan()
+        self._source.hints = self.hints
+        for recording in self._source.scan():
+            yield _renamed(recording, self._back)
+        self.notes, self.layout = self._source.notes, self._source.layout
+
+    def files(self) -> Mapping[str, str | None] | None:
+        found = self._source.files()
+        if found is None:
+            return None
+        return {_first(name, self._back): version for name, version in found.items()}
 
     def open(self, recording: Recording) -> str | BinaryIO:
-        return self._source.open(self._now(recording))
+        return self._source.open(_renamed(recording, self._forth))
 
     def open_head(self, recording: Recording) -> str | BinaryIO:
-        return self._source.open_head(self._now(recording))
+        return self._source.open_head(_renamed(recording, self._forth))
 
     def place(self, recording: Recording) -> Place | None:
-        return self._source.place(self._now(recording))
-
-    def _now(self, recording: Recording) -> Recording:
-        locator = _each(recording.locator, lambda name: moved(name, self._moves, ()))
-        return replace(recording, uri=moved(recording.uri, self._moves, ()), locator=locator)
+        return self._source.place(_renamed(recording, self._forth))
 
 
-def _each(locator: Mapping[str, Any], change: Any) -> dict[str, Any]:
-    """Every text in it, changed."""
-    return {
-        key: change(value) if isinstance(value, str) else value for key, value in locator.items()
+Change = Callable[[str], str]
+
+
+def _renamed(recording: Recording, changes: Sequence[Change]) -> Recording:
+    locator = {
+        key: _first(value, changes) if isinstance(value, str) else value
+        for key, value in recording.locator.items()
     }
+    return replace(recording, uri=_first(recording.uri, changes), locator=locator)
+
+
+def _first(name: str, changes: Sequence[Change]) -> str:
+    """What the first that changes a name makes of it."""
+    return next((found for change in changes if (found := change(name)) != name), name)
