@@ -22,6 +22,7 @@ from benchmarks.machine import machine
 from tokenizer import load_codec
 from tokenizer.codecs.encodec.arithmetic import exact_float32
 from tokenizer.codecs.encodec.seeded import synthetic_audio
+from tokenizer.codecs.mimi.halves import EncoderHalf
 from tokenizer.codecs.mimi.seeded import write_seeded_mimi
 from tokenizer.codecs.pieces import Piece
 
@@ -107,7 +108,7 @@ class Contest:
     def theirs(self, samples: Floats) -> tuple[NDArray[Any], Floats]:
         """Of the whole."""
         seen: list[torch.Tensor] = []
-        handle = self._model.encoder.downsample.register_forward_hook(
+        handle = EncoderHalf.of(self._model).downsample.register_forward_hook(
             lambda _, __, out: seen.append(out)
         )
         with exact_float32():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -38,6 +39,8 @@ ON_THE_HUB = (
 _SPOKEN = {"moshi": "kyutai/mimi"}
 """what some are called by the model that they belong to"""
 _SHOWN = ("facebook/encodec_48khz", "facebook/encodec_24khz", "descript/dac_44khz", "kyutai/mimi")
+OLDEST_TRANSFORMERS = "5.17"
+"""with every class of codecs, as pyproject.toml asks for"""
 NO_WEIGHTS = ""
 """instead of their hash"""
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -161,6 +164,33 @@ def weights_hash(checkpoint: Checkpoint) -> str:
             while block := file.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def require_transformers(name: str) -> None:
+    """Before a checkpoint is read: an older transformers lacks classes, or has them in other parts.
+
+    Raises:
+        CodecLoadError: it is older than `OLDEST_TRANSFORMERS`, or cannot be imported beside the
+            other packages that are installed.
+    """
+    newer = f"pip install -U 'transformers>={OLDEST_TRANSFORMERS}'"
+    try:
+        from transformers import __version__ as found
+    except ImportError as error:  # it asks which tokenizers and huggingface_hub there are
+        raise CodecLoadError(
+            f"codec {name}: transformers cannot be imported ({' '.join(str(error).split())}): "
+            f"{newer}"
+        ) from error
+    if _numbers(found) < _numbers(OLDEST_TRANSFORMERS):
+        raise CodecLoadError(
+            f"codec {name}: transformers {found} is installed, and {OLDEST_TRANSFORMERS} or newer "
+            f"is needed: {newer}"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The first two of a version: (5, 17) of "5.17.0.dev0"."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def read_settings(checkpoint: Checkpoint, kind: Any, whose: str) -> Any:

@@ -29,7 +29,13 @@ from tokenizer.codecs.devices import (
     require_device_name,
     resolve_device,
 )
-from tokenizer.codecs.lookup import Checkpoint, codec_name, find_checkpoint, require_no_revision
+from tokenizer.codecs.lookup import (
+    Checkpoint,
+    codec_name,
+    find_checkpoint,
+    require_no_revision,
+    require_transformers,
+)
 from tokenizer.codecs.origin import Origin
 from tokenizer.codecs.precision import PRECISIONS
 from tokenizer.codecs.settings import guarded_settings
@@ -319,4 +325,5 @@ def _family(checkpoint: Checkpoint) -> Family:
             f"codec {checkpoint.name}: its config.json has the model_type "
             f"{checkpoint.model_type!r}; give a checkpoint of {', '.join(FAMILIES)}"
         )
+    require_transformers(checkpoint.name)
     return family

@@ -32,6 +32,7 @@ from tokenizer.codecs.encodec.reference import ReferenceModules
 from tokenizer.codecs.encodec.streams import network as streams
 from tokenizer.codecs.mimi.codec import MimiCodec
 from tokenizer.codecs.mimi.gpu import StaticSeaNet
+from tokenizer.codecs.mimi.halves import EncoderHalf
 from tokenizer.codecs.pieces import Piece, State
 
 Samples = NDArray[np.float32]
@@ -251,7 +252,7 @@ def test_a_device_that_is_no_cpu_gets_batches_unless_the_reference_is_asked_for(
 
 
 def test_a_static_seanet_is_bit_for_bit_mimis(folders: Callable[[str], Path]) -> None:
-    module = MimiModel.from_pretrained(folders("mimi")).eval().encoder.encoder_seanet
+    module = EncoderHalf.of(MimiModel.from_pretrained(folders("mimi")).eval()).seanet
     static = StaticSeaNet(module)
     with torch.inference_mode():
         for n in (1, 3, 959, 960, 961, 5000):

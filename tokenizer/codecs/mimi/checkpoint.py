@@ -65,7 +65,7 @@ def describe_mimi(
         bandwidth,
         n_q,
         sample_rate=config.sampling_rate,
-        frame_length=hop(config) * config.latent_stride,
+        frame_length=hop(config) * latent_stride(config),
         channels=config.audio_channels,
     )
     if spec.n_q < config.num_semantic_quantizers:
@@ -82,6 +82,11 @@ def hop(config: MimiConfig) -> int:
     for ratio in config.upsampling_ratios or ():
         length *= ratio
     return length
+
+
+def latent_stride(config: MimiConfig) -> int:
+    """Positions of one frame: 2. A `MimiConfig` before transformers 5.21 does not say it."""
+    return int(config.encodec_frame_rate / config.frame_rate)
 
 
 def _wrong(config: MimiConfig) -> str | None:
@@ -107,7 +112,7 @@ def _wrong(config: MimiConfig) -> str | None:
             f"vector_quantization_hidden_dimension, {config.vector_quantization_hidden_dimension}"
         )
     rate: object = config.frame_rate  # of what the file says, which nothing has checked
-    if not isinstance(rate, int | float) or rate <= 0 or config.latent_stride < 2:
+    if not isinstance(rate, int | float) or rate <= 0 or latent_stride(config) < 2:
         return (
             f"frame_rate {rate!r}: it must be above 0, and at most half of "
             f"{config.encodec_frame_rate}, that of its convolutions"
@@ -128,4 +133,10 @@ def _unusual(config: MimiConfig) -> list[str]:
     kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
     if kind != "default":
         found.append(f"rope_type {kind}")
+    for half in ("encoder", "decoder"):
+        if getattr(config, f"{half}_config", half) is None:
+            found.append(f"{half}_config null")
+    if latent_stride(config) != 2 and not hasattr(config, "latent_stride"):
+        # Whatever the rate, the model would have a stride of 2.
+        found.append(f"frame_rate {config.frame_rate} (before transformers 5.21)")
     return found

@@ -28,6 +28,7 @@ from tokenizer.codecs.encodec.networks import UnknownLayer
 from tokenizer.codecs.flow.piecewise import PiecewiseCodec
 from tokenizer.codecs.mimi.fast import SegmentedMimi
 from tokenizer.codecs.mimi.gpu import whole_recordings
+from tokenizer.codecs.mimi.halves import EncoderHalf
 from tokenizer.codecs.mimi.network import Block, CodedBlock, MimiNetwork
 from tokenizer.codecs.mimi.states import DecoderState, EncoderState, Floats, Passed
 from tokenizer.codecs.mimi.transformer import KEYS
@@ -49,7 +50,7 @@ class MimiCodec(PiecewiseCodec):
         self.spec = spec
         self.batch_chunks = batch_chunks(device)
         model = load_pretrained(MimiModel, folder, torch.device(device))
-        stride = int(model.encoder.downsample.conv.stride[0])
+        stride = int(EncoderHalf.of(model).downsample.conv.stride[0])
         self.piece_length = KEYS // gcd(KEYS, stride) * spec.frame_length
         self._longest = round(BATCHED_SECONDS * spec.frame_rate) * spec.frame_length
         self._network = open_network(model, spec.n_q, reference)

@@ -20,6 +20,7 @@ from tokenizer.codecs.encodec.gpu.fused import inside
 from tokenizer.codecs.encodec.gpu.masked import Convolution, Residual, Step, plain
 from tokenizer.codecs.encodec.gpu.whole import AloneWork, RowsWork, WholeBatches
 from tokenizer.codecs.encodec.quantizer import half_squares, quantize
+from tokenizer.codecs.mimi.halves import EncoderHalf
 from tokenizer.codecs.mimi.segments import as_encodec, residual_of
 from tokenizer.codecs.mimi.transformer import WindowedTransformer
 
@@ -54,10 +55,10 @@ class EncodeAlone(AloneWork):
         Raises:
             UnknownLayer: the model has layers that this cannot run.
         """
-        encoder = model.encoder
+        encoder = EncoderHalf.of(model)
         self.channels = int(model.config.audio_channels)
-        self._seanet = StaticSeaNet(encoder.encoder_seanet)
-        self._transformer = WindowedTransformer(encoder.encoder_transformer)
+        self._seanet = StaticSeaNet(encoder.seanet)
+        self._transformer = WindowedTransformer(encoder.transformer)
         self._downsample = Downsampling(encoder.downsample)
         self._quantizer, self._n_q = model.quantizer, n_q
 
@@ -123,10 +124,10 @@ class EncodeRows(RowsWork):
         Raises:
             UnknownLayer: the model has layers that this cannot run.
         """
-        encoder = model.encoder
+        encoder = EncoderHalf.of(model)
         self.channels = int(model.config.audio_channels)
-        self._seanet = RowsEncoder(encoder.encoder_seanet)
-        self._transformer = WindowedTransformer(encoder.encoder_transformer)
+        self._seanet = RowsEncoder(encoder.seanet)
+        self._transformer = WindowedTransformer(encoder.transformer)
         self._downsample = Downsampling(encoder.downsample)
         first = int(model.config.num_semantic_quantizers)
         quantizer = model.quantizer

@@ -22,6 +22,7 @@ from torch.nn import functional
 from tokenizer.codecs.encodec.geometry import ConvolutionGeometry, TransposedGeometry
 from tokenizer.codecs.encodec.networks import check_finite
 from tokenizer.codecs.mimi.checkpoint import hop
+from tokenizer.codecs.mimi.halves import DecoderHalf, EncoderHalf
 from tokenizer.codecs.mimi.segments import LEAST, Known
 from tokenizer.codecs.mimi.states import DecoderState, Floats, Passed, to_array, to_tensor
 from tokenizer.codecs.mimi.transformer import WindowedTransformer
@@ -60,13 +61,13 @@ class MimiNetwork:
         self._model, self._n_q = model, n_q
         self.device: torch.device = next(model.parameters()).device
         self._hop = hop(model.config)
-        encoder, decoder = model.encoder, model.decoder
-        self._seanet, self._downsample = encoder.encoder_seanet, encoder.downsample
-        self._transformer = WindowedTransformer(encoder.encoder_transformer, aligned=True)
+        encoder, decoder = EncoderHalf.of(model), DecoderHalf.of(model)
+        self._seanet, self._downsample = encoder.seanet, encoder.downsample
+        self._transformer = WindowedTransformer(encoder.transformer, aligned=True)
         self._context = self._hop * (looks_back(self._seanet) + LEAST)
         self._before = ConvolutionGeometry.of(self._downsample).padding
-        self._upsample, self._decoder_seanet = decoder.upsample, decoder.decoder_seanet
-        self._decoder_transformer = WindowedTransformer(decoder.decoder_transformer)
+        self._upsample, self._decoder_seanet = decoder.upsample, decoder.seanet
+        self._decoder_transformer = WindowedTransformer(decoder.transformer)
         self._decoder_context = decoder_looks_back(self._decoder_seanet)
 
     def encode(self, blocks: Sequence[Block]) -> list[CodedBlock]:

@@ -20,6 +20,7 @@ import torch
 
 from tokenizer.codecs.encodec.arithmetic import exact_float32, one_thread
 from tokenizer.codecs.encodec.seeded import run_writer, synthetic_audio
+from tokenizer.codecs.mimi.halves import DecoderHalf, EncoderHalf
 from tokenizer.errors import UsageError
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -87,8 +88,8 @@ def write_seeded_mimi(
 
 
 def _fill_layer_scales(net: Any) -> None:
-    for half in (net.encoder.encoder_transformer, net.decoder.decoder_transformer):
-        for layer in half.layers:
+    for half in (EncoderHalf.of(net), DecoderHalf.of(net)):
+        for layer in half.transformer.layers:
             for scaling in (layer.self_attn_layer_scale, layer.mlp_layer_scale):
                 scaling.scale.copy_(_LAYER_SCALE * torch.rand_like(scaling.scale))
 
@@ -126,7 +127,7 @@ def _fill(codebook: Any, size: float, frames: torch.Tensor) -> None:
 def _lower_volume(net: Any) -> None:
     """What is decoded is as loud as audio is: the tolerances of tests are of full scale."""
     codes = torch.randint(net.config.codebook_size, (1, net.config.num_quantizers, 50))
-    last = net.decoder.decoder_seanet.layers[-1].conv
+    last = DecoderHalf.of(net).seanet.layers[-1].conv
     loudness = net.decode(codes).audio_values.square().mean().sqrt()
     for parameter in (last.weight, last.bias):
         parameter *= _LOUDNESS / loudness
@@ -136,8 +137,7 @@ def _latents(net: Any) -> torch.Tensor:
     """float32 `[frames, dim]`, of audio that is loud and soft by turns."""
     samples = synthetic_audio(net.config.audio_channels, _RATE, _SECONDS)
     gains = 10.0 ** (-3.0 * torch.rand(5 * _SECONDS)).repeat_interleave(_RATE // 5)
-    latents: torch.Tensor = net.encoder((samples * gains)[None]).latents
-    return latents[0].T
+    return EncoderHalf.of(net)((samples * gains)[None])[0].T
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

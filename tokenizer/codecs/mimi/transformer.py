@@ -14,6 +14,7 @@ for a few. What of the past is masked adds zeros.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class Window:
         """positions before the new ones"""
 
     def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """New keys and values `[1, heads, positions, head_dim]` of a layer, with those before."""
         start = keys.shape[2] - self._count
@@ -83,6 +84,9 @@ class WindowedTransformer:
         """With `aligned`, blocks begin at multiples of `KEYS` positions, and are rounded as the
         whole is."""
         self._layers, self._rotary = list(module.layers), module.rotary_emb
+        # transformers 5.24 has renamed it; before, a layer drops a name that it does not know.
+        known = signature(module.forward).parameters
+        self._cache = "cache" if "cache" in known else "past_key_values"
         self._window, self._aligned = int(module.config.sliding_window), aligned
         self._kept = self._window - 1
         if aligned:
@@ -104,11 +108,13 @@ class WindowedTransformer:
         mask = self._mask(count, window.held, device, front)
         hidden = hidden[None]
         for layer in self._layers:
-            hidden = layer(
-                hidden,
-                attention_mask=mask,
-                past_key_values=window,
-                position_embeddings=embeddings,
+            hidden = _states(
+                layer(
+                    hidden,
+                    attention_mask=mask,
+                    position_embeddings=embeddings,
+                    **{self._cache: window},
+                )
             )
         return hidden[0, front:], window.attended() if remember else None
 
@@ -120,7 +126,7 @@ class WindowedTransformer:
         # As transformers does it: without a mask an attention may run another kernel.
         mask = None if count <= self._window else self._mask(count, 0, device)
         for layer in self._layers:
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=embeddings)
+            hidden = _states(layer(hidden, attention_mask=mask, position_embeddings=embeddings))
         return hidden
 
     def _mask(self, count: int, held: int, device: torch.device, front: int = 0) -> torch.Tensor:
@@ -129,3 +135,9 @@ class WindowedTransformer:
         new = torch.arange(held - front, held + count, device=device)[:, None]
         back = new - torch.arange(held + count, device=device)[None]
         return ((back >= 0) & (back < self._window))[None, None]
+
+
+def _states(found: Any) -> torch.Tensor:
+    """What a layer gives: up to transformers 5.20 the first of a tuple."""
+    states: torch.Tensor = found[0] if isinstance(found, tuple) else found
+    return states

@@ -114,16 +114,14 @@ def write_seeded_semantic(
     Raises:
         UsageError: no such model type or size.
     """
-    from transformers import AutoConfig, Xcodec2Model, XcodecModel
-    from transformers.models.neucodec.modeling_neucodec import NeuCodecModel
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     if size not in SIZES:
         raise UsageError(f"no seeded model of size {size}: choose from {', '.join(SIZES)}")
     if model_type not in REDUCED:
         raise UsageError(f"no seeded model {model_type}: choose from {', '.join(REDUCED)}")
-    classes = {"xcodec": XcodecModel, "xcodec2": Xcodec2Model, "neucodec": NeuCodecModel}
-    model_class: Any = classes.get(model_type) or higgs_model_class()
+    model_class = _model_class(model_type)
     config = AutoConfig.for_model(model_type, **{**SIZES[size][model_type], **(changes or {})})
     with (
         torch.random.fork_rng(devices=[]),
@@ -141,6 +139,16 @@ def write_seeded_semantic(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     return Path(folder)
+
+
+def _model_class(model_type: str) -> Any:
+    """Of a row of `REDUCED`; a transformers before 5.17 lacks the last."""
+    import transformers
+
+    if model_type == "higgs_audio_v2_tokenizer":
+        return higgs_model_class()
+    classes = {"xcodec": "XcodecModel", "xcodec2": "Xcodec2Model", "neucodec": "NeuCodecModel"}
+    return getattr(transformers, classes[model_type])
 
 
 def _enliven(model: Any) -> None:
