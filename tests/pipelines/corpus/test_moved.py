@@ -181,4 +181,10 @@ def test_a_name_is_moved_as_a_whole() -> None:
         "tar:/data/a/1.tar": "tar:/mnt/b/1.tar",
         "/other": "/other",
     }
+    up = Move.of("/mnt/disk=/", [])
+    assert (up.forth("/mnt/disk/a"), up.back("/a"), up.back("s3://a")) == (
+        "/a",
+        "/mnt/disk/a",
+        "s3://a",
+    )
     assert {name: now(name, moves, ["tar"]) for name in expected} == expected

@@ -106,14 +106,15 @@ def modest_memory(device: torch.device) -> Iterator[None]:
         yield
         return
     cuda = torch.cuda
-    limit = getattr(cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)
-    wanted = cuda.memory_reserved(device) + MOST_MORE
-    share = min(wanted / cuda.get_device_properties(device).total_memory, limit)
-    cuda.set_per_process_memory_fraction(share, device)
+    card = cuda.current_device() if device.index is None else device.index
+    limit = getattr(cuda, "get_per_process_memory_fraction", lambda card: 1.0)(card)
+    wanted = cuda.memory_reserved(card) + MOST_MORE
+    share = min(wanted / cuda.get_device_properties(card).total_memory, limit)
+    cuda.set_per_process_memory_fraction(share, card)
     try:
         yield
     finally:
-        cuda.set_per_process_memory_fraction(limit, device)
+        cuda.set_per_process_memory_fraction(limit, card)
 
 
 @contextmanager

@@ -39,7 +39,8 @@ class Move:
                 f"--moved {said}: give OLD=NEW, how names began and how they begin now, as "
                 "/data/corpus=/mnt/corpus"
             )
-        likely = [one for one in found if any(begins(spec, one.old) for spec in known)]
+        bare = [*known, *(spec.partition(":")[2] for spec in known)]
+        likely = [one for one in found if any(begins(spec, one.old) for spec in bare)]
         likely += [one for one in found if is_remote(one.new) or os.path.exists(one.new)]  # noqa: PTH110
         best = (likely or found)[0]
         new = best.new if is_remote(best.new) else os.path.realpath(local_path(best.new))
@@ -55,11 +56,8 @@ class Move:
 
 
 def begins(name: str, place: str) -> bool:
-    """Whether a path or URL is a place, or lies in it; a prefix such as `tar:` may stand before
-    it."""
-    return any(
-        one == place or one.startswith(f"{place}/") for one in (name, name.partition(":")[2])
-    )
+    """Whether a path or URL is a place, or lies in it."""
+    return name == place or name.startswith(f"{place}/")
 
 
 def now(spec: str, moves: Sequence[Move], prefixes: Sequence[str]) -> str:

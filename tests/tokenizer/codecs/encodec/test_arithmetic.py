@@ -4,7 +4,7 @@ thread's."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,23 +113,35 @@ def test_a_card_gives_libraries_a_modest_part(
 ) -> None:
     limits = [limit]
 
-    def properties(device: torch.device) -> Any:
-        return SimpleNamespace(total_memory=total_gib << 30)
+    def of_card(found: Any) -> Callable[[object], Any]:
+        """As torch has them, which refuse a device without a number."""
+
+        def ask(card: object) -> Any:
+            assert card == 3
+            return found() if callable(found) else found
+
+        return ask
+
+    def set_limit(share: float, card: object) -> None:
+        assert card == 3
+        limits.append(share)
 
     fakes: dict[str, Any] = {
-        "memory_reserved": lambda device: held_gib << 30,
-        "get_device_properties": properties,
-        "get_per_process_memory_fraction": lambda device: limits[-1],
-        "set_per_process_memory_fraction": lambda share, device: limits.append(share),
+        "current_device": lambda: 3,
+        "memory_reserved": of_card(held_gib << 30),
+        "get_device_properties": of_card(SimpleNamespace(total_memory=total_gib << 30)),
+        "get_per_process_memory_fraction": of_card(lambda: limits[-1]),
+        "set_per_process_memory_fraction": set_limit,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake, raising=False)
-    with pytest.raises(ZeroDivisionError), modest_memory(torch.device("cuda")):
-        assert limits[-1] == pytest.approx(min(expected, limit))
-        raise ZeroDivisionError
-    assert limits[-1] == limit
+    for device in ("cuda", "cuda:3"):
+        with pytest.raises(ZeroDivisionError), modest_memory(torch.device(device)):
+            assert limits[-1] == pytest.approx(min(expected, limit))
+            raise ZeroDivisionError
+        assert limits[-1] == limit
     with modest_memory(torch.device("cpu")):
-        assert len(limits) == 3
+        assert len(limits) == 5
 
 
 @newer
