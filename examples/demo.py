@@ -6,6 +6,7 @@ checks it, and decodes one recording. Takes about a minute.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ SOME_FAILED = 3
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     out = FOLDER / "out"
     shutil.rmtree(out, ignore_errors=True)
     say("A corpus of many formats, with two files in it that are broken on purpose:")
