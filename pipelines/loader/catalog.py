@@ -198,6 +198,8 @@ def _from_files(
     found = counted_rows(storage, shards)
     spec = one_spec([other for _, other in found], [blob.name for blob in blobs])
     bare = sum(other.codec == UNKNOWN for _, other in found)
+    if not bare:  # others number theirs as they like
+        _refuse_gaps([name for name in names if "-of-" not in name], storage.root, partial)
     if bare:
         warnings.warn(
             f"{storage.root}: {bare} of {len(found)} files have no footer of codecshards: taken "
@@ -227,10 +229,19 @@ def _split_in(file: str) -> str:
 def _require_all(shards: Sequence[str], root: str, partial: bool, how: str = "finish it") -> None:
     """Shards say how many there are: a copy or a run that lacks some would make short epochs."""
     totals = {int(found.group(1)) for shard in shards if (found := re.search(r"-of-(\d+)$", shard))}
-    total = max(totals, default=len(shards))
-    if len(shards) < total and not partial:
+    _refuse_fewer(len(shards), max(totals, default=0), root, partial, how)
+
+
+def _refuse_gaps(shards: Sequence[str], root: str, partial: bool) -> None:
+    """Tars have numbers alone: those before the last are there, or a copy lacks some."""
+    numbers = {int(found.group(1)) for shard in shards if (found := re.search(r"-(\d+)$", shard))}
+    _refuse_fewer(len(numbers), max(numbers, default=-1) + 1, root, partial, _COPY_MORE)
+
+
+def _refuse_fewer(there: int, total: int, root: str, partial: bool, how: str) -> None:
+    if there < total and not partial:
         raise UsageError(
-            f"{root} has {len(shards)} of {total} shards: {how}, or give partial=True "
+            f"{root} has {there} of {total} shards: {how}, or give partial=True "
             "(to a command --partial) to go on with these"
         )
 
