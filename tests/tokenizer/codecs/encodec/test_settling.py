@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from tokenizer import load_codec
 from tokenizer.chunking import frames_of
 from tokenizer.codecs.encodec.arithmetic import arithmetic
 from tokenizer.codecs.encodec.checkpoint import load_model
-from tokenizer.codecs.encodec.gpu import batched, settling
+from tokenizer.codecs.encodec.gpu import batched, graphs, settling
 from tokenizer.codecs.encodec.gpu.batched import BatchedNetwork
 from tokenizer.codecs.encodec.gpu.batches import Rows, by_length
 from tokenizer.codecs.encodec.gpu.beside import RowsEncoder, Together
@@ -430,6 +431,45 @@ def test_replayed_graphs_settle_as_upstream_does(
         check(network, upstream, chunks_of(lengths, 20 * seed))
     assert network.settled_alone == (2 * len(lengths) if still else 0)
     assert FakeGraph.replayed > FakeGraph.made > 0
+
+
+def test_what_must_round_as_alone_does_so_with_modest_memory(
+    reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever libraries choose by, they choose it in there: in warming up, capturing, and what is
+    not captured."""
+    pretend(monkeypatch)
+    monkeypatch.setattr(batched, "open_runner", graph_runner)
+    monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
+    doubt(monkeypatch, True, True)
+    inside: list[bool] = []
+    seen: dict[str, set[bool]] = {}
+
+    @contextmanager
+    def modest(device: torch.device) -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.pop()
+
+    def watched(kind: type) -> Callable[..., Any]:
+        real = kind.__call__
+
+        def call(self: Any, *inputs: torch.Tensor) -> Any:
+            seen.setdefault(type(self).__name__, set()).add(bool(inside))
+            return real(self, *inputs)
+
+        return call
+
+    monkeypatch.setattr(graphs, "modest_memory", modest)
+    works = (settling.FullWork, settling.ShorterWork, settling.RestAlone, settling.SettleWork)
+    for kind in (*works, batched.EncodeWork, batched.DecodeWork):
+        monkeypatch.setattr(kind, "__call__", watched(kind))
+    network = made(reduced, 4)
+    found = network.encode(chunks_of([FULL] * 5 + [700] * 3))
+    network.encode(chunks_of([FULL, 700]))  # so few that they go alone
+    network.decode(found[:2])
+    expected = {kind.__name__: {True} for kind in works}
+    assert seen == {**expected, "EncodeWork": {True}, "DecodeWork": {False}}
 
 
 def test_threads_share_what_settles(

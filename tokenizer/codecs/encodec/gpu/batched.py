@@ -214,6 +214,8 @@ class Encoder(Protocol):
 class EncodeWork(Work):
     """Samples to codes, and whether they are beyond doubt."""
 
+    modest = True
+
     def __init__(
         self,
         model: Any,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from queue import Empty, LifoQueue
 from typing import Any, Protocol
@@ -59,6 +59,8 @@ class Work(Protocol):
 
     captured: bool = True
     """whether a GPU may capture it: nothing in it looks at a value or copies from the host"""
+    modest: bool = False
+    """whether it is rounded as with `modest_memory`, which is more than any of its batches needs"""
 
     def layout(self, shape: Shape) -> Layout:
         """Of the inputs of a batch."""
@@ -190,6 +192,9 @@ class GraphRunner(Runner):
         guard: AbstractContextManager[None] = torch.cuda.device(self._device)
         return guard
 
+    def _memory(self) -> AbstractContextManager[None]:
+        return modest_memory(self._device) if self._work.modest else nullcontext()
+
     def _start(self, slot: _Slot, shape: Shape, items: Sequence[Any]) -> tuple[torch.Tensor, ...]:
         places, size = _places(self._work.layout(shape))
         self._work.fill(_views(slot.host, places), items)
@@ -202,7 +207,7 @@ class GraphRunner(Runner):
             with torch.cuda.stream(slot.lane.stream):
                 slot.lane.stream.wait_event(slot.copied)
                 if graph is None:
-                    with modest_memory(self._device):
+                    with self._memory():
                         there = self._work(*_views(slot.device, places))
                 else:
                     slot.lane.inputs[:size].copy_(slot.device[:size])
@@ -242,7 +247,7 @@ class GraphRunner(Runner):
         places, size = _places(self._work.layout(shape))
         inputs = _views(lane.inputs, places)
         graph = torch.cuda.CUDAGraph()
-        with modest_memory(self._device):
+        with self._memory():
             with torch.cuda.stream(lane.stream):
                 lane.inputs[:size].zero_()
                 for _ in range(WARM_UP):

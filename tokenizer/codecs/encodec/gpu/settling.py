@@ -258,6 +258,8 @@ class Rest:
 class FullWork(Work):
     """Full chunks side by side."""
 
+    modest = True
+
     def __init__(self, model: Any, front: Sequence[Any], rest: Rest) -> None:
         """
         Raises:
@@ -300,6 +302,7 @@ class ShorterWork(Work):
     """Shorter chunks of any lengths."""
 
     captured = False
+    modest = True
 
     def __init__(self, model: Any, front: Sequence[Any], rest: Rest) -> None:
         self._channels = int(model.config.audio_channels)
@@ -342,6 +345,8 @@ class ShorterWork(Work):
 
 class Alone(Work):
     """One at a time."""
+
+    modest = True
 
     def __init__(self, channels: int, reference: ReferenceModules, n_q: int) -> None:
         """`channels` of what goes in."""
