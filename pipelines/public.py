@@ -56,6 +56,7 @@ def tokenize(
     append: bool = False,
     retry_failed: Sequence[str] | None = None,
     part: str | None = None,
+    moved: Sequence[str] = (),
 ) -> RunResult:
     """Turn a corpus into shards of codes in `out`, or finish what an earlier run began there.
 
@@ -108,6 +109,8 @@ def tokenize(
         retry_failed: when all is committed, try recordings that failed again, in new shards: of
             these kinds, or `()` for those that may be mended.
         part: "K/N": every Nth shard only, from the Kth on; N jobs do all.
+        moved: `OLD=NEW` each: the corpus has moved since the first run. Its names began with OLD,
+            which rows go on with, and begin with NEW now.
 
     Returns:
         Totals of what `out` holds now, earlier runs included.
@@ -162,5 +165,6 @@ def tokenize(
         append=append,
         retry_failed=retry_failed,  # type: ignore[arg-type]  # `settle` makes a tuple of it
         part=part,
+        moved=moved,  # type: ignore[arg-type]
     )
     return tokenize_corpus(config, os.fspath(out) if isinstance(out, os.PathLike) else out, options)

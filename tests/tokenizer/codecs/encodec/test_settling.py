@@ -465,7 +465,7 @@ def test_what_must_round_as_alone_does_so_with_modest_memory(
     for kind in (*works, batched.EncodeWork, batched.DecodeWork):
         monkeypatch.setattr(kind, "__call__", watched(kind))
     network = made(reduced, 4)
-    found = network.encode(chunks_of([FULL] * 5 + [700] * 3))
+    found = network.encode(chunks_of([FULL] * 3 + [700] * 3))
     network.encode(chunks_of([FULL, 700]))  # so few that they go alone
     network.decode(found[:2])
     expected = {kind.__name__: {True} for kind in works}
