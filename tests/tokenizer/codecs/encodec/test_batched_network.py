@@ -181,13 +181,13 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
     )
     runs: list[tuple[Work, Shape]] = [
         (network._encoding, Shape(4, 48_000)),
-        (network._encoding, Shape(4, 48_000, masked=True)),
+        (network._encoding, Shape(4, 12_000, masked=True)),
         (network._encoding, Shape(4, 750, masked=True)),
-        (network._settling.alone, Shape(1, 48_000)),
+        (network._settling.alone, Shape(1, 9_600)),
         (network._settling.alone, Shape(1, 700)),
-        (network._settling.rest_alone, Shape(1, 150)),
+        (network._settling.rest_alone, Shape(1, 30)),
         (network._settling.rest_alone, Shape(1, 3)),
-        (network._settling.full, Shape(8, 48_000)),
+        (network._settling.full, Shape(2, 48_000)),
         (network._settling.shorter, Rows(3, 700, lengths=(1, 500, 700))),
         (network._decoding, Shape(4, 150, levels=4)),
         (network._decoding, Shape(1, 1, levels=2)),

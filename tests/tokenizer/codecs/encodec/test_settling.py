@@ -441,6 +441,7 @@ def test_what_must_round_as_alone_does_so_with_modest_memory(
     pretend(monkeypatch)
     monkeypatch.setattr(batched, "open_runner", graph_runner)
     monkeypatch.setattr(BatchedNetwork, "_rows", lambda self: (1, 2, 4))
+    monkeypatch.setattr(settling, "ROWS", (2, 4))
     doubt(monkeypatch, True, True)
     inside: list[bool] = []
     seen: dict[str, set[bool]] = {}
