@@ -134,10 +134,11 @@ class _Run:
             wanted = replace(wanted, config=replace(wanted.config, split=stored.config.split))
         changed = stored.differences(wanted)
         if changed:
-            moved = [name.partition(":")[0] for name in changed] == ["config.source"]
+            elsewhere = [name.partition(":")[0] for name in changed] == ["config.source"]
+            hint = "; if SOURCE has moved: --moved OLD=NEW" if elsewhere else ""
             raise OutputError(
                 f"{self._out} holds another configuration ({'; '.join(changed)}): choose another "
-                "OUT, or the same settings" + "; if SOURCE has moved: --moved OLD=NEW" * moved
+                f"OUT, or the same settings{hint}"
             )
         return stored
 

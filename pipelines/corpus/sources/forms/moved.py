@@ -66,11 +66,9 @@ def now(spec: str, moves: Sequence[Move], prefixes: Sequence[str]) -> str:
     if colon and head in prefixes:
         return f"{head}:{_first(rest, [move.forth for move in moves])}"
     changes = [move.forth for move in moves]
-    found = _first(spec, changes)
-    if found == spec and not is_remote(spec):
-        full = os.path.abspath(local_path(spec))  # noqa: PTH100
-        return spec if _first(full, changes) == full else _first(full, changes)
-    return found
+    full = spec if is_remote(spec) else os.path.abspath(local_path(spec))  # noqa: PTH100
+    found = _first(full, changes)
+    return spec if found == full else found
 
 
 class MovedSource(Source):

@@ -181,7 +181,7 @@ def test_no_work_looks_at_a_value_or_leaves_the_device(
     )
     runs: list[tuple[Work, Shape]] = [
         (network._encoding, Shape(4, 48_000)),
-        (network._encoding, Shape(4, 12_000, masked=True)),
+        (network._encoding, Shape(4, 48_000, masked=True)),
         (network._encoding, Shape(4, 750, masked=True)),
         (network._settling.alone, Shape(1, 9_600)),
         (network._settling.alone, Shape(1, 700)),
